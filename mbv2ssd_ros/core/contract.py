@@ -1,0 +1,240 @@
+"""
+What a model file says about itself.
+
+The contract travels as JSON in the ONNX metadata under `METADATA_KEY` (and beside an engine).
+Nothing in it has a default: a fact that is missing from the file is an error, not a guess.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from typing import Any, Mapping
+
+from mbv2ssd_ros.core.errors import ContractError
+from mbv2ssd_ros.core.image import RESIZE_MODES
+
+METADATA_KEY = 'mbv2ssd.contract'
+SCHEMA_VERSION = 1
+BACKGROUND = 'background'
+PRECISIONS = ('fp32', 'fp16', 'int8')
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a model comes from and how good it was found to be."""
+
+    package_version: str
+    config: str  # the training configuration, as YAML
+    datasets: tuple[str, ...]  # names of the training sets
+    metric: str  # name and split of the selection metric, e.g. 'map_50 on voc07_trainval:val'
+    metric_value: float
+
+    @classmethod
+    def from_dict(cls, found: Any, source: str) -> Provenance:
+        """
+        Read the provenance part of a contract.
+
+        Args:
+            found: parsed JSON.
+            source: name of the file, for messages.
+
+        Returns:
+            The provenance.
+
+        Raises:
+            ContractError: a key is unknown, missing or of another type.
+        """
+        values = _exact_keys(cls, found, f'{source}: provenance')
+        return cls(
+            package_version=_expect(values, 'package_version', str, source),
+            config=_expect(values, 'config', str, source),
+            datasets=_strings(values, 'datasets', source),
+            metric=_expect(values, 'metric', str, source),
+            metric_value=float(_expect(values, 'metric_value', (int, float), source)))
+
+
+@dataclass(frozen=True)
+class ModelContract:
+    """
+    Everything the run time must know about a model and cannot read off the graph.
+
+    `class_names` has one entry for each column of `scores`; where `background_index` is not
+    None that column is named 'background' and is never reported.
+    """
+
+    schema_version: int
+    input_size_hw: tuple[int, int]
+    channel_order: str  # 'rgb'
+    resize_mode: str  # 'stretch' or 'letterbox'
+    class_names: tuple[str, ...]
+    background_index: int | None  # 0 for softmax models, None for sigmoid models
+    priors_per_level: tuple[int, ...]
+    arch_fingerprint: str
+    precision: str  # 'fp32', 'fp16' or 'int8'
+    provenance: Provenance
+
+    def __post_init__(self) -> None:
+        if self.schema_version != SCHEMA_VERSION:
+            raise ContractError(
+                f'contract has schema version {self.schema_version}, this package reads version '
+                f'{SCHEMA_VERSION}; export the model again or install the matching package')
+        _one_of('channel_order', self.channel_order, ('rgb',))
+        _one_of('resize_mode', self.resize_mode, RESIZE_MODES)
+        _one_of('precision', self.precision, PRECISIONS)
+        if min(self.input_size_hw) < 1:
+            raise ContractError(f'input_size_hw {self.input_size_hw} must be positive')
+        if not self.priors_per_level or min(self.priors_per_level) < 1:
+            raise ContractError(f'priors_per_level {self.priors_per_level} must be positive')
+        if len(set(self.class_names)) != len(self.class_names):
+            raise ContractError(f'class_names has duplicates: {self.class_names}')
+        if self.background_index not in (None, 0):
+            raise ContractError(
+                f'background_index is {self.background_index}, expected 0 or null')
+        if self.background_index == 0 and self.class_names[:1] != (BACKGROUND,):
+            raise ContractError(
+                f'background_index is 0, so the first class must be {BACKGROUND!r}; '
+                f'class_names starts with {self.class_names[:1]}')
+        if not self.object_names:
+            raise ContractError('class_names names no object class')
+
+    @property
+    def num_priors(self) -> int:
+        """P, the second dimension of both outputs."""
+        return sum(self.priors_per_level)
+
+    @property
+    def num_classes(self) -> int:
+        """C, the columns of `scores`, background included."""
+        return len(self.class_names)
+
+    @property
+    def object_names(self) -> tuple[str, ...]:
+        """The class names without the background."""
+        return self.class_names if self.background_index is None else self.class_names[1:]
+
+    def to_json(self) -> str:
+        """
+        Write the contract as it stands in a model file.
+
+        Returns:
+            JSON with sorted keys.
+        """
+        return json.dumps(dataclasses.asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str, source: str) -> ModelContract:
+        """
+        Read a contract; strict, so that two versions of the package never disagree silently.
+
+        Args:
+            text: JSON as written by to_json.
+            source: name of the file it came from, for messages.
+
+        Returns:
+            The contract, checked.
+
+        Raises:
+            ContractError: not JSON, an unknown or missing key, or a value out of range.
+        """
+        try:
+            found = json.loads(text)
+        except json.JSONDecodeError as err:
+            raise ContractError(f'{source}: the contract is not JSON: {err}') from err
+        if isinstance(found, dict) and found.get('schema_version') != SCHEMA_VERSION:
+            # Before the keys: a newer version has other keys, and its number is the reason.
+            raise ContractError(
+                f'{source}: contract has schema version {found.get("schema_version")!r}, this '
+                f'package reads version {SCHEMA_VERSION}; export the model again or install the '
+                'matching package')
+        values = _exact_keys(cls, found, f'{source}: contract')
+        size = _integers(values, 'input_size_hw', source)
+        if len(size) != 2:
+            raise ContractError(f'{source}: input_size_hw is {size}, expected [height, width]')
+        try:
+            return cls(
+                schema_version=SCHEMA_VERSION,
+                input_size_hw=(size[0], size[1]),
+                channel_order=_expect(values, 'channel_order', str, source),
+                resize_mode=_expect(values, 'resize_mode', str, source),
+                class_names=_strings(values, 'class_names', source),
+                background_index=_expect(
+                    values, 'background_index', (int, type(None)), source),
+                priors_per_level=_integers(values, 'priors_per_level', source),
+                arch_fingerprint=_expect(values, 'arch_fingerprint', str, source),
+                precision=_expect(values, 'precision', str, source),
+                provenance=Provenance.from_dict(values['provenance'], source))
+        except ContractError as err:
+            message = str(err)
+            raise ContractError(
+                message if message.startswith(source) else f'{source}: {message}') from err
+
+    def check_outputs(self, boxes_shape: tuple[Any, ...], scores_shape: tuple[Any, ...],
+                      source: str) -> None:
+        """
+        Compare the output shapes of a graph with this contract.
+
+        Args:
+            boxes_shape: of output `boxes`; a dynamic batch is anything that is not an int.
+            scores_shape: of output `scores`.
+            source: name of the model file, for messages.
+
+        Raises:
+            ContractError: a shape disagrees; names what was found and what was expected.
+        """
+        described = ' + '.join(str(count) for count in self.priors_per_level)
+        for name, shape, last in (
+                ('boxes', boxes_shape, 4), ('scores', scores_shape, self.num_classes)):
+            if len(shape) != 3:
+                raise ContractError(
+                    f'{source}: output {name!r} has shape {tuple(shape)}, expected '
+                    f'(batch, {self.num_priors}, {last})')
+            if shape[1] != self.num_priors:
+                raise ContractError(
+                    f'{source}: output {name!r} has {shape[1]} priors, its contract describes '
+                    f'{self.num_priors} ({described}). Was it exported for another input size?')
+            if shape[2] != last:
+                raise ContractError(
+                    f'{source}: output {name!r} has {shape[2]} columns, its contract describes '
+                    f'{last}' + (f' classes: {", ".join(self.class_names)}'
+                                 if name == 'scores' else ' box corners'))
+
+
+def _exact_keys(cls: type, found: Any, where: str) -> Mapping[str, Any]:
+    if not isinstance(found, dict):
+        raise ContractError(f'{where} is {type(found).__name__}, expected a JSON object')
+    expected = {field.name for field in dataclasses.fields(cls)}
+    if unknown := sorted(found.keys() - expected):
+        raise ContractError(f'{where} has unknown keys {unknown}; known are {sorted(expected)}')
+    if missing := sorted(expected - found.keys()):
+        raise ContractError(f'{where} lacks the keys {missing}')
+    return found
+
+
+def _expect(values: Mapping[str, Any], key: str, kind: type | tuple[type, ...],
+            source: str) -> Any:
+    value = values[key]
+    # bool is an int to Python, never to a contract
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise ContractError(f'{source}: {key} is {value!r}, which has the wrong type')
+    return value
+
+
+def _strings(values: Mapping[str, Any], key: str, source: str) -> tuple[str, ...]:
+    found = _expect(values, key, list, source)
+    if not all(isinstance(item, str) for item in found):
+        raise ContractError(f'{source}: {key} is {found!r}, expected a list of strings')
+    return tuple(found)
+
+
+def _integers(values: Mapping[str, Any], key: str, source: str) -> tuple[int, ...]:
+    found = _expect(values, key, list, source)
+    if not all(isinstance(item, int) and not isinstance(item, bool) for item in found):
+        raise ContractError(f'{source}: {key} is {found!r}, expected a list of integers')
+    return tuple(found)
+
+
+def _one_of(key: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise ContractError(f'{key} is {value!r}, expected one of {", ".join(allowed)}')

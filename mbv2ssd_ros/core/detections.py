@@ -1,0 +1,134 @@
+"""From the two outputs of a model to the objects in an image: thresholds, NMS, a fixed order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mbv2ssd_ros.core.contract import ModelContract
+from mbv2ssd_ros.core.errors import ConfigError, ShapeError
+from mbv2ssd_ros.core.nms import class_agnostic_nms, class_aware_nms
+
+
+@dataclass(frozen=True)
+class Detections:
+    """The objects found in one image, best first."""
+
+    boxes_xyxy: NDArray[np.float32]  # (K, 4), normalised or pixels: the maker says which
+    scores: NDArray[np.float32]  # (K,) in [0, 1], descending
+    labels: NDArray[np.intp]  # (K,) index into the contract's class_names
+
+    def __post_init__(self) -> None:
+        count = len(self.scores)
+        if self.boxes_xyxy.shape != (count, 4) or self.labels.shape != (count,):
+            raise ShapeError(
+                f'detections with {count} scores need boxes ({count}, 4) and labels ({count},), '
+                f'found {self.boxes_xyxy.shape} and {self.labels.shape}')
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+
+@dataclass(frozen=True)
+class DetectionSettings:
+    """
+    What counts as a detection: the run-time parameters that are not baked into a model.
+
+    Checked when made. Thresholds are probabilities in [0, 1].
+    """
+
+    score_threshold: float = 0.35
+    nms_iou: float = 0.45
+    max_detections: int = 100
+    max_candidates: int = 400  # before NMS, whose cost grows with their square
+    class_allow: frozenset[str] | None = None  # None: every class
+    class_thresholds: tuple[tuple[str, float], ...] = ()  # replaces score_threshold for a class
+    class_agnostic: bool = False  # True: NMS over all classes together
+
+    def __post_init__(self) -> None:
+        for name, value in (('score_threshold', self.score_threshold), ('nms_iou', self.nms_iou),
+                            *((f'class_thresholds[{c}]', t) for c, t in self.class_thresholds)):
+            if not 0 <= value <= 1:
+                raise ConfigError(f'{name} is {value}, expected a number from 0 to 1')
+        for name, count in (('max_detections', self.max_detections),
+                            ('max_candidates', self.max_candidates)):
+            if count < 1:
+                raise ConfigError(f'{name} is {count}, expected at least 1')
+
+
+class DetectionSelector:
+    """Settings applied to one model's classes: what `select` needs for each frame, ready made."""
+
+    def __init__(self, contract: ModelContract, settings: DetectionSettings) -> None:
+        """
+        Resolve class names.
+
+        Args:
+            contract: of the model.
+            settings: what counts as a detection.
+
+        Raises:
+            ConfigError: a class name that the model does not know.
+        """
+        self.settings = settings
+        self._contract = contract
+        self._thresholds = np.full(contract.num_classes, settings.score_threshold, np.float32)
+        for name, threshold in settings.class_thresholds:
+            self._thresholds[self._index(name, 'class_thresholds')] = threshold
+        if settings.class_allow is not None:
+            allowed = [self._index(name, 'class_allow') for name in sorted(settings.class_allow)]
+            refused = np.ones(contract.num_classes, dtype=bool)
+            refused[allowed] = False
+            self._thresholds[refused] = np.inf
+        if contract.background_index is not None:
+            self._thresholds[contract.background_index] = np.inf
+        self._lowest = float(self._thresholds.min())
+        # A class above t leaves less than 1 - t for the background. The margin covers fp16 sums.
+        self._background_below = 1.0 - self._lowest + 1e-3
+
+    def select(self, boxes: NDArray[np.float32], scores: NDArray[np.float32]) -> Detections:
+        """
+        Find the objects in one image's outputs.
+
+        Looks at the background column first: it alone rules out nearly all priors, and reading
+        one column costs a tenth of reading all.
+
+        Args:
+            boxes: (P, 4) float32 xyxy, normalised to the network input.
+            scores: (P, C) float32 probabilities.
+
+        Returns:
+            At most `max_detections`, in the coordinates of `boxes`.
+        """
+        rows, labels = self._candidates(scores)
+        values = scores[rows, labels]
+        if len(values) > self.settings.max_candidates:
+            best = np.argsort(-values, kind='stable')[:self.settings.max_candidates]
+            rows, labels, values = rows[best], labels[best], values[best]
+        found = boxes[rows]
+        if self.settings.class_agnostic:
+            kept = class_agnostic_nms(found, values, self.settings.nms_iou)
+        else:
+            kept = class_aware_nms(found, values, labels, self.settings.nms_iou)
+        kept = kept[:self.settings.max_detections]
+        return Detections(found[kept], values[kept], labels[kept])
+
+    def _candidates(self, scores: NDArray[np.float32]
+                    ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Return rows and columns of the scores above their class's threshold."""
+        background = self._contract.background_index
+        if background is None:
+            row, label = np.nonzero(scores > self._thresholds)
+            return row, label
+        rows = np.flatnonzero(scores[:, background] < self._background_below)
+        row, label = np.nonzero(scores[rows] > self._thresholds)
+        return rows[row], label
+
+    def _index(self, name: str, parameter: str) -> int:
+        if name not in self._contract.object_names:
+            raise ConfigError(
+                f'{parameter}: the model knows no class {name!r}; it knows '
+                f'{", ".join(self._contract.object_names)}')
+        return self._contract.class_names.index(name)
