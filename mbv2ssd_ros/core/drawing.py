@@ -1,0 +1,99 @@
+"""Detections drawn into a picture: for debug images, annotated files and contact sheets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+import zlib
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from mbv2ssd_ros.core.errors import ShapeError
+
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
+_SIDE_FOR_ONE = 900.0  # shorter image side, pixels, at which the text has its natural size
+
+Colour = tuple[int, int, int]
+
+
+def class_colour(name: str) -> Colour:
+    """
+    Choose the colour of a class.
+
+    Args:
+        name: of the class.
+
+    Returns:
+        Blue, green, red; bright, and the same for a name in every process and every model.
+    """
+    digest = zlib.crc32(name.encode())
+    hue, saturation = digest % 180, (110, 180, 255)[digest // 180 % 3]  # cv2: hue is degrees / 2
+    pixel = np.array([[[hue, saturation, 255]]], dtype=np.uint8)
+    blue, green, red = cv2.cvtColor(pixel, cv2.COLOR_HSV2BGR)[0, 0].tolist()
+    return blue, green, red
+
+
+def draw_detections(image_bgr: NDArray[np.uint8], boxes_xyxy_px: NDArray[np.float32],
+                    scores: NDArray[np.float32], names: Sequence[str]) -> NDArray[np.uint8]:
+    """
+    Draw boxes and labels such as 'cat 0.87' on a copy of an image.
+
+    Lines and text grow with the image. The first detection is drawn last, so that the best one
+    of a sorted list is on top.
+
+    Args:
+        image_bgr: (H, W, 3) uint8; not changed.
+        boxes_xyxy_px: (K, 4) in pixels of the image.
+        scores: (K,).
+        names: K class names.
+
+    Returns:
+        A new (H, W, 3) uint8 array.
+
+    Raises:
+        ShapeError: the image has not three channels, or boxes, scores and names differ in number.
+    """
+    if image_bgr.ndim != 3 or image_bgr.shape[2] != 3 or image_bgr.dtype != np.uint8:
+        raise ShapeError(
+            'an image to draw on must be uint8 (height, width, 3), found '
+            f'{image_bgr.dtype} {image_bgr.shape}')
+    if not len(boxes_xyxy_px) == len(scores) == len(names):
+        raise ShapeError(
+            f'{len(boxes_xyxy_px)} boxes, {len(scores)} scores and {len(names)} names; '
+            'expected as many of each')
+    drawn = np.array(image_bgr, order='C')
+    worst_first = list(zip(boxes_xyxy_px.tolist(), scores, names, strict=True))[::-1]
+    for box, _, name in worst_first:
+        _draw_box(drawn, box, class_colour(name))
+    for box, score, name in worst_first:  # after all boxes: no line runs through a text
+        _draw_label(drawn, (round(box[0]), round(box[1])), f'{name} {score:.2f}',
+                    class_colour(name))
+    return drawn
+
+
+def _draw_box(image: NDArray[np.uint8], box_xyxy_px: Sequence[float], colour: Colour) -> None:
+    line = max(1, round(min(image.shape[:2]) / 200))
+    left, top, right, bottom = (round(edge) for edge in box_xyxy_px)
+    # Edges are outer corners: a box of the whole image ends at pixel (width - 1, height - 1).
+    right, bottom = max(left, right - 1), max(top, bottom - 1)
+    cv2.rectangle(image, (left, top), (right, bottom), colour, line)
+
+
+def _draw_label(image: NDArray[np.uint8], corner_xy: tuple[int, int], text: str,
+                colour: Colour) -> None:
+    """Write text on a filled strip above the corner; inside the image wherever the box is."""
+    height, width = image.shape[:2]
+    scale = max(0.35, min(height, width) / _SIDE_FOR_ONE)
+    stroke = max(1, round(1.5 * scale))
+    (text_width, ascent), descent = cv2.getTextSize(text, _FONT, scale, stroke)
+    strip_width, strip_height = text_width + 2 * stroke, ascent + descent + 2 * stroke
+    left = max(0, min(corner_xy[0], width - strip_width))
+    top = corner_xy[1] - strip_height
+    top = max(0, min(top if top >= 0 else corner_xy[1], height - strip_height))
+    cv2.rectangle(image, (left, top), (left + strip_width - 1, top + strip_height - 1), colour,
+                  cv2.FILLED)
+    # Rec. 601 luma: dark text on a light strip, light text on a dark one
+    dark = 0.114 * colour[0] + 0.587 * colour[1] + 0.299 * colour[2] > 128
+    cv2.putText(image, text, (left + stroke, top + stroke + ascent), _FONT, scale,
+                (0, 0, 0) if dark else (255, 255, 255), stroke, cv2.LINE_AA)
