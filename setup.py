@@ -1,0 +1,64 @@
+"""Install mbv2ssd_ros and mbv2ssd_train, with pip or as an ament_python package with colcon."""
+
+from glob import glob
+import os
+
+from setuptools import find_packages, setup
+
+PACKAGE = 'mbv2ssd_ros'
+
+
+def share_files():
+    """Map each folder of share/mbv2ssd_ros to its files, as they lie in the tree."""
+    folders = {'': ['package.xml']}
+    patterns = ('launch/**/*.launch.*', 'config/**/*', 'models/**/*')
+    for path in sorted(p for pattern in patterns for p in glob(pattern, recursive=True)):
+        if os.path.isfile(path):
+            folders.setdefault(os.path.dirname(path), []).append(path)
+    return [(os.path.join('share', PACKAGE, folder), files) for folder, files in folders.items()]
+
+
+setup(
+    name=PACKAGE,
+    version='0.1.0',
+    description='SSD object detection with MobileNetV2 for ROS 2: train, export, run on cameras.',
+    license='Apache-2.0',
+    maintainer='mbv2ssd maintainers',
+    maintainer_email='mbv2ssd@example.com',
+    packages=find_packages(include=['mbv2ssd_ros*', 'mbv2ssd_train*']),
+    data_files=[
+        ('share/ament_index/resource_index/packages', [f'resource/{PACKAGE}']),
+        *share_files(),
+    ],
+    python_requires='>=3.10',
+    install_requires=[
+        'numpy',
+        'onnxruntime',
+        'opencv-python-headless',
+        'PyYAML',
+    ],
+    extras_require={
+        'train': ['torch>=2.4', 'onnx', 'onnxscript', 'safetensors', 'rich'],
+        'dev': [
+            'pytest<8.4',  # launch_pytest breaks with 8.4
+            'pytest-timeout',
+            'hypothesis',
+            'ruff',
+            'mypy',
+            'types-PyYAML',
+            'faster-coco-eval',
+            'rosbags-image',
+        ],
+    },
+    tests_require=['pytest'],
+    zip_safe=True,
+    entry_points={
+        'console_scripts': [
+            'mbv2ssd_train = mbv2ssd_train.cli:main',
+            'detector_node = mbv2ssd_ros.ros.node:main',
+            'play_images = mbv2ssd_ros.tools.play_images:main',
+            'view_detections = mbv2ssd_ros.tools.view_detections:main',
+            'benchmark = mbv2ssd_ros.tools.benchmark:main',
+        ],
+    },
+)
