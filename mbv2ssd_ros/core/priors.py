@@ -90,10 +90,15 @@ def linear_scales(smallest: float, largest: float, count: int) -> tuple[float, .
 
     Returns:
         `count` scales in ascending order.
+
+    Raises:
+        ConfigError: the scales do not ascend from above 0, or there is no level.
     """
     if not 0 < smallest <= largest:
         raise ConfigError(
             f'prior scales must satisfy 0 < smallest <= largest, found {smallest} and {largest}')
+    if count < 1:
+        raise ConfigError(f'prior scales are for at least one level, found {count}')
     if count == 1:
         return (smallest,)
     step = (largest - smallest) / (count - 1)
@@ -111,7 +116,12 @@ def ssd_shapes(scale: float, next_scale: float, aspect_ratios: Sequence[float]) 
 
     Returns:
         2 + 2 * len(aspect_ratios) (width, height).
+
+    Raises:
+        ConfigError: a scale or a ratio is not positive.
     """
+    _require_positive('scales', (scale, next_scale))
+    _require_positive('aspect ratios', aspect_ratios)
     between = sqrt(scale * next_scale)
     shapes = [(scale, scale), (between, between)]
     for ratio in aspect_ratios:
@@ -130,8 +140,18 @@ def grid_shapes(scales: Sequence[float], aspect_ratios: Sequence[float]) -> tupl
 
     Returns:
         len(scales) * len(aspect_ratios) (width, height).
+
+    Raises:
+        ConfigError: a scale or a ratio is not positive.
     """
+    _require_positive('scales', scales)
+    _require_positive('aspect ratios', aspect_ratios)
     return tuple((s * sqrt(ratio), s / sqrt(ratio)) for s in scales for ratio in aspect_ratios)
+
+
+def _require_positive(name: str, values: Sequence[float]) -> None:
+    if not all(value > 0 for value in values):
+        raise ConfigError(f'prior {name} must be positive, found {tuple(values)}')
 
 
 def feature_sizes(input_size_hw: tuple[int, int], first_stride: int, levels: int
@@ -146,9 +166,12 @@ def feature_sizes(input_size_hw: tuple[int, int], first_stride: int, levels: int
 
     Returns:
         (height, width) of every map.
+
+    Raises:
+        ConfigError: the first stride is not a power of two.
     """
     halvings = first_stride.bit_length() - 1
-    if first_stride != 1 << halvings:
+    if first_stride < 1 or first_stride != 1 << halvings:
         raise ConfigError(f'the first stride must be a power of two, found {first_stride}')
     return tuple(
         (_halve(input_size_hw[0], halvings + k), _halve(input_size_hw[1], halvings + k))
@@ -168,7 +191,8 @@ def ssdlite_levels(input_size_hw: tuple[int, int], scales: Sequence[float],
     SSDLite at any input size: six shapes in each cell of every level.
 
     With `linear_scales(0.2, 0.95, 6)` this is SSDLite320: 3,234 priors at 320 x 320 pixels,
-    3,000 at 300 x 300.
+    3,000 at 300 x 300. Shapes may be wider than the image, as in the original Caffe SSD;
+    torchvision clips them to its side unless told otherwise.
 
     Args:
         input_size_hw: of the network input, pixels.

@@ -1,0 +1,192 @@
+"""Prior boxes: counts, cells worked out by hand, and the published formulas written as loops."""
+
+from math import sqrt
+
+import numpy as np
+import pytest
+
+from mbv2ssd_ros.core.errors import ConfigError
+from mbv2ssd_ros.core.priors import (
+    build_priors, feature_sizes, grid_shapes, level_priors, linear_scales, PriorLevel,
+    reference300_levels, ssd300_levels, ssd_shapes, ssdlite_levels)
+
+SSDLITE_SCALES = linear_scales(0.2, 0.95, 6)
+
+
+def slow_ssd_priors(sides, scales, ratios):
+    """
+    SSD's default boxes as torchvision documents them, one number at a time.
+
+    Shapes that are wider than the image stay so, as in the original Caffe implementation.
+    """
+    boxes = []
+    for side, scale, following, level_ratios in zip(sides, scales, scales[1:], ratios):
+        for row in range(side):
+            for column in range(side):
+                centre = [(column + 0.5) / side, (row + 0.5) / side]
+                boxes.append([*centre, scale, scale])
+                boxes.append([*centre, sqrt(scale * following), sqrt(scale * following)])
+                for ratio in level_ratios:
+                    boxes.append([*centre, scale * sqrt(ratio), scale / sqrt(ratio)])
+                    boxes.append([*centre, scale / sqrt(ratio), scale * sqrt(ratio)])
+    return boxes
+
+
+def test_x_runs_over_columns_on_a_wide_grid():
+    level = PriorLevel(feature_size_hw=(1, 2), shapes_wh=((0.5, 0.2),))
+    np.testing.assert_allclose(
+        level_priors(level), [[0.25, 0.5, 0.5, 0.2], [0.75, 0.5, 0.5, 0.2]])
+
+
+def test_y_runs_over_rows_on_a_tall_grid():
+    level = PriorLevel(feature_size_hw=(2, 1), shapes_wh=((0.5, 0.2),))
+    np.testing.assert_allclose(
+        level_priors(level), [[0.5, 0.25, 0.5, 0.2], [0.5, 0.75, 0.5, 0.2]])
+
+
+def test_shapes_of_a_cell_come_before_the_next_cell_and_columns_before_rows():
+    priors = level_priors(PriorLevel((2, 2), ((0.1, 0.2), (0.3, 0.4))))
+    cells = [[0.25, 0.25], [0.75, 0.25], [0.25, 0.75], [0.75, 0.75]]
+    np.testing.assert_allclose(priors[:, :2], np.repeat(cells, 2, axis=0))
+    np.testing.assert_allclose(priors[:, 2:], [[0.1, 0.2], [0.3, 0.4]] * 4, rtol=1e-6)
+
+
+def test_levels_follow_each_other_from_the_first_to_the_last():
+    priors = build_priors([PriorLevel((1, 2), ((0.1, 0.1),)), PriorLevel((1, 1), ((0.9, 0.8),))])
+    np.testing.assert_allclose(
+        priors, [[0.25, 0.5, 0.1, 0.1], [0.75, 0.5, 0.1, 0.1], [0.5, 0.5, 0.9, 0.8]])
+    assert priors.dtype == np.float32
+
+
+def test_a_level_counts_what_it_makes():
+    level = PriorLevel((3, 5), ((0.1, 0.2), (0.3, 0.4)))
+    assert level.count == len(level_priors(level)) == 30
+
+
+def test_ssd_shapes_are_two_squares_then_each_ratio_lying_and_standing():
+    # sqrt(0.2 * 0.8) = 0.4; ratio 4: 0.2 * 2 and 0.2 / 2
+    np.testing.assert_allclose(
+        ssd_shapes(0.2, 0.8, [4]), [(0.2, 0.2), (0.4, 0.4), (0.4, 0.1), (0.1, 0.4)])
+
+
+def test_grid_shapes_run_over_the_ratios_of_the_first_scale_first():
+    np.testing.assert_allclose(
+        grid_shapes([0.2, 0.4], [1, 4]), [(0.2, 0.2), (0.4, 0.1), (0.4, 0.4), (0.8, 0.2)])
+
+
+def test_scales_are_evenly_spaced_from_the_smallest_to_the_largest():
+    np.testing.assert_allclose(SSDLITE_SCALES, [0.2, 0.35, 0.5, 0.65, 0.8, 0.95])
+
+
+def test_one_scale_is_the_smallest():
+    assert linear_scales(0.3, 0.9, 1) == (0.3,)
+
+
+@pytest.mark.parametrize(('size_hw', 'first_stride', 'expected'), [
+    ((320, 320), 16, [(20, 20), (10, 10), (5, 5), (3, 3), (2, 2), (1, 1)]),
+    ((300, 300), 16, [(19, 19), (10, 10), (5, 5), (3, 3), (2, 2), (1, 1)]),
+    ((240, 320), 16, [(15, 20), (8, 10), (4, 5), (2, 3), (1, 2), (1, 1)]),
+    ((33, 65), 8, [(5, 9), (3, 5), (2, 3)]),  # every halving rounds up
+    ((7, 5), 1, [(7, 5), (4, 3)]),
+])
+def test_feature_sizes_halve_rounding_up(size_hw, first_stride, expected):
+    assert list(feature_sizes(size_hw, first_stride, len(expected))) == expected
+
+
+@pytest.mark.parametrize('first_stride', [12, 0, -16])
+def test_a_stride_that_no_halving_makes_is_refused(first_stride):
+    with pytest.raises(ConfigError, match=f'power of two, found {first_stride}'):
+        feature_sizes((320, 320), first_stride, 6)
+
+
+@pytest.mark.parametrize(('levels', 'count'), [
+    (ssd300_levels(), 8732),
+    (reference300_levels(), 13502),
+    (ssdlite_levels((320, 320), SSDLITE_SCALES), 3234),
+    (ssdlite_levels((300, 300), SSDLITE_SCALES), 3000),
+    # (15*20 + 8*10 + 4*5 + 2*3 + 1*2 + 1) * 6 = 409 * 6
+    (ssdlite_levels((240, 320), SSDLITE_SCALES), 2454),
+], ids=['SSD300', 'reference', 'SSDLite320', 'SSDLite300', 'SSDLite240x320'])
+def test_published_counts(levels, count):
+    assert build_priors(levels).shape == (count, 4)
+    assert sum(level.count for level in levels) == count
+
+
+def test_ssdlite320_equals_the_formula_of_torchvision():
+    expected = slow_ssd_priors(
+        (20, 10, 5, 3, 2, 1), (0.2, 0.35, 0.5, 0.65, 0.8, 0.95, 1.0), [[2, 3]] * 6)
+    np.testing.assert_allclose(
+        build_priors(ssdlite_levels((320, 320), SSDLITE_SCALES)), expected, rtol=1e-6)
+
+
+def test_ssd300_equals_the_formula_of_the_paper():
+    expected = slow_ssd_priors(
+        (38, 19, 10, 5, 3, 1), (0.07, 0.15, 0.33, 0.51, 0.69, 0.87, 1.05),
+        [[2], [2, 3], [2, 3], [2, 3], [2], [2]])
+    np.testing.assert_allclose(build_priors(ssd300_levels()), expected, rtol=1e-6)
+
+
+def test_the_last_cell_of_ssdlite320():
+    # one cell: scale 0.95, sqrt(0.95 * 1) and 0.95 with ratios 2, 1/2, 3, 1/3
+    last = build_priors(ssdlite_levels((320, 320), SSDLITE_SCALES))[-6:]
+    np.testing.assert_array_equal(last[:, :2], 0.5)
+    np.testing.assert_allclose(last[:, 2:], [
+        [0.95, 0.95], [0.974679, 0.974679], [1.343503, 0.671751], [0.671751, 1.343503],
+        [1.645448, 0.548483], [0.548483, 1.645448]], rtol=1e-5)
+
+
+def test_the_reference_has_a_grid_of_two_scales_and_three_or_five_ratios():
+    shapes = [len(level.shapes_wh) for level in reference300_levels()]
+    assert shapes == [6, 10, 10, 6, 6, 6]
+    first = reference300_levels()[0].shapes_wh
+    # scale 0.2: ratio 1, 2, 1/2; then the same with sqrt(0.2 * 0.35) = 0.264575
+    np.testing.assert_allclose(first, [
+        (0.2, 0.2), (0.282843, 0.141421), (0.141421, 0.282843),
+        (0.264575, 0.264575), (0.374166, 0.187083), (0.187083, 0.374166)], rtol=1e-5)
+
+
+def test_a_wide_input_keeps_the_centres_of_every_level_evenly_spread():
+    level = ssdlite_levels((240, 320), SSDLITE_SCALES)[0]  # 15 rows, 20 columns
+    priors = level_priors(level).reshape(15, 20, 6, 4)
+    np.testing.assert_allclose(priors[0, 0, :, :2], [[0.5 / 20, 0.5 / 15]] * 6, rtol=1e-6)
+    np.testing.assert_allclose(priors[14, 19, :, :2], [[19.5 / 20, 14.5 / 15]] * 6, rtol=1e-6)
+
+
+@pytest.mark.parametrize('size_hw', [(0, 4), (4, 0), (-1, 4)])
+def test_a_level_without_cells_is_refused(size_hw):
+    with pytest.raises(ConfigError, match=rf'feature map of \({size_hw[0]}, {size_hw[1]}\) cells'):
+        PriorLevel(size_hw, ((0.5, 0.5),))
+
+
+@pytest.mark.parametrize('shapes', [(), ((0.5, 0.0),), ((0.5, 0.5), (-0.1, 0.5))])
+def test_a_shape_without_area_is_refused(shapes):
+    with pytest.raises(ConfigError, match='positive .*found'):
+        PriorLevel((2, 3), shapes)
+
+
+@pytest.mark.parametrize(('smallest', 'largest'), [(0.0, 0.9), (0.9, 0.2), (float('nan'), 0.9)])
+def test_scales_that_do_not_ascend_are_refused(smallest, largest):
+    with pytest.raises(ConfigError, match=f'found {smallest} and {largest}'):
+        linear_scales(smallest, largest, 6)
+
+
+@pytest.mark.parametrize('count', [0, -1])
+def test_no_scale_at_all_is_refused(count):
+    with pytest.raises(ConfigError, match=f'at least one level, found {count}'):
+        linear_scales(0.2, 0.9, count)
+
+
+@pytest.mark.parametrize('make', [
+    lambda: ssd_shapes(0.2, -0.3, [2]), lambda: grid_shapes([0.2, -0.3], [2])],
+    ids=['ssd_shapes', 'grid_shapes'])
+def test_a_scale_that_is_not_positive_is_refused(make):
+    with pytest.raises(ConfigError, match=r'scales must be positive, found \(0.2, -0.3\)'):
+        make()
+
+
+@pytest.mark.parametrize('make', [
+    lambda: ssd_shapes(0.2, 0.3, [2, 0]), lambda: grid_shapes([0.2], [2, 0])],
+    ids=['ssd_shapes', 'grid_shapes'])
+def test_a_ratio_that_is_not_positive_is_refused(make):
+    with pytest.raises(ConfigError, match=r'ratios must be positive, found \(2, 0\)'):
+        make()
