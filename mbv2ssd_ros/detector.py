@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import time
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Sequence
+import time
 
 import numpy as np
 
 from mbv2ssd_ros.backends.base import Backend
 from mbv2ssd_ros.core.contract import ModelContract
 from mbv2ssd_ros.core.detections import Detections, DetectionSelector, DetectionSettings
-from mbv2ssd_ros.core.image import SourceImage, resize_into
+from mbv2ssd_ros.core.image import resize_into, SourceImage
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,8 @@ class Detector:
         boxes, scores = self._backend.infer(batch)
         inferred = time.perf_counter()
         results = []
-        for geometry, image_boxes, image_scores in zip(geometries, boxes, scores):
+        for geometry, image_boxes, image_scores in zip(
+                geometries, boxes, scores, strict=True):
             found = selector.select(image_boxes, image_scores)
             results.append(Detections(
                 geometry.to_source_pixels(found.boxes_xyxy), found.scores, found.labels))

@@ -7,9 +7,10 @@ line in `_OPENERS`; see CONTRIBUTING.md.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray

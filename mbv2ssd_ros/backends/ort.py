@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
+import onnxruntime
 
 from mbv2ssd_ros.backends.base import BackendOptions
 from mbv2ssd_ros.core.contract import METADATA_KEY, ModelContract

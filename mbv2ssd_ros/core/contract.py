@@ -7,10 +7,11 @@ Nothing in it has a default: a fact that is missing from the file is an error, n
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 import dataclasses
-import json
 from dataclasses import dataclass
-from typing import Any, Mapping
+import json
+from typing import Any
 
 from mbv2ssd_ros.core.errors import ContractError
 from mbv2ssd_ros.core.image import RESIZE_MODES

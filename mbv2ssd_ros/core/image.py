@@ -74,10 +74,9 @@ class ImageGeometry:
         """Size of the resized image inside the network input, pixels."""
         if self.resize_mode == 'stretch':
             return self.input_size_hw
-        scale = min(have / want for have, want in zip(self.input_size_hw, self.source_size_hw))
-        height, width = (
-            min(limit, max(1, round(side * scale)))
-            for side, limit in zip(self.source_size_hw, self.input_size_hw))
+        sides = tuple(zip(self.source_size_hw, self.input_size_hw, strict=True))
+        scale = min(limit / side for side, limit in sides)
+        height, width = (min(limit, max(1, round(side * scale))) for side, limit in sides)
         return height, width
 
     @property

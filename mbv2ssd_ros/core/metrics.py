@@ -11,8 +11,8 @@ the curve as from VOC2010 on, the 11-point mean as until VOC2007.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Iterable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -157,8 +157,8 @@ def _match(boxes: NDArray[np.float32], objects: NDArray[np.float32],
         return right, counts
     overlap = iou_matrix(boxes.astype(np.float64), objects.astype(np.float64))
     taken = np.zeros(len(objects), dtype=bool)
-    for index, (best, iou) in enumerate(zip(overlap.argmax(axis=1), overlap.max(axis=1))):
-        if iou < match_iou:
+    for index, best in enumerate(overlap.argmax(axis=1)):
+        if overlap[index, best] < match_iou:
             continue
         if difficult[best]:
             counts[index] = False

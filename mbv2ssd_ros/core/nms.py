@@ -8,7 +8,7 @@ JetPack 6 lacks in its batched form) and faster than one numpy call for each box
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import Iterable
+from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,7 +34,7 @@ def class_aware_nms(boxes_xyxy: NDArray[np.float32], scores: NDArray[np.float32]
     kept_by_label: defaultdict[int, list[_Box]] = defaultdict(list)
     kept = [
         index for index, label, box in zip(
-            order.tolist(), labels[order].tolist(), _with_area(boxes_xyxy[order]))
+            order.tolist(), labels[order].tolist(), _with_area(boxes_xyxy[order]), strict=True)
         if _claim(box, kept_by_label[label], nms_iou)]
     return np.array(kept, dtype=np.intp)
 

@@ -10,9 +10,9 @@ SSD (arXiv:1512.02325) section 2.2; SSDLite as in MobileNetV2 (arXiv:1801.04381)
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil, sqrt
-from typing import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -105,7 +105,8 @@ def linear_scales(smallest: float, largest: float, count: int) -> tuple[float, .
     return tuple(smallest + step * level for level in range(count))
 
 
-def ssd_shapes(scale: float, next_scale: float, aspect_ratios: Sequence[float]) -> tuple[Shape, ...]:
+def ssd_shapes(scale: float, next_scale: float, aspect_ratios: Sequence[float]
+               ) -> tuple[Shape, ...]:
     """
     The shapes of SSD: two squares, and each aspect ratio lying and standing.
 
@@ -207,7 +208,7 @@ def ssdlite_levels(input_size_hw: tuple[int, int], scales: Sequence[float],
     following = [*scales[1:], 1.0]
     return tuple(
         PriorLevel(size, ssd_shapes(scale, next_scale, aspect_ratios))
-        for size, scale, next_scale in zip(sizes, scales, following))
+        for size, scale, next_scale in zip(sizes, scales, following, strict=True))
 
 
 def ssd300_levels() -> tuple[PriorLevel, ...]:
@@ -243,4 +244,4 @@ def reference300_levels() -> tuple[PriorLevel, ...]:
     ratios = (three, five, five, three, three, three)
     return tuple(
         PriorLevel((side, side), grid_shapes((s, sqrt(s * after)), ratio))
-        for side, s, after, ratio in zip(sides, scales, following, ratios))
+        for side, s, after, ratio in zip(sides, scales, following, ratios, strict=True))

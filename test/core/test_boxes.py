@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 
 from mbv2ssd_ros.core.boxes import (
-    box_area, clip_boxes, cxcywh_to_xyxy, intersection_area, iou_matrix, xyxy_to_cxcywh)
+    box_area,
+    clip_boxes,
+    cxcywh_to_xyxy,
+    intersection_area,
+    iou_matrix,
+    xyxy_to_cxcywh,
+)
 
 # 4 wide and 2 high at (1, 5): width, height, x and y cannot be mistaken for each other
 WIDE_XYXY = np.array([[1.0, 5.0, 5.0, 7.0]])

@@ -7,8 +7,17 @@ import pytest
 
 from mbv2ssd_ros.core.errors import ConfigError
 from mbv2ssd_ros.core.priors import (
-    build_priors, feature_sizes, grid_shapes, level_priors, linear_scales, PriorLevel,
-    reference300_levels, ssd300_levels, ssd_shapes, ssdlite_levels)
+    build_priors,
+    feature_sizes,
+    grid_shapes,
+    level_priors,
+    linear_scales,
+    PriorLevel,
+    reference300_levels,
+    ssd300_levels,
+    ssd_shapes,
+    ssdlite_levels,
+)
 
 SSDLITE_SCALES = linear_scales(0.2, 0.95, 6)
 
@@ -20,7 +29,8 @@ def slow_ssd_priors(sides, scales, ratios):
     Shapes that are wider than the image stay so, as in the original Caffe implementation.
     """
     boxes = []
-    for side, scale, following, level_ratios in zip(sides, scales, scales[1:], ratios):
+    for side, scale, following, level_ratios in zip(
+            sides, scales[:-1], scales[1:], ratios, strict=True):
         for row in range(side):
             for column in range(side):
                 centre = [(column + 0.5) / side, (row + 0.5) / side]
