@@ -11,6 +11,7 @@ from collections.abc import Mapping
 import dataclasses
 from dataclasses import dataclass
 import json
+import math
 from typing import Any
 
 from mbv2ssd_ros.core.errors import ContractError
@@ -31,6 +32,12 @@ class Provenance:
     datasets: tuple[str, ...]  # names of the training sets
     metric: str  # name and split of the selection metric, e.g. 'map_50 on voc07_trainval:val'
     metric_value: float
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.metric_value):
+            raise ContractError(
+                f'metric_value is {self.metric_value}, expected a finite number; was the model '
+                'evaluated on images that have objects?')
 
     @classmethod
     def from_dict(cls, found: Any, source: str) -> Provenance:
@@ -77,10 +84,7 @@ class ModelContract:
     provenance: Provenance
 
     def __post_init__(self) -> None:
-        if self.schema_version != SCHEMA_VERSION:
-            raise ContractError(
-                f'contract has schema version {self.schema_version}, this package reads version '
-                f'{SCHEMA_VERSION}; export the model again or install the matching package')
+        _check_version(self.schema_version)
         _one_of('channel_order', self.channel_order, ('rgb',))
         _one_of('resize_mode', self.resize_mode, RESIZE_MODES)
         _one_of('precision', self.precision, PRECISIONS)
@@ -97,6 +101,10 @@ class ModelContract:
             raise ContractError(
                 f'background_index is 0, so the first class must be {BACKGROUND!r}; '
                 f'class_names starts with {self.class_names[:1]}')
+        if self.background_index is None and BACKGROUND in self.class_names:
+            raise ContractError(
+                f'class_names has {BACKGROUND!r}, which would be reported as an object, because '
+                'background_index is null')
         if not self.object_names:
             raise ContractError('class_names names no object class')
 
@@ -141,14 +149,11 @@ class ModelContract:
         """
         try:
             found = json.loads(text)
-        except json.JSONDecodeError as err:
+        except (ValueError, RecursionError) as err:  # RecursionError: nested too deeply
             raise ContractError(f'{source}: the contract is not JSON: {err}') from err
-        if isinstance(found, dict) and found.get('schema_version') != SCHEMA_VERSION:
+        if isinstance(found, dict):
             # Before the keys: a newer version has other keys, and its number is the reason.
-            raise ContractError(
-                f'{source}: contract has schema version {found.get("schema_version")!r}, this '
-                f'package reads version {SCHEMA_VERSION}; export the model again or install the '
-                'matching package')
+            _check_version(found.get('schema_version'), f'{source}: ')
         values = _exact_keys(cls, found, f'{source}: contract')
         size = _integers(values, 'input_size_hw', source)
         if len(size) != 2:
@@ -200,6 +205,14 @@ class ModelContract:
                     f'{source}: output {name!r} has {shape[2]} columns, its contract describes '
                     f'{last}' + (f' classes: {", ".join(self.class_names)}'
                                  if name == 'scores' else ' box corners'))
+
+
+def _check_version(found: Any, prefix: str = '') -> None:
+    # the type too: True and 1.0 are equal to 1
+    if type(found) is not int or found != SCHEMA_VERSION:
+        raise ContractError(
+            f'{prefix}contract has schema version {found!r}, this package reads version '
+            f'{SCHEMA_VERSION}; export the model again or install the matching package')
 
 
 def _exact_keys(cls: type, found: Any, where: str) -> Mapping[str, Any]:
