@@ -1,0 +1,130 @@
+"""
+The books of one camera: every frame is received once and ends once.
+
+received = published + dropped + in flight holds at every moment, because a frame that ends twice
+is refused and a snapshot is taken under the lock of the counters.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+import threading
+import time
+from typing import Generic, TypeVar
+
+Payload = TypeVar('Payload')
+
+# Why a frame was not answered.
+REPLACED = 'replaced'  # a newer frame of its camera came before its turn
+RATE_LIMITED = 'rate_limited'  # its camera sends more than max_rate_hz
+STALE = 'stale'  # older than max_age_ms
+UNDECODABLE = 'undecodable'  # unknown encoding, impossible size, truncated or corrupt
+BACKEND_ERROR = 'backend_error'  # the inference engine failed
+INTERNAL_ERROR = 'internal_error'  # an error nobody expected; logged with its traceback
+SHUTDOWN = 'shutdown'  # the node was deactivated before its turn
+DROP_REASONS = (
+    REPLACED, RATE_LIMITED, STALE, UNDECODABLE, BACKEND_ERROR, INTERNAL_ERROR, SHUTDOWN)
+
+
+@dataclass(frozen=True)
+class Books:
+    """The counters of one camera at one moment."""
+
+    received: int
+    published: int
+    dropped: dict[str, int]  # every reason, also those that never happened
+
+    @property
+    def in_flight(self) -> int:
+        """Frames that are waiting or under way."""
+        return self.received - self.published - sum(self.dropped.values())
+
+
+class CameraAccount:
+    """Counts the frames of one camera; any thread may call it."""
+
+    def __init__(self) -> None:
+        """Open with nothing received."""
+        self._lock = threading.Lock()
+        self._received = 0
+        self._published = 0
+        self._dropped: Counter[str] = Counter()
+
+    def receive(self, camera: int, payload: Payload) -> Frame[Payload]:
+        """
+        Enter a frame.
+
+        Args:
+            camera: index of the camera this account belongs to.
+            payload: the frame's message.
+
+        Returns:
+            The frame, which must end by `publish` or `drop`.
+        """
+        with self._lock:
+            self._received += 1
+        return Frame(camera, payload, self)
+
+    def books(self) -> Books:
+        """
+        Take the counters, consistent with each other.
+
+        Returns:
+            A snapshot.
+        """
+        with self._lock:
+            dropped = {reason: self._dropped[reason] for reason in DROP_REASONS}
+            return Books(self._received, self._published, dropped)
+
+    def _end(self, drop_reason: str | None) -> None:
+        with self._lock:
+            if drop_reason is None:
+                self._published += 1
+            else:
+                self._dropped[drop_reason] += 1
+
+
+class Frame(Generic[Payload]):
+    """One frame under way. Made by CameraAccount.receive; ends exactly once."""
+
+    __slots__ = ('camera', 'payload', 'arrived', '_account', '_ended')
+
+    def __init__(self, camera: int, payload: Payload, account: CameraAccount) -> None:
+        """
+        Note the time of arrival.
+
+        Args:
+            camera: index of the camera.
+            payload: the frame's message.
+            account: counts how the frame ends.
+        """
+        self.camera = camera
+        self.payload = payload
+        self.arrived = time.monotonic()  # seconds
+        self._account = account
+        self._ended = False
+
+    @property
+    def ended(self) -> bool:
+        """Whether the frame was published or dropped."""
+        return self._ended
+
+    def publish(self) -> None:
+        """Count the frame as answered."""
+        self._end(None)
+
+    def drop(self, reason: str) -> None:
+        """
+        Count the frame as not answered.
+
+        Args:
+            reason: one of DROP_REASONS.
+        """
+        assert reason in DROP_REASONS, reason
+        self._end(reason)
+
+    def _end(self, drop_reason: str | None) -> None:
+        assert not self._ended, f'a frame of camera {self.camera} ends twice'
+        self._ended = True
+        self._account._end(drop_reason)

@@ -1,0 +1,30 @@
+"""Every frame is received once and ends once."""
+
+import pytest
+
+from mbv2ssd_ros.frames import CameraAccount, REPLACED, STALE
+
+
+def test_books_balance_with_one_frame_in_every_state():
+    account = CameraAccount()
+    published, replaced, stale, _waiting = (account.receive(0, 'image') for _ in range(4))
+    published.publish()
+    replaced.drop(REPLACED)
+    stale.drop(STALE)
+    books = account.books()
+    assert (books.received, books.published, books.in_flight) == (4, 1, 1)
+    assert {reason: count for reason, count in books.dropped.items() if count} == {
+        REPLACED: 1, STALE: 1}
+
+
+def test_a_frame_cannot_end_twice():
+    frame = CameraAccount().receive(3, 'image')
+    frame.publish()
+    with pytest.raises(AssertionError, match='camera 3 ends twice'):
+        frame.drop(STALE)
+
+
+def test_a_drop_needs_a_known_reason():
+    frame = CameraAccount().receive(0, 'image')
+    with pytest.raises(AssertionError, match='bad luck'):
+        frame.drop('bad luck')
