@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mbv2ssd_ros.core.contract import ModelContract
-from mbv2ssd_ros.core.errors import ConfigError, ShapeError
+from mbv2ssd_ros.core.errors import BackendError, ConfigError, ShapeError
 from mbv2ssd_ros.core.nms import class_agnostic_nms, class_aware_nms
+
+# Both a score and its background may be rounded up, to fp16 or to whole 255ths.
+_ROUNDING = 5e-3
+_NONSENSE = 'The model computes nonsense: export it again, or try another backend or precision.'
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,12 @@ class DetectionSettings:
                             ('max_candidates', self.max_candidates)):
             if count < 1:
                 raise ConfigError(f'{name} is {count}, expected at least 1')
+        seen: dict[str, float] = {}
+        for name, threshold in self.class_thresholds:
+            if name in seen:
+                raise ConfigError(
+                    f'class_thresholds names {name!r} twice, with {seen[name]} and {threshold}')
+            seen[name] = threshold
 
 
 class DetectionSelector:
@@ -84,9 +95,8 @@ class DetectionSelector:
             self._thresholds[refused] = np.inf
         if contract.background_index is not None:
             self._thresholds[contract.background_index] = np.inf
-        self._lowest = float(self._thresholds.min())
-        # A class above t leaves less than 1 - t for the background. The margin covers fp16 sums.
-        self._background_below = 1.0 - self._lowest + 1e-3
+        # a class above t leaves less than 1 - t for the background
+        self._background_below = 1.0 - float(self._thresholds.min()) + _ROUNDING
 
     def select(self, boxes: NDArray[np.float32], scores: NDArray[np.float32]) -> Detections:
         """
@@ -101,13 +111,23 @@ class DetectionSelector:
 
         Returns:
             At most `max_detections`, in the coordinates of `boxes`.
+
+        Raises:
+            BackendError: a candidate's score is no probability or its box is not finite, so the
+                model computes nonsense; an empty result would look like an empty scene.
         """
         rows, labels = self._candidates(scores)
         values = scores[rows, labels]
+        if len(rows) == 0:  # most frames of most cameras
+            return Detections(boxes[rows], values, labels)
+        if not (values <= 1 + _ROUNDING).all():  # nan is not
+            self._refuse_score(rows, labels, values)
         if len(values) > self.settings.max_candidates:
             best = np.argsort(-values, kind='stable')[:self.settings.max_candidates]
             rows, labels, values = rows[best], labels[best], values[best]
         found = boxes[rows]
+        if not np.isfinite(found).all():
+            _refuse_box(rows, found)
         if self.settings.class_agnostic:
             kept = class_agnostic_nms(found, values, self.settings.nms_iou)
         else:
@@ -117,14 +137,29 @@ class DetectionSelector:
 
     def _candidates(self, scores: NDArray[np.float32]
                     ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-        """Return rows and columns of the scores above their class's threshold."""
+        """
+        Return rows and columns of the scores above their class's threshold, and those of nan.
+
+        Written as 'not at most', because a comparison with nan is false. The flat index, since
+        numpy finds it several times as fast as the pair.
+        """
         background = self._contract.background_index
         if background is None:
-            row, label = np.nonzero(scores > self._thresholds)
+            flat = np.flatnonzero(~(scores <= self._thresholds))
+            row, label = np.divmod(flat, self._contract.num_classes)
             return row, label
-        rows = np.flatnonzero(scores[:, background] < self._background_below)
-        row, label = np.nonzero(scores[rows] > self._thresholds)
+        rows = np.flatnonzero(~(scores[:, background] >= self._background_below))
+        flat = np.flatnonzero(~(scores[rows] <= self._thresholds))
+        row, label = np.divmod(flat, self._contract.num_classes)
         return rows[row], label
+
+    def _refuse_score(self, rows: NDArray[np.intp], labels: NDArray[np.intp],
+                      values: NDArray[np.float32]) -> NoReturn:
+        first = int(np.argmin(values <= 1 + _ROUNDING))
+        raise BackendError(
+            f'the score of prior {rows[first]}, class '
+            f'{self._contract.class_names[labels[first]]!r} is {values[first]}, expected a '
+            f'probability. {_NONSENSE}')
 
     def _index(self, name: str, parameter: str) -> int:
         if name not in self._contract.object_names:
@@ -132,3 +167,10 @@ class DetectionSelector:
                 f'{parameter}: the model knows no class {name!r}; it knows '
                 f'{", ".join(self._contract.object_names)}')
         return self._contract.class_names.index(name)
+
+
+def _refuse_box(rows: NDArray[np.intp], boxes: NDArray[np.float32]) -> NoReturn:
+    first = int(np.argmin(np.isfinite(boxes).all(axis=1)))
+    raise BackendError(
+        f'the box of prior {rows[first]} is {boxes[first].tolist()}, expected four finite '
+        f'numbers. {_NONSENSE}')
