@@ -1,0 +1,66 @@
+"""Values of command line arguments, checked where they are typed."""
+
+from __future__ import annotations
+
+import argparse
+import re
+
+
+def positive(text: str) -> float:
+    """
+    Read a number above zero from a command line.
+
+    Args:
+        text: as typed.
+
+    Returns:
+        The number.
+
+    Raises:
+        argparse.ArgumentTypeError: not such a number.
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float('inf'):
+        raise argparse.ArgumentTypeError(f'{text!r} is not a number above 0')
+    return value
+
+
+def whole(text: str) -> int:
+    """
+    Read a whole number above zero from a command line.
+
+    Args:
+        text: as typed.
+
+    Returns:
+        The number.
+
+    Raises:
+        argparse.ArgumentTypeError: not such a number.
+    """
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f'{text!r} is not a whole number above 0')
+    return int(text)
+
+
+def size_wh(text: str) -> tuple[int, int]:
+    """
+    Read a size such as 640x480 from a command line.
+
+    Args:
+        text: as typed.
+
+    Returns:
+        Width and height in pixels.
+
+    Raises:
+        argparse.ArgumentTypeError: not a size.
+    """
+    found = re.fullmatch(r'([1-9]\d{0,4})x([1-9]\d{0,4})', text)
+    if not found:
+        raise argparse.ArgumentTypeError(
+            f'{text!r} is not a size; write width x height in pixels, such as 640x480')
+    return int(found[1]), int(found[2])

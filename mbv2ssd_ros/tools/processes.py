@@ -1,0 +1,174 @@
+"""Other programs of a ROS graph of our own: started apart, ended by SIGINT, waited for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+import os
+from pathlib import Path
+import signal
+import subprocess
+import sys
+
+from mbv2ssd_ros.core.errors import Mbv2SsdError
+
+END_TIMEOUT_S = 10.0
+_TAIL_LINES = 15
+
+
+class ProcessError(Mbv2SsdError):
+    """A program that this one started ended early, or did not end."""
+
+
+def ros_environment(log_dir: Path, domain_id: int | None = None) -> dict[str, str]:
+    """
+    Make the environment of a ROS graph that nobody else takes part in.
+
+    Args:
+        log_dir: ROS_LOG_DIR of the programs.
+        domain_id: ROS_DOMAIN_ID; None: 1 to 99, from the number of this process. Higher ones
+            need ports that the kernel also gives to others.
+
+    Returns:
+        The environment of this process with both set and Python unbuffered.
+    """
+    if domain_id is None:
+        domain_id = 1 + os.getpid() % 99
+    return {**os.environ, 'ROS_DOMAIN_ID': str(domain_id), 'ROS_LOG_DIR': str(log_dir),
+            'PYTHONUNBUFFERED': '1'}
+
+
+class Program:
+    """
+    A Python module that runs as a process of its own.
+
+    It has a session of its own, so a Ctrl-C at the terminal reaches this process alone, which
+    then ends its programs in order.
+    """
+
+    def __init__(self, module: str, arguments: Sequence[str], environment: Mapping[str, str],
+                 log_file: Path, pipes: bool = False) -> None:
+        """
+        Start it.
+
+        Args:
+            module: name of the module.
+            arguments: of its command line.
+            environment: of the process.
+            log_file: gets its standard error, and its standard output unless piped.
+            pipes: whether standard input and output are pipes to this process.
+        """
+        self.name = module.rpartition('.')[2]
+        self.log_file = log_file
+        log_file.parent.mkdir(parents=True, exist_ok=True)
+        # A child of a shell's background job inherits an ignored SIGINT, but not a handler.
+        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        with log_file.open('w') as log:
+            self.process = subprocess.Popen(
+                [sys.executable, '-m', module, *arguments], env=dict(environment),
+                stdin=subprocess.PIPE if pipes else subprocess.DEVNULL,
+                stdout=subprocess.PIPE if pipes else log, stderr=log, text=True,
+                start_new_session=True)
+
+    @property
+    def pid(self) -> int:
+        """Number of the process."""
+        return self.process.pid
+
+    def check(self) -> None:
+        """
+        Make sure that it runs or has ended well.
+
+        Raises:
+            ProcessError: it ended with another exit code than 0.
+        """
+        code = self.process.poll()
+        if code:
+            raise ProcessError(f'{self.name} ended with exit code {code}; {self.tail()}')
+
+    def wait(self, timeout_s: float) -> int:
+        """
+        Wait for the end.
+
+        Args:
+            timeout_s: at most so long.
+
+        Returns:
+            The exit code.
+
+        Raises:
+            ProcessError: it was still running.
+        """
+        try:
+            return self.process.wait(timeout_s)
+        except subprocess.TimeoutExpired as err:
+            raise ProcessError(
+                f'{self.name} was still running after {timeout_s:g} s; {self.tail()}') from err
+
+    def end(self) -> int:
+        """
+        Send SIGINT, as Ctrl-C and `ros2 launch` do, and wait.
+
+        Returns:
+            The exit code.
+
+        Raises:
+            ProcessError: it did not end; it was then killed.
+        """
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
+        try:
+            return self.wait(END_TIMEOUT_S)
+        except ProcessError:
+            self.process.kill()
+            self.process.wait()
+            raise
+        finally:
+            for pipe in (self.process.stdin, self.process.stdout):
+                if pipe is not None:
+                    pipe.close()
+
+    def tail(self) -> str:
+        """
+        Quote the end of the log.
+
+        Returns:
+            The last lines with the path of the file.
+        """
+        lines = self.log_file.read_text(errors='replace').splitlines()[-_TAIL_LINES:]
+        quoted = '\n  '.join(lines) if lines else '(empty)'
+        return f'its log {self.log_file} ends with\n  {quoted}'
+
+
+@contextmanager
+def ending(programs: list[Program]) -> Iterator[None]:
+    """
+    Run a block and end the programs after it, the newest first, whatever happens.
+
+    Args:
+        programs: may grow inside the block.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        ProcessError: a program did not end after SIGINT.
+    """
+    try:
+        yield
+    except BaseException:
+        _end_all(programs)  # what stopped the block is the news, not what followed from it
+        raise
+    if errors := _end_all(programs):
+        raise errors[0]
+
+
+def _end_all(programs: list[Program]) -> list[ProcessError]:
+    errors = []
+    for program in reversed(programs):
+        try:
+            program.end()
+        except ProcessError as err:
+            errors.append(err)
+    return errors

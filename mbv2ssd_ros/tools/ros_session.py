@@ -1,0 +1,89 @@
+"""One ROS node in one process, from the command line to a clean end."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+import signal
+import sys
+from types import FrameType
+from typing import Any
+
+from mbv2ssd_ros.core.errors import Mbv2SsdError
+
+ROS_ARGS = '--ros-args'
+
+
+def parse(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> argparse.Namespace:
+    """
+    Parse a command line that may also have arguments for ROS.
+
+    Args:
+        parser: of the program's own arguments.
+        argv: without the program's name; None: those of this process.
+
+    Returns:
+        The program's own arguments and, as `ros_args`, those for rclpy.init.
+    """
+    own = list(sys.argv[1:] if argv is None else argv)
+    ros: list[str] = []
+    if ROS_ARGS in own:
+        start = own.index(ROS_ARGS)
+        # `ros2 launch` appends them; a lone -- ends them
+        end = own.index('--', start) + 1 if '--' in own[start:] else len(own)
+        own, ros = own[:start] + own[end:], own[start:end]
+    found = parser.parse_args(own)
+    found.ros_args = ros
+    return found
+
+
+@contextmanager
+def ros_node(name: str, ros_args: Sequence[str]) -> Iterator[Any]:
+    """
+    Run a block with a node; SIGINT and SIGTERM end the block as KeyboardInterrupt.
+
+    rclpy is imported here, so that --help and the tests of everything else need no ROS. A
+    context that is not shut down would leave its segment in /dev/shm.
+
+    Args:
+        name: of the node.
+        ros_args: for rclpy.init.
+
+    Yields:
+        The rclpy node.
+    """
+    import rclpy
+    from rclpy.signals import SignalHandlerOptions
+
+    # set even where the shell that started us in the background ignores SIGINT
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
+    rclpy.init(args=list(ros_args), signal_handler_options=SignalHandlerOptions.NO)
+    try:
+        node = rclpy.create_node(name)
+        try:
+            yield node
+        finally:
+            node.destroy_node()
+    finally:
+        rclpy.try_shutdown()
+
+
+def report_error(program: str, error: Mbv2SsdError) -> int:
+    """
+    Print what went wrong, alone, without a traceback.
+
+    Args:
+        program: name of the program.
+        error: its message is printed.
+
+    Returns:
+        The exit code, 1.
+    """
+    print(f'{program}: error: {error}', file=sys.stderr)
+    return 1
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
