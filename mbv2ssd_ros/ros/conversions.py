@@ -1,0 +1,167 @@
+"""
+From sensor_msgs/Image to what the detector takes: a view of the message's bytes where possible.
+
+Colour planes that OpenCV can only convert as a whole (Bayer, YUV) cost one cv2.cvtColor; 8-bit
+colour and grey cost nothing. `step` and `is_bigendian` are honoured, and nothing is read before
+the sizes have been checked against the bytes that are there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+import functools
+import importlib
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from mbv2ssd_ros.core.errors import UnsupportedImageError
+from mbv2ssd_ros.core.image import MAX_SIDE_PX, SourceImage
+
+# encoding: channel order, channels, bytes of a channel. The generic names take OpenCV's order.
+_PLAIN = {
+    'rgb8': ('rgb', 3, 1), 'bgr8': ('bgr', 3, 1), 'rgba8': ('rgba', 4, 1), 'bgra8': ('bgra', 4, 1),
+    'mono8': ('mono', 1, 1), '8UC1': ('mono', 1, 1), '8UC3': ('bgr', 3, 1),
+    '8UC4': ('bgra', 4, 1),
+    'rgb16': ('rgb', 3, 2), 'bgr16': ('bgr', 3, 2), 'rgba16': ('rgba', 4, 2),
+    'bgra16': ('bgra', 4, 2), 'mono16': ('mono', 1, 2), '16UC1': ('mono', 1, 2),
+    '16UC3': ('bgr', 3, 2), '16UC4': ('bgra', 4, 2),
+}
+# OpenCV names a Bayer pattern after the second row and column, ROS after the first.
+_BAYER = {
+    'bayer_rggb8': (cv2.COLOR_BayerBG2BGR, 1), 'bayer_bggr8': (cv2.COLOR_BayerRG2BGR, 1),
+    'bayer_gbrg8': (cv2.COLOR_BayerGR2BGR, 1), 'bayer_grbg8': (cv2.COLOR_BayerGB2BGR, 1),
+    'bayer_rggb16': (cv2.COLOR_BayerBG2BGR, 2), 'bayer_bggr16': (cv2.COLOR_BayerRG2BGR, 2),
+    'bayer_gbrg16': (cv2.COLOR_BayerGR2BGR, 2), 'bayer_grbg16': (cv2.COLOR_BayerGB2BGR, 2),
+}
+_YUV422 = {
+    'uyvy': cv2.COLOR_YUV2BGR_UYVY, 'yuv422': cv2.COLOR_YUV2BGR_UYVY,
+    'yuyv': cv2.COLOR_YUV2BGR_YUY2, 'yuv422_yuy2': cv2.COLOR_YUV2BGR_YUY2,
+}
+_YUV420 = {'nv12': cv2.COLOR_YUV2BGR_NV12, 'nv21': cv2.COLOR_YUV2BGR_NV21}
+ENCODINGS = (*_PLAIN, *_BAYER, *_YUV422, *_YUV420)
+
+
+class ImageMsg(Protocol):
+    """What is read of a sensor_msgs/Image."""
+
+    height: int
+    width: int
+    encoding: str
+    is_bigendian: int
+    step: int
+    data: Any  # array.array('B') in a received message
+
+
+def image_from_msg(msg: ImageMsg) -> SourceImage:
+    """
+    See an image message as a source image.
+
+    16-bit channels are scaled by 255 / 65535, so that 65535 is white. Encodings that are not in
+    ENCODINGS go through cv_bridge where it is installed.
+
+    Args:
+        msg: sensor_msgs/Image; the result may share its memory.
+
+    Returns:
+        The image, 8 bit.
+
+    Raises:
+        UnsupportedImageError: encoding, size, step and data do not make an image.
+    """
+    encoding = msg.encoding
+    if encoding in _PLAIN:
+        order, channels, item_bytes = _PLAIN[encoding]
+        return SourceImage(_to_8bit(_view(msg, msg.height, channels, item_bytes)), order)
+    if encoding in _BAYER:
+        _require(msg, min(msg.height, msg.width) >= 3, 'at least 3 x 3 pixels')
+        code, item_bytes = _BAYER[encoding]
+        return SourceImage(_to_8bit(_convert(_view(msg, msg.height, 1, item_bytes), code)), 'bgr')
+    if encoding in _YUV422:
+        _require(msg, msg.width % 2 == 0, 'an even width')
+        return SourceImage(_convert(_view(msg, msg.height, 2, 1), _YUV422[encoding]), 'bgr')
+    if encoding in _YUV420:
+        _require(msg, msg.width % 2 == 0 and msg.height % 2 == 0, 'an even width and height')
+        # the luma rows, then half as many rows of chroma pairs
+        planes = _view(msg, msg.height * 3 // 2, 1, 1)
+        return SourceImage(_convert(planes, _YUV420[encoding]), 'bgr')
+    return _image_by_cv_bridge(msg)
+
+
+def _view(msg: ImageMsg, rows: int, channels: int, item_bytes: int) -> NDArray[Any]:
+    """
+    View the bytes of a message as an array; a copy only of 16-bit data in foreign layout.
+
+    Returns:
+        (rows, width) or (rows, width, channels), uint8 or uint16 of this machine's byte order.
+    """
+    if not 1 <= min(msg.height, msg.width) <= max(msg.height, msg.width) <= MAX_SIDE_PX:
+        raise UnsupportedImageError(
+            f'{msg.encoding} image of {msg.width} x {msg.height} pixels; each side must be 1 to '
+            f'{MAX_SIDE_PX}')
+    pixel_bytes = channels * item_bytes
+    row_bytes = msg.width * pixel_bytes
+    if msg.step < row_bytes:
+        raise UnsupportedImageError(
+            f'{msg.encoding} image {msg.width} pixels wide has a step of {msg.step} bytes, a row '
+            f'needs {row_bytes}')
+    needed = (rows - 1) * msg.step + row_bytes  # the last row may come without its padding
+    if len(msg.data) < needed:
+        raise UnsupportedImageError(
+            f'{msg.encoding} image of {msg.width} x {msg.height} pixels with a step of {msg.step} '
+            f'has {len(msg.data)} bytes, needs {needed}')
+    shape: tuple[int, ...] = (rows, msg.width)
+    strides: tuple[int, ...] = (msg.step, pixel_bytes)
+    if channels > 1:
+        shape, strides = (*shape, channels), (*strides, item_bytes)
+    dtype = np.dtype('u1') if item_bytes == 1 else np.dtype('>u2' if msg.is_bigendian else '<u2')
+    pixels: NDArray[Any] = np.ndarray(shape, dtype, buffer=msg.data, strides=strides)
+    if dtype.isnative and msg.step % item_bytes == 0:  # cv2 wants rows at whole items
+        return pixels
+    return pixels.astype(dtype.newbyteorder('='))
+
+
+def _to_8bit(pixels: NDArray[Any]) -> NDArray[np.uint8]:
+    # 65535 = 257 * 255: the integer division is the exact 255 / 65535, cut
+    return pixels if pixels.dtype == np.uint8 else (pixels // 257).astype(np.uint8)
+
+
+def _convert(pixels: NDArray[Any], code: int) -> NDArray[Any]:
+    try:
+        return cv2.cvtColor(pixels, code)
+    except cv2.error as err:
+        raise UnsupportedImageError(
+            f'OpenCV cannot convert an image of shape {pixels.shape}: {err}') from err
+
+
+def _require(msg: ImageMsg, condition: bool, expected: str) -> None:
+    if not condition:
+        raise UnsupportedImageError(
+            f'{msg.encoding} image of {msg.width} x {msg.height} pixels; this encoding needs '
+            f'{expected}')
+
+
+def _image_by_cv_bridge(msg: ImageMsg) -> SourceImage:
+    convert = _cv_bridge()
+    if convert is None:
+        raise UnsupportedImageError(
+            f'encoding {msg.encoding!r} is not one of {", ".join(ENCODINGS)}; install cv_bridge '
+            'or let the camera driver publish one of these')
+    try:
+        return SourceImage(convert(msg, 'bgr8'), 'bgr')
+    except Exception as err:  # cv_bridge raises its own, cv2's, TypeError and what not
+        raise UnsupportedImageError(
+            f'encoding {msg.encoding!r}: cv_bridge cannot convert it to bgr8: {err}') from err
+
+
+@functools.cache
+def _cv_bridge() -> Callable[..., NDArray[np.uint8]] | None:
+    """Look for cv_bridge, once; None where it is not installed."""
+    try:
+        bridge: Any = importlib.import_module('cv_bridge').CvBridge()
+    except ImportError:
+        return None
+    convert: Callable[..., NDArray[np.uint8]] = bridge.imgmsg_to_cv2
+    return convert
