@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mbv2ssd_ros.core.boxes import clip_boxes
-from mbv2ssd_ros.core.errors import UnsupportedImageError
+from mbv2ssd_ros.core.errors import ConfigError, UnsupportedImageError
 
 RESIZE_MODES = ('stretch', 'letterbox')
 LETTERBOX_GREY = 128  # the mean of the normalisation: the network sees zeros
-MAX_SIDE_PX = 32766  # cv2.resize indexes with 16 bit signed integers
+MAX_SIDE_PX = 32766  # beyond any camera; parts of cv2 index with 16 bit signed integers
 
 # what turns a small image of each channel order into RGB; None: it is RGB
 _TO_RGB = {
@@ -68,6 +68,11 @@ class ImageGeometry:
     source_size_hw: tuple[int, int]
     input_size_hw: tuple[int, int]
     resize_mode: str
+
+    def __post_init__(self) -> None:
+        if self.resize_mode not in RESIZE_MODES:
+            raise ConfigError(
+                f'resize_mode is {self.resize_mode!r}, expected one of {", ".join(RESIZE_MODES)}')
 
     @property
     def placed_size_hw(self) -> tuple[int, int]:
@@ -134,6 +139,9 @@ def resize_into(image: SourceImage, resize_mode: str, slot: NDArray[np.uint8]) -
 
     Returns:
         The geometry that maps boxes back.
+
+    Raises:
+        ConfigError: another resize mode.
     """
     geometry = ImageGeometry(image.size_hw, (slot.shape[0], slot.shape[1]), resize_mode)
     height, width = geometry.placed_size_hw
