@@ -84,8 +84,8 @@ def precision_recall(results: Iterable[tuple[Detections, GroundTruth]],
     Match the detections of all images with their ground truth.
 
     Args:
-        results: one pair for each image; the order of images decides only between detections
-            of exactly the same score.
+        results: one pair for each image, its detections in any order (those of other detectors
+            need not be sorted). The order given decides only between equal scores.
         labels: the classes to measure.
         match_iou: IoU from which a detection counts as found.
 
@@ -96,11 +96,13 @@ def precision_recall(results: Iterable[tuple[Detections, GroundTruth]],
     correct: dict[int, list[NDArray[np.bool_]]] = {label: [] for label in labels}
     num_objects = dict.fromkeys(labels, 0)
     for detections, truth in results:
+        best_first = np.argsort(-detections.scores, kind='stable')
         for label in labels:
-            found, objects = detections.labels == label, truth.labels == label
+            found = best_first[detections.labels[best_first] == label]
+            objects = truth.labels == label
             difficult = truth.difficult[objects]
             num_objects[label] += int(np.count_nonzero(~difficult))
-            if not found.any():
+            if len(found) == 0:
                 continue
             right, counts = _match(
                 detections.boxes_xyxy[found], truth.boxes_xyxy[objects], difficult, match_iou)
