@@ -21,6 +21,7 @@ from mbv2ssd_ros.tools.ros_session import parse, report_error, ros_node
 PROGRAM = 'play_images'
 DEFAULT_RATE_HZ = 10.0
 JPEG_QUALITY = 90
+SETTLE_S = 0.3  # discovery is not symmetric: we may see a subscriber that does not see us yet
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -206,6 +207,7 @@ def _wait_for_subscribers(publisher: Any, wanted: int) -> None:
                   '--no-wait starts at once', flush=True)
             told = True
         time.sleep(0.02)
+    time.sleep(SETTLE_S)
 
 
 def _let_the_last_frame_arrive(publisher: Any, reliable: bool) -> None:

@@ -30,25 +30,22 @@ def write_video(path, count, rate_hz=25.0):
     writer.release()
 
 
-def subscribe(graph, kind, topic):
-    """Collect the messages of a topic, best effort."""
-    received = []
-    graph.node.create_subscription(kind, topic, received.append, best_effort())
-    return received
-
-
-def best_effort():
-    """Return the QoS of a camera's subscriber."""
+def subscribe(graph, kind, topic, reliability='BEST_EFFORT'):
+    """Collect the messages of a topic."""
     from rclpy.qos import QoSProfile, ReliabilityPolicy
-    return QoSProfile(depth=20, reliability=ReliabilityPolicy.BEST_EFFORT)
+    received = []
+    graph.node.create_subscription(
+        kind, topic, received.append,
+        QoSProfile(depth=20, reliability=ReliabilityPolicy[reliability]))
+    return received
 
 
 def test_a_subscriber_gets_the_exact_pixels_of_a_wide_image(graph, tmp_path):
     from sensor_msgs.msg import Image
     image = write_image(tmp_path / 'noise.png')
-    received = subscribe(graph, Image, '/cam/image_raw')
+    received = subscribe(graph, Image, '/cam/image_raw', 'RELIABLE')
     player = graph.start('play_images', tmp_path / 'noise.png', '--topic', '/cam/image_raw',
-                         '--frame-id', 'lens')
+                         '--frame-id', 'lens', '--reliable')
     message = graph.wait_for(lambda: received, 'image')[0]
     assert (message.height, message.width, message.step) == (24, 40, 120)
     assert (message.encoding, message.header.frame_id) == ('bgr8', 'lens')
@@ -66,8 +63,8 @@ def test_count_plays_a_folder_again_in_the_order_of_names_and_ends_with_0(graph,
     first, second = (write_image(folder / name, seed) for seed, name in enumerate((
         'a.png', 'b.png')))
     (folder / 'notes.txt').write_text('not an image')
-    received = subscribe(graph, Image, '/camera/image_raw')
-    player = graph.start('play_images', folder, '--count', '3', '--rate', '50')
+    received = subscribe(graph, Image, '/camera/image_raw', 'RELIABLE')
+    player = graph.start('play_images', folder, '--count', '3', '--rate', '50', '--reliable')
     ended = graph.run(player)
     graph.wait_for(lambda: len(received) == 3, '3 images')
     assert [bytes(m.data) for m in received] == [i.tobytes() for i in (first, second, first)]
@@ -79,7 +76,7 @@ def test_compressed_is_a_jpeg_close_to_the_image_on_the_compressed_topic(graph, 
     smooth = np.dstack([np.tile(np.arange(40, dtype=np.uint8) * 4, (24, 1))] * 3)
     cv2.imwrite(str(tmp_path / 'ramp.png'), smooth)
     received = subscribe(graph, CompressedImage, '/camera/image_raw/compressed')
-    graph.start('play_images', tmp_path / 'ramp.png', '--transport', 'compressed')
+    graph.start('play_images', tmp_path / 'ramp.png', '--transport', 'compressed', '--loop')
     message = graph.wait_for(lambda: received, 'compressed image')[0]
     assert bytes(message.data[:2]) == b'\xff\xd8'  # a JPEG begins so
     decoded = cv2.imdecode(np.frombuffer(message.data, np.uint8), cv2.IMREAD_COLOR)
