@@ -27,6 +27,11 @@ class BackendOptions:
     spin: bool = False  # let waiting CPU threads spin: faster, at the price of a busy core
     workers: int = 2  # inferences at the same time on a CPU, one camera each
 
+    def __post_init__(self) -> None:
+        for name, count in (('threads', self.threads), ('workers', self.workers)):
+            if count < 1:
+                raise ConfigError(f'{name} is {count}, expected at least 1')
+
 
 class Backend(Protocol):
     """A loaded model. Ready for `infer` once constructed: warm, checked against its contract."""
@@ -78,7 +83,12 @@ Opener = Callable[[Path, BackendOptions], Backend]
 
 def _open_onnxruntime(model_path: Path, options: BackendOptions) -> Backend:
     # Imported here: a machine needs the library of the backend it uses, no other.
-    from mbv2ssd_ros.backends.ort import OrtBackend
+    try:
+        from mbv2ssd_ros.backends.ort import OrtBackend
+    except ImportError as err:
+        raise BackendError(
+            f'backend onnxruntime: onnxruntime cannot be imported ({err}); `pip install '
+            'onnxruntime`, or set another backend') from err
     return OrtBackend(model_path, options)
 
 

@@ -87,8 +87,11 @@ class OrtBackend:
             raise ShapeError(
                 f'images are {images.dtype} {images.shape}, expected uint8 '
                 f'(batch, {", ".join(map(str, self._shape))})')
+        session = self._session  # close() in another thread lets this call finish
+        if session is None:
+            raise BackendError('ONNX Runtime: this model was closed; open it again')
         try:
-            boxes, scores = self._session.run(_OUTPUTS, {'images': images})
+            boxes, scores = session.run(_OUTPUTS, {'images': images})
         except Exception as err:  # as above
             raise BackendError(f'ONNX Runtime failed: {err}') from err
         return boxes, scores
@@ -109,10 +112,19 @@ def _read_contract(session: onnxruntime.InferenceSession, source: str) -> ModelC
     if missing := [name for name in _OUTPUTS if name not in outputs]:
         raise ContractError(f'{source}: lacks the outputs {missing}; has {sorted(outputs)}')
     contract.check_outputs(outputs['boxes'].shape, outputs['scores'].shape, source)
+    for name in _OUTPUTS:
+        if outputs[name].type != 'tensor(float)':
+            raise ContractError(
+                f'{source}: output {name!r} is {outputs[name].type}, expected tensor(float)')
     found = [(node.name, node.type, tuple(node.shape[1:])) for node in session.get_inputs()]
     expected = [('images', 'tensor(uint8)', (*contract.input_size_hw, 3))]
     if found != expected:
         raise ContractError(
             f'{source}: inputs (name, type, shape after the batch) are {found}, its contract '
             f'describes {expected}')
+    batch = session.get_inputs()[0].shape[0]
+    if isinstance(batch, int):
+        raise ContractError(
+            f'{source}: takes batches of exactly {batch} images, expected a dynamic batch; '
+            'export it with `mbv2ssd_train export`')
     return contract
