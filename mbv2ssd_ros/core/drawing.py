@@ -10,11 +10,35 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mbv2ssd_ros.core.errors import ShapeError
+from mbv2ssd_ros.core.image import SourceImage
 
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _SIDE_FOR_ONE = 900.0  # shorter image side, pixels, at which the text has its natural size
 
 Colour = tuple[int, int, int]
+_TO_BGR = {
+    'bgr': None,
+    'rgb': cv2.COLOR_RGB2BGR,
+    'rgba': cv2.COLOR_RGBA2BGR,
+    'bgra': cv2.COLOR_BGRA2BGR,
+    'mono': cv2.COLOR_GRAY2BGR,
+}
+
+
+def bgr_pixels(image: SourceImage) -> NDArray[np.uint8]:
+    """
+    Turn a source image into what draw_detections and cv2.imwrite take.
+
+    Args:
+        image: in any channel order.
+
+    Returns:
+        (H, W, 3) uint8; the image's own pixels where they are bgr already.
+    """
+    conversion = _TO_BGR[image.channel_order]
+    if conversion is None:
+        return image.pixels
+    return np.asarray(cv2.cvtColor(image.pixels, conversion), dtype=np.uint8)
 
 
 def class_colour(name: str) -> Colour:

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from mbv2ssd_ros.core.drawing import class_colour, draw_detections
+from mbv2ssd_ros.core.drawing import bgr_pixels, class_colour, draw_detections
 from mbv2ssd_ros.core.errors import ShapeError
+from mbv2ssd_ros.core.image import SourceImage
 
 BLACK = np.zeros((120, 400, 3), dtype=np.uint8)  # not square: rows are y
 
@@ -82,3 +83,14 @@ def test_another_kind_of_image_is_refused_with_what_it_is(image, found):
 def test_a_missing_name_is_refused():
     with pytest.raises(ShapeError, match='2 boxes, 2 scores and 1 names'):
         draw([[0, 0, 1, 1], [0, 0, 2, 2]], ['cat'])
+
+
+@pytest.mark.parametrize(('order', 'pixel', 'bgr'), [
+    ('bgr', (1, 2, 3), (1, 2, 3)), ('rgb', (1, 2, 3), (3, 2, 1)),
+    ('rgba', (1, 2, 3, 9), (3, 2, 1)), ('bgra', (1, 2, 3, 9), (1, 2, 3)), ('mono', 7, (7, 7, 7))])
+def test_every_channel_order_becomes_bgr(order, pixel, bgr):
+    pixels = np.empty((2, 5, *np.shape(pixel)), dtype=np.uint8)
+    pixels[:] = pixel
+    turned = bgr_pixels(SourceImage(pixels, order))
+    assert turned.shape == (2, 5, 3)
+    assert tuple(turned[1, 4]) == bgr

@@ -42,6 +42,10 @@ class Graph:
             self._executor.spin_once(timeout_sec=0.05)
         return value
 
+    def spin(self, seconds: float) -> None:
+        """Serve this node for a moment."""
+        self._executor.spin_once(timeout_sec=seconds)
+
     def run(self, program: Program) -> SimpleNamespace:
         """Serve this node until a program ends; return its exit code and output."""
         self.wait_for(lambda: program.process.poll() is not None, f'end of {program.name}')

@@ -1,0 +1,335 @@
+"""Print the detections of a camera, one line a frame, and draw them into its images."""
+
+from __future__ import annotations
+
+import argparse
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+import json
+from pathlib import Path
+import statistics
+import sys
+import time
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from mbv2ssd_ros.core.drawing import bgr_pixels, draw_detections
+from mbv2ssd_ros.core.errors import ConfigError, Mbv2SsdError, UnsupportedImageError
+from mbv2ssd_ros.core.image import SourceImage
+from mbv2ssd_ros.tools.arguments import positive, whole
+from mbv2ssd_ros.tools.ros_session import parse, report_error, ros_node
+
+PROGRAM = 'view_detections'
+PAIRING_FRAMES = 60  # images, and detections without theirs, that are remembered
+UNWRITTEN_FRAMES = 30  # pictures waiting for the disk; more are not written
+LAST_IMAGE_S = 1.0  # how long the images of the last detections may take
+
+
+class NothingArrivedError(Mbv2SsdError):
+    """The detections that were waited for did not come."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """
+    Run the program.
+
+    Args:
+        argv: without the program's name; None: those of this process.
+
+    Returns:
+        The exit code: 0, also after SIGINT; 1 when detections did not come.
+    """
+    args = parse(_parser(), argv)
+    try:
+        args.output.mkdir(parents=True, exist_ok=True)
+        with ros_node(PROGRAM, args.ros_args) as node, Viewer(node, args) as viewer:
+            try:
+                viewer.watch()
+            except KeyboardInterrupt:
+                pass
+        print(viewer.summary(), flush=True)
+    except OSError as err:
+        return report_error(PROGRAM, ConfigError(f'--output {args.output}: {err}'))
+    except Mbv2SsdError as err:
+        return report_error(PROGRAM, err)
+    return 0
+
+
+@dataclass(frozen=True)
+class ViewedFrame:
+    """The detections of one image, as they were received."""
+
+    number: int  # 1 for the first one received
+    stamp_ns: int  # of the image
+    latency_ms: float  # from the image's stamp until here
+    boxes_xyxy_px: NDArray[np.float32]  # (K, 4)
+    scores: NDArray[np.float32]  # (K,)
+    names: tuple[str, ...]
+
+    @property
+    def file_name(self) -> str:
+        """Of the annotated picture."""
+        return f'frame_{self.number:04d}.png'
+
+    def line(self) -> str:
+        """
+        Describe the frame.
+
+        Returns:
+            Such as 'frame 3: cat 0.91, dog 0.62 (8.3 ms)'.
+        """
+        found = ', '.join(
+            f'{name} {score:.2f}' for name, score in zip(self.names, self.scores, strict=True))
+        return f'frame {self.number}: {found or "nothing"} ({self.latency_ms:.1f} ms)'
+
+    def to_dict(self) -> dict[str, Any]:
+        """
+        Make a line of --record.
+
+        Returns:
+            What json.dumps takes.
+        """
+        return {
+            'stamp_ns': self.stamp_ns, 'latency_ms': self.latency_ms, 'file': self.file_name,
+            'names': list(self.names), 'scores': [round(float(s), 4) for s in self.scores],
+            'boxes_xyxy_px': np.round(self.boxes_xyxy_px.astype(float), 2).tolist()}
+
+
+def viewed_frame(message: Any, number: int, received_ns: int) -> ViewedFrame:
+    """
+    Read a vision_msgs/Detection2DArray.
+
+    Args:
+        message: with at least one hypothesis in each detection; the first one counts.
+        number: of the frame.
+        received_ns: time of arrival, of the clock that the stamp is from.
+
+    Returns:
+        The frame.
+    """
+    stamp_ns = stamp_of(message)
+    found = [detection for detection in message.detections if detection.results]
+    best = [detection.results[0].hypothesis for detection in found]
+    centres_sizes = np.array([
+        (d.bbox.center.position.x, d.bbox.center.position.y, d.bbox.size_x, d.bbox.size_y)
+        for d in found], dtype=np.float32).reshape(-1, 4)
+    half = centres_sizes[:, 2:] / 2
+    boxes = np.hstack([centres_sizes[:, :2] - half, centres_sizes[:, :2] + half])
+    return ViewedFrame(
+        number, stamp_ns, 1e-6 * (received_ns - stamp_ns), boxes,
+        np.array([hypothesis.score for hypothesis in best], dtype=np.float32),
+        tuple(hypothesis.class_id for hypothesis in best))
+
+
+def stamp_of(message: Any) -> int:
+    """
+    Read the stamp of a message with a header.
+
+    Args:
+        message: any.
+
+    Returns:
+        Nanoseconds.
+    """
+    stamp = message.header.stamp
+    nanoseconds: int = stamp.sec * 1_000_000_000 + stamp.nanosec
+    return nanoseconds
+
+
+class Viewer:
+    """Pairs detections with images by stamp, prints, draws and keeps count."""
+
+    def __init__(self, node: Any, args: argparse.Namespace) -> None:
+        """
+        Subscribe.
+
+        Args:
+            node: of this process.
+            args: of the command line.
+        """
+        self._node, self._args = node, args
+        self._images: dict[int, Any] = {}  # by stamp: messages without their detections yet
+        self._waiting: dict[int, ViewedFrame] = {}  # by stamp: detections without their image
+        self._latencies_ms: list[float] = []
+        self._detections = self._images_seen = self._written = 0
+        self._writer = ThreadPoolExecutor(max_workers=1)  # PNG takes longer than a frame may
+        self._unwritten: deque[Future[None]] = deque()
+        self._record = None if args.record is None else args.record.open('w')
+        self._subscribe()
+
+    def __enter__(self) -> Viewer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._record is not None:
+            self._record.close()
+        self._writer.shutdown(wait=True)
+        for future in self._unwritten:
+            future.result()
+
+    def watch(self) -> None:
+        """
+        Receive until --frames are there or for ever.
+
+        Raises:
+            NothingArrivedError: no detections for --timeout seconds.
+        """
+        from rclpy.executors import SingleThreadedExecutor
+        executor = SingleThreadedExecutor()
+        executor.add_node(self._node)
+        wanted, seen, since = self._args.frames, 0, time.monotonic()
+        while wanted is None or len(self._latencies_ms) < wanted:
+            executor.spin_once(timeout_sec=0.1)
+            if len(self._latencies_ms) > seen:
+                seen, since = len(self._latencies_ms), time.monotonic()
+            elif (wanted or not seen) and time.monotonic() - since > self._args.timeout:
+                raise NothingArrivedError(self._what_to_check())
+        last = time.monotonic() + LAST_IMAGE_S
+        while self._waiting and self._images_seen and time.monotonic() < last:
+            executor.spin_once(timeout_sec=0.1)
+
+    def summary(self) -> str:
+        """
+        Describe all frames together.
+
+        Returns:
+            A line.
+        """
+        frames = len(self._latencies_ms)
+        if not frames:
+            return f'{PROGRAM}: no frames'
+        missing = frames - self._written
+        return (
+            f'{PROGRAM}: {frames} frames, {self._detections} detections, latency median '
+            f'{statistics.median(self._latencies_ms):.1f} ms '
+            f'({min(self._latencies_ms):.1f} to {max(self._latencies_ms):.1f}); '
+            f'{self._written} annotated images in {self._args.output}'
+            + (f', {missing} frames without an image' if missing else ''))
+
+    def _subscribe(self) -> None:
+        from rclpy.qos import QoSProfile, ReliabilityPolicy
+        from sensor_msgs.msg import CompressedImage, Image
+        from vision_msgs.msg import Detection2DArray
+        # best effort matches every publisher
+        qos = QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT)
+        self._node.create_subscription(
+            Detection2DArray, self._args.detections_topic, self._on_detections, qos)
+        self._node.create_subscription(
+            CompressedImage if self._args.transport == 'compressed' else Image,
+            self._args.image_topic, self._on_image, qos)
+
+    def _on_detections(self, message: Any) -> None:
+        received_ns = self._node.get_clock().now().nanoseconds
+        frame = viewed_frame(message, len(self._latencies_ms) + 1, received_ns)
+        self._latencies_ms.append(frame.latency_ms)
+        self._detections += len(frame.names)
+        print(frame.line(), flush=True)
+        if self._record is not None:
+            self._record.write(json.dumps(frame.to_dict()) + '\n')
+        image = self._images.pop(frame.stamp_ns, None)
+        if image is None:
+            _remember(self._waiting, frame.stamp_ns, frame)
+        else:
+            self._annotate(image, frame)
+
+    def _on_image(self, message: Any) -> None:
+        self._images_seen += 1
+        frame = self._waiting.pop(stamp_of(message), None)
+        if frame is None:
+            _remember(self._images, stamp_of(message), message)
+        else:
+            self._annotate(message, frame)
+
+    def _annotate(self, message: Any, frame: ViewedFrame) -> None:
+        while self._unwritten and self._unwritten[0].done():
+            self._unwritten.popleft().result()  # raises what went wrong
+        if len(self._unwritten) >= UNWRITTEN_FRAMES:
+            return  # counted as missing
+        try:
+            image = _source_image(message, self._args.transport)
+        except UnsupportedImageError as err:
+            print(f'{PROGRAM}: frame {frame.number} is not drawn: {err}', file=sys.stderr)
+            return
+        self._written += 1
+        self._unwritten.append(
+            self._writer.submit(_write, self._args.output / frame.file_name, image, frame))
+
+    def _what_to_check(self) -> str:
+        args, node = self._args, self._node
+        publishers = node.count_publishers(args.detections_topic)
+        cameras = node.count_publishers(args.image_topic)
+        if self._latencies_ms:
+            found = f'only {len(self._latencies_ms)} of {args.frames} frames came, then none'
+        else:
+            found = 'no detections'
+        if not publishers:
+            advice = ('nobody publishes there: is the detector running, active, and in this '
+                      'ROS_DOMAIN_ID? (ros2 lifecycle get /detector)')
+        elif not cameras:
+            advice = f'nobody publishes images on {args.image_topic}: is the camera running?'
+        elif not self._images_seen:
+            advice = (f'no image came on {args.image_topic} either, though somebody publishes '
+                      'there: is it really a '
+                      f'{args.transport} image topic, and is the shared memory of its publisher '
+                      'large enough?')
+        else:
+            advice = (f'{self._images_seen} images came on {args.image_topic}: does the detector '
+                      'subscribe to that topic, and what does its log say about dropped frames?')
+        return f'{found} on {args.detections_topic} for {args.timeout:g} s; {advice}'
+
+
+def _remember(items: dict[int, Any], stamp_ns: int, item: Any) -> None:
+    items[stamp_ns] = item
+    if len(items) > PAIRING_FRAMES:
+        del items[next(iter(items))]  # the oldest
+
+
+def _source_image(message: Any, transport: str) -> SourceImage:
+    if transport == 'compressed':
+        from mbv2ssd_ros.ros.compressed import image_from_compressed_msg
+        return image_from_compressed_msg(message)
+    from mbv2ssd_ros.ros.conversions import image_from_msg
+    return image_from_msg(message)
+
+
+def _write(path: Path, image: SourceImage, frame: ViewedFrame) -> None:
+    drawn = draw_detections(
+        bgr_pixels(image), frame.boxes_xyxy_px, frame.scores, frame.names)
+    if not cv2.imwrite(str(path), drawn, [cv2.IMWRITE_PNG_COMPRESSION, 3]):
+        raise ConfigError(f'{path} cannot be written; is the disk full, is the folder writable?')
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=PROGRAM, description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog='examples:\n'
+               '  view_detections --frames 20\n'
+               '  view_detections --detections-topic /front/detections '
+               '--image-topic /front/image_raw\n'
+               'ROS arguments follow --ros-args, such as --ros-args -r __ns:=/robot1')
+    parser.add_argument('--detections-topic', default='/camera/detections',
+                        help='vision_msgs/Detection2DArray (default %(default)s)')
+    parser.add_argument('--image-topic', default='/camera/image_raw',
+                        help='images to draw into (default %(default)s)')
+    parser.add_argument('--transport', choices=('raw', 'compressed'), default='raw',
+                        help='of the image topic (default %(default)s)')
+    parser.add_argument('--output', type=Path, default=Path('demo_out'), metavar='FOLDER',
+                        help='gets frame_0001.png and so on (default %(default)s)')
+    parser.add_argument('--frames', type=whole, metavar='N',
+                        help='end after N frames (default: go on until Ctrl-C)')
+    parser.add_argument('--timeout', type=positive, default=10.0, metavar='S',
+                        help='end with exit code 1 when no detections come for so many seconds '
+                             '(default %(default)g)')
+    parser.add_argument('--record', type=Path, metavar='FILE',
+                        help='write every frame there, as JSON lines')
+    return parser
+
+
+if __name__ == '__main__':
+    sys.exit(main())
