@@ -157,12 +157,15 @@ def resize_into(image: SourceImage, resize_mode: str, slot: NDArray[np.uint8]) -
 def _resize_to_rgb(image: SourceImage, target: NDArray[np.uint8]) -> None:
     size_wh = (target.shape[1], target.shape[0])
     conversion = _TO_RGB[image.channel_order]
+    pixels = image.pixels
+    if image.size_hw == (1, 1):  # OpenCV 4.5.4, of ROS 2 Humble, cannot read that shape
+        pixels = pixels.repeat(2, axis=1)
     # Resize first: the conversion then touches the small image only. Three channels are resized
     # straight into the target; cv2 gives back another array where it could not.
-    if image.pixels.ndim == 3 and image.pixels.shape[2] == 3:
-        small = cv2.resize(image.pixels, size_wh, dst=target, interpolation=cv2.INTER_LINEAR)
+    if pixels.ndim == 3 and pixels.shape[2] == 3:
+        small = cv2.resize(pixels, size_wh, dst=target, interpolation=cv2.INTER_LINEAR)
     else:
-        small = cv2.resize(image.pixels, size_wh, interpolation=cv2.INTER_LINEAR)
+        small = cv2.resize(pixels, size_wh, interpolation=cv2.INTER_LINEAR)
     if conversion is not None:
         small = cv2.cvtColor(small, conversion, dst=target)
     if small is not target:
