@@ -1,0 +1,141 @@
+"""What every source of annotated images looks like to the rest of the package."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from typing import Callable, Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from mbv2ssd_ros.core.errors import DataError
+from mbv2ssd_ros.core.metrics import GroundTruth
+
+
+@dataclass(frozen=True)
+class ImageRecord:
+    """One annotated image; labels are 1-based, 0 being the background."""
+
+    image_id: str
+    source: str  # file or archive member, for messages
+    size_hw: tuple[int, int]  # of the original image, pixels
+    boxes_xyxy: NDArray[np.float32] = field(repr=False)  # (N, 4) normalised
+    labels: NDArray[np.intp] = field(repr=False)  # (N,)
+    difficult: NDArray[np.bool_] = field(repr=False)  # (N,)
+
+    def ground_truth(self, size_hw: tuple[int, int]) -> GroundTruth:
+        """
+        Return the objects in pixels.
+
+        Args:
+            size_hw: of the image as it was read, which may be a reduced copy.
+
+        Returns:
+            Ground truth with boxes in pixels of that image.
+        """
+        scale = np.array([size_hw[1], size_hw[0]] * 2, dtype=np.float32)
+        return GroundTruth(self.boxes_xyxy * scale, self.labels, self.difficult)
+
+
+class Dataset:
+    """Records and their images, in a fixed order."""
+
+    def __init__(self, name: str, class_names: Sequence[str], records: Sequence[ImageRecord],
+                 read_bytes: Callable[[ImageRecord], bytes], keep_decoded: bool = False) -> None:
+        """
+        Put together records and the way to their images.
+
+        Args:
+            name: of the split, as the user wrote it.
+            class_names: object classes; label k is class_names[k - 1].
+            records: at least one.
+            read_bytes: gives the encoded image of a record.
+            keep_decoded: keep decoded images in memory after the first read.
+        """
+        if not records:
+            raise DataError(f'{name}: the split holds no image')
+        self.name = name
+        self.class_names = tuple(class_names)
+        self.records = tuple(records)
+        self._read_bytes = read_bytes
+        self._lock = threading.Lock()  # archives are not safe to read from two threads
+        self._decoded: dict[int, NDArray[np.uint8]] | None = {} if keep_decoded else None
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def image(self, index: int) -> NDArray[np.uint8]:
+        """
+        Read and decode one image.
+
+        Args:
+            index: of the record.
+
+        Returns:
+            (H, W, 3) uint8 BGR; not to be written to.
+
+        Raises:
+            DataError: the file is missing or does not decode; names it.
+        """
+        if self._decoded is not None and index in self._decoded:
+            return self._decoded[index]
+        record = self.records[index]
+        with self._lock:
+            encoded = self._read_bytes(record)
+        pixels = decode_image(encoded, record.source)
+        if self._decoded is not None:
+            self._decoded[index] = pixels
+        return pixels
+
+
+def decode_image(encoded: bytes, source: str) -> NDArray[np.uint8]:
+    """
+    Decode JPEG, PNG, WebP and what else OpenCV knows.
+
+    Args:
+        encoded: the file's bytes.
+        source: its name, for messages.
+
+    Returns:
+        (H, W, 3) uint8 BGR.
+
+    Raises:
+        DataError: it does not decode, or is a truncated JPEG (which OpenCV fills with grey).
+    """
+    if encoded[:2] == b'\xff\xd8' and b'\xff\xd9' not in encoded[-64:]:
+        raise DataError(f'{source}: the JPEG is cut off ({len(encoded)} bytes, no end marker); '
+                        'replace the file or take it out of the split')
+    pixels = None
+    if encoded:
+        pixels = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR)
+    if pixels is None:
+        raise DataError(f'{source}: does not decode as an image ({len(encoded)} bytes); '
+                        'replace the file or take it out of the split')
+    return pixels
+
+
+def refuse_overlap(train: Sequence[Dataset], other: Dataset) -> None:
+    """
+    Make sure that nothing is measured on an image that was learnt from.
+
+    Args:
+        train: sets to learn from.
+        other: the set to measure on.
+
+    Raises:
+        DataError: an image of the same id, size and objects is in both; names some of them.
+    """
+    learnt = {_identity(record) for dataset in train for record in dataset.records}
+    shared = [record.image_id for record in other.records if _identity(record) in learnt]
+    if shared:
+        names = ', '.join(dataset.name for dataset in train)
+        raise DataError(
+            f'{len(shared)} images are both in the training data ({names}) and in {other.name}: '
+            f'{", ".join(shared[:5])}{", ..." if len(shared) > 5 else ""}; mAP measured there '
+            'would be worthless. Choose splits without common images')
+
+
+def _identity(record: ImageRecord) -> tuple[str, tuple[int, int], int]:
+    return record.image_id, record.size_hw, len(record.labels)

@@ -1,0 +1,97 @@
+"""
+Batches in a fixed random order.
+
+Every image's randomness comes from (seed, epoch, place in the data), so a batch is the same
+whatever was made before it and whichever thread makes it.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mbv2ssd_train.config import AugmentConfig
+from mbv2ssd_train.data.augment import Objects, augment
+from mbv2ssd_train.data.dataset import Dataset
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Training images and their objects."""
+
+    images: Tensor  # (B, H, W, 3) uint8 RGB
+    boxes_xyxy: tuple[Tensor, ...]  # B of (N, 4) float32, normalised
+    labels: tuple[Tensor, ...]  # B of (N,) int64, 1-based
+    difficult: tuple[Tensor, ...]  # B of (N,) bool
+    sources: tuple[str, ...]  # B image files, for messages
+
+
+class TrainLoader:
+    """Augmented batches, made one ahead in a thread of their own."""
+
+    def __init__(self, datasets: Sequence[Dataset], input_size_hw: tuple[int, int],
+                 batch_size: int, config: AugmentConfig, seed: int) -> None:
+        """
+        Chain data sets.
+
+        Args:
+            datasets: one after the other.
+            input_size_hw: of the network.
+            batch_size: images; the last, smaller batch of an epoch is left out.
+            config: augmentation.
+            seed: of order and augmentation.
+        """
+        self._places = [(dataset, index) for dataset in datasets for index in range(len(dataset))]
+        self._input_size_hw = input_size_hw
+        self._batch_size = min(batch_size, len(self._places))
+        self._config = config
+        self._seed = seed
+
+    def __len__(self) -> int:
+        return len(self._places) // self._batch_size
+
+    def epoch(self, epoch: int, first_batch: int = 0) -> Iterator[Batch]:
+        """
+        Go through the data once.
+
+        Args:
+            epoch: 0-based; decides order and augmentation.
+            first_batch: to begin with, where an interrupted epoch goes on.
+
+        Yields:
+            Batches in the order of this epoch.
+        """
+        order = np.random.default_rng((self._seed, epoch)).permutation(len(self._places))
+        chunks = [order[k * self._batch_size:(k + 1) * self._batch_size]
+                  for k in range(first_batch, len(self))]
+        with ThreadPoolExecutor(1, 'augment') as pool:
+            # two under way: the next batch is ready when the step ends
+            waiting = [pool.submit(self._make, epoch, chunk) for chunk in chunks[:2]]
+            for chunk in [*chunks[2:], None, None][:len(chunks)]:
+                batch = waiting.pop(0).result()
+                if chunk is not None:
+                    waiting.append(pool.submit(self._make, epoch, chunk))
+                yield batch
+
+    def _make(self, epoch: int, places: Sequence[int]) -> Batch:
+        images = np.empty((len(places), *self._input_size_hw, 3), dtype=np.uint8)
+        objects, sources = [], []
+        for place, slot in zip(places, images):
+            dataset, index = self._places[place]
+            record = dataset.records[index]
+            rng = np.random.default_rng((self._seed, epoch, int(place)))
+            objects.append(augment(
+                dataset.image(index), Objects(record.boxes_xyxy, record.labels, record.difficult),
+                slot, self._config, rng))
+            sources.append(record.source)
+        return Batch(
+            torch.from_numpy(images),
+            tuple(torch.from_numpy(item.boxes_xyxy) for item in objects),
+            tuple(torch.from_numpy(item.labels) for item in objects),
+            tuple(torch.from_numpy(item.difficult) for item in objects),
+            tuple(sources))

@@ -1,0 +1,145 @@
+"""
+Packed sets: `<name>.json` with the boxes beside `<name>.part*.zip` with the images.
+
+One set is a handful of files instead of ten thousand; images are WebP, reduced to the size that
+training needs. The JSON holds `classes`, `object_fields` and `images`: id -> {width, height,
+split, objects}, in pixels of the original image, with the 1-based inclusive corners of VOC.
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+from typing import Any, Callable, Iterable, Sequence
+
+import cv2
+
+from mbv2ssd_ros.core.errors import DataError
+from mbv2ssd_train.data.annotations import Annotation, label_of, make_record
+from mbv2ssd_train.data.dataset import Dataset, ImageRecord
+
+_FIELDS = ['class', 'xmin', 'ymin', 'xmax', 'ymax', 'difficult', 'truncated']
+
+
+def read_packed(folder: Path, name: str, class_names: Sequence[str]
+                ) -> tuple[list[ImageRecord], dict[str, str], Callable[[ImageRecord], bytes]]:
+    """
+    Read the annotations of a packed set and open its archives.
+
+    Args:
+        folder: that holds the files.
+        name: of the set.
+        class_names: known object classes.
+
+    Returns:
+        Records in the order of the JSON, the split of each image id, and the reader of images.
+
+    Raises:
+        DataError: a file or an image is missing or wrong; names it.
+    """
+    path = folder / f'{name}.json'
+    try:
+        found = json.loads(path.read_text(encoding='utf-8'))
+        fields, names, images = found['object_fields'], found['classes'], found['images']
+    except FileNotFoundError as err:
+        raise DataError(f'{path}: no such file') from err
+    except (json.JSONDecodeError, KeyError, TypeError) as err:
+        raise DataError(f'{path}: not a packed set (classes, object_fields, images): {err!r}'
+                        ) from err
+    if list(fields)[:len(_FIELDS)] != _FIELDS:
+        raise DataError(f'{path}: object_fields is {fields}, expected {_FIELDS}')
+    labels = [label_of(known, class_names, str(path)) for known in names]
+    archives = _open_archives(folder, name)
+    records, splits = [], {}
+    for image_id, image in images.items():
+        if image_id not in archives:
+            raise DataError(f'{path}: image {image_id!r} is in none of {name}.part*.zip')
+        where = f'{path}: image {image_id}'
+        objects = [_read_object(item, labels, where) for item in image['objects']]
+        source = f'{archives[image_id].filename}:{image_id}.webp'
+        size_hw = (image['height'], image['width'])
+        records.append(make_record(image_id, source, where, size_hw, objects))
+        splits[image_id] = image['split']
+    return records, splits, lambda record: _read_member(archives, record)
+
+
+def _read_object(item: Sequence[Any], labels: Sequence[int], where: str) -> Annotation:
+    index, xmin, ymin, xmax, ymax, difficult = item[:6]
+    if not 0 <= index < len(labels):
+        raise DataError(f'{where}: class index {index} of {len(labels)} classes')
+    return Annotation(labels[index], (xmin - 1, ymin - 1, xmax, ymax), bool(difficult))
+
+
+def _open_archives(folder: Path, name: str) -> dict[str, zipfile.ZipFile]:
+    paths = sorted(folder.glob(f'{name}.part*.zip'))
+    if not paths:
+        raise DataError(f'{folder / name}.part*.zip: no archive beside {name}.json')
+    archives: dict[str, zipfile.ZipFile] = {}
+    for path in paths:
+        try:
+            archive = zipfile.ZipFile(path)
+        except zipfile.BadZipFile as err:
+            raise DataError(f'{path}: not a readable zip archive: {err}') from err
+        archives.update((Path(member).stem, archive) for member in archive.namelist())
+    return archives
+
+
+def _read_member(archives: dict[str, zipfile.ZipFile], record: ImageRecord) -> bytes:
+    try:
+        return archives[record.image_id].read(f'{record.image_id}.webp')
+    except (KeyError, zipfile.BadZipFile, OSError) as err:
+        raise DataError(f'{record.source}: cannot be read: {err}') from err
+
+
+def write_packed(dataset: Dataset, folder: Path, name: str, split: str, longest_px: int = 360,
+                 quality: int = 60, progress: Callable[[Iterable[int]], Iterable[int]] = iter
+                 ) -> Path:
+    """
+    Write a set in this form.
+
+    Args:
+        dataset: to write.
+        folder: created where missing.
+        name: of the set.
+        split: noted for every image.
+        longest_px: larger images are reduced to this longest side.
+        quality: of WebP, 1 to 100.
+        progress: wraps the indices, for a progress bar.
+
+    Returns:
+        The path of the JSON, written last: a set without it is incomplete.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    images: dict[str, Any] = {}
+    # stored, not deflated: WebP does not shrink any further
+    with zipfile.ZipFile(folder / f'{name}.part1.zip', 'w', zipfile.ZIP_STORED) as archive:
+        for index in progress(range(len(dataset))):
+            record = dataset.records[index]
+            archive.writestr(
+                f'{record.image_id}.webp', _encode(dataset.image(index), longest_px, quality))
+            images[record.image_id] = {
+                'width': record.size_hw[1], 'height': record.size_hw[0], 'split': split,
+                'objects': _objects_of(record)}
+    path = folder / f'{name}.json'
+    path.write_text(json.dumps({
+        'classes': list(dataset.class_names), 'object_fields': _FIELDS, 'images': images}))
+    return path
+
+
+def _encode(pixels: Any, longest_px: int, quality: int) -> bytes:
+    longest = max(pixels.shape[:2])
+    if longest > longest_px:
+        size_wh = tuple(max(1, round(side * longest_px / longest))
+                        for side in pixels.shape[1::-1])
+        pixels = cv2.resize(pixels, size_wh, interpolation=cv2.INTER_AREA)
+    return bytes(cv2.imencode('.webp', pixels, [cv2.IMWRITE_WEBP_QUALITY, quality])[1])
+
+
+def _objects_of(record: ImageRecord) -> list[list[int | float]]:
+    height, width = record.size_hw
+    return [
+        [int(label) - 1, round(float(x1) * width, 3) + 1, round(float(y1) * height, 3) + 1,
+         round(float(x2) * width, 3), round(float(y2) * height, 3), int(difficult), -1]
+        for label, (x1, y1, x2, y2), difficult in zip(
+            record.labels, record.boxes_xyxy, record.difficult)]

@@ -1,0 +1,92 @@
+"""
+From what a user writes (`--data ROOT --split SPLIT`) to a data set.
+
+ROOT is one of
+- a folder of packed sets (see packed.py): SPLIT is `SET` or `SET:PART`, PART being the split noted
+  for each image, e.g. `voc07_trainval:val`;
+- a VOCdevkit: SPLIT is `YEAR:LIST`, e.g. `VOC2007:test`;
+- a single VOC tree (JPEGImages, Annotations, ImageSets): SPLIT is `LIST`, e.g. `trainval`.
+
+Each may be followed by `@k/n` (only every n-th image, beginning with the k-th) or `@!k/n` (all but
+those), counted over the sorted ids: `voc07_trainval@!0/10` to learn from, `voc07_trainval@0/10` to
+choose with.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Callable, Sequence
+
+from mbv2ssd_ros.core.errors import ConfigError, DataError
+from mbv2ssd_train.data.dataset import Dataset, ImageRecord
+from mbv2ssd_train.data.packed import read_packed
+from mbv2ssd_train.data.voc import is_voc_tree, read_voc
+
+_SPLIT = re.compile(r'(?P<name>[^@:]+)(:(?P<part>[^@:]+))?(@(?P<but>!?)(?P<k>\d+)/(?P<n>\d+))?')
+
+
+def open_dataset(root: str | Path, split: str, class_names: Sequence[str],
+                 keep_decoded: bool = False) -> Dataset:
+    """
+    Open a split of any supported form.
+
+    Args:
+        root: folder.
+        split: see the module.
+        class_names: known object classes.
+        keep_decoded: keep decoded images in memory.
+
+    Returns:
+        The data set.
+
+    Raises:
+        ConfigError: the split is not of a known form.
+        DataError: the data are missing or wrong.
+    """
+    folder = Path(root)
+    if not folder.is_dir():
+        raise DataError(f'{folder}: no such data folder')
+    parsed = _SPLIT.fullmatch(split)
+    if parsed is None:
+        raise ConfigError(
+            f'split {split!r} is not of the form NAME[:PART][@k/n], e.g. voc07_trainval:val')
+    records, read_bytes = _read(folder, parsed['name'], parsed['part'], class_names)
+    if parsed['n'] is not None:
+        records = _every_nth(records, int(parsed['k']), int(parsed['n']), parsed['but'] == '!')
+    return Dataset(split, class_names, records, read_bytes, keep_decoded)
+
+
+def _read(folder: Path, name: str, part: str | None, class_names: Sequence[str]
+          ) -> tuple[list[ImageRecord], Callable[[ImageRecord], bytes]]:
+    if (folder / f'{name}.json').is_file():
+        records, splits, read_bytes = read_packed(folder, name, class_names)
+        if part is not None and part not in splits.values():
+            raise DataError(f'{folder / name}.json: no image of the split {part!r}; it has '
+                            f'{", ".join(sorted(set(splits.values())))}')
+        return [r for r in records if part in (None, splits[r.image_id])], read_bytes
+    if is_voc_tree(folder) and part is None:
+        return read_voc(folder, name, class_names), _read_file
+    if is_voc_tree(folder / name) and part is not None:
+        return read_voc(folder / name, part, class_names), _read_file
+    sets = sorted(path.stem for path in folder.glob('*.json'))
+    years = sorted(path.name for path in folder.iterdir() if is_voc_tree(path))
+    raise DataError(
+        f'{folder}: holds no split {name!r}; packed sets: {", ".join(sets) or "none"}; VOC trees '
+        f'(as TREE:LIST): {", ".join(years) or ("this one" if is_voc_tree(folder) else "none")}')
+
+
+def _read_file(record: ImageRecord) -> bytes:
+    try:
+        return Path(record.source).read_bytes()
+    except OSError as err:
+        raise DataError(f'{record.source}: cannot be read: {err}') from err
+
+
+def _every_nth(records: list[ImageRecord], first: int, n: int, all_but: bool
+               ) -> list[ImageRecord]:
+    if not first < n:
+        raise ConfigError(f'@{first}/{n} takes no image; the first number must be below the second')
+    chosen = {record.image_id for record in
+              sorted(records, key=lambda record: record.image_id)[first::n]}
+    return [record for record in records if (record.image_id in chosen) != all_but]

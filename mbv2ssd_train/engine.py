@@ -1,0 +1,273 @@
+"""The training loop: forward, loss, finite check, backward, step, average, log."""
+
+from __future__ import annotations
+
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from mbv2ssd_ros.core.errors import DataError, Mbv2SsdError
+from mbv2ssd_ros.core.priors import build_priors
+from mbv2ssd_train.assign import assign
+from mbv2ssd_train.box_coder import cxcywh_to_xyxy
+from mbv2ssd_train.checkpoint import Checkpoint, load_checkpoint
+from mbv2ssd_train.config import TrainConfig
+from mbv2ssd_train.data.dataset import Dataset, refuse_overlap
+from mbv2ssd_train.data.loader import Batch, TrainLoader
+from mbv2ssd_train.data.sources import open_dataset
+from mbv2ssd_train.evaluate import Evaluation, evaluate
+from mbv2ssd_train.handover import build_contract, build_network
+from mbv2ssd_train.loss import MultiboxLoss, multibox_loss
+from mbv2ssd_train.model.deploy import DeployModel, Normalisation
+from mbv2ssd_train.model.ssdlite import SSDLite
+from mbv2ssd_train.optimizer import (
+    average_weights, build_optimizer, schedule_factor, set_learning_rates)
+from mbv2ssd_train.pretrained import load_backbone
+from mbv2ssd_train.progress import ProgressBar
+from mbv2ssd_train.runs import RunFolder
+from mbv2ssd_train.torch_backend import TorchBackend
+
+
+class NotFiniteError(Mbv2SsdError):
+    """The loss became infinite or undefined; the weights before that step are saved."""
+
+
+class Preempted(Mbv2SsdError):
+    """A signal ended the run early; it can be resumed."""
+
+    def __init__(self, signum: int) -> None:
+        """
+        Note the signal.
+
+        Args:
+            signum: its number.
+        """
+        super().__init__(
+            f'stopped by {signal.Signals(signum).name}; the state is saved, go on with --resume')
+        self.exit_code = 128 + signum
+
+
+class Trainer:
+    """One run: its data, its network, and where it stands."""
+
+    def __init__(self, config: TrainConfig, runs: Path, resume: bool = False) -> None:
+        """
+        Open the data, build the network, take up an earlier state where asked.
+
+        Args:
+            config: of the experiment.
+            runs: folder of run folders.
+            resume: go on with the run of this very configuration.
+
+        Raises:
+            DataError: data or weights are missing or wrong, or training and validation overlap.
+            ConfigError: resume does not fit what is there.
+        """
+        self.config = config
+        self.folder = RunFolder(runs, config)
+        torch.manual_seed(config.seed)
+        if config.training.threads:
+            torch.set_num_threads(config.training.threads)
+        train_sets, self._validation = open_datasets(config)
+        self.loader = TrainLoader(train_sets, config.model.input_size_hw,
+                                  config.training.batch_size, config.augment, config.seed)
+        self.network = build_network(config)
+        if config.model.backbone_weights:
+            load_backbone(self.network.backbone, config.model.backbone_weights)
+        self.network.to(memory_format=torch.channels_last)
+        _freeze_first(self.network, config.training.freeze_blocks)
+        self._optimizer = build_optimizer(self.network, config.optimizer)
+        self._average = average_weights(self.network, config.training.ema_decay)
+        self._normalise = Normalisation(config.model.mean, config.model.std)
+        self._priors = torch.from_numpy(build_priors(config.model.prior_levels()))
+        self._priors_xyxy = cxcywh_to_xyxy(self._priors)
+        self.step, self.best_map = 0, -1.0
+        self._signal = 0
+        self.folder.open(resume)
+        if resume:
+            self._restore(load_checkpoint(self.folder.last))
+
+    @property
+    def total_steps(self) -> int:
+        """Optimizer steps of the whole run."""
+        return self.config.training.epochs * len(self.loader)
+
+    def run(self) -> None:
+        """
+        Train to the end; evaluate, save and log on the way.
+
+        Raises:
+            NotFiniteError: names the images of the batch that broke the loss.
+            Preempted: SIGINT or SIGTERM came; the state is saved.
+        """
+        for signum in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(signum, self._on_signal)
+        self.folder.set_status('running', step=self.step)
+        try:
+            with ProgressBar(self.config.name, self.total_steps, self.step) as bar:
+                self._run_epochs(bar)
+        except Preempted as err:
+            self.save(self.folder.last)
+            self.folder.set_status('preempted', step=self.step, reason=str(err))
+            raise
+        except BaseException as err:
+            self.folder.set_status('failed', step=self.step, reason=f'{err!r}')
+            raise
+        self.folder.set_status('success', step=self.step, best_map_50=self.best_map)
+
+    def train_step(self, batch: Batch) -> MultiboxLoss:
+        """
+        Learn from one batch.
+
+        Args:
+            batch: images and objects.
+
+        Returns:
+            Its loss.
+
+        Raises:
+            NotFiniteError: before anything is changed.
+        """
+        config = self.config.training
+        self.network.train()
+        if config.freeze_bn:
+            _freeze_batch_norm(self.network.backbone)
+        set_learning_rates(self._optimizer, schedule_factor(
+            self.step, self.total_steps, self.config.optimizer.warmup_fraction))
+        with torch.autocast('cpu', torch.bfloat16, enabled=config.precision == 'bf16'):
+            loc, conf_logits = self.network(self._normalise(batch.images))
+        targets = assign(self._priors_xyxy, batch.boxes_xyxy, batch.labels, batch.difficult,
+                         self.config.match)
+        loss = multibox_loss(loc, conf_logits, targets, self._priors,
+                             self.config.model.variances, self.config.match)
+        _check_finite(loss, batch, self.step)
+        self._optimizer.zero_grad()
+        loss.total.backward()
+        limit = self.config.optimizer.clip_norm or float('inf')
+        norm = nn.utils.clip_grad_norm_(self.network.parameters(), limit)
+        if not torch.isfinite(norm):
+            raise NotFiniteError(f'step {self.step}: the gradient is {norm.item()}; images: '
+                                 f'{", ".join(batch.sources)}. Lower optimizer.learning_rate')
+        self._optimizer.step()
+        self._average.update_parameters(self.network)
+        self.step += 1
+        return loss
+
+    def evaluate(self) -> Evaluation:
+        """
+        Measure the averaged weights on the validation split.
+
+        Returns:
+            What was measured.
+        """
+        backend = TorchBackend(
+            DeployModel(self._average.module, self.config.model),
+            build_contract(self.config, None))
+        return evaluate(backend, self._validation, self.config.evaluation.detection_settings())
+
+    def save(self, path: Path, map_50: float | None = None) -> None:
+        """
+        Write a checkpoint.
+
+        Args:
+            path: of the file.
+            map_50: of the averaged weights on the validation split, where it was measured.
+        """
+        Checkpoint(
+            config=self.config.to_yaml(), step=self.step, model=self.network.state_dict(),
+            averaged=self._average.module.state_dict(), optimizer=self._optimizer.state_dict(),
+            best_map=self.best_map, map_50=map_50).save(path)
+
+    def _restore(self, checkpoint: Checkpoint) -> None:
+        self.network.load_state_dict(checkpoint.model)
+        self._average.module.load_state_dict(checkpoint.averaged)
+        self._average.n_averaged.fill_(checkpoint.step)
+        self._optimizer.load_state_dict(checkpoint.optimizer)
+        self.step, self.best_map = checkpoint.step, checkpoint.best_map
+
+    def _run_epochs(self, bar: ProgressBar) -> None:
+        per_epoch, started = len(self.loader), time.monotonic()
+        for epoch in range(self.step // per_epoch, self.config.training.epochs):
+            for batch in self.loader.epoch(epoch, self.step % per_epoch):
+                loss = self.train_step(batch)
+                note = (f'loss {loss.total.item():.2f} (class {loss.class_loss.item():.2f}, '
+                        f'box {loss.box_loss.item():.2f})')
+                bar.advance(note)
+                if self.step % 50 == 0:
+                    self.folder.log(
+                        step=self.step, epoch=self.step / per_epoch,
+                        elapsed_s=round(time.monotonic() - started, 1),
+                        class_loss=loss.class_loss.item(), box_loss=loss.box_loss.item(),
+                        positives=loss.positives, negatives=loss.negatives,
+                        learning_rate=max(g['lr'] for g in self._optimizer.param_groups))
+                if self._signal:
+                    raise Preempted(self._signal)
+                if self.step % self.config.training.save_every == 0:
+                    self.save(self.folder.last)
+            last = epoch + 1 == self.config.training.epochs
+            if last or (epoch + 1) % self.config.training.eval_every == 0:
+                self._evaluate_and_keep_best(epoch + 1, bar)
+            self.save(self.folder.last)
+
+    def _evaluate_and_keep_best(self, epoch: int, bar: ProgressBar) -> None:
+        result = self.evaluate()
+        bar.write(f'epoch {epoch}: mAP@0.5 {result.map_50:.4f} (area), '
+                  f'{result.map_50_11point:.4f} (11-point) on {result.split}, '
+                  f'{result.images} images')
+        self.folder.log(step=self.step, epoch=epoch, **result.to_dict())
+        if result.map_50 > self.best_map:
+            self.best_map = result.map_50
+            self.save(self.folder.best, result.map_50)
+
+    def _on_signal(self, signum: int, _: Any) -> None:
+        if self._signal:  # the second one means now
+            raise SystemExit(128 + signum)
+        self._signal = signum
+
+
+def open_datasets(config: TrainConfig) -> tuple[list[Dataset], Dataset]:
+    """
+    Open the training and validation data of a configuration.
+
+    Args:
+        config: names them.
+
+    Returns:
+        Training sets and the validation set.
+
+    Raises:
+        DataError: missing or wrong, or they share an image.
+    """
+    data = config.data
+    train = [open_dataset(data.root, split, data.classes, data.keep_decoded)
+             for split in data.train]
+    validation = open_dataset(data.root, data.val, data.classes, data.keep_decoded)
+    refuse_overlap(train, validation)
+    if not any(len(record.labels) for dataset in train for record in dataset.records):
+        raise DataError(f'{data.root}: no object in {", ".join(data.train)}; nothing to learn')
+    return train, validation
+
+
+def _freeze_first(network: SSDLite, blocks: int) -> None:
+    for layer in network.backbone.features[:blocks]:
+        layer.requires_grad_(False)
+
+
+def _freeze_batch_norm(module: nn.Module) -> None:
+    for part in module.modules():
+        if isinstance(part, nn.BatchNorm2d):
+            part.eval()
+
+
+def _check_finite(loss: MultiboxLoss, batch: Batch, step: int) -> None:
+    if torch.isfinite(loss.image_totals).all():
+        return
+    broken = np.flatnonzero(~torch.isfinite(loss.image_totals).numpy())
+    raise NotFiniteError(
+        f'step {step}: the loss is not finite on {", ".join(batch.sources[k] for k in broken)}; '
+        'look at their boxes, or lower optimizer.learning_rate. The weights were not changed')

@@ -1,0 +1,62 @@
+"""From a trained network to what is handed over: the deployed graph and its contract."""
+
+from __future__ import annotations
+
+from importlib import metadata
+
+from mbv2ssd_ros.core.contract import BACKGROUND, SCHEMA_VERSION, ModelContract, Provenance
+from mbv2ssd_train.checkpoint import Checkpoint
+from mbv2ssd_train.config import TrainConfig
+from mbv2ssd_train.model.deploy import DeployModel
+from mbv2ssd_train.model.ssdlite import SSDLite
+from mbv2ssd_train.torch_backend import TorchBackend
+
+
+def build_network(config: TrainConfig) -> SSDLite:
+    """Build the network of a configuration, with random weights."""
+    return SSDLite(config.model, 1 + len(config.data.classes))
+
+
+def build_contract(config: TrainConfig, map_50: float | None) -> ModelContract:
+    """
+    Say what a float32 model of this configuration is.
+
+    Args:
+        config: of the training.
+        map_50: mAP@0.5 on config.data.val, None where it was not measured.
+
+    Returns:
+        The contract.
+    """
+    return ModelContract(
+        schema_version=SCHEMA_VERSION,
+        input_size_hw=config.model.input_size_hw,
+        channel_order='rgb',
+        resize_mode=config.model.resize_mode,
+        class_names=(BACKGROUND, *config.data.classes),
+        background_index=0,
+        priors_per_level=tuple(level.count for level in config.model.prior_levels()),
+        arch_fingerprint=config.arch_fingerprint(),
+        precision='fp32',
+        provenance=Provenance(
+            package_version=metadata.version('mbv2ssd_ros'), config=config.to_yaml(),
+            datasets=config.data.train,
+            metric='not measured' if map_50 is None else f'map_50 on {config.data.val}',
+            metric_value=map_50 or 0.0))
+
+
+def open_checkpoint(checkpoint: Checkpoint) -> TorchBackend:
+    """
+    Make the averaged weights of a checkpoint ready for use.
+
+    Args:
+        checkpoint: of a run.
+
+    Returns:
+        A backend.
+    """
+    config = checkpoint.parsed_config()
+    network = build_network(config)
+    network.load_state_dict(checkpoint.averaged)
+    return TorchBackend(
+        DeployModel(network, config.model), build_contract(config, checkpoint.map_50))

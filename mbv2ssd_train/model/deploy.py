@@ -1,0 +1,71 @@
+"""The network as it is handed over: bytes in, boxes and probabilities out."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mbv2ssd_ros.core.priors import build_priors
+from mbv2ssd_train.box_coder import decode_loc
+from mbv2ssd_train.config import ModelConfig
+from mbv2ssd_train.model.ssdlite import SSDLite
+
+
+class Normalisation(nn.Module):
+    """Pixels 0 to 255, channels last, to what the network was trained on."""
+
+    def __init__(self, mean: float, std: float) -> None:
+        """
+        Keep the constants.
+
+        Args:
+            mean: of pixels in [0, 1].
+            std: of pixels in [0, 1].
+        """
+        super().__init__()
+        self.scale, self.offset = 1 / (255 * std), -mean / std
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, H, W, 3) uint8 to (B, 3, H, W) float32, channels_last in memory."""
+        # The cast comes first: TensorRT takes uint8 at the door only.
+        return images.float().permute(0, 3, 1, 2) * self.scale + self.offset
+
+
+class DeployModel(nn.Module):
+    """
+    The graph of the model contract.
+
+    Everything that could be got wrong outside is inside: cast, layout, normalisation, softmax,
+    priors and box decoding. NMS and thresholds are not.
+    """
+
+    def __init__(self, network: SSDLite, config: ModelConfig) -> None:
+        """
+        Wrap a network.
+
+        Args:
+            network: trained; used as it is, in eval mode.
+            config: that it was built from.
+        """
+        super().__init__()
+        self.network = network
+        self.normalise = Normalisation(config.mean, config.std)
+        self.variances = config.variances
+        priors = build_priors(config.prior_levels()).astype(np.float32)
+        self.register_buffer('priors', torch.from_numpy(priors), persistent=False)
+        self.eval()
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """
+        Detect.
+
+        Args:
+            images: (B, H, W, 3) uint8 RGB.
+
+        Returns:
+            boxes (B, P, 4) float32 xyxy in [0, 1] and scores (B, P, C) float32, softmax.
+        """
+        loc, conf_logits = self.network(self.normalise(images))
+        boxes = decode_loc(loc.float(), self.priors, self.variances).clamp(0, 1)
+        return boxes, torch.softmax(conf_logits.float(), dim=-1)

@@ -1,0 +1,51 @@
+"""ImageNet weights for the backbone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from mbv2ssd_ros.core.errors import DataError
+from mbv2ssd_train.model.mobilenet_v2 import MobileNetV2
+
+
+def load_backbone(backbone: MobileNetV2, path: str | Path) -> None:
+    """
+    Load torchvision's mobilenet_v2 weights, or any file with its key names.
+
+    Args:
+        backbone: of the width that the file holds; changed.
+        path: .safetensors, or a state dict saved by torch.
+
+    Raises:
+        DataError: no such file, or its keys or shapes are not those of this backbone.
+    """
+    source = Path(path)
+    if not source.is_file():
+        raise DataError(f'{source}: no such weights; set model.backbone_weights to a torchvision '
+                        'mobilenet_v2 state dict, or to null to begin from random weights')
+    weights = _read(source)
+    features = {key: value.float() if value.is_floating_point() else value
+                for key, value in weights.items() if key.startswith('features.')}
+    try:
+        missing, unexpected = backbone.load_state_dict(features, strict=False)
+    except RuntimeError as err:
+        raise DataError(f'{source}: its layers have other sizes than this backbone; is '
+                        f'model.width_mult that of the file? {err}') from err
+    # files converted from other frameworks have no batch counters
+    missing = [key for key in missing if not key.endswith('num_batches_tracked')]
+    if missing or unexpected:
+        raise DataError(f'{source}: not the weights of this backbone: lacks {missing[:5]}, has '
+                        f'besides {unexpected[:5]}')
+
+
+def _read(source: Path) -> dict[str, Tensor]:
+    try:
+        if source.suffix == '.safetensors':
+            return load_file(source)
+        return dict(torch.load(source, map_location='cpu', weights_only=True))
+    except Exception as err:  # the two libraries' errors have no common base
+        raise DataError(f'{source}: cannot be read as weights: {err}') from err

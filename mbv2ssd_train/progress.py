@@ -1,0 +1,84 @@
+"""Progress for people: a bar on a terminal, a line now and then in a log."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any, Iterable, Iterator
+
+from rich.progress import (
+    BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn)
+
+_LOG_EVERY_S = 30.0
+
+
+class ProgressBar:
+    """A bar with a changing text; use as a context manager."""
+
+    def __init__(self, title: str, total: int, done: int = 0) -> None:
+        """
+        Prepare the bar.
+
+        Args:
+            title: in front of it.
+            total: steps.
+            done: steps made before.
+        """
+        self._title, self._total, self._done = title, total, done
+        self._started, self._start_done, self._logged = time.monotonic(), done, time.monotonic()
+        self._bar = Progress(
+            TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(),
+            TimeElapsedColumn(), TimeRemainingColumn(), TextColumn('{task.fields[note]}'),
+            disable=not sys.stdout.isatty())
+        self._task = self._bar.add_task(title, total=total, completed=done, note='')
+
+    def __enter__(self) -> ProgressBar:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def advance(self, note: str = '') -> None:
+        """
+        Count a step.
+
+        Args:
+            note: shown behind the bar.
+        """
+        self._done += 1
+        self._bar.update(self._task, advance=1, note=note)
+        now = time.monotonic()
+        if self._bar.disable and (now - self._logged > _LOG_EVERY_S or self._done == self._total):
+            self._logged = now
+            rate = (self._done - self._start_done) / (now - self._started)
+            left = (self._total - self._done) / max(rate, 1e-9)
+            print(f'{self._title}: {self._done}/{self._total}, {left / 60:.0f} min left {note}',
+                  flush=True)
+
+    def write(self, text: str) -> None:
+        """
+        Print a line above the bar.
+
+        Args:
+            text: to print.
+        """
+        self._bar.console.print(text, highlight=False, markup=False)
+
+
+def with_progress(title: str) -> Any:
+    """
+    Make a function that shows progress over items.
+
+    Args:
+        title: in front of the bar.
+
+    Returns:
+        A function of (items, total) that yields the items.
+    """
+    def wrap(items: Iterable[Any], total: int) -> Iterator[Any]:
+        with ProgressBar(title, total) as bar:
+            for item in items:
+                yield item
+                bar.advance()
+    return wrap

@@ -1,0 +1,40 @@
+"""A network in PyTorch behind the run time's Backend, so that one evaluation scores both."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from mbv2ssd_ros.core.contract import ModelContract
+from mbv2ssd_train.model.deploy import DeployModel
+
+
+class TorchBackend:
+    """The deployed graph, computed by PyTorch in float32."""
+
+    name = 'torch'
+    max_batch = 16
+    max_concurrency = 1  # torch uses all cores by itself
+
+    def __init__(self, model: DeployModel, contract: ModelContract) -> None:
+        """
+        Wrap a model.
+
+        Args:
+            model: in eval mode.
+            contract: what it will say about itself once exported.
+        """
+        self._model = model.to(memory_format=torch.channels_last)
+        self.contract = contract
+        self.detail = f'PyTorch {torch.__version__}, CPU'
+
+    def infer(self, images: NDArray[np.uint8]
+              ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Run the network; see Backend.infer."""
+        with torch.inference_mode():
+            boxes, scores = self._model(torch.from_numpy(images))
+        return boxes.numpy(), scores.numpy()
+
+    def close(self) -> None:
+        """Nothing to free."""
