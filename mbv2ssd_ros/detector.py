@@ -11,7 +11,8 @@ import numpy as np
 from mbv2ssd_ros.backends.base import Backend
 from mbv2ssd_ros.core.contract import ModelContract
 from mbv2ssd_ros.core.detections import Detections, DetectionSelector, DetectionSettings
-from mbv2ssd_ros.core.image import resize_into, SourceImage
+from mbv2ssd_ros.core.errors import ShapeError
+from mbv2ssd_ros.core.image import ImageGeometry, resize_into, SourceImage
 
 
 @dataclass(frozen=True)
@@ -74,8 +75,11 @@ class Detector:
             One Detections for each image, boxes in pixels of that image and inside it.
 
         Raises:
-            BackendError: the engine failed.
+            BackendError: the engine failed, or the model computes nonsense.
+            ShapeError: no image, or more than the backend takes.
         """
+        if not 1 <= len(images) <= len(self._buffer):
+            raise ShapeError(f'{len(images)} images, expected 1 to {len(self._buffer)}')
         selector, started = self._selector, time.perf_counter()
         batch = self._buffer[:len(images)]
         geometries = [
@@ -88,9 +92,17 @@ class Detector:
         for geometry, image_boxes, image_scores in zip(
                 geometries, boxes, scores, strict=True):
             found = selector.select(image_boxes, image_scores)
-            results.append(Detections(
-                geometry.to_source_pixels(found.boxes_xyxy), found.scores, found.labels))
+            results.append(_in_source_pixels(found, geometry))
         self.last_times = StageTimes(
             1e3 * (resized - started), 1e3 * (inferred - resized),
             1e3 * (time.perf_counter() - inferred))
         return results
+
+
+def _in_source_pixels(found: Detections, geometry: ImageGeometry) -> Detections:
+    """Map boxes to the source; one that lies in a letterbox's padding only is no object of it."""
+    boxes = geometry.to_source_pixels(found.boxes_xyxy)
+    seen = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
+    if seen.all():
+        return Detections(boxes, found.scores, found.labels)
+    return Detections(boxes[seen], found.scores[seen], found.labels[seen])
