@@ -78,6 +78,28 @@ class Backend(Protocol):
         """Free the engine; no call may follow but another close."""
 
 
+def warm_up(backend: Backend, source: str) -> None:
+    """
+    Run a black image, for the constructor of a backend.
+
+    The first run is the slow one, and a model that computes nan shall fail here, not in the field.
+
+    Args:
+        backend: ready for `infer`.
+        source: name of the model file, for messages.
+
+    Raises:
+        BackendError: the engine failed, or an output is not finite.
+    """
+    outputs = backend.infer(np.zeros((1, *backend.contract.input_size_hw, 3), dtype=np.uint8))
+    for name, output in zip(('boxes', 'scores'), outputs, strict=True):
+        if not np.isfinite(output).all():
+            raise BackendError(
+                f'{source}: {np.count_nonzero(~np.isfinite(output))} of {output.size} values of '
+                f'output {name!r} are not finite for a black image; export the model again, or '
+                'in another precision')
+
+
 Opener = Callable[[Path, BackendOptions], Backend]
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 import onnxruntime
 
-from mbv2ssd_ros.backends.base import BackendOptions
+from mbv2ssd_ros.backends.base import BackendOptions, warm_up
 from mbv2ssd_ros.core.contract import METADATA_KEY, ModelContract
 from mbv2ssd_ros.core.errors import BackendError, ContractError, ShapeError
 
@@ -33,6 +33,7 @@ class OrtBackend:
 
         Raises:
             BackendError: ONNX Runtime refuses the file.
+            BackendError: it fails, or computes nan, when it is run.
             ContractError: no contract, or one that disagrees with the graph.
         """
         settings = onnxruntime.SessionOptions()
@@ -41,18 +42,24 @@ class OrtBackend:
         # A spinning thread burns its core between frames: fp32 CPU time 43 ms a frame, not 11.
         settings.add_session_config_entry(
             'session.intra_op.allow_spinning', '1' if options.spin else '0')
-        settings.log_severity_level = 3  # errors; they reach us as exceptions
+        settings.log_severity_level = 4  # fatal ones; errors reach us as exceptions
         try:
             self._session = onnxruntime.InferenceSession(
-                str(model_path), settings, providers=['CPUExecutionProvider'])
+                str(model_path), settings, providers=['CPUExecutionProvider'],
+                enable_fallback=0)  # it would try the same again, with a print
         except Exception as err:  # ONNX Runtime's exceptions have no common base but this
             raise BackendError(
-                f'{model_path}: ONNX Runtime {onnxruntime.__version__} cannot load it: {err}'
-            ) from err
-        self._contract = _read_contract(self._session, str(model_path))
+                f'{model_path}: ONNX Runtime {onnxruntime.__version__} cannot load it: '
+                f'{_one_line(err)}') from err
+        try:
+            self._contract = _read_contract(self._session, str(model_path))
+        except UnicodeDecodeError as err:  # a damaged byte in a name or in the contract
+            raise ContractError(
+                f'{model_path}: damaged, it has text that is not UTF-8 ({err.reason})') from err
         self._options = options
+        self._source = str(model_path)
         self._shape = (*self._contract.input_size_hw, 3)
-        self.infer(np.zeros((1, *self._shape), dtype=np.uint8))  # the first run is the slow one
+        warm_up(self, self._source)
 
     @property
     def name(self) -> str:
@@ -89,16 +96,21 @@ class OrtBackend:
                 f'(batch, {", ".join(map(str, self._shape))})')
         session = self._session  # close() in another thread lets this call finish
         if session is None:
-            raise BackendError('ONNX Runtime: this model was closed; open it again')
+            raise BackendError(f'{self._source}: this model was closed; open it again')
         try:
             boxes, scores = session.run(_OUTPUTS, {'images': images})
         except Exception as err:  # as above
-            raise BackendError(f'ONNX Runtime failed: {err}') from err
+            raise BackendError(
+                f'{self._source}: ONNX Runtime failed: {_one_line(err)}') from err
         return boxes, scores
 
     def close(self) -> None:
         """Free the session."""
         self._session = None
+
+
+def _one_line(err: Exception) -> str:
+    return ' '.join(str(err).split())
 
 
 def _read_contract(session: onnxruntime.InferenceSession, source: str) -> ModelContract:

@@ -218,8 +218,9 @@ def test_a_folder_is_no_model(engine, tmp_path):
 def test_garbage_is_refused_by_name(engine, tmp_path, content):
     path = tmp_path / 'garbage.onnx'
     path.write_bytes(content)
-    with pytest.raises((BackendError, ContractError), match=f'{path}: '):
+    with pytest.raises((BackendError, ContractError), match=f'{path}: .') as raised:
         open_file(engine, path)
+    assert len(str(raised.value).splitlines()) == 1  # a log has one line for one failure
 
 
 @pytest.mark.parametrize('share', [0.3, 0.6, 0.9])
@@ -227,6 +228,16 @@ def test_a_truncated_file_is_refused_by_name(engine, tmp_path, share):
     path = write_tiny_model(tmp_path / 'tiny.onnx')
     content = path.read_bytes()
     path.write_bytes(content[:int(share * len(content))])
+    with pytest.raises((BackendError, ContractError), match=f'{path}: '):
+        open_file(engine, path)
+
+
+@pytest.mark.parametrize('text', [b'"green"', b'mbv2ssd.contract', b'images', b'scores'])
+def test_a_damaged_byte_is_refused_by_name(engine, tmp_path, text):
+    path = write_tiny_model(tmp_path / 'tiny.onnx')
+    content = path.read_bytes()
+    assert text in content
+    path.write_bytes(content.replace(text, text[:3] + b'\xff' + text[4:]))  # no longer UTF-8
     with pytest.raises((BackendError, ContractError), match=f'{path}: '):
         open_file(engine, path)
 
@@ -294,6 +305,21 @@ def second_input(model):
     """Ask for the size of the image, as some detectors do."""
     model.graph.input.append(onnx.helper.make_tensor_value_info(
         'im_shape', onnx.TensorProto.FLOAT, ['B', 2]))
+
+
+@pytest.mark.parametrize(('constant', 'message'), [
+    ('zero', "96 of 96 values of output 'boxes' are not finite"),
+    ('one', "24 of 72 values of output 'scores' are not finite"),
+])
+def test_a_model_that_computes_nan_is_refused_before_the_first_frame(
+        engine, tmp_path, constant, message):
+    path = write_tiny_model(tmp_path / 'nan.onnx')
+    model = onnx.load(path)
+    found = next(value for value in model.graph.initializer if value.name == constant)
+    found.CopyFrom(onnx.numpy_helper.from_array(np.float32(np.nan), constant))
+    onnx.save(model, path)
+    with pytest.raises(BackendError, match=f'{path}: {message}'):
+        open_file(engine, path)
 
 
 @pytest.mark.parametrize(('change', 'message'), [
