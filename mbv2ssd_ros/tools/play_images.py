@@ -194,7 +194,7 @@ class _Camera:
 
 def _record_file(path: Path | None) -> TextIO:
     try:
-        return Path(os.devnull if path is None else path).open('w')
+        return Path(os.devnull if path is None else path).open('w', buffering=1)
     except OSError as err:
         raise ConfigError(f'--record {path}: cannot be written: {err}') from err
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+import json
 import os
 from pathlib import Path
+import select
 import signal
 import subprocess
 import sys
+from typing import Any
 
 from mbv2ssd_ros.core.errors import Mbv2SsdError
 
@@ -106,9 +109,42 @@ class Program:
             raise ProcessError(
                 f'{self.name} was still running after {timeout_s:g} s; {self.tail()}') from err
 
+    def ask(self, command: Mapping[str, Any], timeout_s: float) -> dict[str, Any]:
+        """
+        Send a command to a program with pipes and wait for its answer.
+
+        Args:
+            command: sent as a line of JSON.
+            timeout_s: at most so long.
+
+        Returns:
+            The answer, a line of JSON.
+
+        Raises:
+            ProcessError: it ended or did not answer in time.
+        """
+        assert self.process.stdin is not None and self.process.stdout is not None
+        try:
+            self.process.stdin.write(json.dumps(command) + '\n')
+            self.process.stdin.flush()
+        except BrokenPipeError as err:
+            raise ProcessError(f'{self.name} has ended; {self.tail()}') from err
+        if not select.select([self.process.stdout], [], [], timeout_s)[0]:
+            raise ProcessError(
+                f'{self.name} did not answer {dict(command)} within {timeout_s:g} s; '
+                f'{self.tail()}')
+        line = self.process.stdout.readline()
+        if not line:
+            raise ProcessError(f'{self.name} has ended; {self.tail()}')
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
     def end(self) -> int:
         """
-        Send SIGINT, as Ctrl-C and `ros2 launch` do, and wait.
+        End it and wait: with its input where it is piped, otherwise with SIGINT.
+
+        SIGINT is what Ctrl-C and `ros2 launch` send. A killed ROS process would leave files in
+        /dev/shm.
 
         Returns:
             The exit code.
@@ -116,7 +152,9 @@ class Program:
         Raises:
             ProcessError: it did not end; it was then killed.
         """
-        if self.process.poll() is None:
+        if self.process.stdin is not None:
+            self.process.stdin.close()
+        elif self.process.poll() is None:
             self.process.send_signal(signal.SIGINT)
         try:
             return self.wait(END_TIMEOUT_S)
@@ -125,9 +163,8 @@ class Program:
             self.process.wait()
             raise
         finally:
-            for pipe in (self.process.stdin, self.process.stdout):
-                if pipe is not None:
-                    pipe.close()
+            if self.process.stdout is not None:
+                self.process.stdout.close()
 
     def tail(self) -> str:
         """

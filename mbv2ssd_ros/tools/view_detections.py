@@ -159,7 +159,7 @@ class Viewer:
         self._detections = self._images_seen = self._written = 0
         self._writer = ThreadPoolExecutor(max_workers=1)  # PNG takes longer than a frame may
         self._unwritten: deque[Future[None]] = deque()
-        self._record = None if args.record is None else args.record.open('w')
+        self._record = None if args.record is None else args.record.open('w', buffering=1)
         self._subscribe()
 
     def __enter__(self) -> Viewer:

@@ -1,0 +1,129 @@
+"""The demo with a model whose answers are known, and the pieces it is made of."""
+
+import json
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+from tiny_model import COLUMNS, ROWS, write_tiny_model
+
+from mbv2ssd_ros.core.drawing import class_colour
+from mbv2ssd_ros.tools.contact_sheet import contact_sheet, TILE_WH
+from mbv2ssd_ros.tools.demo import best_frames, DemoFrame, frames_of, main
+
+CELL_PX = 40
+SIZE_HW = (ROWS * CELL_PX, COLUMNS * CELL_PX)  # 160 x 240: each cell of the model is 40 pixels
+BGR = {'red': (0, 0, 255), 'green': (0, 255, 0)}
+
+
+def write_picture(path, row=0, column=0, colour=None):
+    """Write a black picture with one cell in colour."""
+    image = np.zeros((*SIZE_HW, 3), dtype=np.uint8)
+    if colour is not None:
+        image[row * CELL_PX:(row + 1) * CELL_PX, column * CELL_PX:(column + 1) * CELL_PX] = (
+            BGR[colour])
+    cv2.imwrite(str(path), image)
+
+
+def run_demo(folder, *arguments):
+    """Run the demo with the tiny model on the pictures of a folder."""
+    model = write_tiny_model(folder / 'tiny.onnx')
+    return subprocess.run(
+        [sys.executable, '-m', 'mbv2ssd_ros.tools.demo', '--model', str(model), '--images',
+         str(folder / 'images'), '--output', str(folder / 'out'), *arguments],
+        capture_output=True, text=True, timeout=60)
+
+
+@pytest.fixture
+def images(graph, tmp_path):
+    """Make a folder for pictures, where ROS is there."""
+    pytest.importorskip('vision_msgs', reason='needs vision_msgs')
+    (tmp_path / 'images').mkdir()
+    return tmp_path / 'images'
+
+
+def test_each_picture_comes_back_with_its_box(images, tmp_path):
+    write_picture(images / 'a.png', 1, 4, 'red')
+    write_picture(images / 'b.png', 3, 0, 'green')
+    ended = run_demo(tmp_path, '--rounds', '2')
+    assert ended.returncode == 0, ended.stderr
+    assert 'detections in all 2 images' in ended.stdout
+    seen = best_frames(frames_of(*(tmp_path / 'out' / 'log' / name for name in (
+        'played.jsonl', 'viewed.jsonl'))))
+    assert seen['a.png'].viewed['names'] == ['red']
+    np.testing.assert_allclose(  # row 1, column 4
+        seen['a.png'].viewed['boxes_xyxy_px'], [[160, 40, 200, 80]], atol=0.5)
+    np.testing.assert_allclose(  # row 3, column 0
+        seen['b.png'].viewed['boxes_xyxy_px'], [[0, 120, 40, 160]], atol=0.5)
+    drawn = cv2.imread(str(tmp_path / 'out' / seen['a.png'].viewed['file']))
+    assert drawn.shape == (*SIZE_HW, 3)
+    assert tuple(drawn[70, 160]) == class_colour('red')
+    sheet = cv2.imread(str(tmp_path / 'out' / 'contact_sheet.png'))
+    assert sheet.shape[1] == 2 * TILE_WH[0]
+
+
+def test_a_picture_without_a_detection_fails_the_demo_by_name(images, tmp_path):
+    write_picture(images / 'a.png', 1, 4, 'red')
+    write_picture(images / 'empty.png')
+    ended = run_demo(tmp_path, '--rounds', '2')
+    assert ended.returncode == 1
+    assert 'nothing was detected in empty.png' in ended.stderr
+
+
+def test_a_model_that_cannot_be_loaded_fails_the_demo_with_the_detector_s_reason(
+        images, tmp_path):
+    write_picture(images / 'a.png', 1, 4, 'red')
+    (tmp_path / 'broken.onnx').write_bytes(b'not a model')
+    ended = run_demo(tmp_path, '--timeout', '3', '--model', str(tmp_path / 'broken.onnx'))
+    assert ended.returncode == 1
+    assert 'no detections within 3 s' in ended.stderr
+    assert 'broken.onnx' in ended.stderr.partition('no detections')[2]
+
+
+def test_a_missing_model_is_refused_before_anything_starts(images, tmp_path, capsys):
+    write_picture(images / 'a.png')
+    assert main(['--images', str(images), '--model', str(tmp_path / 'none.onnx'),
+                 '--output', str(tmp_path / 'out')]) == 1
+    assert 'none.onnx: no such file' in capsys.readouterr().err
+    assert not (tmp_path / 'out').exists()
+
+
+def write_lines(path, *lines):
+    """Write JSON lines."""
+    path.write_text(''.join(json.dumps(line) + '\n' for line in lines))
+    return path
+
+
+def viewed(stamp_ns, *scores):
+    """Make a line of the viewer's record."""
+    return {'stamp_ns': stamp_ns, 'names': ['cat'] * len(scores), 'scores': list(scores)}
+
+
+def test_frames_are_matched_by_stamp_and_one_may_be_unanswered(tmp_path):
+    played = write_lines(tmp_path / 'played', {'stamp_ns': 1, 'name': 'a'},
+                         {'stamp_ns': 2, 'name': 'b'})
+    seen = write_lines(tmp_path / 'viewed', viewed(2, 0.5))
+    assert [(frame.image_name, frame.scores) for frame in frames_of(played, seen)] == [
+        ('a', []), ('b', [0.5])]
+
+
+def test_the_frame_with_the_surest_detection_speaks_for_its_image():
+    frames = [DemoFrame('a', viewed(1, 0.4)), DemoFrame('a', viewed(2, 0.9, 0.3)),
+              DemoFrame('a', None)]
+    assert best_frames(frames)['a'].viewed['stamp_ns'] == 2
+
+
+@pytest.mark.parametrize(('count', 'columns', 'rows'), [(1, 1, 1), (4, 4, 1), (5, 4, 2)])
+def test_a_contact_sheet_has_rows_of_four(count, columns, rows):
+    sheet = contact_sheet([('', np.zeros((30, 50, 3), dtype=np.uint8))] * count)
+    assert sheet.shape[1] == columns * TILE_WH[0]
+    assert sheet.shape[0] // TILE_WH[1] == rows
+
+
+def test_a_picture_on_the_sheet_keeps_its_proportions():
+    sheet = contact_sheet([('', np.zeros((100, 50, 3), dtype=np.uint8))])
+    black = (sheet[:TILE_WH[1]] == 0).all(axis=2)
+    assert np.ptp(np.nonzero(black)[0]) + 1 == 240
+    assert np.ptp(np.nonzero(black)[1]) + 1 == 120
