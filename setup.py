@@ -38,7 +38,7 @@ setup(
         'PyYAML',
     ],
     extras_require={
-        'train': ['torch>=2.4', 'onnx', 'onnxscript', 'safetensors', 'rich'],
+        'train': ['torch>=2.4', 'onnx', 'onnxscript', 'pydantic>=2', 'rich', 'safetensors'],
         'dev': [
             'pytest<8.4',  # launch_pytest breaks with 8.4
             'pytest-timeout',
