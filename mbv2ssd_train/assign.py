@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Sequence
 
 import torch
 from torch import Tensor
@@ -57,7 +57,7 @@ def assign(priors_xyxy: Tensor, boxes_xyxy: Sequence[Tensor], labels: Sequence[T
         Targets of all images.
     """
     matched = [match_image(priors_xyxy, *image, config)
-               for image in zip(boxes_xyxy, labels, difficult)]
+               for image in zip(boxes_xyxy, labels, difficult, strict=True)]
     return Targets(torch.stack([labels for labels, _ in matched]),
                    torch.stack([boxes for _, boxes in matched]))
 

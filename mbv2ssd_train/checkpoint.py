@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict, dataclass
+import os
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from mbv2ssd_ros.core.errors import DataError
-from mbv2ssd_train.config import TrainConfig, parse_config
+from mbv2ssd_train.config import parse_config, TrainConfig
 
 FORMAT = 1
 

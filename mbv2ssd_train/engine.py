@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 import signal
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,13 +20,17 @@ from mbv2ssd_train.config import TrainConfig
 from mbv2ssd_train.data.dataset import Dataset, refuse_overlap
 from mbv2ssd_train.data.loader import Batch, TrainLoader
 from mbv2ssd_train.data.sources import open_dataset
-from mbv2ssd_train.evaluate import Evaluation, evaluate
+from mbv2ssd_train.evaluate import evaluate, Evaluation
 from mbv2ssd_train.handover import build_contract, build_network
-from mbv2ssd_train.loss import MultiboxLoss, multibox_loss
+from mbv2ssd_train.loss import multibox_loss, MultiboxLoss
 from mbv2ssd_train.model.deploy import DeployModel, Normalisation
 from mbv2ssd_train.model.ssdlite import SSDLite
 from mbv2ssd_train.optimizer import (
-    average_weights, build_optimizer, schedule_factor, set_learning_rates)
+    average_weights,
+    build_optimizer,
+    schedule_factor,
+    set_learning_rates,
+)
 from mbv2ssd_train.pretrained import load_backbone
 from mbv2ssd_train.progress import ProgressBar
 from mbv2ssd_train.runs import RunFolder
@@ -96,6 +100,14 @@ class Trainer:
     def total_steps(self) -> int:
         """Optimizer steps of the whole run."""
         return self.config.training.epochs * len(self.loader)
+
+    def describe(self) -> str:
+        """Return the size of the run in one line."""
+        parameters = sum(parameter.numel() for parameter in self.network.parameters())
+        rates = sorted({group['peak_lr'] for group in self._optimizer.param_groups})
+        return (f'{len(self.loader)} batches an epoch, steps {self.step} to {self.total_steps}, '
+                f'{parameters / 1e6:.2f} M parameters, {len(self._priors)} priors, learning rates '
+                f'{", ".join(f"{rate:g}" for rate in rates)}')
 
     def run(self) -> None:
         """

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Callable, Iterable, Iterator, Sequence
+import threading
+from typing import Any
 
 from mbv2ssd_ros.backends.base import Backend
 from mbv2ssd_ros.core.detections import Detections, DetectionSettings
 from mbv2ssd_ros.core.errors import ConfigError
 from mbv2ssd_ros.core.image import SourceImage
 from mbv2ssd_ros.core.metrics import (
-    GroundTruth, PrecisionRecall, mean_ap, mean_ap_11point, precision_recall)
+    GroundTruth,
+    mean_ap,
+    mean_ap_11point,
+    precision_recall,
+    PrecisionRecall,
+)
 from mbv2ssd_ros.detector import Detector
 from mbv2ssd_train.data.dataset import Dataset
 
@@ -102,7 +108,7 @@ def detect_all(backend: Backend, dataset: Dataset, settings: DetectionSettings,
         return [
             (detections, dataset.records[index].ground_truth(image.size_hw))
             for index, image, detections in zip(
-                indices, images, per_thread.detector.detect(images))]
+                indices, images, per_thread.detector.detect(images), strict=True)]
 
     batches = [range(first, min(first + backend.max_batch, len(dataset)))
                for first in range(0, len(dataset), backend.max_batch)]

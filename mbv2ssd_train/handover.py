@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib import metadata
 
-from mbv2ssd_ros.core.contract import BACKGROUND, SCHEMA_VERSION, ModelContract, Provenance
+from mbv2ssd_ros.core.contract import BACKGROUND, ModelContract, Provenance, SCHEMA_VERSION
 from mbv2ssd_train.checkpoint import Checkpoint
 from mbv2ssd_train.config import TrainConfig
 from mbv2ssd_train.model.deploy import DeployModel

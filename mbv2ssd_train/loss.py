@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mbv2ssd_train.assign import IGNORED_LABEL, Targets, mine_hard_negatives
-from mbv2ssd_train.box_coder import Variances, encode_loc, xyxy_to_cxcywh
+from mbv2ssd_train.assign import IGNORED_LABEL, mine_hard_negatives, Targets
+from mbv2ssd_train.box_coder import encode_loc, Variances, xyxy_to_cxcywh
 from mbv2ssd_train.config import MatchConfig
 
 

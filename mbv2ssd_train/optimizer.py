@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 import math
-from typing import Sequence
 
 import torch
 from torch import Tensor
@@ -89,7 +89,7 @@ def average_weights(model: SSDLite, decay: float) -> AveragedModel:
     """
     def update(averages: Sequence[Tensor], values: Sequence[Tensor], count: Tensor) -> None:
         new = 1 - min(decay, (1 + int(count)) / (10 + int(count)))
-        for average, value in zip(averages, values):
+        for average, value in zip(averages, values, strict=True):
             if average.is_floating_point():
                 average.lerp_(value, new)
             else:  # BatchNorm's batch counter

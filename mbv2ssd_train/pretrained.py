@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
 from safetensors.torch import load_file
+import torch
 from torch import Tensor
 
 from mbv2ssd_ros.core.errors import DataError

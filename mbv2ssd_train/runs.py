@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
+import time
 from typing import Any
 
 from mbv2ssd_ros.core.errors import ConfigError
@@ -57,7 +57,8 @@ class RunFolder:
             status: 'running', 'success', 'failed' or 'preempted'.
             **facts: anything worth knowing beside it.
         """
-        text = json.dumps({'status': status, 'time': time.strftime('%Y-%m-%dT%H:%M:%S%z'), **facts})
+        now = time.strftime('%Y-%m-%dT%H:%M:%S%z')
+        text = json.dumps({'status': status, 'time': now, **facts})
         (self.path / 'status.json').write_text(text, encoding='utf-8')
 
     def log(self, **values: Any) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
+import torch
 
 from mbv2ssd_ros.core.contract import ModelContract
 from mbv2ssd_train.model.deploy import DeployModel
@@ -25,7 +25,7 @@ class TorchBackend:
             model: in eval mode.
             contract: what it will say about itself once exported.
         """
-        self._model = model.to(memory_format=torch.channels_last)
+        self.model = model.to(memory_format=torch.channels_last)
         self.contract = contract
         self.detail = f'PyTorch {torch.__version__}, CPU'
 
@@ -33,7 +33,7 @@ class TorchBackend:
               ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Run the network; see Backend.infer."""
         with torch.inference_mode():
-            boxes, scores = self._model(torch.from_numpy(images))
+            boxes, scores = self.model(torch.from_numpy(images))
         return boxes.numpy(), scores.numpy()
 
     def close(self) -> None:

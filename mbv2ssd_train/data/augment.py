@@ -75,7 +75,7 @@ def augment(pixels: NDArray[np.uint8], objects: Objects, slot: NDArray[np.uint8]
         window = Window(window.left + crop.left * window.width,
                         window.top + crop.top * window.height,
                         crop.width * window.width, crop.height * window.height)
-    visible = drop_small(visible, slot.shape[1::-1], config.min_box_px)
+    visible = drop_small(visible, (slot.shape[1], slot.shape[0]), config.min_box_px)
     render(pixels, window, slot)
     if rng.random() < config.flip:
         slot[...] = slot[:, ::-1].copy()

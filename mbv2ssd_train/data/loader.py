@@ -7,16 +7,17 @@ whatever was made before it and whichever thread makes it.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Iterator, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 import torch
 from torch import Tensor
 
 from mbv2ssd_train.config import AugmentConfig
-from mbv2ssd_train.data.augment import Objects, augment
+from mbv2ssd_train.data.augment import augment, Objects
 from mbv2ssd_train.data.dataset import Dataset
 
 
@@ -78,10 +79,10 @@ class TrainLoader:
                     waiting.append(pool.submit(self._make, epoch, chunk))
                 yield batch
 
-    def _make(self, epoch: int, places: Sequence[int]) -> Batch:
+    def _make(self, epoch: int, places: NDArray[np.intp]) -> Batch:
         images = np.empty((len(places), *self._input_size_hw, 3), dtype=np.uint8)
         objects, sources = [], []
-        for place, slot in zip(places, images):
+        for place, slot in zip(places, images, strict=True):
             dataset, index = self._places[place]
             record = dataset.records[index]
             rng = np.random.default_rng((self._seed, epoch, int(place)))

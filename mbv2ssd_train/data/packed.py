@@ -8,10 +8,11 @@ split, objects}, in pixels of the original image, with the 1-based inclusive cor
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Sequence
 import json
-import zipfile
 from pathlib import Path
-from typing import Any, Callable, Iterable, Sequence
+from typing import Any
+import zipfile
 
 import cv2
 
@@ -142,4 +143,4 @@ def _objects_of(record: ImageRecord) -> list[list[int | float]]:
         [int(label) - 1, round(float(x1) * width, 3) + 1, round(float(y1) * height, 3) + 1,
          round(float(x2) * width, 3), round(float(y2) * height, 3), int(difficult), -1]
         for label, (x1, y1, x2, y2), difficult in zip(
-            record.labels, record.boxes_xyxy, record.difficult)]
+            record.labels, record.boxes_xyxy, record.difficult, strict=True)]

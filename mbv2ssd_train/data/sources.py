@@ -14,9 +14,9 @@ choose with.
 
 from __future__ import annotations
 
-import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Callable, Sequence
+import re
 
 from mbv2ssd_ros.core.errors import ConfigError, DataError
 from mbv2ssd_train.data.dataset import Dataset, ImageRecord
@@ -86,7 +86,8 @@ def _read_file(record: ImageRecord) -> bytes:
 def _every_nth(records: list[ImageRecord], first: int, n: int, all_but: bool
                ) -> list[ImageRecord]:
     if not first < n:
-        raise ConfigError(f'@{first}/{n} takes no image; the first number must be below the second')
+        raise ConfigError(
+            f'@{first}/{n} takes no image; the first number must be below the second')
     chosen = {record.image_id for record in
               sorted(records, key=lambda record: record.image_id)[first::n]}
     return [record for record in records if (record.image_id in chosen) != all_but]

@@ -7,8 +7,8 @@ over the whole image is (0, 0, width, height).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Sequence
 from xml.etree import ElementTree
 
 from mbv2ssd_ros.core.errors import DataError
@@ -80,7 +80,8 @@ def _read_object(item: ElementTree.Element, class_names: Sequence[str], xml_path
     name = item.findtext('name')
     if name is None:
         raise DataError(f'{xml_path}: an object has no name')
-    corners = [_number(item, f'bndbox/{key}', xml_path) for key in ('xmin', 'ymin', 'xmax', 'ymax')]
+    corners = [_number(item, f'bndbox/{key}', xml_path)
+               for key in ('xmin', 'ymin', 'xmax', 'ymax')]
     return Annotation(
         label_of(name.strip(), class_names, str(xml_path)),
         (corners[0] - 1, corners[1] - 1, corners[2], corners[3]),

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn, Tensor
 
 from mbv2ssd_ros.core.priors import build_priors
 from mbv2ssd_train.box_coder import decode_loc
 from mbv2ssd_train.config import ModelConfig
+from mbv2ssd_train.model.fold import fold_batch_norm
 from mbv2ssd_train.model.ssdlite import SSDLite
 
 
@@ -55,6 +56,10 @@ class DeployModel(nn.Module):
         priors = build_priors(config.prior_levels()).astype(np.float32)
         self.register_buffer('priors', torch.from_numpy(priors), persistent=False)
         self.eval()
+
+    def folded(self) -> DeployModel:
+        """Copy the model with every BatchNorm folded into its convolution."""
+        return fold_batch_norm(self)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """

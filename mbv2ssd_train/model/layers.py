@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn, Tensor
 from torch.nn import functional as F
 
 
@@ -87,20 +87,23 @@ def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, conv: nn.Conv2d,
     return F.conv2d(x, weight, bias, stride, padding, groups=conv.groups)
 
 
-def convolve_normalise(x: Tensor, conv: nn.Conv2d, norm: nn.BatchNorm2d,
+def convolve_normalise(x: Tensor, conv: nn.Conv2d, norm: nn.BatchNorm2d | nn.Identity,
                        tensorflow_padding: bool = False) -> Tensor:
     """
     Apply a convolution and its BatchNorm; as one convolution where the statistics are fixed.
 
     Args:
         x: (B, C, H, W).
-        conv: without bias.
-        norm: in eval mode its scale and shift are multiplied into the weights (and still learn).
+        conv: without bias, unless norm is folded into it.
+        norm: Identity where it is folded; in eval mode its scale and shift are multiplied into
+            the weights, and still learn.
         tensorflow_padding: see convolve.
 
     Returns:
         (B, C', H', W').
     """
+    if isinstance(norm, nn.Identity):
+        return convolve(x, conv.weight, conv.bias, conv, tensorflow_padding)
     if norm.training:
         return norm(convolve(x, conv.weight, None, conv, tensorflow_padding))
     scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)  # type: ignore[operator]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import nn, Tensor
 
 from mbv2ssd_train.model.layers import ConvNormAct, convolve_normalise
 

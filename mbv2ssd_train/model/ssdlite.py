@@ -6,10 +6,11 @@ SSD (arXiv:1512.02325) with the separable heads of MobileNetV2 (arXiv:1801.04381
 
 from __future__ import annotations
 
-from typing import Sequence
+from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
-from torch import Tensor, nn
+from torch import nn, Tensor
 
 from mbv2ssd_train.config import ModelConfig
 from mbv2ssd_train.model.layers import ConvNormAct
@@ -72,13 +73,12 @@ class SSDLite(nn.Module):
                     self.backbone.last_channels, *config.extra_channels]
         self.extras = nn.ModuleList(
             ExtraMap(before, after)
-            for before, after in zip(channels[-len(config.extra_channels) - 1:],
-                                     config.extra_channels))
+            for before, after in pairwise(channels[-len(config.extra_channels) - 1:]))
         shapes = [len(level.shapes_wh) for level in config.prior_levels()]
         self.loc_heads = nn.ModuleList(
-            SeparableHead(c, 4 * a) for c, a in zip(channels, shapes))
+            SeparableHead(c, 4 * a) for c, a in zip(channels, shapes, strict=True))
         self.conf_heads = nn.ModuleList(
-            SeparableHead(c, num_classes * a) for c, a in zip(channels, shapes))
+            SeparableHead(c, num_classes * a) for c, a in zip(channels, shapes, strict=True))
         _initialise(self.extras, self.loc_heads, self.conf_heads)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -100,7 +100,7 @@ class SSDLite(nn.Module):
 
 def _flatten(heads: nn.ModuleList, maps: Sequence[Tensor], values: int) -> Tensor:
     outputs = []
-    for head, feature_map in zip(heads, maps):
+    for head, feature_map in zip(heads, maps, strict=True):
         predicted = head(feature_map)  # (B, A * values, H, W)
         priors = predicted[0].numel() // values
         # Only the batch is left open in the reshape, so that an exported graph has fixed sizes.

@@ -1,0 +1,231 @@
+"""The program `mbv2ssd_train` and its verbs."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+import json
+import math
+from pathlib import Path
+import sys
+
+from mbv2ssd_ros.core.detections import DetectionSettings
+from mbv2ssd_ros.core.errors import ConfigError, DataError, Mbv2SsdError
+from mbv2ssd_train.evaluate import Evaluation
+from mbv2ssd_train.progress import with_progress
+
+_DATA_HELP = ('folder of the data: packed sets (SET.json with SET.part*.zip), a VOCdevkit, or one '
+              'VOC tree (JPEGImages, Annotations, ImageSets)')
+_SPLIT_HELP = ('packed: SET or SET:PART; VOCdevkit: VOC2007:test; VOC tree: test. '
+               'Append @k/n for every n-th image from the k-th, @!k/n for all others')
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """
+    Run a verb.
+
+    Args:
+        arguments: of the command line; those of the process where None.
+
+    Returns:
+        Exit code: 0, 1 after an error, 128 + n after signal n.
+    """
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.run(options) or 0)
+    except Mbv2SsdError as err:
+        print(f'mbv2ssd_train {options.verb}: {err}', file=sys.stderr)
+        return int(getattr(err, 'exit_code', 1))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog='mbv2ssd_train', description='Train MobileNetV2-SSDLite detectors on your own boxes '
+        'and hand them over as one ONNX file that says everything about itself.',
+        epilog='From boxes to a robot: train CONFIG; export --checkpoint runs/.../best.pt '
+        '--output model.onnx; then set model_path of the detector node.')
+    verbs = parser.add_subparsers(dest='verb', required=True, metavar='VERB')
+    _add_train(verbs)
+    _add_eval(verbs)
+    _add_export(verbs)
+    _add_predict(verbs)
+    _add_data(verbs)
+    return parser
+
+
+def _add_train(verbs: argparse._SubParsersAction) -> None:
+    verb = verbs.add_parser(
+        'train', help='learn from annotated images',
+        description='Train a detector. The run folder RUNS/NAME_FINGERPRINT holds the whole '
+        'configuration, metrics.jsonl, status.json and the checkpoints last.pt and best.pt.')
+    verb.add_argument('config', help='YAML; config/train/ has examples')
+    verb.add_argument('overrides', nargs='*', metavar='key.path=value',
+                      help='replace a value of the file, e.g. training.epochs=5')
+    verb.add_argument('--runs', type=Path, default=Path('runs'), help='parent of the run folders')
+    verb.add_argument('--resume', action='store_true', help='go on with this very experiment')
+    verb.add_argument('--print-config', action='store_true',
+                      help='print the whole configuration as YAML and stop')
+    verb.set_defaults(run=_train)
+
+
+def _add_eval(verbs: argparse._SubParsersAction) -> None:
+    verb = verbs.add_parser(
+        'eval', help='measure mAP of a checkpoint or an ONNX file',
+        description="Measure VOC mAP@0.5 with the detector node's own resize, thresholds and NMS. "
+        'Objects marked difficult are ignored, as the VOC devkit does.')
+    _add_model(verb)
+    verb.add_argument('--data', required=True, help=_DATA_HELP)
+    verb.add_argument('--split', required=True, help=_SPLIT_HELP)
+    verb.add_argument('--json', type=Path, help='write the figures to this file')
+    _add_settings(verb, score_threshold=0.02, max_detections=200)
+    verb.set_defaults(run=_eval)
+
+
+def _add_export(verbs: argparse._SubParsersAction) -> None:
+    verb = verbs.add_parser(
+        'export', help='write the ONNX file that the detector node runs',
+        description='Write the averaged weights of a checkpoint as a self-describing ONNX file. '
+        'It is compared with PyTorch first; a file that computes something else is not written.')
+    verb.add_argument('--checkpoint', required=True, help='best.pt or last.pt of a run')
+    verb.add_argument('--output', required=True, type=Path, help='of the .onnx file')
+    verb.set_defaults(run=_export)
+
+
+def _add_predict(verbs: argparse._SubParsersAction) -> None:
+    verb = verbs.add_parser(
+        'predict', help='detect in image files',
+        description='Write annotated copies of images and detections.json.')
+    _add_model(verb)
+    verb.add_argument('inputs', nargs='+', help='image files or folders')
+    verb.add_argument('--output', type=Path, default=Path('predictions'), help='folder')
+    _add_settings(verb, score_threshold=0.35, max_detections=100)
+    verb.set_defaults(run=_predict)
+
+
+def _add_data(verbs: argparse._SubParsersAction) -> None:
+    data = verbs.add_parser('data', help='look after data sets').add_subparsers(
+        dest='data_verb', required=True, metavar='VERB')
+    cache = data.add_parser(
+        'cache', help='pack a split into a few files',
+        description='Write a split as a packed set: NAME.json and NAME.part1.zip with images '
+        'reduced to the size that training needs. Train from it with data.root=OUTPUT.')
+    cache.add_argument('--data', required=True, help=_DATA_HELP)
+    cache.add_argument('--split', required=True, help=_SPLIT_HELP)
+    cache.add_argument('--output', required=True, type=Path, help='folder')
+    cache.add_argument('--name', required=True, help='of the packed set')
+    cache.add_argument('--classes', nargs='+', help='object classes (default: the 20 of VOC)')
+    cache.add_argument('--longest-side', type=int, default=360, help='pixels (default 360)')
+    cache.add_argument('--quality', type=int, default=60, help='of WebP, 1 to 100 (default 60)')
+    cache.set_defaults(run=_data_cache)
+
+
+def _add_model(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument('--model', required=True, help='an .onnx file or a .pt checkpoint')
+
+
+def _add_settings(verb: argparse.ArgumentParser, score_threshold: float, max_detections: int
+                  ) -> None:
+    verb.add_argument('--score-threshold', type=float, default=score_threshold,
+                      help=f'default {score_threshold}')
+    verb.add_argument('--nms-iou', type=float, default=0.45, help='default 0.45')
+    verb.add_argument('--max-detections', type=int, default=max_detections,
+                      help=f'for an image, default {max_detections}')
+
+
+def _settings(options: argparse.Namespace) -> DetectionSettings:
+    return DetectionSettings(
+        score_threshold=options.score_threshold, nms_iou=options.nms_iou,
+        max_detections=options.max_detections)
+
+
+def _train(options: argparse.Namespace) -> None:
+    from mbv2ssd_train.config import load_config
+    config = load_config(options.config, tuple(options.overrides))
+    if options.print_config:
+        print(config.to_yaml(), end='')
+        return
+    # Imported here: only this needs PyTorch's training half.
+    from mbv2ssd_train.engine import Trainer
+    trainer = Trainer(config, options.runs, options.resume)
+    print(f'{trainer.folder.path}: {trainer.describe()}')
+    trainer.run()
+    print(f'best mAP@0.5 {trainer.best_map:.4f} on {config.data.val}: {trainer.folder.best}\n'
+          f'next: mbv2ssd_train export --checkpoint {trainer.folder.best} --output model.onnx')
+
+
+def _eval(options: argparse.Namespace) -> None:
+    from mbv2ssd_train.data.sources import open_dataset
+    from mbv2ssd_train.evaluate import evaluate
+    from mbv2ssd_train.models import open_model
+    backend = open_model(options.model)
+    dataset = open_dataset(options.data, options.split, backend.contract.object_names)
+    _refuse_training_data(backend.contract.provenance.config, options)
+    result = evaluate(backend, dataset, _settings(options), with_progress('evaluate'))
+    _print_evaluation(result)
+    if options.json:
+        options.json.write_text(json.dumps(
+            {'model': options.model, **result.to_dict()}, indent=1), encoding='utf-8')
+
+
+def _export(options: argparse.Namespace) -> None:
+    from mbv2ssd_train.checkpoint import load_checkpoint
+    from mbv2ssd_train.export.onnx_file import export_onnx, TOLERANCE
+    from mbv2ssd_train.handover import open_checkpoint
+    parity = export_onnx(open_checkpoint(load_checkpoint(options.checkpoint)), options.output)
+    print(f'{options.output}: {options.output.stat().st_size / 1e6:.1f} MB; largest difference '
+          f'from PyTorch over {parity.images} images: boxes {parity.boxes:.1e} of the image side, '
+          f'scores {parity.scores:.1e} (allowed {TOLERANCE:.0e})')
+
+
+def _predict(options: argparse.Namespace) -> None:
+    from mbv2ssd_train.models import open_model
+    from mbv2ssd_train.predict import find_images, predict
+    found = predict(open_model(options.model), find_images(options.inputs), _settings(options),
+                    options.output, with_progress('predict'))
+    for name, detections in found.items():
+        listed = ', '.join(f'{d["label"]} {d["score"]:.2f}' for d in detections)
+        print(f'{name}: {listed or "nothing"}')
+    print(f'annotated images and detections.json are in {options.output}/')
+
+
+def _data_cache(options: argparse.Namespace) -> None:
+    from mbv2ssd_train.config import VOC_CLASSES
+    from mbv2ssd_train.data.packed import write_packed
+    from mbv2ssd_train.data.sources import open_dataset
+    if options.longest_side < 1 or not 1 <= options.quality <= 100:
+        raise ConfigError(f'--longest-side {options.longest_side} must be positive and --quality '
+                          f'{options.quality} between 1 and 100')
+    dataset = open_dataset(options.data, options.split, options.classes or VOC_CLASSES)
+    path = write_packed(
+        dataset, options.output, options.name, options.split, options.longest_side,
+        options.quality, lambda items: with_progress('pack')(items, len(dataset)))
+    print(f'{path}: {len(dataset)} images')
+
+
+def _refuse_training_data(config_yaml: str, options: argparse.Namespace) -> None:
+    """Refuse to score a model on the images it learnt from, as far as its data are at hand."""
+    from mbv2ssd_train.config import parse_config
+    from mbv2ssd_train.data.dataset import refuse_overlap
+    from mbv2ssd_train.data.sources import open_dataset
+    try:
+        data = parse_config(config_yaml, options.model).data
+    except ConfigError:
+        return  # not trained here: nothing is known of its data
+    measured = open_dataset(options.data, options.split, data.classes)
+    learnt = []
+    for split in data.train:
+        try:
+            learnt.append(open_dataset(options.data, split, data.classes))
+        except DataError:
+            print(f'note: the training split {split} is not in {options.data}; not compared '
+                  'with the images measured here', file=sys.stderr)
+    refuse_overlap(learnt, measured)
+
+
+def _print_evaluation(result: Evaluation) -> None:
+    for label, curve in result.curves.items():
+        if not math.isnan(curve.average_precision):
+            print(f'  {result.class_names[label - 1]:<14} AP {curve.average_precision:.3f}   '
+                  f'{curve.num_objects} objects')
+    print(f'mAP@0.5 {result.map_50:.4f} (area), {result.map_50_11point:.4f} (11-point) on '
+          f'{result.split}, {result.images} images')

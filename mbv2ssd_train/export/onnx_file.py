@@ -1,0 +1,149 @@
+"""The self-describing ONNX file, compared with PyTorch before anybody gets it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+import logging
+from pathlib import Path
+import warnings
+
+import numpy as np
+from numpy.typing import NDArray
+import onnx
+import torch
+
+from mbv2ssd_ros.backends.base import BackendOptions, open_backend
+from mbv2ssd_ros.core.contract import METADATA_KEY, ModelContract
+from mbv2ssd_ros.core.errors import Mbv2SsdError
+from mbv2ssd_train.model.deploy import DeployModel
+from mbv2ssd_train.torch_backend import TorchBackend
+
+OPSET = 17  # the newest that TensorRT 8.6 (JetPack 6.0) reads
+_IR_VERSION = 8
+_EXPORT_OPSET = 18  # the oldest that PyTorch's exporter writes
+TOLERANCE = 1e-4  # of boxes and scores in float32
+
+
+class ExportError(Mbv2SsdError):
+    """The model cannot be written, or the written file computes something else."""
+
+
+@dataclass(frozen=True)
+class Parity:
+    """Largest differences between PyTorch and the file."""
+
+    boxes: float  # in units of the image side
+    scores: float
+    images: int
+
+    @property
+    def within_tolerance(self) -> bool:
+        """Tell whether both differences are rounding."""
+        # not `>`: a nan is outside
+        return self.boxes <= TOLERANCE and self.scores <= TOLERANCE
+
+
+def export_onnx(backend: TorchBackend, path: Path) -> Parity:
+    """
+    Write a model as an ONNX file with its contract inside.
+
+    Args:
+        backend: the trained model.
+        path: of the file; written only when the file computes the same as PyTorch.
+
+    Returns:
+        How well it agrees with PyTorch.
+
+    Raises:
+        ExportError: PyTorch cannot export, or the file computes something else.
+    """
+    model = _trace(backend.model, backend.contract)
+    _lower_opset(model)
+    entry = model.metadata_props.add()
+    entry.key, entry.value = METADATA_KEY, backend.contract.to_json()
+    onnx.checker.check_model(model, full_check=True)
+    partial = path.with_name(f'{path.name}.partial')
+    path.parent.mkdir(parents=True, exist_ok=True)
+    onnx.save(model, partial)
+    try:
+        parity = measure_parity(backend, partial)
+        if not parity.within_tolerance:
+            raise ExportError(
+                f'{path}: differs from PyTorch by {parity.boxes:.2e} in boxes and '
+                f'{parity.scores:.2e} in scores, {TOLERANCE:.0e} is allowed; nothing was written. '
+                f'Was the model trained to the end? torch {torch.__version__}')
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return parity
+
+
+def measure_parity(backend: TorchBackend, path: Path, seed: int = 0) -> Parity:
+    """
+    Compare PyTorch with ONNX Runtime.
+
+    Args:
+        backend: the model in PyTorch.
+        path: of the ONNX file.
+        seed: of the test images.
+
+    Returns:
+        The largest differences over plain, noisy and smooth images, singly and in a batch.
+    """
+    images = _test_images(backend.contract.input_size_hw, seed)
+    expected_boxes, expected_scores = backend.infer(images)
+    onnx_backend = open_backend('onnxruntime', path, BackendOptions())
+    try:
+        boxes, scores = onnx_backend.infer(images)
+        single = [onnx_backend.infer(image[None]) for image in images]
+    finally:
+        onnx_backend.close()
+    boxes_single, scores_single = (np.concatenate(parts) for parts in zip(*single, strict=True))
+    return Parity(
+        max(_difference(boxes, expected_boxes), _difference(boxes_single, expected_boxes)),
+        max(_difference(scores, expected_scores), _difference(scores_single, expected_scores)),
+        len(images))
+
+
+def _trace(model: DeployModel, contract: ModelContract) -> onnx.ModelProto:
+    # a batch of two: a size of one would be taken for a constant
+    example = torch.zeros((2, *contract.input_size_hw, 3), dtype=torch.uint8)
+    logging.getLogger('torch.onnx').setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')
+            program = torch.onnx.export(
+                model.folded(), (example,), dynamo=True, verbose=False,
+                input_names=['images'], output_names=['boxes', 'scores'],
+                dynamic_shapes=({0: torch.export.Dim('batch')},), opset_version=_EXPORT_OPSET)
+    except Exception as err:  # the exporter's errors have no common base
+        raise ExportError(f'torch {torch.__version__} cannot export the model: {err}') from err
+    if program is None:
+        raise ExportError(f'torch {torch.__version__} exported nothing; it is too old')
+    return program.model_proto
+
+
+def _lower_opset(model: onnx.ModelProto) -> None:
+    """Declare the older opset, after making sure that every operator is the same in both."""
+    for node in model.graph.node:
+        old = onnx.defs.get_schema(node.op_type, OPSET, node.domain)
+        new = onnx.defs.get_schema(node.op_type, _EXPORT_OPSET, node.domain)
+        if old.since_version != new.since_version:
+            raise ExportError(
+                f'operator {node.op_type} of node {node.name!r} changed between opset {OPSET} and '
+                f'{_EXPORT_OPSET}; the file would not load in TensorRT 8.6')
+    del model.opset_import[:]
+    model.opset_import.append(onnx.helper.make_opsetid('', OPSET))
+    model.ir_version = _IR_VERSION
+
+
+def _test_images(size_hw: tuple[int, int], seed: int) -> NDArray[np.uint8]:
+    rng, (height, width) = np.random.default_rng(seed), size_hw
+    ramp = np.linspace(0, 255, height)[:, None] * np.linspace(0, 1, width)[None, :]
+    smooth = np.stack([ramp, ramp[::-1], ramp[:, ::-1]], axis=-1).astype(np.uint8)
+    noise = rng.integers(0, 256, (2, height, width, 3), dtype=np.uint8)
+    return np.stack([np.zeros_like(smooth), np.full_like(smooth, 255), smooth, *noise])
+
+
+def _difference(found: NDArray[np.float32], expected: NDArray[np.float32]) -> float:
+    return float(np.abs(found - expected).max())
