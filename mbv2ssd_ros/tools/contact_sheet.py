@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 TILE_WH = (320, 240)
 COLUMNS = 4
 _CAPTION_PX = 24
+_GAP_PX = 6  # of paper around every picture with its caption
 _PAPER, _INK = 255, (0, 0, 0)
 
 
@@ -41,4 +42,4 @@ def _tile(caption: str, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     tile[top:top + size_wh[1], left:left + size_wh[0]] = small
     cv2.putText(tile, caption, (4, height + 16), cv2.FONT_HERSHEY_SIMPLEX, 0.42, _INK, 1,
                 cv2.LINE_AA)
-    return tile
+    return np.pad(tile, ((_GAP_PX, _GAP_PX), (_GAP_PX, _GAP_PX), (0, 0)), constant_values=_PAPER)

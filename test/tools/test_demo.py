@@ -9,9 +9,16 @@ import numpy as np
 import pytest
 from tiny_model import COLUMNS, ROWS, write_tiny_model
 
+from mbv2ssd_ros.backends import BackendOptions, open_backend
 from mbv2ssd_ros.core.drawing import class_colour
+from mbv2ssd_ros.core.errors import ConfigError
+from mbv2ssd_ros.core.image import SourceImage
+from mbv2ssd_ros.detector import Detector
+from mbv2ssd_ros.ros.model_file import find_model
 from mbv2ssd_ros.tools.contact_sheet import contact_sheet, TILE_WH
 from mbv2ssd_ros.tools.demo import best_frames, DemoFrame, frames_of, main
+from mbv2ssd_ros.tools.image_source import open_source
+from mbv2ssd_ros.tools.shipped import shipped_path
 
 CELL_PX = 40
 SIZE_HW = (ROWS * CELL_PX, COLUMNS * CELL_PX)  # 160 x 240: each cell of the model is 40 pixels
@@ -61,7 +68,7 @@ def test_each_picture_comes_back_with_its_box(images, tmp_path):
     assert drawn.shape == (*SIZE_HW, 3)
     assert tuple(drawn[70, 160]) == class_colour('red')
     sheet = cv2.imread(str(tmp_path / 'out' / 'contact_sheet.png'))
-    assert sheet.shape[1] == 2 * TILE_WH[0]
+    assert sheet.shape[1] // TILE_WH[0] == 2
 
 
 def test_a_picture_without_a_detection_fails_the_demo_by_name(images, tmp_path):
@@ -118,12 +125,39 @@ def test_the_frame_with_the_surest_detection_speaks_for_its_image():
 @pytest.mark.parametrize(('count', 'columns', 'rows'), [(1, 1, 1), (4, 4, 1), (5, 4, 2)])
 def test_a_contact_sheet_has_rows_of_four(count, columns, rows):
     sheet = contact_sheet([('', np.zeros((30, 50, 3), dtype=np.uint8))] * count)
-    assert sheet.shape[1] == columns * TILE_WH[0]
+    assert sheet.shape[1] // TILE_WH[0] == columns
     assert sheet.shape[0] // TILE_WH[1] == rows
 
 
 def test_a_picture_on_the_sheet_keeps_its_proportions():
     sheet = contact_sheet([('', np.zeros((100, 50, 3), dtype=np.uint8))])
-    black = (sheet[:TILE_WH[1]] == 0).all(axis=2)
+    black = (sheet == 0).all(axis=2)
     assert np.ptp(np.nonzero(black)[0]) + 1 == 240
     assert np.ptp(np.nonzero(black)[1]) + 1 == 120
+
+
+EXPECTED = {
+    'astronaut.jpg': 'person', 'cameraman.jpg': 'person', 'car.jpg': 'car', 'cat_face.jpg': 'cat',
+    'cat_lying.jpg': 'cat', 'dog.jpg': 'dog', 'parrot.jpg': 'bird'}
+
+
+def test_the_shipped_model_finds_what_is_in_the_demo_images():
+    try:
+        model = find_model('')
+    except ConfigError as err:
+        pytest.skip(str(err))
+    detector = Detector(open_backend('auto', model, BackendOptions()))
+    names = detector.contract.class_names
+    best = {}
+    for frame in open_source(shipped_path('config/demo/images')):
+        found = detector.detect([SourceImage(frame.image_bgr, 'bgr')])[0]
+        best[frame.name] = names[found.labels[0]] if len(found) else 'nothing'
+    assert best == EXPECTED
+
+
+def test_every_demo_image_has_its_source_and_licence_beside_it():
+    folder = shipped_path('config/demo/images')
+    licences = (folder / 'LICENSE.md').read_text()
+    rows = {line.split('`')[1]: line for line in licences.splitlines() if line.startswith('| `')}
+    assert set(rows) == {frame.name for frame in open_source(folder)} == set(EXPECTED)
+    assert all('CC0 1.0' in row or 'public domain' in row for row in rows.values())
