@@ -1,0 +1,165 @@
+"""The parameters as the node has them: declared, overridden from outside, read as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+import difflib
+from typing import Any
+
+from rclpy.exceptions import InvalidParameterException, InvalidParameterValueException
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+
+from mbv2ssd_ros.core.errors import ConfigError
+from mbv2ssd_ros.ros.parameters import (
+    camera_parameters,
+    CAMERA_SUFFIXES,
+    check_camera_names,
+    DetectorParams,
+    NO_NAMES,
+    NODE_PARAMETERS,
+    ParameterSpec,
+)
+
+_TYPO_SIMILARITY = 0.8
+# Other people's: set by rclpy itself or by its QoS overrides.
+_FOREIGN_PREFIXES = ('qos_overrides.', 'use_sim_time', 'start_type_description_service')
+
+
+class ParameterTable:
+    """
+    Declares the node's parameters and reads them.
+
+    A bad value in a parameter file does not end the process: the parameter gets its default and
+    `check` refuses until it was set, so that the node can be asked, corrected and configured.
+    """
+
+    def __init__(self, node: Node) -> None:
+        """
+        Declare the parameters of the node and of the cameras it starts with.
+
+        Args:
+            node: has the overrides from its command line and parameter files.
+        """
+        self._node = node
+        # rclpy has no public way to see overrides that were never declared: the typos
+        self._overrides: dict[str, Parameter] = dict(getattr(node, '_parameter_overrides', {}))
+        self._declared: dict[str, ParameterSpec] = {}
+        self._problems: dict[str, str] = {}
+        for name, spec in NODE_PARAMETERS.items():
+            self._declare(name, spec)
+        try:
+            self.declare_cameras()
+        except ConfigError as err:
+            self._problems['cameras'] = str(err)
+
+    def declare_cameras(self) -> None:
+        """
+        Declare the parameters of the cameras named now, and forget those of others.
+
+        Raises:
+            ConfigError: `cameras` has an impossible name.
+        """
+        names = check_camera_names(self._value('cameras', {}))
+        for name in [name for name in self._declared if '.' in name]:
+            if name.partition('.')[0] not in names:
+                self._node.undeclare_parameter(name)
+                del self._declared[name]
+                self._problems.pop(name, None)
+        for camera in names:
+            transport = self._overrides.get(f'{camera}.transport')  # a default depends on it
+            specs = camera_parameters(camera, transport.value if transport else 'raw')
+            for name, spec in specs.items():
+                if name not in self._declared:
+                    self._declare(name, spec)
+
+    def read(self, changes: Sequence[Parameter] = ()) -> DetectorParams:
+        """
+        Take all parameters together.
+
+        Args:
+            changes: new values that are not set yet.
+
+        Returns:
+            The parameters, checked.
+
+        Raises:
+            ConfigError: a value is not one of those allowed, or two contradict each other.
+        """
+        changed = {change.name: change for change in changes}
+        values = {name: self._value(name, changed) for name in self._declared}
+        for camera in check_camera_names(values['cameras']):
+            # a camera that is named just now gets its parameters at the next configure
+            for name, spec in camera_parameters(camera, 'raw').items():
+                values.setdefault(name, spec.default)
+        return DetectorParams.from_values(values)
+
+    def accepted(self, changes: Iterable[Parameter]) -> None:
+        """
+        Take note that parameters were set: what was wrong with them at start is over.
+
+        Args:
+            changes: their new values.
+        """
+        for change in changes:
+            self._problems.pop(change.name, None)
+
+    def check(self) -> list[str]:
+        """
+        Look for values and names from outside that cannot be meant.
+
+        Returns:
+            Warnings about parameters that belong to nobody.
+
+        Raises:
+            ConfigError: a value that had to be replaced by its default, or a name that looks
+                like a typing error.
+        """
+        if self._problems:
+            raise ConfigError('; '.join(self._problems.values()))
+        return [self._unknown(name) for name in sorted(self._overrides)
+                if name not in self._declared and not name.startswith(_FOREIGN_PREFIXES)]
+
+    def _unknown(self, name: str) -> str:
+        camera, _, suffix = name.partition('.')
+        cameras = self._value('cameras', {})
+        if suffix in CAMERA_SUFFIXES and camera not in cameras:
+            return f'parameter {name!r} is not used: cameras has only {", ".join(cameras)}'
+        near = difflib.get_close_matches(name, self._declared, n=1, cutoff=_TYPO_SIMILARITY)
+        if near:
+            raise ConfigError(
+                f'there is no parameter {name!r}; did you mean {near[0]!r}? Correct the parameter '
+                'file or command line')
+        return f'parameter {name!r} is not one of this node and is not used'
+
+    def _declare(self, name: str, spec: ParameterSpec) -> None:
+        wanted = Parameter.Type.from_parameter_value(spec.default)
+        value, problem = spec.default, ''
+        if name in self._overrides:
+            value, problem = _typed_value(self._overrides[name], wanted, spec.default)
+        try:
+            self._node.declare_parameter(name, value, spec.descriptor(), ignore_override=True)
+        except (InvalidParameterValueException, InvalidParameterException) as err:
+            problem = f'parameter {name!r}: {err}'
+            self._node.declare_parameter(
+                name, spec.default, spec.descriptor(), ignore_override=True)
+        self._declared[name] = spec
+        if problem:
+            self._problems[name] = problem
+
+    def _value(self, name: str, changed: dict[str, Parameter]) -> Any:
+        parameter = changed.get(name) or self._node.get_parameter(name)
+        return parameter.value
+
+
+def _typed_value(override: Parameter, wanted: Parameter.Type, default: Any) -> tuple[Any, str]:
+    """Return the value of an override and what is wrong with it, if anything."""
+    if override.type_ == wanted:
+        return override.value, ''
+    if wanted == Parameter.Type.DOUBLE and override.type_ == Parameter.Type.INTEGER:
+        return float(override.value), ''  # 1 instead of 1.0 in a parameter file
+    if wanted == Parameter.Type.STRING_ARRAY and override.type_ == Parameter.Type.NOT_SET:
+        return NO_NAMES, ''  # [] in a parameter file comes without a type
+    return default, (
+        f'parameter {override.name!r} is {override.value!r} of type {override.type_.name}, '
+        f'expected {wanted.name}')
