@@ -1,0 +1,102 @@
+"""How one camera is doing: its books once a second, and a verdict with the reason."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from mbv2ssd_ros.frames import BACKEND_ERROR, Books, INTERNAL_ERROR, STALE, UNDECODABLE
+from mbv2ssd_ros.latency import Percentiles
+from mbv2ssd_ros.ros.camera import Camera
+
+OK, WARN, ERROR = 0, 1, 2  # as in diagnostic_msgs and mbv2ssd_msgs
+LEVEL_NAMES = ('OK', 'WARN', 'ERROR')
+# Drops that are a fault; the others are the policy at work.
+FAULTS = (STALE, UNDECODABLE, BACKEND_ERROR, INTERNAL_ERROR)
+
+
+@dataclass(frozen=True)
+class CameraReport:
+    """One camera over the last period; counters since the activation."""
+
+    name: str
+    level: int
+    reason: str  # empty when all is well
+    silent: bool  # no image for longer than silence_timeout_s
+    books: Books
+    input_rate_hz: float
+    output_rate_hz: float
+    spread: dict[str, Percentiles]  # by stage
+    last_stamp_ns: int  # 0: no image, or one without a stamp
+    stamps_not_increasing: int
+
+
+class CameraMonitor:
+    """Compares the books of a camera with those of a period ago."""
+
+    def __init__(self, camera: Camera, now: float, why_silent: Callable[[], str]) -> None:
+        """
+        Start the first period.
+
+        Args:
+            camera: just opened.
+            now: monotonic seconds.
+            why_silent: asked when no image comes; looks at the ROS graph.
+        """
+        self._camera = camera
+        self._why_silent = why_silent
+        self._opened = now
+        self._last_time = now
+        self._last_books = camera.account.books()
+
+    def report(self, now: float, silence_timeout_s: float) -> CameraReport:
+        """
+        Close the period.
+
+        Args:
+            now: monotonic seconds.
+            silence_timeout_s: without an image for longer is an error.
+
+        Returns:
+            The report on it.
+        """
+        camera, books = self._camera, self._camera.account.books()
+        elapsed = max(now - self._last_time, 1e-3)
+        before, self._last_books, self._last_time = self._last_books, books, now
+        silent_s = now - (camera.last_arrival or self._opened)
+        silent = silent_s > silence_timeout_s
+        if silent:
+            level, reason = ERROR, f'no image for {silent_s:.0f} s: {self._why_silent()}'
+        else:
+            level, reason = judge_drops(before, books, camera.last_error)
+        return CameraReport(
+            name=camera.params.name, level=level, reason=reason, silent=silent,
+            books=books,
+            input_rate_hz=(books.received - before.received) / elapsed,
+            output_rate_hz=(books.published - before.published) / elapsed,
+            spread=camera.latency.take(), last_stamp_ns=camera.last_stamp_ns,
+            stamps_not_increasing=camera.stamps_not_increasing)
+
+
+def judge_drops(before: Books, books: Books, last_error: str) -> tuple[int, str]:
+    """
+    Judge what was dropped in a period.
+
+    Args:
+        before: the books at its start.
+        books: at its end.
+        last_error: why the last faulty image was dropped.
+
+    Returns:
+        Level and reason: OK without a fault, WARN when some images were answered, ERROR when
+        none was.
+    """
+    faults = {reason: count for reason in FAULTS
+              if (count := books.dropped[reason] - before.dropped[reason])}
+    if not faults:
+        return OK, ''
+    published = books.published - before.published
+    counts = ', '.join(f'{count} {reason}' for reason, count in faults.items())
+    if published:
+        return WARN, f'{sum(faults.values())} images dropped ({counts}); the last: {last_error}'
+    return ERROR, f'every image was dropped ({counts}); the last: {last_error}'

@@ -1,0 +1,230 @@
+"""The detector node: a lifecycle around the pipeline."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+import traceback
+from typing import Any
+
+import cv2
+from diagnostic_msgs.msg import DiagnosticArray
+from lifecycle_msgs.srv import ChangeState
+from rcl_interfaces.msg import SetParametersResult
+import rclpy
+from rclpy.clock import Clock, ClockType
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.parameter import Parameter
+from std_msgs.msg import Header
+
+from mbv2ssd_ros.core.errors import ConfigError, Mbv2SsdError
+from mbv2ssd_ros.ros.diagnostics import diagnostics, NodeReport
+from mbv2ssd_ros.ros.parameter_table import ParameterTable
+from mbv2ssd_ros.ros.parameters import is_live
+from mbv2ssd_ros.ros.pipeline import describe, Pipeline
+from mbv2ssd_ros.ros.typed_status import detector_status, status_messages
+
+UNCONFIGURED, INACTIVE, ACTIVE, FINALIZED = 'unconfigured', 'inactive', 'active', 'finalized'
+_REPORT_PERIOD_S = 1.0
+
+
+class DetectorNode(LifecycleNode):
+    """
+    Detects objects in the images of one or more cameras.
+
+    A transition that fails is FAILURE with one line in the log; the node then is where it was
+    and can be configured again.
+    """
+
+    def __init__(self) -> None:
+        """Declare the parameters; nothing is loaded before configure."""
+        super().__init__('detector')
+        self._state = UNCONFIGURED
+        self._failure = ''
+        self._pipeline: Pipeline | None = None
+        self._table = ParameterTable(self)
+        self.add_on_set_parameters_callback(self._on_set_parameters)
+        _survive_impossible_transitions(self)
+        self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
+        self._messages: Any = status_messages()
+        self._status: Any = None
+        if self._messages is None:
+            self.get_logger().info(
+                'mbv2ssd_msgs is not installed: no ~/status, /diagnostics has the same figures')
+        else:
+            self._status = self.create_publisher(
+                self._messages.DetectorStatus, '~/status', 10)
+        # steady: simulated time that stands still must not stop the reports
+        self.create_timer(_REPORT_PERIOD_S, self._report,
+                          clock=Clock(clock_type=ClockType.STEADY_TIME))
+
+    def autostart(self) -> bool:
+        """
+        Configure and activate where the parameter `autostart` asks for it.
+
+        Returns:
+            False when it was asked for and did not work; the reason is in the log.
+        """
+        if not self.get_parameter('autostart').value:
+            return True
+        for trigger in (self.trigger_configure, self.trigger_activate):
+            if trigger() != TransitionCallbackReturn.SUCCESS:
+                self.get_logger().error(f'autostart failed; the node stays {self._state}')
+                return False
+        return True
+
+    def close(self) -> None:
+        """Stop and free everything; for the end of the process, in any state."""
+        if self._pipeline is not None:
+            pipeline, self._pipeline = self._pipeline, None
+            pipeline.close()
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Read the parameters and load the model."""
+        return self._transition('configure', self._configure, INACTIVE)
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Subscribe to the images."""
+        def activate() -> None:
+            super(DetectorNode, self).on_activate(state)
+            try:
+                self._configured().start()
+            except Exception:
+                super(DetectorNode, self).on_deactivate(state)
+                raise
+        return self._transition('activate', activate, ACTIVE)
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Unsubscribe; the model stays loaded."""
+        def deactivate() -> None:
+            self._configured().stop()
+            super(DetectorNode, self).on_deactivate(state)
+        return self._transition('deactivate', deactivate, INACTIVE)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Free the model."""
+        return self._transition('cleanup', self.close, UNCONFIGURED)
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Free everything, from any state."""
+        return self._transition('shutdown', self.close, FINALIZED)
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Free everything, so that the node can be configured again."""
+        return self._transition('error processing', self.close, UNCONFIGURED)
+
+    def _configure(self) -> None:
+        self._table.declare_cameras()
+        for warning in self._table.check():
+            self.get_logger().warning(warning)
+        self._pipeline = Pipeline(self, self._table.read())
+        self.get_logger().info(describe(self._pipeline.backend, self._pipeline.model_path))
+
+    def _configured(self) -> Pipeline:
+        assert self._pipeline is not None, 'the state machine lets no unconfigured node get here'
+        return self._pipeline
+
+    def _transition(self, name: str, step: Callable[[], None], reached: str
+                    ) -> TransitionCallbackReturn:
+        """Do a step; rclpy would swallow its exceptions without a word."""
+        try:
+            step()
+        except Mbv2SsdError as err:
+            self._failure = f'{name} failed: {err}'
+        except Exception:  # an error nobody expected must not be lost either
+            self._failure = f'{name} failed, unexpected error:\n{traceback.format_exc()}'
+        else:
+            self._state, self._failure = reached, ''
+            return TransitionCallbackReturn.SUCCESS
+        self.get_logger().error(self._failure)
+        return TransitionCallbackReturn.FAILURE
+
+    def _on_set_parameters(self, changes: list[Parameter]) -> SetParametersResult:
+        try:
+            self._check_changes(changes)
+        except ConfigError as err:
+            return SetParametersResult(successful=False, reason=str(err))
+        self._table.accepted(changes)
+        return SetParametersResult(successful=True)
+
+    def _check_changes(self, changes: list[Parameter]) -> None:
+        """Look at all changes together, then apply all or none."""
+        if self._pipeline is not None:
+            for change in changes:
+                if not is_live(change.name) and change.value != self.get_parameter(
+                        change.name).value:
+                    raise ConfigError(
+                        f'{change.name} is read when the node is configured, and it is '
+                        f'{self._state}: clean it up first')
+        params = self._table.read(changes)
+        if self._pipeline is not None:
+            self._pipeline.check(params.live)
+            self._pipeline.apply(params.live)
+
+    def _report(self) -> None:
+        report = NodeReport(self.get_fully_qualified_name(), self._state, self._failure)
+        if self._pipeline is not None:
+            backend = self._pipeline.backend
+            report = NodeReport(
+                report.node, self._state, self._failure, model=str(self._pipeline.model_path),
+                model_fingerprint=backend.contract.arch_fingerprint,
+                precision=backend.contract.precision, backend=backend.name,
+                backend_detail=backend.detail, cameras=self._pipeline.report())
+        header = Header(stamp=self.get_clock().now().to_msg())
+        self._diagnostics.publish(diagnostics(report, header))
+        if self._status is not None and self._status.get_subscription_count():
+            self._status.publish(detector_status(self._messages, report, header))
+
+
+def _survive_impossible_transitions(node: LifecycleNode) -> None:
+    """Answer a transition that the state does not allow with a refusal; rclpy would die of it."""
+    for service in node.services:
+        if service.srv_type is ChangeState:
+            service.callback = _refusing(service.callback, node)
+
+
+def _refusing(change_state: Callable[..., Any], node: LifecycleNode) -> Callable[..., Any]:
+    def callback(request: Any, response: Any) -> Any:
+        try:
+            return change_state(request, response)
+        except RuntimeError as err:  # the base of rclpy's RCLError
+            node.get_logger().warning(
+                f'transition {request.transition.label or request.transition.id} refused: {err}')
+            response.success = False
+            return response
+    return callback
+
+
+def run(args: list[str] | None, interrupted: Callable[[], bool]) -> None:
+    """
+    Serve a node until SIGINT or SIGTERM.
+
+    Args:
+        args: command line with --ros-args; None: that of the process.
+        interrupted: whether one of them came before rclpy could take care of it.
+    """
+    cv2.setNumThreads(1)  # linear resizing gains nothing from more, and they disturb the engine
+    rclpy.init(args=args)  # installs handlers that end the spinning
+    try:
+        if not interrupted():
+            _serve()
+    except Exception:
+        if rclpy.ok():
+            raise
+        # the context went away under a running call: a signal, not an error
+    finally:
+        rclpy.try_shutdown()
+
+
+def _serve() -> None:
+    node = DetectorNode()
+    try:
+        executor = SingleThreadedExecutor()
+        executor.add_node(node)
+        node.autostart()
+        executor.spin()
+    except ExternalShutdownException:
+        pass
+    finally:
+        node.close()
+        node.destroy_node()

@@ -1,0 +1,138 @@
+"""The way of a frame: message, image, detections, message."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+import math
+import time
+from typing import Any
+
+from rclpy.clock import Clock
+
+from mbv2ssd_ros.core.detections import Detections
+from mbv2ssd_ros.core.errors import BackendError, UnsupportedImageError
+from mbv2ssd_ros.core.image import SourceImage
+from mbv2ssd_ros.detector import Detector
+from mbv2ssd_ros.frames import BACKEND_ERROR, Frame, STALE, UNDECODABLE
+from mbv2ssd_ros.ros.camera import Camera
+from mbv2ssd_ros.ros.debug_image import DebugImages
+from mbv2ssd_ros.ros.detection_messages import DetectionMessages
+from mbv2ssd_ros.ros.parameters import LiveParams
+from mbv2ssd_ros.ros.throttle import ThrottledLog
+
+
+@dataclass(frozen=True)
+class _Decoded:
+    """A frame that became an image, and when."""
+
+    frame: Frame[Any]
+    image: SourceImage
+    started: float
+    converted: float
+
+
+class FrameProcessor:
+    """
+    Answers frames in one thread: exactly one message for each, or a counted drop.
+
+    Owns what threads must not share: a detector with its batch buffer, and the message parts.
+    """
+
+    def __init__(self, detector: Detector, cameras: Sequence[Camera],
+                 live: Callable[[], LiveParams], debug_images: DebugImages, clock: Clock,
+                 warn: ThrottledLog) -> None:
+        """
+        Start with nothing under way.
+
+        Args:
+            detector: used by this processor alone.
+            cameras: the frames' cameras, by index.
+            live: gives the live parameters; asked once for each batch.
+            debug_images: gets what was published.
+            clock: of the node; what image stamps are compared with.
+            warn: told why frames are dropped.
+        """
+        self._detector = detector
+        self._cameras = cameras
+        self._live = live
+        self._debug_images = debug_images
+        self._clock = clock
+        self._warn = warn
+        self._messages = DetectionMessages(detector.contract.class_names)
+
+    def __call__(self, batch: Sequence[Frame[Any]]) -> None:
+        """
+        Answer a batch.
+
+        Args:
+            batch: frames of different cameras.
+        """
+        live = self._live()
+        if self._detector.settings is not live.detection:
+            self._detector.settings = live.detection
+        decoded = [found for frame in batch if (found := self._decode(frame, live)) is not None]
+        if not decoded:
+            return
+        try:
+            results = self._detector.detect([one.image for one in decoded])
+        except BackendError as err:
+            for one in decoded:
+                self._drop(one.frame, BACKEND_ERROR, str(err))
+            return
+        for one, detections in zip(decoded, results, strict=True):
+            self._answer(one, detections, live)
+
+    def _decode(self, frame: Frame[Any], live: LiveParams) -> _Decoded | None:
+        started = time.monotonic()
+        if self._is_stale(frame, live):
+            return None
+        try:
+            image = self._cameras[frame.camera].decode(frame.payload)
+        except UnsupportedImageError as err:
+            self._drop(frame, UNDECODABLE, str(err))
+            return None
+        return _Decoded(frame, image, started, time.monotonic())
+
+    def _answer(self, one: _Decoded, detections: Detections, live: LiveParams) -> None:
+        frame, camera = one.frame, self._cameras[one.frame.camera]
+        if self._is_stale(frame, live):
+            return
+        header = frame.payload.header
+        answered = time.monotonic()
+        if camera.detections.get_subscription_count():  # publish() serialises also for nobody
+            camera.detections.publish(self._messages.message(detections, header))
+        published = time.monotonic()
+        frame.publish()
+        times = self._detector.last_times
+        camera.latency.add((
+            1e3 * (one.started - frame.arrived), 1e3 * (one.converted - one.started),
+            times.preprocess_ms, times.infer_ms, times.postprocess_ms,
+            1e3 * (published - answered), 1e3 * (published - frame.arrived),
+            self._age_ms(frame)))
+        if live.publish_debug_image:
+            self._debug_images.offer(
+                camera, one.image, detections, header, live.debug_image_rate_hz)
+
+    def _is_stale(self, frame: Frame[Any], live: LiveParams) -> bool:
+        """Drop the frame when it is older than allowed."""
+        if live.max_age_ms <= 0:
+            return False
+        age_ms = self._age_ms(frame)
+        if not age_ms > live.max_age_ms:  # also when it has no age
+            return False
+        self._drop(frame, STALE, f'image is {age_ms:.0f} ms old, max_age_ms is '
+                                 f'{live.max_age_ms:g}; is its clock synchronised?')
+        return True
+
+    def _age_ms(self, frame: Frame[Any]) -> float:
+        """Now minus the stamp; NaN for an image without a stamp."""
+        stamp = frame.payload.header.stamp
+        stamp_ns = stamp.sec * 1_000_000_000 + stamp.nanosec
+        return 1e-6 * (self._clock.now().nanoseconds - stamp_ns) if stamp_ns else math.nan
+
+    def _drop(self, frame: Frame[Any], reason: str, error: str) -> None:
+        camera = self._cameras[frame.camera]
+        camera.last_error = error
+        frame.drop(reason)
+        self._warn((camera.index, reason), f'{camera.params.name}: frame dropped: {error}')

@@ -1,0 +1,29 @@
+"""The class names of the model as vision_msgs/LabelInfo, for subscribers without the model."""
+
+from __future__ import annotations
+
+from std_msgs.msg import Header
+from vision_msgs.msg import LabelInfo, VisionClass
+
+from mbv2ssd_ros.core.contract import ModelContract
+
+
+def label_info(contract: ModelContract, score_threshold: float, header: Header) -> LabelInfo:
+    """
+    Describe the classes of a model.
+
+    Args:
+        contract: of the model.
+        score_threshold: below which nothing is reported, unless a class has its own.
+        header: with the time of the description.
+
+    Returns:
+        One VisionClass for each object class; class_id is its column in the model's scores, so
+        the first is 1 where column 0 is the background.
+    """
+    return LabelInfo(
+        header=header, threshold=score_threshold,
+        class_map=[
+            VisionClass(class_id=column, class_name=name)
+            for column, name in enumerate(contract.class_names)
+            if column != contract.background_index])

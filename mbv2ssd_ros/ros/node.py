@@ -1,0 +1,40 @@
+"""The process of the detector node: what must happen before anything is imported."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from types import FrameType
+
+from mbv2ssd_ros.ros.memory import keep_large_buffers
+
+_interrupted = False
+
+
+def main(args: list[str] | None = None) -> int:
+    """
+    Run the detector node until SIGINT or SIGTERM.
+
+    Args:
+        args: command line with --ros-args; None: that of the process.
+
+    Returns:
+        The exit code: 0.
+    """
+    # Python's own KeyboardInterrupt would strike anywhere, half way through an import, a frame
+    # or a transition. From rclpy.init on, rclpy's handlers end the spinning in order.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
+    keep_large_buffers()
+    from mbv2ssd_ros.ros.detector_node import run
+    run(args, lambda: _interrupted)
+    return 0
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    global _interrupted
+    _interrupted = True
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,219 @@
+"""Everything between configure and cleanup: the model, the cameras, and what connects them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+import time
+import traceback
+from typing import Any
+
+from rclpy.lifecycle import LifecycleNode
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from std_msgs.msg import Header
+from vision_msgs.msg import LabelInfo
+
+from mbv2ssd_ros.backends.base import Backend, open_backend
+from mbv2ssd_ros.core.detections import DetectionSelector
+from mbv2ssd_ros.core.errors import ConfigError
+from mbv2ssd_ros.detector import Detector
+from mbv2ssd_ros.frames import RATE_LIMITED
+from mbv2ssd_ros.ros.camera import Camera
+from mbv2ssd_ros.ros.camera_monitor import CameraMonitor, CameraReport
+from mbv2ssd_ros.ros.debug_image import DebugImages
+from mbv2ssd_ros.ros.frame_processor import FrameProcessor
+from mbv2ssd_ros.ros.label_info import label_info
+from mbv2ssd_ros.ros.model_file import find_model
+from mbv2ssd_ros.ros.parameters import DetectorParams, LiveParams
+from mbv2ssd_ros.ros.silence import incompatible_publishers, incompatible_qos, why_silent
+from mbv2ssd_ros.ros.throttle import ThrottledLog
+from mbv2ssd_ros.scheduler import make_scheduler, Scheduler
+
+
+class Pipeline:
+    """The working parts of a configured node; runs between `start` and `stop`."""
+
+    def __init__(self, node: LifecycleNode, params: DetectorParams) -> None:
+        """
+        Load the model and make the publishers; whatever fails, nothing stays behind.
+
+        Args:
+            node: the node that owns them.
+            params: its parameters.
+
+        Raises:
+            Mbv2SsdError: the model cannot be loaded, or a parameter does not fit it.
+        """
+        self._node = node
+        self._params = params
+        self.live = params.live
+        self._warn = ThrottledLog(node.get_logger().warning)
+        self._complain = ThrottledLog(node.get_logger().error)
+        self._running: ExitStack | None = None
+        self._monitors: list[CameraMonitor] = []
+        self._silent: dict[str, bool] = {}
+        with ExitStack() as undo:
+            self.model_path = find_model(params.model_path)
+            self.backend = open_backend(params.backend, self.model_path, params.options)
+            undo.callback(self.backend.close)
+            self.check(params.live)
+            self._check_topics()
+            self._cameras = []
+            for index, camera_params in enumerate(params.cameras):
+                self._cameras.append(Camera(node, index, camera_params))
+                undo.callback(self._cameras[-1].destroy)
+            self._labels = node.create_publisher(
+                LabelInfo, '~/label_info',
+                QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL))
+            undo.callback(node.destroy_publisher, self._labels)
+            self._publish_labels()
+            self._undo = undo.pop_all()
+
+    def check(self, live: LiveParams) -> None:
+        """
+        See whether live parameters fit the model.
+
+        Args:
+            live: not yet in use.
+
+        Raises:
+            ConfigError: a class that the model does not know.
+        """
+        DetectionSelector(self.backend.contract, live.detection)
+
+    def apply(self, live: LiveParams) -> None:
+        """
+        Use live parameters from the next frame on.
+
+        Args:
+            live: checked.
+        """
+        threshold = self.live.detection.score_threshold
+        self.live = live  # one assignment: a frame sees all of the old ones or all of the new
+        if live.detection.score_threshold != threshold:
+            self._publish_labels()
+
+    def start(self) -> None:
+        """Subscribe and process."""
+        assert self._running is None
+        with ExitStack() as undo:
+            debug_images = DebugImages(self.backend.contract.class_names, self._report_error)
+            undo.callback(debug_images.stop)
+            scheduler: Scheduler[Any] = make_scheduler(
+                len(self._cameras), self._processors(debug_images), self.backend.max_batch,
+                1e-3 * self._params.max_batch_wait_ms, self._report_error)
+            undo.callback(self._stop_scheduler, scheduler)
+            now = time.monotonic()
+            for camera in self._cameras:
+                camera.open(self._receiver(scheduler), self._on_incompatible_qos)
+                undo.callback(camera.close)
+            self._monitors = [
+                CameraMonitor(camera, now, partial(why_silent, self._node, camera))
+                for camera in self._cameras]
+            self._silent = {}
+            self._running = undo.pop_all()
+
+    def stop(self) -> None:
+        """Unsubscribe, finish what is under way, drop what waits."""
+        if self._running is not None:
+            running, self._running = self._running, None
+            self._monitors = []
+            running.close()
+
+    def close(self) -> None:
+        """Stop, take the publishers down and free the model."""
+        self.stop()
+        self._undo.close()
+
+    def report(self) -> tuple[CameraReport, ...]:
+        """
+        Close a period; warns when a camera falls silent, says when it is back.
+
+        Returns:
+            A report on each camera; none while the pipeline is not running.
+        """
+        now = time.monotonic()
+        reports = tuple(
+            monitor.report(now, self.live.silence_timeout_s) for monitor in self._monitors)
+        for report in reports:
+            if report.silent != self._silent.get(report.name, False):
+                self._silent[report.name] = report.silent
+                if report.silent:
+                    self._node.get_logger().warning(f'{report.name}: {report.reason}')
+                else:
+                    self._node.get_logger().info(f'{report.name}: images arrive again')
+        return reports
+
+    def _processors(self, debug_images: DebugImages) -> list[FrameProcessor]:
+        count = min(len(self._cameras), self.backend.max_concurrency)
+        return [
+            FrameProcessor(Detector(self.backend, self.live.detection), self._cameras,
+                           lambda: self.live, debug_images, self._node.get_clock(), self._warn)
+            for _ in range(count)]
+
+    def _receiver(self, scheduler: Scheduler[Any]) -> Callable[[Camera, Any], None]:
+        def on_image(camera: Camera, message: Any) -> None:
+            frame = camera.receive(message)
+            if camera.admits(frame, self.live.max_rates_hz[camera.index]):
+                scheduler.submit(frame)
+            else:
+                frame.drop(RATE_LIMITED)
+        return on_image
+
+    def _stop_scheduler(self, scheduler: Scheduler[Any]) -> None:
+        if not scheduler.stop():
+            self._node.get_logger().error(
+                'an inference did not end in time; its thread is left behind')
+
+    def _on_incompatible_qos(self, camera: Camera) -> None:
+        refused = incompatible_publishers(
+            camera, self._node.get_publishers_info_by_topic(camera.image_topic))
+        if refused:  # else it is gone already
+            self._warn(('qos', camera.index), incompatible_qos(camera, refused))
+
+    def _report_error(self, error: Exception) -> None:
+        if self._node.context.ok():  # at the end of the process nothing can be published
+            kind = (type(error), str(error))
+            self._complain(kind, 'frame dropped, unexpected error:\n' + ''.join(
+                traceback.format_exception(type(error), error, error.__traceback__)))
+
+    def _publish_labels(self) -> None:
+        header = Header(stamp=self._node.get_clock().now().to_msg())
+        self._labels.publish(label_info(
+            self.backend.contract, self.live.detection.score_threshold, header))
+
+    def _check_topics(self) -> None:
+        owners: dict[str, str] = {}
+        for camera in self._params.cameras:
+            for name in ('image_topic', 'detections_topic'):
+                topic = getattr(camera, name)
+                try:
+                    full = self._node.resolve_topic_name(topic)
+                except (ValueError, RuntimeError) as err:
+                    raise ConfigError(
+                        f'{camera.name}.{name} is {topic!r}, not a topic name: {err}') from err
+                if name == 'detections_topic':
+                    if full in owners:
+                        raise ConfigError(
+                            f'{camera.name}.{name} is {full}, as that of {owners[full]}; each '
+                            'camera needs its own')
+                    owners[full] = camera.name
+
+
+def describe(backend: Backend, model_path: Path) -> str:
+    """
+    Say which model runs where.
+
+    Args:
+        backend: loaded.
+        model_path: of its model.
+
+    Returns:
+        One line for the log.
+    """
+    contract = backend.contract
+    height, width = contract.input_size_hw
+    return (f'{model_path}: {len(contract.object_names)} classes, {width}x{height}, '
+            f'{contract.precision}, on {backend.name} ({backend.detail})')

@@ -1,0 +1,94 @@
+"""Why no image comes: the publishers of a topic compared with what the node asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from rclpy.node import Node
+from rclpy.qos import ReliabilityPolicy
+
+from mbv2ssd_ros.ros.camera import Camera
+
+_IMAGE_TYPES = {'raw': 'sensor_msgs/msg/Image', 'compressed': 'sensor_msgs/msg/CompressedImage'}
+_MOST_TOPICS = 5
+
+
+def why_silent(node: Node, camera: Camera) -> str:
+    """
+    Explain why a camera brings nothing.
+
+    Args:
+        node: sees the ROS graph.
+        camera: subscribed.
+
+    Returns:
+        What is on the topic, what was expected, and what to set.
+    """
+    topic = camera.image_topic
+    publishers = node.get_publishers_info_by_topic(topic)
+    if not publishers:
+        return f'no publisher on {topic}{_other_topics(node, camera)}'
+    wrong_type = [info for info in publishers if info.topic_type != _wanted_type(camera)]
+    if len(wrong_type) == len(publishers):
+        return (f'{_names(publishers)} publishes {wrong_type[0].topic_type} on {topic}, '
+                f'{camera.params.name}.transport is {camera.params.transport!r} and expects '
+                f'{_wanted_type(camera)}')
+    if refused := incompatible_publishers(camera, publishers):
+        return incompatible_qos(camera, refused)
+    return (f'{_names(publishers)} is there on {topic} but sends nothing that arrives. Is the '
+            'camera running? Large best-effort images are lost in the default shared memory: see '
+            'config/fastdds_large_images.xml')
+
+
+def incompatible_publishers(camera: Camera, publishers: Iterable[Any]) -> list[Any]:
+    """
+    Find publishers that offer less than is asked for.
+
+    Args:
+        camera: asks.
+        publishers: of its image topic, as rclpy describes them.
+
+    Returns:
+        Those whose images cannot arrive.
+    """
+    if camera.params.qos_reliability != 'reliable':
+        return []  # best effort takes everything, and the rest is left at what all offer
+    return [info for info in publishers
+            if info.qos_profile.reliability == ReliabilityPolicy.BEST_EFFORT]
+
+
+def incompatible_qos(camera: Camera, refused: Iterable[Any]) -> str:
+    """
+    Name both sides of a mismatch in the quality of service.
+
+    Args:
+        camera: asks for reliability.
+        refused: publishers that do not offer it.
+
+    Returns:
+        One sentence with the remedy.
+    """
+    name = camera.params.name
+    return (f'{_names(refused)} offers BEST_EFFORT images on {camera.image_topic}, '
+            f'{name}.qos_reliability asks for RELIABLE, so none arrives; set '
+            f'{name}.qos_reliability to best_effort')
+
+
+def _wanted_type(camera: Camera) -> str:
+    return _IMAGE_TYPES[camera.params.transport]
+
+
+def _names(publishers: Iterable[Any]) -> str:
+    return ', '.join(
+        f'{info.node_namespace.rstrip("/")}/{info.node_name}' for info in publishers)
+
+
+def _other_topics(node: Node, camera: Camera) -> str:
+    wanted = _wanted_type(camera)
+    others = [topic for topic, types in node.get_topic_names_and_types()
+              if wanted in types and topic != camera.image_topic
+              and node.count_publishers(topic) and not topic.endswith('/debug_image')]
+    if not others:
+        return f', nor {wanted} on any other topic'
+    return f'; {wanted} is published on {", ".join(others[:_MOST_TOPICS])}'

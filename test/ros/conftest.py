@@ -1,0 +1,48 @@
+"""The real node in a process of its own, over real DDS."""
+
+import itertools
+import os
+
+from detector_rig import Detector, Peer
+import pytest
+from tiny_model import write_tiny_model
+
+_namespaces = itertools.count(1)
+
+
+@pytest.fixture(scope='session')
+def peer():
+    """Join the ROS domain of this test run."""
+    pytest.importorskip('rclpy', reason='needs ROS 2')
+    pytest.importorskip('vision_msgs', reason='needs vision_msgs')
+    joined = Peer()
+    yield joined
+    joined.close()
+
+
+@pytest.fixture(scope='session')
+def tiny_model(tmp_path_factory):
+    """Return the path of the tiny model."""
+    return write_tiny_model(tmp_path_factory.mktemp('model') / 'tiny.onnx')
+
+
+@pytest.fixture(scope='module')
+def start_detector(peer, tiny_model, tmp_path_factory):
+    """Return a function that starts a detector node; all end with the module."""
+    from mbv2ssd_ros.tools.processes import ending, Program
+    programs = []
+
+    def start(*ros_args, model=tiny_model, environment=None, **parameters):
+        namespace = f'/t{next(_namespaces)}'
+        parameters = {'model_path': model, 'camera__qos_reliability': 'reliable', **parameters}
+        settings = [f'{name.replace("__", ".")}:={value}' for name, value in parameters.items()
+                    if value is not None]
+        arguments = ['--ros-args', *ros_args, '-r', f'__ns:={namespace}',
+                     *itertools.chain.from_iterable(('-p', setting) for setting in settings)]
+        program = Program('mbv2ssd_ros.ros.node', arguments, {**os.environ, **(environment or {})},
+                          tmp_path_factory.mktemp('detector') / 'node.log')
+        programs.append(program)
+        return Detector(peer, program, namespace)
+
+    with ending(programs):
+        yield start
