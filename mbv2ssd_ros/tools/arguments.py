@@ -64,3 +64,21 @@ def size_wh(text: str) -> tuple[int, int]:
         raise argparse.ArgumentTypeError(
             f'{text!r} is not a size; write width x height in pixels, such as 640x480')
     return int(found[1]), int(found[2])
+
+
+def domain_id(text: str) -> int:
+    """
+    Read a ROS_DOMAIN_ID from a command line.
+
+    Args:
+        text: as typed.
+
+    Returns:
+        The number.
+
+    Raises:
+        argparse.ArgumentTypeError: not one that DDS has free ports for on every system.
+    """
+    if not text.isdecimal() or int(text) > 101:
+        raise argparse.ArgumentTypeError(f'{text!r} is not a domain; choose 0 to 101')
+    return int(text)

@@ -31,7 +31,7 @@ import numpy as np
 
 from mbv2ssd_ros.core.errors import ConfigError, Mbv2SsdError
 from mbv2ssd_ros.ros.model_file import find_model
-from mbv2ssd_ros.tools.arguments import positive, size_wh, whole
+from mbv2ssd_ros.tools.arguments import domain_id, positive, size_wh, whole
 from mbv2ssd_ros.tools.image_source import open_source
 from mbv2ssd_ros.tools.processes import ending, ProcessError, Program, ros_environment
 from mbv2ssd_ros.tools.shipped import shipped_path
@@ -41,9 +41,13 @@ IMAGE_TOPIC, DETECTIONS_TOPIC = '/camera/image_raw', '/camera/detections'
 TRANSPORT_TOPIC = '/transport/image_raw'  # the same images, but the node does not listen
 WARM_UP_FRAMES = 5  # at the start of every measurement: after a pause caches are cold
 START_TIMEOUT_S = 30.0
+LAST_ARRIVAL_S = 0.5  # how long after the last image something may still arrive
 SATURATION_S = 3.0
 SATURATION_START_HZ, SATURATION_END_HZ = 200.0, 1600.0
 SATURATED_BELOW = 0.9  # of the frames are answered: more would not be
+
+Sent = list[tuple[int, int]]  # stamp and time in nanoseconds of each image
+Received = list[tuple[int, int, int]]  # stamp, time in nanoseconds, detections of each arrival
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -161,7 +165,7 @@ class Bench:
         for topic, what in ((IMAGE_TOPIC, 'detections of the node'),
                             (TRANSPORT_TOPIC, 'images')):
             deadline = time.monotonic() + START_TIMEOUT_S
-            while not self._exchange(topic, 3, self._rate_hz, wait_s=0.2)[1]:
+            while not self._exchange(topic, 3, self._rate_hz)[1]:
                 self.node.check()
                 if time.monotonic() > deadline:
                     raise ProcessError(
@@ -184,9 +188,10 @@ class Bench:
         samples.transport += latencies_ms(sent[WARM_UP_FRAMES:], received)
         samples.transport_sent += frames
         cpu_s, wall_s = cpu_seconds(self.node.pid), time.monotonic()
-        sent, received = self._exchange(IMAGE_TOPIC, frames + WARM_UP_FRAMES, self._rate_hz)
+        sent = self._publish(IMAGE_TOPIC, frames + WARM_UP_FRAMES, self._rate_hz)
         samples.node_wall_s += time.monotonic() - wall_s
         samples.node_cpu_s += cpu_seconds(self.node.pid) - cpu_s
+        received = self._collect(len(sent))
         samples.end_to_end += latencies_ms(sent[WARM_UP_FRAMES:], received)
         samples.end_to_end_sent += frames
         measured = {stamp for stamp, _ in sent[WARM_UP_FRAMES:]}
@@ -209,33 +214,35 @@ class Bench:
                 return answered / seconds, len(sent) / seconds
             offered_hz *= 2
 
-    def _exchange(self, topic: str, count: int, rate_hz: float, wait_s: float = 0.5
-                  ) -> tuple[list[tuple[int, int]], list[tuple[int, int, int]]]:
-        """
-        Publish frames and collect what arrives.
+    def _exchange(self, topic: str, count: int, rate_hz: float) -> tuple[Sent, Received]:
+        sent = self._publish(topic, count, rate_hz)
+        return sent, self._collect(count)
 
-        Returns:
-            (stamp, time) of every frame sent and (stamp, time, detections) of all that arrived.
-        """
-        sent = self._camera.ask({'topic': topic, 'count': count, 'rate_hz': rate_hz},
-                                START_TIMEOUT_S + 2 * count / rate_hz)['sent']
-        received = self._listener.ask({'count': count, 'timeout_s': wait_s}, 10 + wait_s)
-        return sent, received['received']
+    def _publish(self, topic: str, count: int, rate_hz: float) -> Sent:
+        answer = self._camera.ask({'topic': topic, 'count': count, 'rate_hz': rate_hz},
+                                  START_TIMEOUT_S + 2 * count / rate_hz)
+        sent: Sent = answer['sent']
+        return sent
+
+    def _collect(self, count: int) -> Received:
+        """Take what has arrived, once it is so many or no more can be expected."""
+        answer = self._listener.ask({'count': count, 'timeout_s': LAST_ARRIVAL_S}, START_TIMEOUT_S)
+        received: Received = answer['received']
+        return received
 
 
-def latencies_ms(sent: Sequence[Sequence[int]], received: Sequence[Sequence[int]]
-                 ) -> list[float]:
+def latencies_ms(sent: Sent, received: Received) -> list[float]:
     """
     Match what was sent with what arrived.
 
     Args:
-        sent: stamp and time in nanoseconds of each frame.
-        received: stamp, time in nanoseconds and more of each arrival.
+        sent: by the camera.
+        received: by the listener, in any order.
 
     Returns:
         Milliseconds under way, of each frame sent that arrived.
     """
-    arrival_ns = {item[0]: item[1] for item in received}
+    arrival_ns = {stamp: time_ns for stamp, time_ns, _ in received}
     return [1e-6 * (arrival_ns[stamp] - time_ns) for stamp, time_ns in sent
             if stamp in arrival_ns]
 
@@ -444,7 +451,7 @@ def _parser() -> argparse.ArgumentParser:
                         help='(default %(default)s)')
     parser.add_argument('--reliable', action='store_true',
                         help='reliable QoS for the images (default: best effort)')
-    parser.add_argument('--domain-id', type=int, choices=range(102), metavar='0..101',
+    parser.add_argument('--domain-id', type=domain_id, metavar='0..101',
                         help='ROS_DOMAIN_ID of the processes (default: one of their own)')
     return parser
 

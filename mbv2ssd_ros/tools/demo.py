@@ -23,7 +23,7 @@ import numpy as np
 
 from mbv2ssd_ros.core.errors import ConfigError, Mbv2SsdError
 from mbv2ssd_ros.ros.model_file import find_model
-from mbv2ssd_ros.tools.arguments import positive, whole
+from mbv2ssd_ros.tools.arguments import domain_id, positive, whole
 from mbv2ssd_ros.tools.contact_sheet import contact_sheet
 from mbv2ssd_ros.tools.image_source import open_source
 from mbv2ssd_ros.tools.processes import ending, ProcessError, Program, ros_environment
@@ -292,7 +292,7 @@ def _parser() -> argparse.ArgumentParser:
                         help='how often each image is played (default %(default)s)')
     parser.add_argument('--timeout', type=positive, default=30.0, metavar='S',
                         help='how long the first detections may take (default %(default)g)')
-    parser.add_argument('--domain-id', type=int, choices=range(102), metavar='0..101',
+    parser.add_argument('--domain-id', type=domain_id, metavar='0..101',
                         help='ROS_DOMAIN_ID of the three programs (default: one of their own)')
     return parser
 
