@@ -12,9 +12,16 @@ import difflib
 import hashlib
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    model_validator,
+    ValidationError,
+)
 import yaml
 
 from mbv2ssd_ros.core.detections import DetectionSettings
@@ -29,6 +36,13 @@ VOC_CLASSES = (
 
 class _Section(BaseModel):
     model_config = ConfigDict(extra='forbid', frozen=True)
+
+
+def _three_channels(value: Any) -> Any:
+    return (value,) * 3 if isinstance(value, (int, float)) else value
+
+
+Channels = Annotated[tuple[float, float, float], BeforeValidator(_three_channels)]
 
 
 class DataConfig(_Section):
@@ -55,12 +69,13 @@ class ModelConfig(_Section):
     extra_channels: tuple[int, ...] = Field(
         (512, 256, 256), description='of the maps behind the backbone, each half as large')
     variances: tuple[float, float] = Field((0.1, 0.2), description='of box centre and size')
-    mean: float = Field(0.5, description='subtracted from pixels in [0, 1]')
-    std: float = Field(0.5, gt=0, description='pixels are divided by it')
+    mean: Channels = Field((0.5, 0.5, 0.5), description='subtracted from RGB in [0, 1]')
+    std: Channels = Field((0.5, 0.5, 0.5), description='RGB is divided by it')
     stride2_padding: Literal['torch', 'tensorflow'] = Field(
         'torch', description='how the backbone was trained: tensorflow pads right and below')
     backbone_weights: str | None = Field(
-        None, description='ImageNet weights, torchvision key names; .safetensors or .pth')
+        None, description='what the backbone begins with: ImageNet weights with torchvision key '
+        'names (.safetensors, .pth), or a model of ours (.onnx; then freeze_bn)')
 
     @model_validator(mode='after')
     def _levels_match(self) -> ModelConfig:

@@ -1,24 +1,31 @@
-"""ImageNet weights for the backbone."""
+"""What the backbone begins with: ImageNet weights, or those of a model of ours."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from google.protobuf.message import DecodeError
+import onnx
+from onnx import numpy_helper
 from safetensors.torch import load_file
 import torch
 from torch import Tensor
 
 from mbv2ssd_ros.core.errors import DataError
+from mbv2ssd_train.model.fold import unfold_batch_norm
 from mbv2ssd_train.model.mobilenet_v2 import MobileNetV2
+
+_BACKBONE_PREFIX = 'network.backbone.'
 
 
 def load_backbone(backbone: MobileNetV2, path: str | Path) -> None:
     """
-    Load torchvision's mobilenet_v2 weights, or any file with its key names.
+    Load weights into the backbone.
 
     Args:
         backbone: of the width that the file holds; changed.
-        path: .safetensors, or a state dict saved by torch.
+        path: torchvision's mobilenet_v2 state dict or another with its key names (.safetensors,
+            or saved by torch), or an .onnx file exported by this package.
 
     Raises:
         DataError: no such file, or its keys or shapes are not those of this backbone.
@@ -27,6 +34,30 @@ def load_backbone(backbone: MobileNetV2, path: str | Path) -> None:
     if not source.is_file():
         raise DataError(f'{source}: no such weights; set model.backbone_weights to a torchvision '
                         'mobilenet_v2 state dict, or to null to begin from random weights')
+    if source.suffix == '.onnx':
+        _load_exported(backbone, source)
+    else:
+        _load_state_dict(backbone, source)
+
+
+def _load_exported(backbone: MobileNetV2, source: Path) -> None:
+    try:
+        initializers = onnx.load(source).graph.initializer
+        weights = {item.name.removeprefix(_BACKBONE_PREFIX):
+                   torch.from_numpy(numpy_helper.to_array(item).copy())
+                   for item in initializers if item.name.startswith(_BACKBONE_PREFIX)}
+        unfold_batch_norm(backbone, weights)
+    except KeyError as err:
+        raise DataError(f'{source}: has no backbone layer {err}; was it exported by '
+                        '`mbv2ssd_train export` in float32?') from err
+    except RuntimeError as err:
+        raise DataError(f'{source}: its layers have other sizes than this backbone; is '
+                        f'model.width_mult that of the file? {err}') from err
+    except DecodeError as err:
+        raise DataError(f'{source}: not an ONNX file: {err}') from err
+
+
+def _load_state_dict(backbone: MobileNetV2, source: Path) -> None:
     weights = _read(source)
     features = {key: value.float() if value.is_floating_point() else value
                 for key, value in weights.items() if key.startswith('features.')}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import nn, Tensor
@@ -16,16 +18,19 @@ from mbv2ssd_train.model.ssdlite import SSDLite
 class Normalisation(nn.Module):
     """Pixels 0 to 255, channels last, to what the network was trained on."""
 
-    def __init__(self, mean: float, std: float) -> None:
+    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
         """
         Keep the constants.
 
         Args:
-            mean: of pixels in [0, 1].
-            std: of pixels in [0, 1].
+            mean: of the red, green and blue of pixels in [0, 1].
+            std: likewise.
         """
         super().__init__()
-        self.scale, self.offset = 1 / (255 * std), -mean / std
+        scale = 1 / torch.tensor(std)
+        offset = -torch.tensor(mean) * scale
+        self.register_buffer('scale', (scale / 255).view(3, 1, 1), persistent=False)
+        self.register_buffer('offset', offset.view(3, 1, 1), persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, H, W, 3) uint8 to (B, 3, H, W) float32, channels_last in memory."""

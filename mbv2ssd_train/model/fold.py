@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 import copy
 from typing import TypeVar
 
-from torch import nn
+import torch
+from torch import nn, Tensor
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from mbv2ssd_train.model.layers import ConvNormAct
@@ -25,14 +27,49 @@ def fold_batch_norm(network: Network) -> Network:
         A network in eval mode that computes the same, without BatchNorm.
     """
     folded = copy.deepcopy(network).eval()
-    for module in folded.modules():
-        if isinstance(module, ConvNormAct):
-            _fold_pair(module, 0)
-        elif isinstance(module, InvertedResidual):
-            _fold_pair(module.conv, len(module.conv) - 2)
+    for _, layers, index in list(conv_norm_pairs(folded)):
+        layers[index] = fuse_conv_bn_eval(layers[index], layers[index + 1])
+        layers[index + 1] = nn.Identity()
     return folded
 
 
-def _fold_pair(layers: nn.Sequential, index: int) -> None:
-    layers[index] = fuse_conv_bn_eval(layers[index], layers[index + 1])
-    layers[index + 1] = nn.Identity()
+def unfold_batch_norm(network: nn.Module, folded: Mapping[str, Tensor]) -> None:
+    """
+    Put the weights of a folded network into one with BatchNorm, which then computes the same.
+
+    Each BatchNorm takes over the bias and leaves everything else as it is, so the network must
+    learn with frozen statistics.
+
+    Args:
+        network: changed.
+        folded: weights and biases of fold_batch_norm(network), by name.
+
+    Raises:
+        KeyError: a layer is missing.
+        RuntimeError: a layer has another size.
+    """
+    for prefix, layers, index in conv_norm_pairs(network):
+        norm = layers[index + 1]
+        layers[index].load_state_dict({'weight': folded[f'{prefix}.{index}.weight']})
+        norm.load_state_dict({
+            'weight': torch.ones_like(norm.weight), 'bias': folded[f'{prefix}.{index}.bias'],
+            'running_mean': torch.zeros_like(norm.running_mean),
+            'running_var': torch.full_like(norm.running_var, 1 - norm.eps),
+            'num_batches_tracked': torch.zeros_like(norm.num_batches_tracked)})
+
+
+def conv_norm_pairs(network: nn.Module) -> Iterator[tuple[str, nn.Sequential, int]]:
+    """
+    Find the convolutions that a BatchNorm follows.
+
+    Args:
+        network: made of the layers of this package.
+
+    Yields:
+        Name and object of the sequence that holds both, and the place of the convolution in it.
+    """
+    for name, module in network.named_modules():
+        if isinstance(module, ConvNormAct):
+            yield name, module, 0
+        elif isinstance(module, InvertedResidual):
+            yield f'{name}.conv', module.conv, len(module.conv) - 2

@@ -1,0 +1,48 @@
+"""A backbone begins where a model of ours ended."""
+
+import pytest
+import torch
+
+from mbv2ssd_ros.core.errors import DataError
+from mbv2ssd_train.model.fold import fold_batch_norm, unfold_batch_norm
+from mbv2ssd_train.model.mobilenet_v2 import MobileNetV2
+from mbv2ssd_train.pretrained import load_backbone
+
+
+@pytest.fixture
+def backbone():
+    torch.manual_seed(0)
+    network = MobileNetV2(0.35).eval()
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):  # statistics of a network that has learnt
+            module.running_mean.uniform_(-1, 1)
+            module.running_var.uniform_(0.5, 2)
+            module.weight.data.uniform_(0.5, 2)
+            module.bias.data.uniform_(-1, 1)
+    return network
+
+
+def test_unfolding_into_a_fresh_backbone_gives_the_same_features(backbone):
+    fresh = MobileNetV2(0.35).eval()
+    unfold_batch_norm(fresh, dict(fold_batch_norm(backbone).named_parameters()))
+    image = torch.rand(1, 3, 64, 96)
+    for found, expected in zip(fresh(image, (7, 14)), backbone(image, (7, 14)), strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_backbone_of_another_width_is_refused(backbone):
+    with pytest.raises(RuntimeError, match='size mismatch'):
+        unfold_batch_norm(MobileNetV2(1.0), dict(fold_batch_norm(backbone).named_parameters()))
+
+
+def test_an_onnx_file_that_is_none_is_named(tmp_path, backbone):
+    path = tmp_path / 'model.onnx'
+    path.write_bytes(b'no model at all')
+    with pytest.raises(DataError, match='model.onnx'):
+        load_backbone(backbone, path)
+
+
+def test_an_onnx_file_of_another_network_is_refused(tmp_path, backbone):
+    from tiny_model import write_tiny_model
+    with pytest.raises(DataError, match=r'has no backbone layer .*features\.0\.0\.weight'):
+        load_backbone(backbone, write_tiny_model(tmp_path / 'tiny.onnx'))
