@@ -38,6 +38,7 @@ setup(
         'PyYAML',
     ],
     extras_require={
+        'test': ['pytest'],  # tells colcon how to run the tests
         'train': ['torch>=2.4', 'onnx', 'onnxscript', 'pydantic>=2', 'rich', 'safetensors'],
         'dev': [
             'pytest<8.4',  # launch_pytest breaks with 8.4
@@ -50,7 +51,6 @@ setup(
             'rosbags-image',
         ],
     },
-    tests_require=['pytest'],
     zip_safe=True,
     entry_points={
         'console_scripts': [
