@@ -109,13 +109,16 @@ def test_iou_does_not_depend_on_the_unit(seed):
 
 
 def test_clipping_uses_the_width_for_x_and_the_height_for_y():
-    boxes = np.array([[-10, -20, 700, 500], [10, 20, 30, 40]], dtype=np.float32)
+    boxes = np.array([[-10, -20, 700, 500], [10, 20, 30, 40], [650, 490, 700, 500]], np.float32)
     np.testing.assert_array_equal(
-        clip_boxes(boxes, width=640, height=480), [[0, 0, 640, 480], [10, 20, 30, 40]])
+        clip_boxes(boxes, width=640, height=480),
+        [[0, 0, 640, 480], [10, 20, 30, 40], [640, 480, 640, 480]])
 
 
-def test_a_box_outside_the_image_is_clipped_to_no_area():
-    assert box_area(clip_boxes(np.array([[1.2, 0.1, 1.4, 0.3]]))) == 0
+def test_a_box_beside_the_image_is_clipped_to_a_line_on_its_border():
+    beside, below = [1.2, 0.1, 1.4, 0.3], [0.1, 1.2, 0.3, 1.4]
+    np.testing.assert_array_equal(
+        clip_boxes(np.array([beside, below])), [[1, 0.1, 1, 0.3], [0.1, 1, 0.3, 1]])
 
 
 @pytest.mark.parametrize('function', [xyxy_to_cxcywh, cxcywh_to_xyxy, box_area, clip_boxes])

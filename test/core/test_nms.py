@@ -94,6 +94,14 @@ def test_the_order_of_the_input_does_not_matter_when_scores_differ(seed):
     assert order[shuffled].tolist() == class_aware_nms(boxes, scores, labels, 0.45).tolist()
 
 
+@pytest.mark.parametrize('seed', SEEDS)
+def test_the_unit_of_the_boxes_does_not_matter(seed):
+    boxes, scores, labels = random_candidates(seed)
+    to_unit = np.float32([1 / 1024, 1 / 512, 1 / 1024, 1 / 512])  # powers of two: exact
+    assert class_aware_nms(boxes * to_unit, scores, labels, 0.45).tolist() == class_aware_nms(
+        boxes, scores, labels, 0.45).tolist()
+
+
 # 4 x 2 at the origin and the same moved: a shift of s leaves 2 (4 - s) of 2 (4 + s)
 STILL, BY_1, BY_2 = [0, 0, 4, 2], [1, 0, 5, 2], [2, 0, 6, 2]  # IoU 3/5 and 1/3
 

@@ -88,6 +88,10 @@ def test_scales_are_evenly_spaced_from_the_smallest_to_the_largest():
     np.testing.assert_allclose(SSDLITE_SCALES, [0.2, 0.35, 0.5, 0.65, 0.8, 0.95])
 
 
+def test_scales_may_be_equal():
+    assert linear_scales(0.5, 0.5, 3) == (0.5, 0.5, 0.5)
+
+
 def test_one_scale_is_the_smallest():
     assert linear_scales(0.3, 0.9, 1) == (0.3,)
 
@@ -148,11 +152,21 @@ def test_the_last_cell_of_ssdlite320():
 def test_the_reference_has_a_grid_of_two_scales_and_three_or_five_ratios():
     shapes = [len(level.shapes_wh) for level in reference300_levels()]
     assert shapes == [6, 10, 10, 6, 6, 6]
-    first = reference300_levels()[0].shapes_wh
     # scale 0.2: ratio 1, 2, 1/2; then the same with sqrt(0.2 * 0.35) = 0.264575
-    np.testing.assert_allclose(first, [
+    np.testing.assert_allclose(reference300_levels()[0].shapes_wh, [
         (0.2, 0.2), (0.282843, 0.141421), (0.141421, 0.282843),
         (0.264575, 0.264575), (0.374166, 0.187083), (0.187083, 0.374166)], rtol=1e-5)
+
+
+@pytest.mark.parametrize(('level', 'scale', 'following', 'ratios'), [
+    (1, 0.35, 0.5, [1, 2, 1 / 2, 3, 1 / 3]), (2, 0.5, 0.65, [1, 2, 1 / 2, 3, 1 / 3]),
+    (3, 0.65, 0.8, [1, 2, 1 / 2]), (5, 0.95, 1.0, [1, 2, 1 / 2])])
+def test_the_levels_of_the_reference_by_area_and_ratio(level, scale, following, ratios):
+    # w * h is the scale's square and w / h the ratio, whatever formula made them
+    shapes = np.array(reference300_levels()[level].shapes_wh)
+    np.testing.assert_allclose(shapes[:, 0] / shapes[:, 1], ratios * 2)
+    np.testing.assert_allclose(
+        shapes.prod(axis=1), [scale ** 2] * len(ratios) + [scale * following] * len(ratios))
 
 
 def test_a_wide_input_keeps_the_centres_of_every_level_evenly_spread():
