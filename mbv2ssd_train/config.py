@@ -27,6 +27,7 @@ import yaml
 from mbv2ssd_ros.core.detections import DetectionSettings
 from mbv2ssd_ros.core.errors import ConfigError
 from mbv2ssd_ros.core.priors import PriorLevel, ssdlite_levels
+from mbv2ssd_train.compose import compose, merge, parse_override
 
 VOC_CLASSES = (
     'aeroplane', 'bicycle', 'bird', 'boat', 'bottle', 'bus', 'car', 'cat', 'chair', 'cow',
@@ -207,7 +208,7 @@ def load_config(path: str | Path, overrides: tuple[str, ...] = ()) -> TrainConfi
     Read a configuration file.
 
     Args:
-        path: YAML.
+        path: YAML, composed as compose.py describes.
         overrides: 'key.path=value', the value as YAML.
 
     Returns:
@@ -216,15 +217,12 @@ def load_config(path: str | Path, overrides: tuple[str, ...] = ()) -> TrainConfi
     Raises:
         ConfigError: names file, key, what was found and the nearest known key.
     """
-    source = Path(path)
-    if not source.is_file():
-        raise ConfigError(f'{source}: no such configuration file; see config/train/')
-    return parse_config(source.read_text(encoding='utf-8'), str(source), overrides)
+    return _validated(compose(Path(path), overrides), str(path))
 
 
 def parse_config(text: str, source: str, overrides: tuple[str, ...] = ()) -> TrainConfig:
     """
-    Read a configuration from YAML text; see load_config.
+    Read a complete configuration from YAML text, such as to_yaml writes.
 
     Args:
         text: YAML.
@@ -233,6 +231,9 @@ def parse_config(text: str, source: str, overrides: tuple[str, ...] = ()) -> Tra
 
     Returns:
         The checked configuration.
+
+    Raises:
+        ConfigError: names the key, what was found and the nearest known key.
     """
     try:
         found = yaml.safe_load(text)
@@ -241,25 +242,16 @@ def parse_config(text: str, source: str, overrides: tuple[str, ...] = ()) -> Tra
     if not isinstance(found, dict):
         raise ConfigError(f'{source}: expected keys and values, found {type(found).__name__}')
     for override in overrides:
-        _apply_override(found, override)
+        found = merge(found, parse_override(override))
+    return _validated(found, source)
+
+
+def _validated(found: dict[str, Any], source: str) -> TrainConfig:
     try:
         return TrainConfig.model_validate(found)
     except ValidationError as err:
         lines = [_describe(error) for error in err.errors()]
         raise ConfigError(f'{source}: ' + '; '.join(lines)) from err
-
-
-def _apply_override(found: dict[str, Any], override: str) -> None:
-    path, equals, value = override.partition('=')
-    if not equals or not path:
-        raise ConfigError(f'override {override!r} is not of the form key.path=value')
-    *parents, last = path.split('.')
-    node = found
-    for parent in parents:
-        node = node.setdefault(parent, {})
-        if not isinstance(node, dict):
-            raise ConfigError(f'override {override!r}: {parent!r} is a value, not a section')
-    node[last] = yaml.safe_load(value)
 
 
 def _describe(error: Any) -> str:
