@@ -16,6 +16,7 @@ from typing import Generic, TypeVar
 Payload = TypeVar('Payload')
 
 # Why a frame was not answered.
+SKIPPED = 'skipped'  # published, but lost or replaced by a newer one before the node took it
 REPLACED = 'replaced'  # a newer frame of its camera came before its turn
 RATE_LIMITED = 'rate_limited'  # its camera sends more than max_rate_hz
 STALE = 'stale'  # older than max_age_ms
@@ -24,14 +25,14 @@ BACKEND_ERROR = 'backend_error'  # the inference engine failed
 INTERNAL_ERROR = 'internal_error'  # an error nobody expected; logged with its traceback
 SHUTDOWN = 'shutdown'  # the node was deactivated before its turn
 DROP_REASONS = (
-    REPLACED, RATE_LIMITED, STALE, UNDECODABLE, BACKEND_ERROR, INTERNAL_ERROR, SHUTDOWN)
+    SKIPPED, REPLACED, RATE_LIMITED, STALE, UNDECODABLE, BACKEND_ERROR, INTERNAL_ERROR, SHUTDOWN)
 
 
 @dataclass(frozen=True)
 class Books:
     """The counters of one camera at one moment."""
 
-    received: int
+    received: int  # the skipped ones included
     published: int
     dropped: dict[str, int]  # every reason, also those that never happened
 
@@ -65,6 +66,17 @@ class CameraAccount:
         with self._lock:
             self._received += 1
         return Frame(camera, payload, self)
+
+    def skip(self, count: int) -> None:
+        """
+        Enter frames that were published but never came here.
+
+        Args:
+            count: of frames.
+        """
+        with self._lock:
+            self._received += count
+            self._dropped[SKIPPED] += count
 
     def books(self) -> Books:
         """

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mbv2ssd_ros.frames import CameraAccount, REPLACED, STALE
+from mbv2ssd_ros.frames import CameraAccount, REPLACED, SKIPPED, STALE
 
 
 def test_books_balance_with_one_frame_in_every_state():
@@ -28,3 +28,12 @@ def test_a_drop_needs_a_known_reason():
     frame = CameraAccount().receive(0, 'image')
     with pytest.raises(AssertionError, match='bad luck'):
         frame.drop('bad luck')
+
+
+def test_skipped_frames_were_received_and_dropped():
+    account = CameraAccount()
+    account.receive(0, 'image').publish()
+    account.skip(3)
+    books = account.books()
+    assert (books.received, books.published, books.dropped[SKIPPED], books.in_flight) == (
+        4, 1, 3, 0)

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
-from mbv2ssd_ros.frames import BACKEND_ERROR, Books, INTERNAL_ERROR, STALE, UNDECODABLE
+from mbv2ssd_ros.frames import (
+    BACKEND_ERROR,
+    Books,
+    INTERNAL_ERROR,
+    SKIPPED,
+    STALE,
+    UNDECODABLE,
+)
 from mbv2ssd_ros.latency import Percentiles
 from mbv2ssd_ros.ros.camera import Camera
 
 OK, WARN, ERROR = 0, 1, 2  # as in diagnostic_msgs and mbv2ssd_msgs
 LEVEL_NAMES = ('OK', 'WARN', 'ERROR')
+# From this share of the time on, images are skipped because the node is busy.
+_BUSY = 0.7
 # Drops that are a fault; the others are the policy at work.
 FAULTS = (STALE, UNDECODABLE, BACKEND_ERROR, INTERNAL_ERROR)
 
@@ -27,7 +37,7 @@ class CameraReport:
     input_rate_hz: float
     output_rate_hz: float
     spread: dict[str, Percentiles]  # by stage
-    last_stamp_ns: int  # 0: no image, or one without a stamp
+    last_stamp: Any  # builtin_interfaces/Time of the newest image; None before the first
     stamps_not_increasing: int
 
 
@@ -69,12 +79,16 @@ class CameraMonitor:
             level, reason = ERROR, f'no image for {silent_s:.0f} s: {self._why_silent()}'
         else:
             level, reason = judge_drops(before, books, camera.last_error)
+        spread = camera.latency.take()
+        if level == OK:
+            busy = 1e-3 * spread['total'].p50_ms if 'total' in spread else 0.0
+            level, reason = judge_skips(before, books, busy / elapsed)
         return CameraReport(
             name=camera.params.name, level=level, reason=reason, silent=silent,
             books=books,
             input_rate_hz=(books.received - before.received) / elapsed,
             output_rate_hz=(books.published - before.published) / elapsed,
-            spread=camera.latency.take(), last_stamp_ns=camera.last_stamp_ns,
+            spread=spread, last_stamp=camera.last_stamp,
             stamps_not_increasing=camera.stamps_not_increasing)
 
 
@@ -100,3 +114,24 @@ def judge_drops(before: Books, books: Books, last_error: str) -> tuple[int, str]
     if published:
         return WARN, f'{sum(faults.values())} images dropped ({counts}); the last: {last_error}'
     return ERROR, f'every image was dropped ({counts}); the last: {last_error}'
+
+
+def judge_skips(before: Books, books: Books, busy_per_frame: float) -> tuple[int, str]:
+    """
+    Judge what never reached the node: an overload is the policy at work, a loss is a fault.
+
+    Args:
+        before: the books at the start of a period.
+        books: at its end.
+        busy_per_frame: share of the period that one frame takes.
+
+    Returns:
+        WARN with a remedy when a tenth of the images was lost while the node had time for them.
+    """
+    skipped = books.dropped[SKIPPED] - before.dropped[SKIPPED]
+    received = books.received - before.received
+    if skipped <= 0.1 * received or received * busy_per_frame > _BUSY:
+        return OK, ''
+    return WARN, (
+        f'{skipped} of {received} images were lost on the way. Large images need more shared '
+        'memory in the process of the camera: see config/fastdds_large_images.xml')

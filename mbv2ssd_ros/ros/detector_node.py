@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+import time
 import traceback
 from typing import Any
 
@@ -12,7 +13,7 @@ from lifecycle_msgs.srv import ChangeState
 from rcl_interfaces.msg import SetParametersResult
 import rclpy
 from rclpy.clock import Clock, ClockType
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import Executor, ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from std_msgs.msg import Header
@@ -22,10 +23,12 @@ from mbv2ssd_ros.ros.diagnostics import diagnostics, NodeReport
 from mbv2ssd_ros.ros.parameter_table import ParameterTable
 from mbv2ssd_ros.ros.parameters import is_live
 from mbv2ssd_ros.ros.pipeline import describe, Pipeline
+from mbv2ssd_ros.ros.throttle import ThrottledLog
 from mbv2ssd_ros.ros.typed_status import detector_status, status_messages
 
 UNCONFIGURED, INACTIVE, ACTIVE, FINALIZED = 'unconfigured', 'inactive', 'active', 'finalized'
 _REPORT_PERIOD_S = 1.0
+_ERROR_PAUSE_S = 0.01  # an error that repeats for ever must not take the whole core
 
 
 class DetectorNode(LifecycleNode):
@@ -222,9 +225,28 @@ def _serve() -> None:
         executor = SingleThreadedExecutor()
         executor.add_node(node)
         node.autostart()
-        executor.spin()
-    except ExternalShutdownException:
-        pass
+        spin(executor, ThrottledLog(node.get_logger().error))
     finally:
         node.close()
         node.destroy_node()
+
+
+def spin(executor: Executor, complain: ThrottledLog) -> None:
+    """
+    Serve callbacks until the context is shut down.
+
+    Args:
+        executor: with the node.
+        complain: told of errors that escape a callback; they cost the callback, not the node.
+    """
+    while True:
+        try:
+            executor.spin()
+            return
+        except ExternalShutdownException:
+            return
+        except Exception as err:  # whatever it is, a robot's detector goes on
+            if not executor.context.ok():
+                return
+            complain((type(err), str(err)), f'unexpected error:\n{traceback.format_exc()}')
+            time.sleep(_ERROR_PAUSE_S)

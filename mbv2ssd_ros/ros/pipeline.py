@@ -19,7 +19,7 @@ from mbv2ssd_ros.backends.base import Backend, open_backend
 from mbv2ssd_ros.core.detections import DetectionSelector
 from mbv2ssd_ros.core.errors import ConfigError
 from mbv2ssd_ros.detector import Detector
-from mbv2ssd_ros.frames import RATE_LIMITED
+from mbv2ssd_ros.frames import Frame, RATE_LIMITED
 from mbv2ssd_ros.ros.camera import Camera
 from mbv2ssd_ros.ros.camera_monitor import CameraMonitor, CameraReport
 from mbv2ssd_ros.ros.debug_image import DebugImages
@@ -107,7 +107,7 @@ class Pipeline:
             undo.callback(self._stop_scheduler, scheduler)
             now = time.monotonic()
             for camera in self._cameras:
-                camera.open(self._receiver(scheduler), self._on_incompatible_qos)
+                camera.open(self._router(scheduler), self._on_incompatible_qos)
                 undo.callback(camera.close)
             self._monitors = [
                 CameraMonitor(camera, now, partial(why_silent, self._node, camera))
@@ -153,14 +153,13 @@ class Pipeline:
                            lambda: self.live, debug_images, self._node.get_clock(), self._warn)
             for _ in range(count)]
 
-    def _receiver(self, scheduler: Scheduler[Any]) -> Callable[[Camera, Any], None]:
-        def on_image(camera: Camera, message: Any) -> None:
-            frame = camera.receive(message)
+    def _router(self, scheduler: Scheduler[Any]) -> Callable[[Camera, Frame[Any]], None]:
+        def on_frame(camera: Camera, frame: Frame[Any]) -> None:
             if camera.admits(frame, self.live.max_rates_hz[camera.index]):
                 scheduler.submit(frame)
             else:
                 frame.drop(RATE_LIMITED)
-        return on_image
+        return on_frame
 
     def _stop_scheduler(self, scheduler: Scheduler[Any]) -> None:
         if not scheduler.stop():

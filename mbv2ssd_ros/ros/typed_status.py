@@ -53,7 +53,6 @@ def detector_status(messages: Any, report: NodeReport, header: Header) -> Any:
 def _camera_status(messages: Any, camera: CameraReport) -> Any:
     stages = {stage: spread for stage, spread in camera.spread.items() if stage != _AGE}
     age = camera.spread.get(_AGE, _UNKNOWN)
-    sec, nanosec = divmod(camera.last_stamp_ns, 1_000_000_000)
     return messages.CameraStatus(
         name=camera.name, level=camera.level, state=LEVEL_NAMES[camera.level],
         reason=camera.reason, received=camera.books.received, published=camera.books.published,
@@ -65,4 +64,4 @@ def _camera_status(messages: Any, camera: CameraReport) -> Any:
         p95_ms=[spread.p95_ms for spread in stages.values()],
         p99_ms=[spread.p99_ms for spread in stages.values()],
         age_at_publish_p50_ms=age.p50_ms, age_at_publish_p95_ms=age.p95_ms,
-        age_at_publish_p99_ms=age.p99_ms, last_image_stamp=Time(sec=sec, nanosec=nanosec))
+        age_at_publish_p99_ms=age.p99_ms, last_image_stamp=camera.last_stamp or Time())

@@ -1,0 +1,87 @@
+"""The verdict on a camera, from its books."""
+
+from types import SimpleNamespace
+
+import pytest
+
+pytest.importorskip('rclpy', reason='needs ROS 2')
+from mbv2ssd_ros.frames import Books, CameraAccount, DROP_REASONS, STALE  # noqa: E402
+from mbv2ssd_ros.latency import LatencyWindow  # noqa: E402
+from mbv2ssd_ros.ros.camera import STAGES  # noqa: E402
+from mbv2ssd_ros.ros.camera_monitor import (  # noqa: E402
+    CameraMonitor,
+    ERROR,
+    judge_drops,
+    judge_skips,
+    OK,
+    WARN,
+)
+
+
+def books(received=0, published=0, **dropped):
+    """Make books with some drops."""
+    return Books(received, published, {**dict.fromkeys(DROP_REASONS, 0), **dropped})
+
+
+def camera(**attributes):
+    """Make what the monitor looks at, without ROS."""
+    return SimpleNamespace(**{
+        'params': SimpleNamespace(name='front'), 'account': CameraAccount(),
+        'latency': LatencyWindow(STAGES), 'last_arrival': None, 'last_error': '',
+        'last_stamp': None, 'stamps_not_increasing': 0, **attributes})
+
+
+def test_drops_by_policy_are_no_fault():
+    after = books(90, 30, replaced=40, rate_limited=20)
+    assert judge_drops(books(), after, '') == (OK, '')
+
+
+def test_some_faults_are_a_warning_with_counts_and_reason():
+    level, reason = judge_drops(books(), books(5, 3, undecodable=2), 'truncated')
+    assert level == WARN
+    assert reason == '2 images dropped (2 undecodable); the last: truncated'
+
+
+def test_only_faults_are_an_error():
+    level, reason = judge_drops(books(), books(3, 0, stale=1, undecodable=2), 'old')
+    assert level == ERROR
+    assert reason == 'every image was dropped (1 stale, 2 undecodable); the last: old'
+
+
+def test_faults_of_an_earlier_period_are_forgotten():
+    before = books(3, 0, undecodable=3)
+    assert judge_drops(before, books(6, 3, undecodable=3), 'truncated') == (OK, '')
+
+
+def test_images_lost_while_there_was_time_are_a_warning():
+    level, reason = judge_skips(books(), books(30, 20, skipped=10), busy_per_frame=0.01)
+    assert level == WARN
+    assert reason.startswith('10 of 30 images were lost on the way')
+
+
+def test_images_skipped_for_want_of_time_are_the_policy():
+    assert judge_skips(books(), books(30, 20, skipped=10), busy_per_frame=0.05) == (OK, '')
+
+
+def test_rates_are_counted_in_the_period():
+    front = camera(last_arrival=12.0)
+    monitor = CameraMonitor(front, 10.0, lambda: '')
+    for _ in range(6):
+        front.account.receive(0, 'image').publish()
+    front.account.receive(0, 'image').drop(STALE)
+    report = monitor.report(12.0, silence_timeout_s=1.0)
+    assert (report.input_rate_hz, report.output_rate_hz) == (3.5, 3.0)
+    assert monitor.report(13.0, silence_timeout_s=2.0).input_rate_hz == 0.0
+
+
+def test_silence_is_counted_from_the_opening_before_the_first_image():
+    monitor = CameraMonitor(camera(), 10.0, lambda: 'no publisher')
+    assert monitor.report(11.0, silence_timeout_s=2.0).level == OK
+    report = monitor.report(13.0, silence_timeout_s=2.0)
+    assert (report.level, report.silent) == (ERROR, True)
+    assert report.reason == 'no image for 3 s: no publisher'
+
+
+def test_nobody_asks_why_while_images_come():
+    monitor = CameraMonitor(camera(last_arrival=10.5), 10.0, lambda: pytest.fail('asked'))
+    assert not monitor.report(11.0, silence_timeout_s=2.0).silent

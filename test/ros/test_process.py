@@ -1,0 +1,51 @@
+"""What the process of the node does around the node."""
+
+import platform
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+FREED_BYTES = 8 << 20
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != 'glibc', reason='needs glibc')
+def test_a_large_freed_buffer_stays_with_the_process():
+    # the second buffer of that size needs no new pages: no page faults
+    script = f'''
+import resource
+from mbv2ssd_ros.ros.memory import keep_large_buffers
+assert keep_large_buffers()
+del_me = bytearray({FREED_BYTES}); del del_me
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+again = bytearray({FREED_BYTES})
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+'''
+    faults = int(subprocess.check_output([sys.executable, '-c', script]))
+    assert faults < FREED_BYTES // 4096 // 10
+
+
+def test_an_error_in_a_callback_costs_the_callback_and_not_the_node():
+    pytest.importorskip('rclpy', reason='needs ROS 2')
+    from rclpy.executors import ExternalShutdownException
+
+    from mbv2ssd_ros.ros.detector_node import spin
+    events = [ValueError('boom'), ValueError('boom'), ExternalShutdownException()]
+
+    def serve():
+        raise events.pop(0)
+    said = []
+    spin(SimpleNamespace(spin=serve, context=SimpleNamespace(ok=lambda: True)),
+         lambda kind, message: said.append(message))
+    assert not events
+    assert [('ValueError: boom' in message) for message in said] == [True, True]
+
+
+def test_an_error_because_the_context_is_gone_is_the_end():
+    pytest.importorskip('rclpy', reason='needs ROS 2')
+    from mbv2ssd_ros.ros.detector_node import spin
+
+    def serve():
+        raise RuntimeError('context is invalid')
+    spin(SimpleNamespace(spin=serve, context=SimpleNamespace(ok=lambda: False)), pytest.fail)
