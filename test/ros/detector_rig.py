@@ -1,5 +1,6 @@
 """A detector node in a process of its own and a peer in this one that talks to it over DDS."""
 
+from contextlib import contextmanager
 import itertools
 import signal
 import time
@@ -231,6 +232,14 @@ class CameraPeer:
     def send(self, message):
         """Publish an image."""
         self.publisher.publish(message)
+
+    @contextmanager
+    def streaming(self, message, period_s=0.05):
+        """Publish an image again and again while the test waits for something."""
+        timer = self.peer.node.create_timer(
+            period_s, lambda: self.send(stamped(message, time.time_ns(), 'stream')))
+        yield
+        self.peer.node.destroy_timer(timer)
 
     def ask(self, message):
         """Publish an image with a stamp of its own and return its answer."""

@@ -1,0 +1,61 @@
+"""Where the model file is looked for."""
+
+from pathlib import Path
+import sys
+
+import pytest
+
+from mbv2ssd_ros.core.errors import ConfigError
+from mbv2ssd_ros.ros import model_file
+from mbv2ssd_ros.ros.model_file import find_model, SHIPPED_MODEL
+
+
+@pytest.fixture
+def tree(tmp_path, monkeypatch):
+    """Pretend that the source tree and sys.prefix are empty folders."""
+    monkeypatch.setattr(
+        model_file, '__file__', str(tmp_path / 'tree' / 'mbv2ssd_ros' / 'ros' / 'model_file.py'))
+    monkeypatch.setattr(sys, 'prefix', str(tmp_path / 'prefix'))
+    monkeypatch.setenv('AMENT_PREFIX_PATH', str(tmp_path / 'ament'))
+    return tmp_path
+
+
+def put(folder):
+    """Put a model below a share folder."""
+    path = folder / SHIPPED_MODEL
+    path.parent.mkdir(parents=True)
+    path.touch()
+    return path
+
+
+def test_a_given_path_is_taken_as_it_is():
+    assert find_model('some/model.onnx') == Path('some/model.onnx')
+
+
+def test_a_tilde_is_the_home_folder(monkeypatch):
+    monkeypatch.setenv('HOME', '/home/robot')
+    assert find_model('~/model.onnx') == Path('/home/robot/model.onnx')
+
+
+def test_the_shipped_model_of_the_source_tree(tree):
+    path = put(tree / 'tree')
+    assert find_model('') == path
+
+
+def test_the_shipped_model_of_a_pip_installation(tree):
+    path = put(tree / 'prefix' / 'share' / 'mbv2ssd_ros')
+    assert find_model('') == path
+
+
+def test_the_shipped_model_of_a_colcon_installation(tree):
+    pytest.importorskip('ament_index_python')
+    marker = tree / 'ament/share/ament_index/resource_index/packages/mbv2ssd_ros'
+    marker.parent.mkdir(parents=True)
+    marker.touch()
+    path = put(tree / 'ament' / 'share' / 'mbv2ssd_ros')
+    assert find_model('') == path
+
+
+def test_a_missing_model_is_an_error_that_says_where_it_was_looked_for(tree):
+    with pytest.raises(ConfigError, match=f'looked for {tree}/tree/{SHIPPED_MODEL}, .*/prefix/'):
+        find_model('')
