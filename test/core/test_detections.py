@@ -79,6 +79,8 @@ SETTINGS = [
     DetectionSettings(nms_iou=0.0),
     DetectionSettings(nms_iou=1.0),
     DetectionSettings(max_detections=3),
+    DetectionSettings(max_detections=1),
+    DetectionSettings(max_candidates=1),
     DetectionSettings(score_threshold=0.1, max_candidates=7),
     DetectionSettings(class_allow=frozenset(['dog'])),
     DetectionSettings(class_allow=frozenset(['cow', 'cat']), max_candidates=5),
@@ -142,6 +144,14 @@ def test_a_sure_background_is_never_a_detection():
     assert len(DetectionSelector(CONTRACT, DetectionSettings(0.0)).select(boxes, scores)) == 0
 
 
+def test_the_background_alone_rules_a_prior_out():
+    # no softmax does this; it shows that only the background column is read of most priors
+    boxes, scores = one_score(0.5)
+    scores[0, DOG] = 0.9  # beside a background of 1
+    found = DetectionSelector(CONTRACT, DetectionSettings()).select(boxes, scores)
+    np.testing.assert_array_equal(found.boxes_xyxy, boxes[[1]])
+
+
 def test_one_prior_may_be_two_classes():
     boxes, scores = one_score(0.6, CAT)
     scores[1, COW] = 0.4
@@ -202,7 +212,7 @@ def test_a_row_of_nan_is_an_error_and_not_an_empty_scene(threshold):
         selector.select(boxes, scores)
 
 
-@pytest.mark.parametrize('bad', [NAN, INF, 7.5])
+@pytest.mark.parametrize('bad', [NAN, INF, 7.5, 1.0625])
 def test_a_candidate_whose_score_is_no_probability_is_an_error(bad):
     boxes, scores = one_score(0.6)
     scores[1, COW] = bad  # 7.5: a logit, from a graph without softmax
