@@ -54,13 +54,13 @@ def test_faults_of_an_earlier_period_are_forgotten():
 
 
 def test_images_lost_while_there_was_time_are_a_warning():
-    level, reason = judge_skips(books(), books(30, 20, skipped=10), busy_per_frame=0.01)
+    level, reason = judge_skips(books(), books(30, 20, skipped=10), slowest_frame=1 / 40)
     assert level == WARN
     assert reason.startswith('10 of 30 images were lost on the way')
 
 
 def test_images_skipped_for_want_of_time_are_the_policy():
-    assert judge_skips(books(), books(30, 20, skipped=10), busy_per_frame=0.05) == (OK, '')
+    assert judge_skips(books(), books(30, 20, skipped=10), slowest_frame=1 / 20) == (OK, '')
 
 
 def test_rates_are_counted_in_the_period():
