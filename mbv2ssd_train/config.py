@@ -28,6 +28,7 @@ from mbv2ssd_ros.core.detections import DetectionSettings
 from mbv2ssd_ros.core.errors import ConfigError
 from mbv2ssd_ros.core.priors import PriorLevel, ssdlite_levels
 from mbv2ssd_train.compose import compose, merge, parse_override
+from mbv2ssd_train.data.description import FILE_NAME, read_description
 
 VOC_CLASSES = (
     'aeroplane', 'bicycle', 'bird', 'boat', 'bottle', 'bus', 'car', 'cat', 'chair', 'cow',
@@ -52,7 +53,9 @@ class DataConfig(_Section):
     root: str = Field(description='folder of the data; a VOCdevkit, a VOC tree or packed sets')
     train: tuple[str, ...] = Field(min_length=1, description='splits to learn from')
     val: str = Field(description='split that chooses the best epoch; shares no image with train')
-    classes: tuple[str, ...] = Field(VOC_CLASSES, min_length=1, description='object classes')
+    classes: tuple[str, ...] = Field(
+        VOC_CLASSES, min_length=1,
+        description="object classes; those of root's dataset.yaml where there is one")
     keep_decoded: bool = Field(True, description='keep decoded images in memory')
 
 
@@ -217,7 +220,9 @@ def load_config(path: str | Path, overrides: tuple[str, ...] = ()) -> TrainConfi
     Raises:
         ConfigError: names file, key, what was found and the nearest known key.
     """
-    return _validated(compose(Path(path), overrides), str(path))
+    found = compose(Path(path), overrides)
+    _take_classes_of_the_data(found)
+    return _validated(found, str(path))
 
 
 def parse_config(text: str, source: str, overrides: tuple[str, ...] = ()) -> TrainConfig:
@@ -244,6 +249,15 @@ def parse_config(text: str, source: str, overrides: tuple[str, ...] = ()) -> Tra
     for override in overrides:
         found = merge(found, parse_override(override))
     return _validated(found, source)
+
+
+def _take_classes_of_the_data(found: dict[str, Any]) -> None:
+    """Fill in data.classes from a dataset.yaml, so that they are written down once."""
+    data = found.get('data')
+    if isinstance(data, dict) and 'classes' not in data and isinstance(data.get('root'), str):
+        folder = Path(data['root'])
+        if (folder / FILE_NAME).is_file():
+            data['classes'] = list(read_description(folder).classes)
 
 
 def _validated(found: dict[str, Any], source: str) -> TrainConfig:

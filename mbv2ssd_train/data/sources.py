@@ -5,7 +5,9 @@ ROOT is one of
 - a folder of packed sets (see packed.py): SPLIT is `SET` or `SET:PART`, PART being the split noted
   for each image, e.g. `voc07_trainval:val`;
 - a VOCdevkit: SPLIT is `YEAR:LIST`, e.g. `VOC2007:test`;
-- a single VOC tree (JPEGImages, Annotations, ImageSets): SPLIT is `LIST`, e.g. `trainval`.
+- a single VOC tree (JPEGImages, Annotations, ImageSets): SPLIT is `LIST`, e.g. `trainval`;
+- a folder with a dataset.yaml (see description.py): SPLIT is one of its splits;
+- a COCO folder (annotations/instances_SPLIT.json, SPLIT/*.jpg): SPLIT is e.g. `val2017`.
 
 Each may be followed by `@k/n` (only every n-th image, beginning with the k-th) or `@!k/n` (all but
 those), counted over the sorted ids: `voc07_trainval@!0/10` to learn from, `voc07_trainval@0/10` to
@@ -19,7 +21,10 @@ from pathlib import Path
 import re
 
 from mbv2ssd_ros.core.errors import ConfigError, DataError
+from mbv2ssd_train.data.coco import read_coco
 from mbv2ssd_train.data.dataset import Dataset, ImageRecord
+from mbv2ssd_train.data.described import read_described
+from mbv2ssd_train.data.description import FILE_NAME
 from mbv2ssd_train.data.packed import read_packed
 from mbv2ssd_train.data.voc import is_voc_tree, read_voc
 
@@ -59,12 +64,17 @@ def open_dataset(root: str | Path, split: str, class_names: Sequence[str],
 
 def _read(folder: Path, name: str, part: str | None, class_names: Sequence[str]
           ) -> tuple[list[ImageRecord], Callable[[ImageRecord], bytes]]:
+    if (folder / FILE_NAME).is_file() and part is None:
+        return read_described(folder, name, class_names), _read_file
     if (folder / f'{name}.json').is_file():
         records, splits, read_bytes = read_packed(folder, name, class_names)
         if part is not None and part not in splits.values():
             raise DataError(f'{folder / name}.json: no image of the split {part!r}; it has '
                             f'{", ".join(sorted(set(splits.values())))}')
         return [r for r in records if part in (None, splits[r.image_id])], read_bytes
+    coco = folder / 'annotations' / f'instances_{name}.json'
+    if coco.is_file() and part is None:
+        return read_coco(coco, folder / name, class_names), _read_file
     if is_voc_tree(folder) and part is None:
         return read_voc(folder, name, class_names), _read_file
     if is_voc_tree(folder / name) and part is not None:

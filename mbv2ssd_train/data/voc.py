@@ -14,6 +14,7 @@ from xml.etree import ElementTree
 from mbv2ssd_ros.core.errors import DataError
 from mbv2ssd_train.data.annotations import Annotation, label_of, make_record
 from mbv2ssd_train.data.dataset import ImageRecord
+from mbv2ssd_train.data.paths import inside
 
 _IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.webp')
 
@@ -44,35 +45,41 @@ def read_voc(folder: Path, split: str, class_names: Sequence[str]) -> list[Image
         raise DataError(f'{listing}: no such list; {folder} has {", ".join(known) or "none"}')
     # per-class lists carry a second column, -1 for images without that class
     ids = [line.split()[0] for line in listing.read_text().splitlines() if line.strip()]
-    return [read_voc_record(folder, image_id, class_names) for image_id in ids]
+    annotations = folder / 'Annotations'
+    paths = [inside(annotations, f'{image_id}.xml', str(listing)) for image_id in ids]
+    return read_voc_files(paths, folder / 'JPEGImages', class_names)
 
 
-def read_voc_record(folder: Path, image_id: str, class_names: Sequence[str]) -> ImageRecord:
+def read_voc_files(paths: Sequence[Path], images: Path, class_names: Sequence[str]
+                   ) -> list[ImageRecord]:
     """
-    Read one annotation file.
+    Read annotation files.
 
     Args:
-        folder: the VOC tree.
-        image_id: file name without suffix.
+        paths: of the XML files.
+        images: folder with an image of the same name for each.
         class_names: known object classes.
 
     Returns:
-        The record.
+        One record for each, in their order.
 
     Raises:
-        DataError: image or annotation missing or wrong; names it.
+        DataError: an image or annotation is missing or wrong; names it.
     """
-    xml_path = folder / 'Annotations' / f'{image_id}.xml'
+    return [_read_file(path, images, class_names) for path in paths]
+
+
+def _read_file(xml_path: Path, images: Path, class_names: Sequence[str]) -> ImageRecord:
     try:
         root = ElementTree.parse(xml_path).getroot()
     except FileNotFoundError as err:
-        raise DataError(f'{xml_path}: no such annotation; the split lists {image_id!r}') from err
+        raise DataError(f'{xml_path}: no such annotation, but the split lists it') from err
     except ElementTree.ParseError as err:
         raise DataError(f'{xml_path}: not well-formed XML: {err}') from err
     size_hw = (_integer(root, 'size/height', xml_path), _integer(root, 'size/width', xml_path))
     objects = [_read_object(item, class_names, xml_path) for item in root.iter('object')]
     return make_record(
-        image_id, str(_image_path(folder, image_id)), str(xml_path), size_hw, objects)
+        xml_path.stem, str(_image_path(images, xml_path.stem)), str(xml_path), size_hw, objects)
 
 
 def _read_object(item: ElementTree.Element, class_names: Sequence[str], xml_path: Path
@@ -88,12 +95,12 @@ def _read_object(item: ElementTree.Element, class_names: Sequence[str], xml_path
         item.findtext('difficult', '0').strip() == '1')
 
 
-def _image_path(folder: Path, image_id: str) -> Path:
+def _image_path(images: Path, image_id: str) -> Path:
     for suffix in _IMAGE_SUFFIXES:
-        path = folder / 'JPEGImages' / f'{image_id}{suffix}'
+        path = images / f'{image_id}{suffix}'
         if path.is_file():
             return path
-    raise DataError(f'{folder / "JPEGImages" / image_id}: no image with a suffix of '
+    raise DataError(f'{images / image_id}: no image with a suffix of '
                     f'{", ".join(_IMAGE_SUFFIXES)}')
 
 

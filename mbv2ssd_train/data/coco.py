@@ -1,0 +1,102 @@
+"""
+COCO JSON: one file with `images`, `categories` and `annotations`.
+
+Boxes are (x, y, width, height) in pixels with 0-based corners. `iscrowd` objects are treated as
+VOC's difficult ones: not learnt from, and ignored when mAP@0.5 is measured.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+import json
+from pathlib import Path
+from typing import Any
+
+from mbv2ssd_ros.core.errors import DataError
+from mbv2ssd_train.data.annotations import Annotation, label_of, make_record
+from mbv2ssd_train.data.dataset import ImageRecord
+from mbv2ssd_train.data.paths import inside
+
+
+def read_coco(json_path: Path, images: Path, class_names: Sequence[str]) -> list[ImageRecord]:
+    """
+    Read the annotations of a split.
+
+    Args:
+        json_path: the annotation file.
+        images: folder that its file names are relative to.
+        class_names: known object classes; every category of an annotation must be among them.
+
+    Returns:
+        One record for each image, in the order of the file; images without objects too.
+
+    Raises:
+        DataError: the file is missing or not of this form, an image is missing, or an object is
+            wrong; names it.
+    """
+    found = _load(json_path)
+    names = {category['id']: category['name'] for category in found['categories']}
+    objects: defaultdict[Any, list[Mapping[str, Any]]] = defaultdict(list)
+    for annotation in found['annotations']:
+        objects[annotation['image_id']].append(annotation)
+    records = [
+        _read_image(image, objects.pop(image['id'], []), names, json_path, images, class_names)
+        for image in found['images']]
+    if objects:
+        raise DataError(f'{json_path}: annotations of images that it does not list: '
+                        f'{sorted(map(str, objects))[:5]}')
+    return records
+
+
+def coco_classes(json_path: Path) -> tuple[str, ...]:
+    """
+    List the categories of an annotation file.
+
+    Args:
+        json_path: the annotation file.
+
+    Returns:
+        Their names, in the order of their ids.
+    """
+    categories = _load(json_path)['categories']
+    return tuple(item['name'] for item in sorted(categories, key=lambda item: item['id']))
+
+
+def _load(json_path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(json_path.read_text(encoding='utf-8'))
+    except FileNotFoundError as err:
+        raise DataError(f'{json_path}: no such annotation file') from err
+    except json.JSONDecodeError as err:
+        raise DataError(f'{json_path}: not JSON: {err}') from err
+    for key in ('images', 'categories', 'annotations'):
+        if not isinstance(found, dict) or not isinstance(found.get(key), list):
+            raise DataError(f'{json_path}: not a COCO file: {key!r} is missing or not a list')
+    return dict(found)
+
+
+def _read_image(image: Mapping[str, Any], objects: Sequence[Mapping[str, Any]],
+                names: Mapping[Any, str], json_path: Path, images: Path,
+                class_names: Sequence[str]) -> ImageRecord:
+    try:
+        where = f'{json_path}: image {image["file_name"]}'
+        path = inside(images, image['file_name'], str(json_path))
+        if not path.is_file():
+            raise DataError(f'{where}: there is no {path}')
+        return make_record(
+            str(image['id']), str(path), where, (image['height'], image['width']),
+            [_read_object(item, names, where, class_names) for item in objects])
+    except (KeyError, TypeError, ValueError) as err:
+        raise DataError(f'{json_path}: image {image.get("id")!r}: {err!r} is missing or of the '
+                        'wrong type') from err
+
+
+def _read_object(item: Mapping[str, Any], names: Mapping[Any, str], where: str,
+                 class_names: Sequence[str]) -> Annotation:
+    if item['category_id'] not in names:
+        raise DataError(f'{where}: category {item["category_id"]!r} is not among the categories')
+    x, y, width, height = (float(side) for side in item['bbox'])
+    return Annotation(
+        label_of(names[item['category_id']], class_names, where),
+        (x, y, x + width, y + height), bool(item.get('iscrowd', 0)))

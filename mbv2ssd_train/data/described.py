@@ -1,0 +1,41 @@
+"""Records of a folder with a `dataset.yaml`; see description.py."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from mbv2ssd_ros.core.errors import DataError
+from mbv2ssd_train.data.coco import read_coco
+from mbv2ssd_train.data.dataset import ImageRecord
+from mbv2ssd_train.data.description import FILE_NAME, read_description
+from mbv2ssd_train.data.paths import inside
+from mbv2ssd_train.data.voc import read_voc_files
+
+
+def read_described(folder: Path, split: str, class_names: Sequence[str]) -> list[ImageRecord]:
+    """
+    Read the annotations of a split.
+
+    Args:
+        folder: with a dataset.yaml.
+        split: one of those it describes.
+        class_names: known object classes.
+
+    Returns:
+        Its records.
+
+    Raises:
+        DataError: no such split, or its files are missing or wrong.
+    """
+    description = read_description(folder)
+    path = folder / FILE_NAME
+    if split not in description.splits:
+        raise DataError(f'{path}: describes no split {split!r}; it has '
+                        f'{", ".join(description.splits)}')
+    parts = description.splits[split]
+    images = inside(folder, parts.images, str(path))
+    annotations = inside(folder, parts.annotations, str(path))
+    if annotations.is_dir():
+        return read_voc_files(sorted(annotations.glob('*.xml')), images, class_names)
+    return read_coco(annotations, images, class_names)

@@ -1,0 +1,66 @@
+"""
+A folder with a `dataset.yaml`, for everything that is not laid out like VOC.
+
+    classes: [bolt, nut]
+    splits:
+      train: {images: photos, annotations: train.json}   # COCO JSON
+      val: {images: photos_val, annotations: xml_val}    # a folder of VOC XML files
+
+Paths are relative to the folder and stay inside it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+import yaml
+
+from mbv2ssd_ros.core.errors import DataError
+
+FILE_NAME = 'dataset.yaml'
+
+
+class _Split(BaseModel):
+    model_config = ConfigDict(extra='forbid', frozen=True)
+
+    images: str
+    annotations: str
+
+
+class DatasetDescription(BaseModel):
+    """What a dataset.yaml says."""
+
+    model_config = ConfigDict(extra='forbid', frozen=True)
+
+    classes: tuple[str, ...] = Field(min_length=1)
+    splits: dict[str, _Split] = Field(min_length=1)
+
+
+def read_description(folder: Path) -> DatasetDescription:
+    """
+    Read the dataset.yaml of a folder; executes nothing that stands in it.
+
+    Args:
+        folder: that holds it.
+
+    Returns:
+        What it says.
+
+    Raises:
+        DataError: it is missing, not YAML, or has missing or unknown keys.
+    """
+    path = folder / FILE_NAME
+    try:
+        found: Any = yaml.safe_load(path.read_text(encoding='utf-8'))
+        return DatasetDescription.model_validate(found)
+    except FileNotFoundError as err:
+        raise DataError(f'{path}: no such file') from err
+    except yaml.YAMLError as err:
+        raise DataError(f'{path}: not YAML: {err}') from err
+    except ValidationError as err:
+        faults = '; '.join(f'{".".join(map(str, fault["loc"])) or "file"}: {fault["msg"]}'
+                           for fault in err.errors())
+        raise DataError(f'{path}: {faults}; expected classes and splits, each split with images '
+                        'and annotations') from err
