@@ -70,7 +70,7 @@ class ProgressBar:
         Args:
             text: to print.
         """
-        self._bar.console.print(text, highlight=False, markup=False)
+        self._bar.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 def with_progress(title: str) -> Any:

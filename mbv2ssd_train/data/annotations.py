@@ -1,14 +1,56 @@
-"""Checks that every source of boxes shares: no box reaches training that could harm it."""
+"""
+Checks that every source of boxes shares: no box reaches training that could harm it.
+
+Reading for training stops at the first fault (`refuse`); `data check` collects them all. A reader
+therefore tells a function of a fault and goes on without what was at fault.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
 from mbv2ssd_ros.core.errors import DataError
 from mbv2ssd_train.data.dataset import ImageRecord
+
+OnFault = Callable[[DataError], None]
+Item = TypeVar('Item')
+Found = TypeVar('Found')
+
+
+def refuse(fault: DataError) -> None:
+    """
+    Stop at a fault.
+
+    Args:
+        fault: raised.
+    """
+    raise fault
+
+
+def read_each(items: Iterable[Item], read: Callable[[Item], Found], on_fault: OnFault
+              ) -> list[Found]:
+    """
+    Read items one by one, telling of those that cannot be read.
+
+    Args:
+        items: to read.
+        read: reads one, or raises DataError.
+        on_fault: told of each fault; may raise.
+
+    Returns:
+        What could be read, in order.
+    """
+    found = []
+    for item in items:
+        try:
+            found.append(read(item))
+        except DataError as err:
+            on_fault(err)
+    return found
 
 
 @dataclass(frozen=True)
@@ -23,41 +65,75 @@ class Annotation:
 def make_record(image_id: str, source: str, annotated_in: str, size_hw: tuple[int, int],
                 objects: Sequence[Annotation]) -> ImageRecord:
     """
-    Build a record, refusing what cannot be learnt from.
+    Build a record.
 
     Args:
         image_id: unique in its data set.
         source: image file, for messages.
         annotated_in: annotation file, for messages.
         size_hw: of the original image.
-        objects: may be empty: an image without objects is a negative.
+        objects: checked ones; may be empty: an image without objects is a negative.
 
     Returns:
         The record, boxes normalised.
-
-    Raises:
-        DataError: an impossible size, or a box that is empty, not finite or outside the image.
     """
     height, width = size_hw
-    if min(size_hw) < 1:
-        raise DataError(f'{annotated_in}: image size {width} x {height} is impossible')
-    for number, item in enumerate(objects, start=1):
-        x1, y1, x2, y2 = item.xyxy
-        where = f'{annotated_in}: object {number}: box ({x1:g}, {y1:g}, {x2:g}, {y2:g})'
-        if not np.isfinite(item.xyxy).all():
-            raise DataError(f'{where} is not finite; correct or remove it')
-        if x2 <= x1 or y2 <= y1:
-            raise DataError(f'{where} has no area; correct or remove it')
-        # a pixel of slack: tools disagree whether corners are 0-based or 1-based
-        if x1 < -1 or y1 < -1 or x2 > width + 1 or y2 > height + 1:
-            raise DataError(
-                f'{where} reaches outside the image of {width} x {height}; correct or remove it')
     boxes = np.array([item.xyxy for item in objects], dtype=np.float64).reshape(-1, 4)
     boxes = np.clip(boxes / np.array([width, height] * 2), 0, 1).astype(np.float32)
     return ImageRecord(
-        image_id, source, size_hw, boxes,
+        image_id, source, annotated_in, size_hw, boxes,
         np.array([item.label for item in objects], dtype=np.intp),
         np.array([item.difficult for item in objects], dtype=bool))
+
+
+def check_size(size_hw: tuple[int, int], annotated_in: str) -> tuple[int, int]:
+    """
+    Check the size of an image as annotated.
+
+    Args:
+        size_hw: of the image.
+        annotated_in: annotation file, for messages.
+
+    Returns:
+        The size.
+
+    Raises:
+        DataError: it is impossible.
+    """
+    if min(size_hw) < 1:
+        raise DataError(f'{annotated_in}: image size {size_hw[1]} x {size_hw[0]} is impossible')
+    return size_hw
+
+
+def check_object(item: Annotation, size_hw: tuple[int, int], where: str) -> Annotation:
+    """
+    Check one object.
+
+    Args:
+        item: as annotated.
+        size_hw: of its image.
+        where: file and place, for messages.
+
+    Returns:
+        The object.
+
+    Raises:
+        DataError: its box is not finite, empty or outside the image.
+    """
+    height, width = size_hw
+    x1, y1, x2, y2 = item.xyxy
+    box = f'{where}: box ({x1:g}, {y1:g}, {x2:g}, {y2:g})'
+    if not np.isfinite(item.xyxy).all():
+        raise DataError(f'{box} is not finite; correct or remove it')
+    if x2 <= x1 or y2 <= y1:
+        raise DataError(f'{box} has no area; correct or remove it')
+    # a pixel of slack: tools disagree whether corners are 0-based or 1-based
+    if x1 < -1 or y1 < -1 or x2 > width + 1 or y2 > height + 1:
+        raise DataError(
+            f'{box} reaches outside the image of {width} x {height}; correct or remove it')
+    if min(x2, width) <= max(x1, 0) or min(y2, height) <= max(y1, 0):
+        raise DataError(f'{box} has no area inside the image of {width} x {height}; remove it')
+    return item
 
 
 def label_of(name: str, class_names: Sequence[str], annotated_in: str) -> int:

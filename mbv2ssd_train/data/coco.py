@@ -14,12 +14,22 @@ from pathlib import Path
 from typing import Any
 
 from mbv2ssd_ros.core.errors import DataError
-from mbv2ssd_train.data.annotations import Annotation, label_of, make_record
+from mbv2ssd_train.data.annotations import (
+    Annotation,
+    check_object,
+    check_size,
+    label_of,
+    make_record,
+    OnFault,
+    read_each,
+    refuse,
+)
 from mbv2ssd_train.data.dataset import ImageRecord
 from mbv2ssd_train.data.paths import inside
 
 
-def read_coco(json_path: Path, images: Path, class_names: Sequence[str]) -> list[ImageRecord]:
+def read_coco(json_path: Path, images: Path, class_names: Sequence[str],
+              on_fault: OnFault = refuse) -> list[ImageRecord]:
     """
     Read the annotations of a split.
 
@@ -27,25 +37,27 @@ def read_coco(json_path: Path, images: Path, class_names: Sequence[str]) -> list
         json_path: the annotation file.
         images: folder that its file names are relative to.
         class_names: known object classes; every category of an annotation must be among them.
+        on_fault: told of images that are missing and objects that are wrong.
 
     Returns:
         One record for each image, in the order of the file; images without objects too.
 
     Raises:
-        DataError: the file is missing or not of this form, an image is missing, or an object is
-            wrong; names it.
+        DataError: the file is missing or not of this form.
     """
     found = _load(json_path)
     names = {category['id']: category['name'] for category in found['categories']}
     objects: defaultdict[Any, list[Mapping[str, Any]]] = defaultdict(list)
     for annotation in found['annotations']:
         objects[annotation['image_id']].append(annotation)
-    records = [
-        _read_image(image, objects.pop(image['id'], []), names, json_path, images, class_names)
-        for image in found['images']]
+    records = read_each(
+        found['images'],
+        lambda image: _read_image(image, objects.pop(image.get('id'), []), names, json_path,
+                                  images, class_names, on_fault),
+        on_fault)
     if objects:
-        raise DataError(f'{json_path}: annotations of images that it does not list: '
-                        f'{sorted(map(str, objects))[:5]}')
+        on_fault(DataError(f'{json_path}: annotations of images that it does not list: '
+                           f'{sorted(map(str, objects))[:5]}'))
     return records
 
 
@@ -78,25 +90,33 @@ def _load(json_path: Path) -> dict[str, Any]:
 
 def _read_image(image: Mapping[str, Any], objects: Sequence[Mapping[str, Any]],
                 names: Mapping[Any, str], json_path: Path, images: Path,
-                class_names: Sequence[str]) -> ImageRecord:
+                class_names: Sequence[str], on_fault: OnFault) -> ImageRecord:
     try:
         where = f'{json_path}: image {image["file_name"]}'
         path = inside(images, image['file_name'], str(json_path))
         if not path.is_file():
             raise DataError(f'{where}: there is no {path}')
-        return make_record(
-            str(image['id']), str(path), where, (image['height'], image['width']),
-            [_read_object(item, names, where, class_names) for item in objects])
+        size_hw = check_size((int(image['height']), int(image['width'])), where)
     except (KeyError, TypeError, ValueError) as err:
         raise DataError(f'{json_path}: image {image.get("id")!r}: {err!r} is missing or of the '
                         'wrong type') from err
+    found = read_each(
+        objects,
+        lambda item: check_object(_read_object(item, names, where, class_names), size_hw,
+                                  f'{where}: annotation {item.get("id")}'),
+        on_fault)
+    return make_record(str(image['id']), str(path), where, size_hw, found)
 
 
 def _read_object(item: Mapping[str, Any], names: Mapping[Any, str], where: str,
                  class_names: Sequence[str]) -> Annotation:
-    if item['category_id'] not in names:
-        raise DataError(f'{where}: category {item["category_id"]!r} is not among the categories')
-    x, y, width, height = (float(side) for side in item['bbox'])
-    return Annotation(
-        label_of(names[item['category_id']], class_names, where),
-        (x, y, x + width, y + height), bool(item.get('iscrowd', 0)))
+    try:
+        category = item['category_id']
+        x, y, width, height = (float(side) for side in item['bbox'])
+    except (KeyError, TypeError, ValueError) as err:
+        raise DataError(f'{where}: annotation {item.get("id")}: {err!r} is missing or of the '
+                        'wrong type') from err
+    if category not in names:
+        raise DataError(f'{where}: category {category!r} is not among the categories')
+    return Annotation(label_of(names[category], class_names, where),
+                      (x, y, x + width, y + height), bool(item.get('iscrowd', 0)))

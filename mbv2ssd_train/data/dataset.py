@@ -19,7 +19,8 @@ class ImageRecord:
     """One annotated image; labels are 1-based, 0 being the background."""
 
     image_id: str
-    source: str  # file or archive member, for messages
+    source: str  # image file or archive member, for messages
+    annotated_in: str  # annotation file, for messages
     size_hw: tuple[int, int]  # of the original image, pixels
     boxes_xyxy: NDArray[np.float32] = field(repr=False)  # (N, 4) normalised
     labels: NDArray[np.intp] = field(repr=False)  # (N,)
@@ -81,13 +82,41 @@ class Dataset:
         """
         if self._decoded is not None and index in self._decoded:
             return self._decoded[index]
-        record = self.records[index]
-        with self._lock:
-            encoded = self._read_bytes(record)
-        pixels = decode_image(encoded, record.source)
+        pixels = self.decode(self.records[index])
         if self._decoded is not None:
             self._decoded[index] = pixels
         return pixels
+
+    def encoded(self, record: ImageRecord) -> bytes:
+        """
+        Read the file of an image.
+
+        Args:
+            record: of this data set.
+
+        Returns:
+            Its bytes.
+
+        Raises:
+            DataError: it cannot be read.
+        """
+        with self._lock:
+            return self._read_bytes(record)
+
+    def decode(self, record: ImageRecord) -> NDArray[np.uint8]:
+        """
+        Read and decode one image, whatever is kept.
+
+        Args:
+            record: of this data set.
+
+        Returns:
+            (H, W, 3) uint8 BGR.
+
+        Raises:
+            DataError: the file is missing or does not decode; names it.
+        """
+        return decode_image(self.encoded(record), record.source)
 
 
 def decode_image(encoded: bytes, source: str) -> NDArray[np.uint8]:

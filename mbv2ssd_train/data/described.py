@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mbv2ssd_ros.core.errors import DataError
+from mbv2ssd_train.data.annotations import OnFault, refuse
 from mbv2ssd_train.data.coco import read_coco
 from mbv2ssd_train.data.dataset import ImageRecord
 from mbv2ssd_train.data.description import FILE_NAME, read_description
@@ -13,7 +14,8 @@ from mbv2ssd_train.data.paths import inside
 from mbv2ssd_train.data.voc import read_voc_files
 
 
-def read_described(folder: Path, split: str, class_names: Sequence[str]) -> list[ImageRecord]:
+def read_described(folder: Path, split: str, class_names: Sequence[str],
+                   on_fault: OnFault = refuse) -> list[ImageRecord]:
     """
     Read the annotations of a split.
 
@@ -21,6 +23,7 @@ def read_described(folder: Path, split: str, class_names: Sequence[str]) -> list
         folder: with a dataset.yaml.
         split: one of those it describes.
         class_names: known object classes.
+        on_fault: told of images and objects that are missing or wrong.
 
     Returns:
         Its records.
@@ -37,5 +40,6 @@ def read_described(folder: Path, split: str, class_names: Sequence[str]) -> list
     images = inside(folder, parts.images, str(path))
     annotations = inside(folder, parts.annotations, str(path))
     if annotations.is_dir():
-        return read_voc_files(sorted(annotations.glob('*.xml')), images, class_names)
-    return read_coco(annotations, images, class_names)
+        return read_voc_files(sorted(annotations.glob('*.xml')), images, class_names,
+                              on_fault)
+    return read_coco(annotations, images, class_names, on_fault)

@@ -8,7 +8,7 @@ split, objects}, in pixels of the original image, with the 1-based inclusive cor
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 import json
 from pathlib import Path
 from typing import Any
@@ -17,13 +17,22 @@ import zipfile
 import cv2
 
 from mbv2ssd_ros.core.errors import DataError
-from mbv2ssd_train.data.annotations import Annotation, label_of, make_record
+from mbv2ssd_train.data.annotations import (
+    Annotation,
+    check_object,
+    check_size,
+    label_of,
+    make_record,
+    OnFault,
+    read_each,
+    refuse,
+)
 from mbv2ssd_train.data.dataset import Dataset, ImageRecord
 
 _FIELDS = ['class', 'xmin', 'ymin', 'xmax', 'ymax', 'difficult', 'truncated']
 
 
-def read_packed(folder: Path, name: str, class_names: Sequence[str]
+def read_packed(folder: Path, name: str, class_names: Sequence[str], on_fault: OnFault = refuse
                 ) -> tuple[list[ImageRecord], dict[str, str], Callable[[ImageRecord], bytes]]:
     """
     Read the annotations of a packed set and open its archives.
@@ -32,12 +41,13 @@ def read_packed(folder: Path, name: str, class_names: Sequence[str]
         folder: that holds the files.
         name: of the set.
         class_names: known object classes.
+        on_fault: told of images and objects that are missing or wrong.
 
     Returns:
         Records in the order of the JSON, the split of each image id, and the reader of images.
 
     Raises:
-        DataError: a file or an image is missing or wrong; names it.
+        DataError: a file is missing or not of this form.
     """
     path = folder / f'{name}.json'
     try:
@@ -52,17 +62,27 @@ def read_packed(folder: Path, name: str, class_names: Sequence[str]
         raise DataError(f'{path}: object_fields is {fields}, expected {_FIELDS}')
     labels = [label_of(known, class_names, str(path)) for known in names]
     archives = _open_archives(folder, name)
-    records, splits = [], {}
-    for image_id, image in images.items():
-        if image_id not in archives:
-            raise DataError(f'{path}: image {image_id!r} is in none of {name}.part*.zip')
-        where = f'{path}: image {image_id}'
-        objects = [_read_object(item, labels, where) for item in image['objects']]
-        source = f'{archives[image_id].filename}:{image_id}.webp'
-        size_hw = (image['height'], image['width'])
-        records.append(make_record(image_id, source, where, size_hw, objects))
-        splits[image_id] = image['split']
+    records = read_each(
+        images.items(),
+        lambda item: _read_image(*item, labels, archives, path, on_fault), on_fault)
+    splits = {image_id: image['split'] for image_id, image in images.items()}
     return records, splits, lambda record: _read_member(archives, record)
+
+
+def _read_image(image_id: str, image: Mapping[str, Any], labels: Sequence[int],
+                archives: Mapping[str, zipfile.ZipFile], path: Path, on_fault: OnFault
+                ) -> ImageRecord:
+    if image_id not in archives:
+        raise DataError(f'{path}: image {image_id!r} is in none of {path.stem}.part*.zip')
+    where = f'{path}: image {image_id}'
+    size_hw = check_size((image['height'], image['width']), where)
+    objects = read_each(
+        enumerate(image['objects'], start=1),
+        lambda item: check_object(_read_object(item[1], labels, where), size_hw,
+                                  f'{where}: object {item[0]}'),
+        on_fault)
+    return make_record(
+        image_id, f'{archives[image_id].filename}:{image_id}.webp', where, size_hw, objects)
 
 
 def _read_object(item: Sequence[Any], labels: Sequence[int], where: str) -> Annotation:

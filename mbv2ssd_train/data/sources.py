@@ -21,6 +21,7 @@ from pathlib import Path
 import re
 
 from mbv2ssd_ros.core.errors import ConfigError, DataError
+from mbv2ssd_train.data.annotations import OnFault, refuse
 from mbv2ssd_train.data.coco import read_coco
 from mbv2ssd_train.data.dataset import Dataset, ImageRecord
 from mbv2ssd_train.data.described import read_described
@@ -32,7 +33,7 @@ _SPLIT = re.compile(r'(?P<name>[^@:]+)(:(?P<part>[^@:]+))?(@(?P<but>!?)(?P<k>\d+
 
 
 def open_dataset(root: str | Path, split: str, class_names: Sequence[str],
-                 keep_decoded: bool = False) -> Dataset:
+                 keep_decoded: bool = False, on_fault: OnFault = refuse) -> Dataset:
     """
     Open a split of any supported form.
 
@@ -41,6 +42,8 @@ def open_dataset(root: str | Path, split: str, class_names: Sequence[str],
         split: see the module.
         class_names: known object classes.
         keep_decoded: keep decoded images in memory.
+        on_fault: told of images and objects that are missing or wrong; by default the first one
+            is raised.
 
     Returns:
         The data set.
@@ -56,29 +59,30 @@ def open_dataset(root: str | Path, split: str, class_names: Sequence[str],
     if parsed is None:
         raise ConfigError(
             f'split {split!r} is not of the form NAME[:PART][@k/n], e.g. voc07_trainval:val')
-    records, read_bytes = _read(folder, parsed['name'], parsed['part'], class_names)
+    records, read_bytes = _read(
+        folder, parsed['name'], parsed['part'], class_names, on_fault)
     if parsed['n'] is not None:
         records = _every_nth(records, int(parsed['k']), int(parsed['n']), parsed['but'] == '!')
     return Dataset(split, class_names, records, read_bytes, keep_decoded)
 
 
-def _read(folder: Path, name: str, part: str | None, class_names: Sequence[str]
-          ) -> tuple[list[ImageRecord], Callable[[ImageRecord], bytes]]:
+def _read(folder: Path, name: str, part: str | None, class_names: Sequence[str],
+          on_fault: OnFault) -> tuple[list[ImageRecord], Callable[[ImageRecord], bytes]]:
     if (folder / FILE_NAME).is_file() and part is None:
-        return read_described(folder, name, class_names), _read_file
+        return read_described(folder, name, class_names, on_fault), _read_file
     if (folder / f'{name}.json').is_file():
-        records, splits, read_bytes = read_packed(folder, name, class_names)
+        records, splits, read_bytes = read_packed(folder, name, class_names, on_fault)
         if part is not None and part not in splits.values():
             raise DataError(f'{folder / name}.json: no image of the split {part!r}; it has '
                             f'{", ".join(sorted(set(splits.values())))}')
         return [r for r in records if part in (None, splits[r.image_id])], read_bytes
     coco = folder / 'annotations' / f'instances_{name}.json'
     if coco.is_file() and part is None:
-        return read_coco(coco, folder / name, class_names), _read_file
+        return read_coco(coco, folder / name, class_names, on_fault), _read_file
     if is_voc_tree(folder) and part is None:
-        return read_voc(folder, name, class_names), _read_file
+        return read_voc(folder, name, class_names, on_fault), _read_file
     if is_voc_tree(folder / name) and part is not None:
-        return read_voc(folder / name, part, class_names), _read_file
+        return read_voc(folder / name, part, class_names, on_fault), _read_file
     sets = sorted(path.stem for path in folder.glob('*.json'))
     years = sorted(path.name for path in folder.iterdir() if is_voc_tree(path))
     raise DataError(

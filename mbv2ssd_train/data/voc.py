@@ -9,10 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+import re
 from xml.etree import ElementTree
 
 from mbv2ssd_ros.core.errors import DataError
-from mbv2ssd_train.data.annotations import Annotation, label_of, make_record
+from mbv2ssd_train.data.annotations import (
+    Annotation,
+    check_object,
+    check_size,
+    label_of,
+    make_record,
+    OnFault,
+    read_each,
+    refuse,
+)
 from mbv2ssd_train.data.dataset import ImageRecord
 from mbv2ssd_train.data.paths import inside
 
@@ -24,7 +34,8 @@ def is_voc_tree(folder: Path) -> bool:
     return (folder / 'Annotations').is_dir() and (folder / 'JPEGImages').is_dir()
 
 
-def read_voc(folder: Path, split: str, class_names: Sequence[str]) -> list[ImageRecord]:
+def read_voc(folder: Path, split: str, class_names: Sequence[str],
+             on_fault: OnFault = refuse) -> list[ImageRecord]:
     """
     Read the annotations of a split.
 
@@ -32,12 +43,13 @@ def read_voc(folder: Path, split: str, class_names: Sequence[str]) -> list[Image
         folder: that holds JPEGImages, Annotations and ImageSets/Main.
         split: name of a list in ImageSets/Main, such as 'trainval'.
         class_names: known object classes.
+        on_fault: told of images and annotations that are missing or wrong.
 
     Returns:
         One record for each line of the list, in its order.
 
     Raises:
-        DataError: the list, an image or an annotation is missing or wrong; names it.
+        DataError: there is no such list.
     """
     listing = folder / 'ImageSets' / 'Main' / f'{split}.txt'
     if not listing.is_file():
@@ -47,11 +59,11 @@ def read_voc(folder: Path, split: str, class_names: Sequence[str]) -> list[Image
     ids = [line.split()[0] for line in listing.read_text().splitlines() if line.strip()]
     annotations = folder / 'Annotations'
     paths = [inside(annotations, f'{image_id}.xml', str(listing)) for image_id in ids]
-    return read_voc_files(paths, folder / 'JPEGImages', class_names)
+    return read_voc_files(paths, folder / 'JPEGImages', class_names, on_fault)
 
 
-def read_voc_files(paths: Sequence[Path], images: Path, class_names: Sequence[str]
-                   ) -> list[ImageRecord]:
+def read_voc_files(paths: Sequence[Path], images: Path, class_names: Sequence[str],
+                   on_fault: OnFault = refuse) -> list[ImageRecord]:
     """
     Read annotation files.
 
@@ -59,38 +71,46 @@ def read_voc_files(paths: Sequence[Path], images: Path, class_names: Sequence[st
         paths: of the XML files.
         images: folder with an image of the same name for each.
         class_names: known object classes.
+        on_fault: told of images and annotations that are missing or wrong.
 
     Returns:
         One record for each, in their order.
-
-    Raises:
-        DataError: an image or annotation is missing or wrong; names it.
     """
-    return [_read_file(path, images, class_names) for path in paths]
+    return read_each(
+        paths, lambda path: _read_file(path, images, class_names, on_fault), on_fault)
 
 
-def _read_file(xml_path: Path, images: Path, class_names: Sequence[str]) -> ImageRecord:
+def _read_file(xml_path: Path, images: Path, class_names: Sequence[str], on_fault: OnFault
+               ) -> ImageRecord:
     try:
-        root = ElementTree.parse(xml_path).getroot()
+        text = xml_path.read_text(encoding='utf-8')
+        root = ElementTree.fromstring(text)
     except FileNotFoundError as err:
         raise DataError(f'{xml_path}: no such annotation, but the split lists it') from err
-    except ElementTree.ParseError as err:
+    except (ElementTree.ParseError, UnicodeDecodeError) as err:
         raise DataError(f'{xml_path}: not well-formed XML: {err}') from err
-    size_hw = (_integer(root, 'size/height', xml_path), _integer(root, 'size/width', xml_path))
-    objects = [_read_object(item, class_names, xml_path) for item in root.iter('object')]
+    size_hw = check_size((_integer(root, 'size/height', str(xml_path)),
+                          _integer(root, 'size/width', str(xml_path))), str(xml_path))
+    # the parser does not say where an element stood
+    lines = [1 + text.count('\n', 0, tag.start()) for tag in re.finditer(r'<object\b', text)]
+    objects = read_each(
+        zip(root.iter('object'), lines, strict=False),
+        lambda found: check_object(
+            _read_object(found[0], class_names, f'{xml_path}:{found[1]}'), size_hw,
+            f'{xml_path}:{found[1]}'),
+        on_fault)
     return make_record(
         xml_path.stem, str(_image_path(images, xml_path.stem)), str(xml_path), size_hw, objects)
 
 
-def _read_object(item: ElementTree.Element, class_names: Sequence[str], xml_path: Path
-                 ) -> Annotation:
+def _read_object(item: ElementTree.Element, class_names: Sequence[str], where: str) -> Annotation:
     name = item.findtext('name')
     if name is None:
-        raise DataError(f'{xml_path}: an object has no name')
-    corners = [_number(item, f'bndbox/{key}', xml_path)
+        raise DataError(f'{where}: the object has no name')
+    corners = [_number(item, f'bndbox/{key}', where)
                for key in ('xmin', 'ymin', 'xmax', 'ymax')]
     return Annotation(
-        label_of(name.strip(), class_names, str(xml_path)),
+        label_of(name.strip(), class_names, where),
         (corners[0] - 1, corners[1] - 1, corners[2], corners[3]),
         item.findtext('difficult', '0').strip() == '1')
 
@@ -104,13 +124,13 @@ def _image_path(images: Path, image_id: str) -> Path:
                     f'{", ".join(_IMAGE_SUFFIXES)}')
 
 
-def _number(node: ElementTree.Element, path: str, xml_path: Path) -> float:
+def _number(node: ElementTree.Element, path: str, where: str) -> float:
     text = node.findtext(path)
     try:
         return float(text)  # type: ignore[arg-type]
     except (TypeError, ValueError) as err:
-        raise DataError(f'{xml_path}: {path} is {text!r}, expected a number') from err
+        raise DataError(f'{where}: {path} is {text!r}, expected a number') from err
 
 
-def _integer(node: ElementTree.Element, path: str, xml_path: Path) -> int:
-    return int(_number(node, path, xml_path))
+def _integer(node: ElementTree.Element, path: str, where: str) -> int:
+    return int(_number(node, path, where))
