@@ -52,7 +52,7 @@ def _load_exported(backbone: MobileNetV2, source: Path) -> None:
                         '`mbv2ssd_train export` in float32?') from err
     except RuntimeError as err:
         raise DataError(f'{source}: its layers have other sizes than this backbone; is '
-                        f'model.width_mult that of the file? {err}') from err
+                        f'model.width_mult that of the file? {_first_fault(err)}') from err
     except DecodeError as err:
         raise DataError(f'{source}: not an ONNX file: {err}') from err
 
@@ -65,12 +65,18 @@ def _load_state_dict(backbone: MobileNetV2, source: Path) -> None:
         missing, unexpected = backbone.load_state_dict(features, strict=False)
     except RuntimeError as err:
         raise DataError(f'{source}: its layers have other sizes than this backbone; is '
-                        f'model.width_mult that of the file? {err}') from err
+                        f'model.width_mult that of the file? {_first_fault(err)}') from err
     # files converted from other frameworks have no batch counters
     missing = [key for key in missing if not key.endswith('num_batches_tracked')]
     if missing or unexpected:
         raise DataError(f'{source}: not the weights of this backbone: lacks {missing[:5]}, has '
                         f'besides {unexpected[:5]}')
+
+
+def _first_fault(err: RuntimeError) -> str:
+    """Take the first of load_state_dict's lines that names a layer; there is one for each."""
+    _, *layers = str(err).splitlines()
+    return layers[0].strip() if layers else str(err)
 
 
 def _read(source: Path) -> dict[str, Tensor]:

@@ -1,0 +1,107 @@
+"""Parameter groups, the schedule and the averaged weights, with hand values."""
+
+import math
+
+from model_settings import small_model
+import pytest
+import torch
+from torch import nn
+
+from mbv2ssd_train.config import OptimizerConfig
+from mbv2ssd_train.model.ssdlite import SSDLite
+from mbv2ssd_train.optimizer import (
+    average_weights,
+    build_optimizer,
+    schedule_factor,
+    set_learning_rates,
+)
+
+
+@pytest.mark.parametrize('name', ['sgd', 'adamw'])
+def test_the_backbone_learns_slower_and_vectors_do_not_decay(name):
+    network = SSDLite(small_model(), 4)
+    config = OptimizerConfig(
+        name=name, learning_rate=0.02, backbone_factor=0.1, weight_decay=0.05, momentum=0.8)
+    optimizer = build_optimizer(network, config)
+    names = {id(parameter): key for key, parameter in network.named_parameters()}
+    seen = []
+    for group in optimizer.param_groups:
+        for parameter in group['params']:
+            key = names[id(parameter)]
+            seen.append(key)
+            rate = 0.002 if key.startswith('backbone.') else 0.02
+            assert group['lr'] == pytest.approx(rate), key
+            assert group['weight_decay'] == (0.05 if parameter.ndim == 4 else 0), key
+            assert (group['betas'][0] if name == 'adamw' else group['momentum']) == 0.8
+    assert sorted(seen) == sorted(names.values())
+
+
+def test_what_does_not_learn_is_not_optimised():
+    network = SSDLite(small_model(), 4)
+    network.backbone.requires_grad_(False)
+    optimizer = build_optimizer(network, OptimizerConfig())
+    optimised = sum(len(group['params']) for group in optimizer.param_groups)
+    assert optimised == sum(not key.startswith('backbone.')
+                            for key, _ in network.named_parameters())
+
+
+def test_schedule_at_the_start_the_top_the_middle_and_the_end():
+    # 100 steps, 20 of them warm-up: 1/21 first, 20/21 last, then the cosine from 1
+    factors = [schedule_factor(step, 100, 0.2) for step in range(100)]
+    assert factors[0] == pytest.approx(1 / 21)
+    assert factors[19] == pytest.approx(20 / 21)
+    assert factors[20] == 1
+    assert factors[60] == pytest.approx(0.5)
+    assert factors[99] == pytest.approx(0.5 * (1 - math.cos(math.pi / 80)))
+    assert all(a < b for a, b in zip(factors[:20], factors[1:21]))
+    assert all(a > b for a, b in zip(factors[20:], factors[21:]))
+
+
+@pytest.mark.parametrize('total, warmup', [(1, 0.0), (1, 0.9), (2, 0.5), (7, 0.99)])
+def test_no_step_of_a_short_run_has_a_rate_of_zero(total, warmup):
+    assert all(0 < schedule_factor(step, total, warmup) <= 1 for step in range(total))
+
+
+def test_a_factor_applies_to_the_full_rate_of_each_group():
+    optimizer = build_optimizer(SSDLite(small_model(), 4), OptimizerConfig(learning_rate=0.01))
+    for factor in (0.5, 0.25):  # not one on top of the other
+        set_learning_rates(optimizer, factor)
+        assert sorted({group['lr'] for group in optimizer.param_groups}) == pytest.approx(
+            [0.001 * factor, 0.01 * factor])
+
+
+class Scales(nn.Module):
+    """A parameter, a statistic and a counter, all of one number."""
+
+    def __init__(self, value):
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor(float(value)))
+        self.register_buffer('statistic', torch.tensor(10.0 * value))
+        self.register_buffer('counter', torch.tensor(value))
+
+    def set(self, value):
+        self.weight.data.fill_(value)
+        self.statistic.fill_(10.0 * value)
+        self.counter.fill_(value)
+
+
+def test_the_average_of_weights_and_statistics_by_hand():
+    model = Scales(0)
+    average = average_weights(model, 0.25)
+    for value in (5, 11, 1):  # a copy; 2/11 of the past; then the full 1/4 of it
+        model.set(value)
+        average.update_parameters(model)
+    second = 5 * 2 / 11 + 11 * 9 / 11
+    expected = second * 0.25 + 1 * 0.75
+    assert average.module.weight.item() == pytest.approx(expected)
+    assert average.module.statistic.item() == pytest.approx(10 * expected)
+    assert average.module.counter.item() == 1
+
+
+def test_a_decay_of_zero_is_the_newest_weights():
+    model = Scales(0)
+    average = average_weights(model, 0.0)
+    for value in (5, 11, 1):
+        model.set(value)
+        average.update_parameters(model)
+        assert average.module.weight.item() == value == average.module.counter.item()
