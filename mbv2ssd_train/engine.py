@@ -23,6 +23,7 @@ from mbv2ssd_train.data.sources import open_dataset
 from mbv2ssd_train.evaluate import evaluate, Evaluation
 from mbv2ssd_train.handover import build_contract, build_network
 from mbv2ssd_train.loss import multibox_loss, MultiboxLoss
+from mbv2ssd_train.model.cost import count_macs, count_parameters
 from mbv2ssd_train.model.deploy import DeployModel, Normalisation
 from mbv2ssd_train.model.ssdlite import SSDLite
 from mbv2ssd_train.optimizer import (
@@ -103,10 +104,11 @@ class Trainer:
 
     def describe(self) -> str:
         """Return the size of the run in one line."""
-        parameters = sum(parameter.numel() for parameter in self.network.parameters())
+        macs = count_macs(self.network, self.config.model.input_size_hw)
         rates = sorted({group['peak_lr'] for group in self._optimizer.param_groups})
         return (f'{len(self.loader)} batches an epoch, steps {self.step} to {self.total_steps}, '
-                f'{parameters / 1e6:.2f} M parameters, {len(self._priors)} priors, learning rates '
+                f'{count_parameters(self.network) / 1e6:.2f} M parameters, '
+                f'{macs / 1e6:.0f} MMAC, {len(self._priors)} priors, learning rates '
                 f'{", ".join(f"{rate:g}" for rate in rates)}')
 
     def run(self) -> None:
