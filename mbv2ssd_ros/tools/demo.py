@@ -9,7 +9,8 @@ was detected in every image.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 import json
 from pathlib import Path
@@ -31,7 +32,7 @@ from mbv2ssd_ros.tools.shipped import shipped_path
 
 PROGRAM = 'demo'
 CONTACT_SHEET = 'contact_sheet.png'
-LAST_ANSWER_S = 5.0  # how long the detections of the last image may take
+SLOWER = 5  # than the camera: how much longer the answers to all images may take
 _POLL_S = 0.05
 
 
@@ -47,8 +48,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     args = _parser().parse_args(argv)
     try:
-        frames = run(args)
-        seen = best_frames(frames)
+        images, model, params = _inputs(args)
+        frames = run(args, images, model, params)
+        seen = best_frames(frames, images)
         write_contact_sheet(seen, args.output)
         _report(frames, seen, args.output)
     except Mbv2SsdError as err:
@@ -65,12 +67,12 @@ class DemoFrame:
     """One image that was played, and what the viewer made of it."""
 
     image_name: str
-    viewed: dict[str, Any] | None  # a line of view_detections --record; None: no answer came
-
-    @property
-    def scores(self) -> list[float]:
-        """Of the detections, best first."""
-        return self.viewed['scores'] if self.viewed else []
+    answered: bool  # detections came, if only to say that there are none
+    names: tuple[str, ...] = ()  # of the detections, best first
+    scores: tuple[float, ...] = ()
+    boxes_xyxy_px: tuple[tuple[float, ...], ...] = ()
+    latency_ms: float = 0.0
+    picture: Path | None = None  # annotated; None: it was not written
 
     def caption(self) -> str:
         """
@@ -79,28 +81,30 @@ class DemoFrame:
         Returns:
             Such as 'dog.jpg: dog 0.93'.
         """
-        if self.viewed is None:
+        if not self.answered:
             return f'{self.image_name}: no answer'
-        found = [f'{name} {score:.2f}'
-                 for name, score in zip(self.viewed['names'], self.scores, strict=True)]
-        return f'{self.image_name}: {", ".join(found) or "nothing"}'
+        found = ', '.join(f'{name} {score:.2f}'
+                          for name, score in zip(self.names, self.scores, strict=True))
+        return f'{self.image_name}: {found or "nothing"}'
 
 
-def run(args: argparse.Namespace) -> list[DemoFrame]:
+def run(args: argparse.Namespace, images: Sequence[str], model: Path, params: Path
+        ) -> list[DemoFrame]:
     """
-    Play the images through the detector.
+    Play the images through the detector until each was answered --rounds times.
 
     Args:
         args: of the command line.
+        images: names of the images in args.images.
+        model: of the detector.
+        params: its parameter file.
 
     Returns:
-        Every frame that was played, in order.
+        The frames that were played, in order.
 
     Raises:
-        ProcessError: a program failed; its log is quoted.
-        ConfigError: no model, no images.
+        ProcessError: a program failed or nothing came; its log is quoted.
     """
-    images, model, params = _inputs(args)
     output, logs = args.output, args.output / 'log'
     _clear(output)
     played, viewed = logs / 'played.jsonl', logs / 'viewed.jsonl'
@@ -120,75 +124,88 @@ def run(args: argparse.Namespace) -> list[DemoFrame]:
         # Large images need more shared memory than the default, on the sender's side.
         profile = shipped_path('config/fastdds_large_images.xml')
         player = Program('mbv2ssd_ros.tools.play_images', [
-            str(args.images), '--rate', f'{args.rate:g}', '--subscribers', '2', '--count',
-            str(args.rounds * len(images)), '--record', str(played)],
+            str(args.images), '--rate', f'{args.rate:g}', '--subscribers', '2', '--loop',
+            '--record', str(played)],
             {**environment, 'FASTRTPS_DEFAULT_PROFILES_FILE': str(profile)},
             logs / 'play_images.log')
         programs.append(player)
-        _watch(programs, played, viewed, args.timeout)
+        for _ in _answers(programs, args.timeout):
+            if _complete(frames_of(played, viewed, output), images, args):
+                break
         codes = {program.name: program.end() for program in reversed(programs)}
     if any(codes.values()):
         raise ProcessError(f'not every program ended with exit code 0: {codes}; see {logs}')
-    return frames_of(played, viewed)
+    return frames_of(played, viewed, output)
 
 
-def frames_of(played: Path, viewed: Path) -> list[DemoFrame]:
+def frames_of(played: Path, viewed: Path, output: Path) -> list[DemoFrame]:
     """
     Match what was played with what was seen, by stamp.
 
     Args:
         played: the record of play_images.
         viewed: the record of view_detections.
+        output: folder of the annotated pictures.
 
     Returns:
-        Every frame that was played, in order.
+        Every frame that was played from the first answer to the last, in order. Before the
+        first one the programs were still finding each other, after the last one they ended.
     """
     answers = {line['stamp_ns']: line for line in _lines(viewed)}
-    return [DemoFrame(line['name'], answers.get(line['stamp_ns'])) for line in _lines(played)]
+    if not answers:
+        return []
+    first, last = min(answers), max(answers)
+    return [_demo_frame(line['name'], answers.get(line['stamp_ns']), output)
+            for line in _lines(played) if first <= line['stamp_ns'] <= last]
 
 
-def best_frames(frames: Sequence[DemoFrame]) -> dict[str, DemoFrame]:
+def best_frames(frames: Sequence[DemoFrame], images: Sequence[str]) -> dict[str, DemoFrame]:
     """
-    Choose a frame for each image: the one with the surest detection.
+    Choose a frame for each image: one with a picture, the one with the surest detection.
 
     Args:
-        frames: every frame that was played.
+        frames: that were played.
+        images: names of the images.
 
     Returns:
-        By image name, in the order in which they were played.
+        A frame for each image; one without an answer where there is none.
     """
-    best: dict[str, DemoFrame] = {}
+    best = {name: DemoFrame(name, answered=False) for name in images}
     for frame in frames:
-        known = best.get(frame.image_name)
-        if known is None or max(frame.scores, default=-1.0) > max(known.scores, default=-1.0):
-            best[frame.image_name] = frame
+        best[frame.image_name] = max(best[frame.image_name], frame, key=_worth)
     return best
 
 
-def write_contact_sheet(seen: dict[str, DemoFrame], output: Path) -> None:
+def write_contact_sheet(seen: Mapping[str, DemoFrame], output: Path) -> None:
     """
     Put the annotated pictures of all images into one.
 
     Args:
         seen: a frame for each image.
-        output: folder of the pictures.
+        output: folder that gets it.
 
     Raises:
-        ProcessError: an annotated picture is missing.
+        ProcessError: it cannot be written.
     """
-    pictures = []
-    for frame in seen.values():
-        if frame.viewed is not None:
-            path = output / frame.viewed['file']
-            picture = cv2.imread(str(path))
-            if picture is None:
-                raise ProcessError(
-                    f'{path}: the annotated picture of {frame.image_name} is missing; see '
-                    f'{output / "log" / "view_detections.log"}')
-            pictures.append((frame.caption(), np.asarray(picture, dtype=np.uint8)))
+    pictures = [(frame.caption(), np.asarray(cv2.imread(str(frame.picture)), dtype=np.uint8))
+                for frame in seen.values() if frame.picture is not None]
     sheet = output / CONTACT_SHEET
     if pictures and not cv2.imwrite(str(sheet), contact_sheet(pictures)):
         raise ProcessError(f'{sheet} cannot be written; is the disk full?')
+
+
+def _worth(frame: DemoFrame) -> tuple[bool, bool, float]:
+    return frame.answered, frame.picture is not None, max(frame.scores, default=-1.0)
+
+
+def _demo_frame(name: str, answer: Mapping[str, Any] | None, output: Path) -> DemoFrame:
+    if answer is None:
+        return DemoFrame(name, answered=False)
+    picture = output / answer['file']
+    return DemoFrame(
+        name, True, tuple(answer['names']), tuple(answer['scores']),
+        tuple(tuple(box) for box in answer['boxes_xyxy_px']), answer['latency_ms'],
+        picture if picture.is_file() else None)
 
 
 def _inputs(args: argparse.Namespace) -> tuple[list[str], Path, Path]:
@@ -217,28 +234,29 @@ def _clear(output: Path) -> None:
         raise ConfigError(f'--output {output}: {err}') from err
 
 
-def _watch(programs: Sequence[Program], played: Path, viewed: Path, timeout_s: float) -> None:
-    """Show the viewer's lines until every frame is answered, or no answer comes any more."""
-    node, viewer, player = programs
-    lines = _new_lines(viewer.log_file)
-    deadline = time.monotonic() + timeout_s
-    wanted = None  # answers: as many as there were frames, known once the player has ended
+def _answers(programs: Sequence[Program], timeout_s: float) -> Iterator[None]:
+    """Show the viewer's lines; yield after each, with an error where they do not come."""
+    node, viewer, _ = programs
+    lines, deadline = _new_lines(viewer.log_file), time.monotonic() + timeout_s
     while True:
         for program in programs:
             program.check()
         for line in next(lines):
             print(f'  {line}', flush=True)
-            deadline = max(deadline, time.monotonic() + timeout_s)
-        answered = len(_lines(viewed))
-        if wanted is None and player.process.poll() is not None:
-            wanted = len(_lines(played))
-            deadline = time.monotonic() + LAST_ANSWER_S
-        if wanted is not None and (answered >= wanted or time.monotonic() > deadline):
-            return
+            deadline = time.monotonic() + timeout_s
+            yield
         if time.monotonic() > deadline:
             raise ProcessError(
                 f'no detections within {timeout_s:g} s; the detector: {node.tail()}')
         time.sleep(_POLL_S)
+
+
+def _complete(frames: Sequence[DemoFrame], images: Sequence[str], args: argparse.Namespace
+              ) -> bool:
+    """Say whether every image was answered so many times, or has had its chances."""
+    answered = Counter(frame.image_name for frame in frames if frame.answered)
+    return (min(answered[name] for name in images) >= args.rounds
+            or len(frames) >= SLOWER * args.rounds * len(images))
 
 
 def _new_lines(path: Path) -> Iterator[list[str]]:
@@ -258,17 +276,19 @@ def _lines(path: Path) -> list[dict[str, Any]]:
             if line.endswith('\n')]
 
 
-def _report(frames: Sequence[DemoFrame], seen: dict[str, DemoFrame], output: Path) -> None:
-    answered = [frame.viewed for frame in frames if frame.viewed is not None]
+def _report(frames: Sequence[DemoFrame], seen: Mapping[str, DemoFrame], output: Path) -> None:
     for frame in seen.values():
         _say(frame.caption())
+    answered = [frame for frame in frames if frame.answered]
+    counted = f'{len(answered)} of {len(frames)} frames were answered'
     if missed := [name for name, frame in seen.items() if not frame.scores]:
         raise ProcessError(
-            f'nothing was detected in {", ".join(missed)}: {len(answered)} of {len(frames)} '
-            f'frames were answered; see {output}')
-    latency_ms = statistics.median(frame['latency_ms'] for frame in answered)
-    _say(f'detections in all {len(seen)} images; {len(answered)} of {len(frames)} frames '
-         f'answered, latency median {latency_ms:.1f} ms')
+            f'nothing was detected in {", ".join(missed)}; {counted}; see {output}')
+    if missing := [name for name, frame in seen.items() if frame.picture is None]:
+        raise ProcessError(f'no annotated picture of {", ".join(missing)} was written; see '
+                           f'{output / "log" / "view_detections.log"}')
+    latency_ms = statistics.median(frame.latency_ms for frame in answered)
+    _say(f'detections in all {len(seen)} images; {counted}, latency median {latency_ms:.1f} ms')
     _say(f'see {output / CONTACT_SHEET}')
 
 
@@ -289,9 +309,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument('--rate', type=positive, default=10.0, metavar='HZ',
                         help='of the camera (default %(default)g)')
     parser.add_argument('--rounds', type=whole, default=3, metavar='N',
-                        help='how often each image is played (default %(default)s)')
+                        help='how often each image is to be answered (default %(default)s)')
     parser.add_argument('--timeout', type=positive, default=30.0, metavar='S',
-                        help='how long the first detections may take (default %(default)g)')
+                        help='how long detections may take to come (default %(default)g)')
     parser.add_argument('--domain-id', type=domain_id, metavar='0..101',
                         help='ROS_DOMAIN_ID of the three programs (default: one of their own)')
     return parser

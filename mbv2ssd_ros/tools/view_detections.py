@@ -183,7 +183,7 @@ class Viewer:
         executor = SingleThreadedExecutor()
         executor.add_node(self._node)
         wanted, seen, since = self._args.frames, 0, time.monotonic()
-        while wanted is None or len(self._latencies_ms) < wanted:
+        while not self._complete():
             executor.spin_once(timeout_sec=0.1)
             if len(self._latencies_ms) > seen:
                 seen, since = len(self._latencies_ms), time.monotonic()
@@ -211,6 +211,9 @@ class Viewer:
             f'{self._written} annotated images in {self._args.output}'
             + (f', {missing} frames without an image' if missing else ''))
 
+    def _complete(self) -> bool:
+        return self._args.frames is not None and len(self._latencies_ms) >= self._args.frames
+
     def _subscribe(self) -> None:
         from rclpy.qos import QoSProfile, ReliabilityPolicy
         from sensor_msgs.msg import CompressedImage, Image
@@ -225,6 +228,8 @@ class Viewer:
 
     def _on_detections(self, message: Any) -> None:
         received_ns = self._node.get_clock().now().nanoseconds
+        if self._complete():
+            return  # while the last images are waited for
         frame = viewed_frame(message, len(self._latencies_ms) + 1, received_ns)
         self._latencies_ms.append(frame.latency_ms)
         self._detections += len(frame.names)

@@ -57,14 +57,16 @@ def test_each_picture_comes_back_with_its_box(images, tmp_path):
     ended = run_demo(tmp_path, '--rounds', '2')
     assert ended.returncode == 0, ended.stderr
     assert 'detections in all 2 images' in ended.stdout
-    seen = best_frames(frames_of(*(tmp_path / 'out' / 'log' / name for name in (
-        'played.jsonl', 'viewed.jsonl'))))
-    assert seen['a.png'].viewed['names'] == ['red']
+    out, log = tmp_path / 'out', tmp_path / 'out' / 'log'
+    frames = frames_of(log / 'played.jsonl', log / 'viewed.jsonl', out)
+    assert sum(frame.answered for frame in frames) >= 4
+    seen = best_frames(frames, ['a.png', 'b.png'])
+    assert (seen['a.png'].names, seen['b.png'].names) == (('red',), ('green',))
     np.testing.assert_allclose(  # row 1, column 4
-        seen['a.png'].viewed['boxes_xyxy_px'], [[160, 40, 200, 80]], atol=0.5)
+        seen['a.png'].boxes_xyxy_px, [[160, 40, 200, 80]], atol=0.5)
     np.testing.assert_allclose(  # row 3, column 0
-        seen['b.png'].viewed['boxes_xyxy_px'], [[0, 120, 40, 160]], atol=0.5)
-    drawn = cv2.imread(str(tmp_path / 'out' / seen['a.png'].viewed['file']))
+        seen['b.png'].boxes_xyxy_px, [[0, 120, 40, 160]], atol=0.5)
+    drawn = cv2.imread(str(seen['a.png'].picture))
     assert drawn.shape == (*SIZE_HW, 3)
     assert tuple(drawn[70, 160]) == class_colour('red')
     sheet = cv2.imread(str(tmp_path / 'out' / 'contact_sheet.png'))
@@ -105,21 +107,35 @@ def write_lines(path, *lines):
 
 def viewed(stamp_ns, *scores):
     """Make a line of the viewer's record."""
-    return {'stamp_ns': stamp_ns, 'names': ['cat'] * len(scores), 'scores': list(scores)}
+    return {'stamp_ns': stamp_ns, 'names': ['cat'] * len(scores), 'scores': list(scores),
+            'boxes_xyxy_px': [[0, 0, 9, 9]] * len(scores), 'latency_ms': 5.0,
+            'file': f'{stamp_ns}.png'}
 
 
-def test_frames_are_matched_by_stamp_and_one_may_be_unanswered(tmp_path):
+def test_frames_are_matched_by_stamp_from_the_first_answer_to_the_last(tmp_path):
+    played = write_lines(tmp_path / 'played', *(
+        {'stamp_ns': stamp, 'name': name} for stamp, name in enumerate('abcde')))
+    seen = write_lines(tmp_path / 'viewed', viewed(3, 0.5), viewed(1))
+    assert [(frame.image_name, frame.answered, frame.scores)
+            for frame in frames_of(played, seen, tmp_path)] == [
+        ('b', True, ()), ('c', False, ()), ('d', True, (0.5,))]
+
+
+def test_a_frame_has_a_picture_only_where_one_was_written(tmp_path):
     played = write_lines(tmp_path / 'played', {'stamp_ns': 1, 'name': 'a'},
                          {'stamp_ns': 2, 'name': 'b'})
-    seen = write_lines(tmp_path / 'viewed', viewed(2, 0.5))
-    assert [(frame.image_name, frame.scores) for frame in frames_of(played, seen)] == [
-        ('a', []), ('b', [0.5])]
+    seen = write_lines(tmp_path / 'viewed', viewed(1), viewed(2))
+    write_picture(tmp_path / '2.png')
+    assert [frame.picture for frame in frames_of(played, seen, tmp_path)] == [
+        None, tmp_path / '2.png']
 
 
-def test_the_frame_with_the_surest_detection_speaks_for_its_image():
-    frames = [DemoFrame('a', viewed(1, 0.4)), DemoFrame('a', viewed(2, 0.9, 0.3)),
-              DemoFrame('a', None)]
-    assert best_frames(frames)['a'].viewed['stamp_ns'] == 2
+def test_a_frame_with_a_picture_and_the_surest_detection_speaks_for_its_image(tmp_path):
+    frames = [DemoFrame('a', True, ('cat',), (0.9,)),
+              DemoFrame('a', True, ('cat',), (0.4,), picture=tmp_path),
+              DemoFrame('a', True, ('dog', 'cat'), (0.8, 0.3), picture=tmp_path),
+              DemoFrame('a', False)]
+    assert best_frames(frames, ['a', 'b']) == {'a': frames[2], 'b': DemoFrame('b', False)}
 
 
 @pytest.mark.parametrize(('count', 'columns', 'rows'), [(1, 1, 1), (4, 4, 1), (5, 4, 2)])

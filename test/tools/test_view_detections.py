@@ -64,8 +64,11 @@ def camera(graph):
 def view(graph, camera, folder, *objects, arguments=('--frames', '5'), **kwargs):
     """Run the viewer while frames keep coming; return how it ended."""
     viewer = graph.start('view_detections', '--output', folder, *arguments)
-    while viewer.process.poll() is None:
+
+    def ended():
         camera(*objects, **kwargs)
+        return viewer.process.poll() is not None
+    graph.wait_for(ended, 'end of the viewer')
     return graph.run(viewer)
 
 
@@ -122,9 +125,12 @@ def test_without_a_detector_it_says_what_to_check_and_ends_with_1(graph, tmp_pat
 
 def test_fewer_frames_than_asked_for_end_with_1(graph, camera, tmp_path):
     viewer = graph.start(
-        'view_detections', '--output', tmp_path, '--frames', '1000', '--timeout', '1')
-    while 'frame 1' not in viewer.log_file.read_text():
+        'view_detections', '--output', tmp_path, '--frames', '1000', '--timeout', '4')
+
+    def first_frame():
         camera()
+        return 'frame 1' in viewer.log_file.read_text()
+    graph.wait_for(first_frame, 'first frame')
     ended = graph.run(viewer)
     assert ended.code == 1
     assert 'of 1000 frames came, then none' in ended.output
