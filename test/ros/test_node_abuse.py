@@ -74,28 +74,32 @@ def test_malformed_images_are_counted_and_good_ones_between_are_answered(
     camera = CameraPeer(detector, message_type=type(good(picture())))
     _, before = detector.diagnosis('camera camera', lambda s, v: v['in_flight'] == '0', 'counters')
     camera.received.clear()
-    good_image, answers = good(picture(red=[(1, 4, 255)])), []
-    for number in range(count):
-        camera.send(malformed(rng))
-        detector.peer.spin_for(0.001)
-        if number % GOOD_EVERY == 0:
-            answers.append(camera.ask(stamped(good_image, 0, f'good {number}')))
-    sent = count + len(answers)
-    _, after = detector.diagnosis(
-        'camera camera', lambda s, v: int(v['received']) >= int(before['received']) + sent,
-        f'{sent} images')
+    good_image, answers, sent = good(picture(red=[(1, 4, 255)])), [], 0
 
     def gone(key):
-        return int(after[key]) - int(before[key])
+        return int(now[key]) - int(before[key])
+    now = before
+    # On a busy machine some are replaced by the next before the node takes them; send more then.
+    while (missing := count - gone(f'dropped.{UNDECODABLE}')) > 0:
+        assert sent < 10 * count
+        for number in range(missing):
+            camera.send(malformed(rng))
+            detector.peer.spin_for(0.001)
+            if number % GOOD_EVERY == 0:
+                answers.append(camera.ask(stamped(good_image, 0, f'good {number}')))
+        sent += missing
+        all_of_them = int(before['received']) + sent + len(answers)
+        _, now = detector.diagnosis(
+            'camera camera', lambda s, v, wanted=all_of_them: int(v['received']) >= wanted,
+            f'{sent} malformed and {len(answers)} good images')
     assert [answer.detections[0].results[0].hypothesis.class_id for answer in answers] == [
         'red'] * len(answers)
     assert len(camera.received) == gone('published') == len(answers)
-    assert gone(f'dropped.{UNDECODABLE}') + gone(f'dropped.{SKIPPED}') == gone('dropped') == count
-    assert gone(f'dropped.{UNDECODABLE}') > 0.8 * count  # the others never reached the node
-    assert after['in_flight'] == '0'
+    assert gone(f'dropped.{UNDECODABLE}') + gone(f'dropped.{SKIPPED}') == gone('dropped') == sent
+    assert now['in_flight'] == '0'
     assert detector.state() == 'active'
     warnings = [line for line in detector.log().splitlines() if 'frame dropped' in line]
-    assert 1 <= len(warnings) <= 10  # one in five seconds
+    assert 1 <= len(warnings) <= 12  # one in five seconds
 
 
 def test_resident_memory_is_bounded(start_detector):
