@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+import os
+from pathlib import Path
 import threading
+from typing import Any
+from weakref import WeakKeyDictionary
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mbv2ssd_ros.core.errors import DataError
+from mbv2ssd_ros.core.encoded import stored_size_wh
+from mbv2ssd_ros.core.errors import DataError, UnsupportedImageError
 from mbv2ssd_ros.core.metrics import GroundTruth
+
+
+def _half_of_the_memory() -> int:
+    machine = os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE')
+    try:  # of a container
+        limit = int(Path('/sys/fs/cgroup/memory.max').read_text())
+    except (OSError, ValueError):
+        limit = machine
+    return min(machine, limit) // 2
+
+
+KEEP_BYTES = _half_of_the_memory()  # of decoded images, all data sets together
 
 
 @dataclass(frozen=True)
@@ -53,7 +71,8 @@ class Dataset:
             class_names: object classes; label k is class_names[k - 1].
             records: at least one.
             read_bytes: gives the encoded image of a record.
-            keep_decoded: keep decoded images in memory after the first read.
+            keep_decoded: keep decoded images after the first read, as long as all data sets
+                together take no more than half of the memory.
         """
         if not records:
             raise DataError(f'{name}: the split holds no image')
@@ -83,8 +102,9 @@ class Dataset:
         if self._decoded is not None and index in self._decoded:
             return self._decoded[index]
         pixels = self.decode(self.records[index])
-        if self._decoded is not None:
+        if self._decoded is not None and sum(_kept_bytes.values()) + pixels.nbytes <= KEEP_BYTES:
             self._decoded[index] = pixels
+            _kept_bytes[self] = _kept_bytes.get(self, 0) + pixels.nbytes
         return pixels
 
     def encoded(self, record: ImageRecord) -> bytes:
@@ -114,9 +134,22 @@ class Dataset:
             (H, W, 3) uint8 BGR.
 
         Raises:
-            DataError: the file is missing or does not decode; names it.
+            DataError: the file is missing, does not decode, or has another shape than its
+                annotation says; names it.
         """
-        return decode_image(self.encoded(record), record.source)
+        pixels = decode_image(self.encoded(record), record.source)
+        height, width = pixels.shape[:2]
+        wanted_height, wanted_width = record.size_hw
+        # a reduced copy keeps the aspect ratio up to a pixel of rounding on either side
+        if abs(width * wanted_height - height * wanted_width) > wanted_height + wanted_width:
+            raise DataError(
+                f'{record.source}: is {width} x {height} pixels, but {record.annotated_in} says '
+                f'{wanted_width} x {wanted_height}; its boxes would be in the wrong places. Is '
+                'it another picture, or did the tool leave out an orientation in EXIF?')
+        return pixels
+
+
+_kept_bytes: WeakKeyDictionary[Dataset, int] = WeakKeyDictionary()
 
 
 def decode_image(encoded: bytes, source: str) -> NDArray[np.uint8]:
@@ -131,14 +164,15 @@ def decode_image(encoded: bytes, source: str) -> NDArray[np.uint8]:
         (H, W, 3) uint8 BGR.
 
     Raises:
-        DataError: it does not decode, or is a truncated JPEG (which OpenCV fills with grey).
+        DataError: it is truncated (OpenCV would fill a JPEG with grey) or does not decode.
     """
-    if encoded[:2] == b'\xff\xd8' and b'\xff\xd9' not in encoded[-64:]:
-        raise DataError(f'{source}: the JPEG is cut off ({len(encoded)} bytes, no end marker); '
-                        'replace the file or take it out of the split')
-    pixels = None
-    if encoded:
-        pixels = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR)
+    try:
+        stored_size_wh(encoded)
+        pixels: Any = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR)
+    except UnsupportedImageError as err:
+        raise DataError(f'{source}: {err}; replace the file or take it out of the split') from err
+    except cv2.error:  # no bytes at all, or more pixels than OpenCV allows
+        pixels = None
     if pixels is None:
         raise DataError(f'{source}: does not decode as an image ({len(encoded)} bytes); '
                         'replace the file or take it out of the split')
@@ -154,10 +188,14 @@ def refuse_overlap(train: Sequence[Dataset], other: Dataset) -> None:
         other: the set to measure on.
 
     Raises:
-        DataError: an image of the same id, size and objects is in both; names some of them.
+        DataError: an image is in both; names some of them.
     """
-    learnt = {_identity(record) for dataset in train for record in dataset.records}
-    shared = [record.image_id for record in other.records if _identity(record) in learnt]
+    learnt: defaultdict[str, list[ImageRecord]] = defaultdict(list)
+    for dataset in train:
+        for record in dataset.records:
+            learnt[record.image_id].append(record)
+    shared = [record.image_id for record in other.records
+              if any(_same_image(record, known) for known in learnt.get(record.image_id, ()))]
     if shared:
         names = ', '.join(dataset.name for dataset in train)
         raise DataError(
@@ -166,5 +204,11 @@ def refuse_overlap(train: Sequence[Dataset], other: Dataset) -> None:
             'would be worthless. Choose splits without common images')
 
 
-def _identity(record: ImageRecord) -> tuple[str, tuple[int, int], int]:
-    return record.image_id, record.size_hw, len(record.labels)
+def _same_image(one: ImageRecord, other: ImageRecord) -> bool:
+    """Tell whether two images of one id are the same file, or have the same objects."""
+    if one.source == other.source:
+        return True
+    # two cameras may both count from 000001, so an id alone proves nothing
+    return (one.size_hw == other.size_hw and len(one.labels) > 0
+            and one.labels.tolist() == other.labels.tolist()
+            and np.allclose(one.boxes_xyxy, other.boxes_xyxy, rtol=0, atol=2 / min(one.size_hw)))

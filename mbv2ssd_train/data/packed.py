@@ -10,13 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 import json
+from operator import index
 from pathlib import Path
+import re
 from typing import Any
 import zipfile
+import zlib
 
 import cv2
 
-from mbv2ssd_ros.core.errors import DataError
+from mbv2ssd_ros.core.errors import ConfigError, DataError
 from mbv2ssd_train.data.annotations import (
     Annotation,
     check_object,
@@ -52,20 +55,21 @@ def read_packed(folder: Path, name: str, class_names: Sequence[str], on_fault: O
     path = folder / f'{name}.json'
     try:
         found = json.loads(path.read_text(encoding='utf-8'))
-        fields, names, images = found['object_fields'], found['classes'], found['images']
+        fields, names = list(found['object_fields']), list(found['classes'])
+        images = dict(found['images'].items())
     except FileNotFoundError as err:
         raise DataError(f'{path}: no such file') from err
-    except (json.JSONDecodeError, KeyError, TypeError) as err:
+    except (ValueError, KeyError, TypeError, AttributeError) as err:  # ValueError: not JSON
         raise DataError(f'{path}: not a packed set (classes, object_fields, images): {err!r}'
                         ) from err
-    if list(fields)[:len(_FIELDS)] != _FIELDS:
+    if fields[:len(_FIELDS)] != _FIELDS:
         raise DataError(f'{path}: object_fields is {fields}, expected {_FIELDS}')
     labels = [label_of(known, class_names, str(path)) for known in names]
     archives = _open_archives(folder, name)
     records = read_each(
         images.items(),
         lambda item: _read_image(*item, labels, archives, path, on_fault), on_fault)
-    splits = {image_id: image['split'] for image_id, image in images.items()}
+    splits = {record.image_id: images[record.image_id]['split'] for record in records}
     return records, splits, lambda record: _read_member(archives, record)
 
 
@@ -75,21 +79,32 @@ def _read_image(image_id: str, image: Mapping[str, Any], labels: Sequence[int],
     if image_id not in archives:
         raise DataError(f'{path}: image {image_id!r} is in none of {path.stem}.part*.zip')
     where = f'{path}: image {image_id}'
-    size_hw = check_size((image['height'], image['width']), where)
+    try:
+        _, size_hw = str(image['split']), (index(image['height']), index(image['width']))
+        found = list(enumerate(image['objects'], start=1))
+    except (KeyError, TypeError, ValueError) as err:
+        raise DataError(f'{where}: width, height, split or objects is missing or of the wrong '
+                        f'type: {err!r}') from err
+    check_size(size_hw, where)
     objects = read_each(
-        enumerate(image['objects'], start=1),
-        lambda item: check_object(_read_object(item[1], labels, where), size_hw,
-                                  f'{where}: object {item[0]}'),
+        found,
+        lambda item: check_object(_read_object(item[1], labels, f'{where}: object {item[0]}'),
+                                  size_hw, f'{where}: object {item[0]}'),
         on_fault)
     return make_record(
         image_id, f'{archives[image_id].filename}:{image_id}.webp', where, size_hw, objects)
 
 
 def _read_object(item: Sequence[Any], labels: Sequence[int], where: str) -> Annotation:
-    index, xmin, ymin, xmax, ymax, difficult = item[:6]
-    if not 0 <= index < len(labels):
-        raise DataError(f'{where}: class index {index} of {len(labels)} classes')
-    return Annotation(labels[index], (xmin - 1, ymin - 1, xmax, ymax), bool(difficult))
+    try:
+        number, xmin, ymin, xmax, ymax, difficult = item[:6]
+        corners = (float(xmin - 1), float(ymin - 1), float(xmax), float(ymax))
+        label = labels[number] if 0 <= number < len(labels) else None
+    except (TypeError, ValueError) as err:
+        raise DataError(f'{where}: is {item!r}, expected {_FIELDS}') from err
+    if label is None:
+        raise DataError(f'{where}: class index {number} of {len(labels)} classes')
+    return Annotation(label, corners, bool(difficult))
 
 
 def _open_archives(folder: Path, name: str) -> dict[str, zipfile.ZipFile]:
@@ -100,7 +115,7 @@ def _open_archives(folder: Path, name: str) -> dict[str, zipfile.ZipFile]:
     for path in paths:
         try:
             archive = zipfile.ZipFile(path)
-        except zipfile.BadZipFile as err:
+        except (zipfile.BadZipFile, OSError) as err:
             raise DataError(f'{path}: not a readable zip archive: {err}') from err
         archives.update((Path(member).stem, archive) for member in archive.namelist())
     return archives
@@ -109,7 +124,8 @@ def _open_archives(folder: Path, name: str) -> dict[str, zipfile.ZipFile]:
 def _read_member(archives: dict[str, zipfile.ZipFile], record: ImageRecord) -> bytes:
     try:
         return archives[record.image_id].read(f'{record.image_id}.webp')
-    except (KeyError, zipfile.BadZipFile, OSError) as err:
+    except (KeyError, zipfile.BadZipFile, zlib.error, OSError, RuntimeError, EOFError) as err:
+        # RuntimeError: encrypted, or packed in a way that Python does not know
         raise DataError(f'{record.source}: cannot be read: {err}') from err
 
 
@@ -130,7 +146,16 @@ def write_packed(dataset: Dataset, folder: Path, name: str, split: str, longest_
 
     Returns:
         The path of the JSON, written last: a set without it is incomplete.
+
+    Raises:
+        ConfigError: a name that no split could name.
+        DataError: there is such a set already.
     """
+    path = folder / f'{name}.json'
+    if not re.fullmatch(r'[^@:/\\]+', name):
+        raise ConfigError(f'a set cannot have the name {name!r}: it is empty or has one of @ : /')
+    if path.exists():
+        raise DataError(f'{path}: exists; choose another name, or remove the set')
     folder.mkdir(parents=True, exist_ok=True)
     images: dict[str, Any] = {}
     # stored, not deflated: WebP does not shrink any further
@@ -142,10 +167,10 @@ def write_packed(dataset: Dataset, folder: Path, name: str, split: str, longest_
             images[record.image_id] = {
                 'width': record.size_hw[1], 'height': record.size_hw[0], 'split': split,
                 'objects': _objects_of(record)}
-    path = folder / f'{name}.json'
-    path.write_text(json.dumps({
+    partial = folder / f'{name}.json.partial'
+    partial.write_text(json.dumps({
         'classes': list(dataset.class_names), 'object_fields': _FIELDS, 'images': images}))
-    return path
+    return partial.replace(path)
 
 
 def _encode(pixels: Any, longest_px: int, quality: int) -> bytes:

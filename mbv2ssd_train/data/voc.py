@@ -7,6 +7,7 @@ over the whole image is (0, 0, width, height).
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 import re
@@ -26,7 +27,7 @@ from mbv2ssd_train.data.annotations import (
 from mbv2ssd_train.data.dataset import ImageRecord
 from mbv2ssd_train.data.paths import inside
 
-_IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.webp')
+_IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.webp', '.bmp')
 
 
 def is_voc_tree(folder: Path) -> bool:
@@ -54,12 +55,24 @@ def read_voc(folder: Path, split: str, class_names: Sequence[str],
     listing = folder / 'ImageSets' / 'Main' / f'{split}.txt'
     if not listing.is_file():
         known = sorted(path.stem for path in listing.parent.glob('*.txt'))
-        raise DataError(f'{listing}: no such list; {folder} has {", ".join(known) or "none"}')
-    # per-class lists carry a second column, -1 for images without that class
-    ids = [line.split()[0] for line in listing.read_text().splitlines() if line.strip()]
+        raise DataError(f'{listing}: no such list; {folder} has {", ".join(known) or "none"}. A '
+                        'list has one image name a line, without suffix')
+    ids = _read_list(listing)
+    for image_id, count in Counter(ids).items():
+        if count > 1:
+            on_fault(DataError(f'{listing}: lists {image_id!r} {count} times; leave it in once'))
     annotations = folder / 'Annotations'
     paths = [inside(annotations, f'{image_id}.xml', str(listing)) for image_id in ids]
     return read_voc_files(paths, folder / 'JPEGImages', class_names, on_fault)
+
+
+def _read_list(path: Path) -> list[str]:
+    try:
+        lines = path.read_text(encoding='utf-8-sig').splitlines()
+    except (OSError, UnicodeDecodeError) as err:
+        raise DataError(f'{path}: cannot be read as a list of image names: {err}') from err
+    # per-class lists carry a second column, -1 for images without that class
+    return [line.split()[0] for line in lines if line.strip()]
 
 
 def read_voc_files(paths: Sequence[Path], images: Path, class_names: Sequence[str],
@@ -83,24 +96,31 @@ def read_voc_files(paths: Sequence[Path], images: Path, class_names: Sequence[st
 def _read_file(xml_path: Path, images: Path, class_names: Sequence[str], on_fault: OnFault
                ) -> ImageRecord:
     try:
-        text = xml_path.read_text(encoding='utf-8')
+        text = xml_path.read_bytes()
         root = ElementTree.fromstring(text)
     except FileNotFoundError as err:
         raise DataError(f'{xml_path}: no such annotation, but the split lists it') from err
-    except (ElementTree.ParseError, UnicodeDecodeError) as err:
+    except OSError as err:
+        raise DataError(f'{xml_path}: cannot be read: {err}') from err
+    except (ElementTree.ParseError, LookupError, ValueError) as err:  # the latter of encodings
         raise DataError(f'{xml_path}: not well-formed XML: {err}') from err
     size_hw = check_size((_integer(root, 'size/height', str(xml_path)),
                           _integer(root, 'size/width', str(xml_path))), str(xml_path))
-    # the parser does not say where an element stood
-    lines = [1 + text.count('\n', 0, tag.start()) for tag in re.finditer(r'<object\b', text)]
+    found = list(root.iter('object'))
     objects = read_each(
-        zip(root.iter('object'), lines, strict=False),
-        lambda found: check_object(
-            _read_object(found[0], class_names, f'{xml_path}:{found[1]}'), size_hw,
-            f'{xml_path}:{found[1]}'),
+        zip(found, _lines_of_objects(text, len(found)), strict=True),
+        lambda item: check_object(
+            _read_object(item[0], class_names, f'{xml_path}:{item[1]}'), size_hw,
+            f'{xml_path}:{item[1]}'),
         on_fault)
     return make_record(
         xml_path.stem, str(_image_path(images, xml_path.stem)), str(xml_path), size_hw, objects)
+
+
+def _lines_of_objects(text: bytes, count: int) -> list[int]:
+    """Find the lines of elements, of which the parser tells nothing; 1 where they are hidden."""
+    lines = [1 + text.count(b'\n', 0, tag.start()) for tag in re.finditer(rb'<object\b', text)]
+    return lines if len(lines) == count else [1] * count
 
 
 def _read_object(item: ElementTree.Element, class_names: Sequence[str], where: str) -> Annotation:
@@ -116,7 +136,7 @@ def _read_object(item: ElementTree.Element, class_names: Sequence[str], where: s
 
 
 def _image_path(images: Path, image_id: str) -> Path:
-    for suffix in _IMAGE_SUFFIXES:
+    for suffix in (*_IMAGE_SUFFIXES, *map(str.upper, _IMAGE_SUFFIXES)):
         path = images / f'{image_id}{suffix}'
         if path.is_file():
             return path
@@ -133,4 +153,7 @@ def _number(node: ElementTree.Element, path: str, where: str) -> float:
 
 
 def _integer(node: ElementTree.Element, path: str, where: str) -> int:
-    return int(_number(node, path, where))
+    number = _number(node, path, where)
+    if not number.is_integer():  # nor nan, nor infinite
+        raise DataError(f'{where}: {path} is {node.findtext(path)!r}, expected a whole number')
+    return int(number)
