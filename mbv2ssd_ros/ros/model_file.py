@@ -26,7 +26,7 @@ def find_model(model_path: str) -> Path:
     """
     if model_path:
         return Path(model_path).expanduser()
-    candidates = [folder / SHIPPED_MODEL for folder in _share_folders()]
+    candidates = [folder / SHIPPED_MODEL for folder in share_folders()]
     for candidate in candidates:
         if candidate.is_file():
             return candidate
@@ -36,8 +36,13 @@ def find_model(model_path: str) -> Path:
         '`mbv2ssd_train export`')
 
 
-def _share_folders() -> list[Path]:
-    """List where models/ may be: the source tree, an ament prefix, a pip installation."""
+def share_folders() -> list[Path]:
+    """
+    List where the files that come with the package may be.
+
+    Returns:
+        The source tree, the share folder of an ament prefix and that of a pip installation.
+    """
     folders = [Path(__file__).resolve().parents[2]]
     try:
         from ament_index_python.packages import get_package_share_directory

@@ -11,7 +11,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mbv2ssd_ros.core.errors import DataError
+from mbv2ssd_ros.core.encoded import stored_size_wh
+from mbv2ssd_ros.core.errors import DataError, UnsupportedImageError
 
 IMAGE_SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.png', '.ppm', '.tif', '.tiff', '.webp')
 _KEEP_BYTES = 128 << 20  # decoded images of a folder that is played in a loop
@@ -126,9 +127,15 @@ class ImageFiles:
                 yield frame
 
     def _decode(self, file: Path) -> CameraFrame | None:
-        image = cv2.imread(str(file), cv2.IMREAD_COLOR)
+        try:
+            data = file.read_bytes()
+            stored_size_wh(data)  # refuses what is cut off; cv2 would fill the rest with grey
+            image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+        except (OSError, UnsupportedImageError, cv2.error) as err:
+            self.skipped[str(file)] = str(err)
+            return None
         if image is None:
-            self.skipped[str(file)] = 'not an image that OpenCV can decode; truncated?'
+            self.skipped[str(file)] = 'not an image that OpenCV can decode'
             return None
         frame = _frame(file.name, image, self._size_wh)
         if self._kept_bytes + frame.image_bgr.nbytes <= _KEEP_BYTES:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from mbv2ssd_ros.core.errors import ConfigError
-from mbv2ssd_ros.ros.model_file import _share_folders
+from mbv2ssd_ros.ros.model_file import share_folders
 
 
 def shipped_path(relative: str) -> Path:
@@ -21,7 +21,7 @@ def shipped_path(relative: str) -> Path:
     Raises:
         ConfigError: it was not installed.
     """
-    candidates = [folder / relative for folder in _share_folders()]
+    candidates = [folder / relative for folder in share_folders()]
     for candidate in candidates:
         if candidate.exists():
             return candidate

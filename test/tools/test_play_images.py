@@ -99,11 +99,16 @@ def test_it_waits_for_a_subscriber_and_sigint_ends_it_with_0(graph, tmp_path):
 
 
 def test_a_file_that_cannot_be_decoded_is_skipped_by_name(tmp_path, capsys):
-    (tmp_path / 'broken.jpg').write_bytes(b'\xff\xd8 no jpeg')
     write_image(tmp_path / 'good.png')
+    (tmp_path / 'words.png').write_text('not an image')
+    write_image(tmp_path / 'whole.jpg')
+    half = (tmp_path / 'whole.jpg').read_bytes()[:-200]  # cv2 decodes it, with grey for the rest
+    (tmp_path / 'whole.jpg').rename(tmp_path / 'half.jpg').write_bytes(half)
     frames = list(passes(open_source(tmp_path), repeat=False))
     assert [frame.name for frame in frames] == ['good.png']
-    assert 'broken.jpg: not an image' in capsys.readouterr().err
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.partition('.')[0].rpartition('/')[2] for line in lines] == ['half', 'words']
+    assert 'truncated' in lines[0] and 'not an image' in lines[1]
 
 
 def test_a_skipped_file_is_named_once_however_often_the_folder_is_played(tmp_path, capsys):
