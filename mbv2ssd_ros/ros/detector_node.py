@@ -20,6 +20,7 @@ from std_msgs.msg import Header
 
 from mbv2ssd_ros.core.errors import ConfigError, Mbv2SsdError
 from mbv2ssd_ros.ros.diagnostics import diagnostics, NodeReport
+from mbv2ssd_ros.ros.memory import give_back_unused
 from mbv2ssd_ros.ros.parameter_table import ParameterTable
 from mbv2ssd_ros.ros.parameters import is_live
 from mbv2ssd_ros.ros.pipeline import describe, Pipeline
@@ -121,6 +122,7 @@ class DetectorNode(LifecycleNode):
         for warning in self._table.check():
             self.get_logger().warning(warning)
         self._pipeline = Pipeline(self, self._table.read())
+        give_back_unused()
         self.get_logger().info(describe(self._pipeline.backend, self._pipeline.model_path))
 
     def _configured(self) -> Pipeline:

@@ -24,8 +24,23 @@ def keep_large_buffers() -> bool:
     Returns:
         False where there is no glibc; nothing was changed then.
     """
-    if platform.libc_ver()[0] != 'glibc':
+    if not _is_glibc():
         return False
     mallopt = ctypes.CDLL(None).mallopt
     taken = any(mallopt(_M_MMAP_THRESHOLD, threshold) for threshold in _MMAP_THRESHOLDS)
     return bool(mallopt(_M_TRIM_THRESHOLD, _NEVER_TRIM)) and taken
+
+
+def give_back_unused() -> None:
+    """
+    Give free memory back to the kernel, once.
+
+    Loading a model leaves much behind (13 of 172 MB resident), and after keep_large_buffers
+    malloc never does this by itself. Does nothing where there is no glibc.
+    """
+    if _is_glibc():
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+def _is_glibc() -> bool:
+    return platform.libc_ver()[0] == 'glibc'

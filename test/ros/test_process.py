@@ -26,6 +26,24 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
     assert faults < FREED_BYTES // 4096 // 10
 
 
+@pytest.mark.skipif(platform.libc_ver()[0] != 'glibc', reason='needs glibc')
+def test_unused_memory_can_still_be_given_back():
+    script = '''
+from pathlib import Path
+from mbv2ssd_ros.ros.memory import give_back_unused, keep_large_buffers
+def resident_kb():
+    return int(Path('/proc/self/status').read_text().split('VmRSS:')[1].split()[0])
+keep_large_buffers()
+blocks = [bytearray(100_000) for _ in range(300)]
+blocks.clear()
+before = resident_kb()
+give_back_unused()
+print(before - resident_kb())
+'''
+    given_back_kb = int(subprocess.check_output([sys.executable, '-c', script]))
+    assert given_back_kb > 20_000
+
+
 def test_an_error_in_a_callback_costs_the_callback_and_not_the_node():
     pytest.importorskip('rclpy', reason='needs ROS 2')
     from rclpy.executors import ExternalShutdownException
