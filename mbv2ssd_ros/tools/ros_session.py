@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+import importlib
 import signal
 import sys
 from types import FrameType
 from typing import Any
 
-from mbv2ssd_ros.core.errors import Mbv2SsdError
+from mbv2ssd_ros.core.errors import ConfigError, Mbv2SsdError
 
 ROS_ARGS = '--ros-args'
 
@@ -52,8 +53,11 @@ def ros_node(name: str, ros_args: Sequence[str]) -> Iterator[Any]:
 
     Yields:
         The rclpy node.
+
+    Raises:
+        ConfigError: ROS 2 is not there.
     """
-    import rclpy
+    rclpy = ros_module('rclpy')
     from rclpy.signals import SignalHandlerOptions
 
     # set even where the shell that started us in the background ignores SIGINT
@@ -68,6 +72,27 @@ def ros_node(name: str, ros_args: Sequence[str]) -> Iterator[Any]:
             node.destroy_node()
     finally:
         rclpy.try_shutdown()
+
+
+def ros_module(name: str) -> Any:
+    """
+    Import a module that comes with ROS 2.
+
+    Args:
+        name: of the module.
+
+    Returns:
+        The module.
+
+    Raises:
+        ConfigError: it is not there.
+    """
+    try:
+        return importlib.import_module(name)
+    except ImportError as err:
+        raise ConfigError(
+            f'this Python ({sys.executable}) has no {name.partition(".")[0]}: {err}. Source the '
+            'setup.bash of ROS 2, or run `make setup` and activate .venv') from err
 
 
 def report_error(program: str, error: Mbv2SsdError) -> int:

@@ -22,7 +22,7 @@ from mbv2ssd_ros.core.drawing import bgr_pixels, draw_detections
 from mbv2ssd_ros.core.errors import ConfigError, Mbv2SsdError, UnsupportedImageError
 from mbv2ssd_ros.core.image import SourceImage
 from mbv2ssd_ros.tools.arguments import positive, whole
-from mbv2ssd_ros.tools.ros_session import parse, report_error, ros_node
+from mbv2ssd_ros.tools.ros_session import parse, report_error, ros_module, ros_node
 
 PROGRAM = 'view_detections'
 PAIRING_FRAMES = 60  # images, and detections without theirs, that are remembered
@@ -217,11 +217,11 @@ class Viewer:
     def _subscribe(self) -> None:
         from rclpy.qos import QoSProfile, ReliabilityPolicy
         from sensor_msgs.msg import CompressedImage, Image
-        from vision_msgs.msg import Detection2DArray
+        detection_array = ros_module('vision_msgs.msg').Detection2DArray
         # best effort matches every publisher
         qos = QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT)
         self._node.create_subscription(
-            Detection2DArray, self._args.detections_topic, self._on_detections, qos)
+            detection_array, self._args.detections_topic, self._on_detections, qos)
         self._node.create_subscription(
             CompressedImage if self._args.transport == 'compressed' else Image,
             self._args.image_topic, self._on_image, qos)

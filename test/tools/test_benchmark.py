@@ -9,10 +9,10 @@ from tiny_model import write_tiny_model
 
 from mbv2ssd_ros.core.errors import Mbv2SsdError
 from mbv2ssd_ros.tools import benchmark
-from mbv2ssd_ros.tools.benchmark import (
+from mbv2ssd_ros.tools.benchmark import main
+from mbv2ssd_ros.tools.benchmark_figures import (
     cpu_seconds,
     latencies_ms,
-    main,
     overheads_ms,
     percentiles,
     resident_mb,

@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from mbv2ssd_ros.tools import view_detections
+
 PROGRAMS = ('play_images', 'view_detections', 'demo', 'benchmark')
 
 
@@ -35,3 +37,11 @@ def test_a_domain_beyond_the_ports_of_dds_is_refused(name, capsys):
     with pytest.raises(SystemExit):
         module.main(['--domain-id', '300'])
     assert "--domain-id: '300' is not a domain; choose 0 to 101" in capsys.readouterr().err
+
+
+def test_a_machine_without_ros_is_told_what_to_do(monkeypatch, tmp_path, capsys):
+    monkeypatch.setitem(sys.modules, 'rclpy', None)  # as if it were not installed
+    assert view_detections.main(['--output', str(tmp_path)]) == 1
+    error = capsys.readouterr().err
+    assert 'view_detections: error: this Python' in error and 'has no rclpy' in error
+    assert 'make setup' in error
