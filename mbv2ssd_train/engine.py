@@ -80,7 +80,8 @@ class Trainer:
             torch.set_num_threads(config.training.threads)
         train_sets, self._validation = open_datasets(config)
         self.loader = TrainLoader(train_sets, config.model.input_size_hw,
-                                  config.training.batch_size, config.augment, config.seed)
+                                  config.training.batch_size, config.augment, config.seed,
+                                  config.model.resize_mode)
         self.network = build_network(config)
         if config.model.backbone_weights:
             load_backbone(self.network.backbone, config.model.backbone_weights)

@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mbv2ssd_ros.core.boxes import clip_boxes, iou_matrix
+from mbv2ssd_ros.core.image import ImageGeometry, LETTERBOX_GREY
 from mbv2ssd_train.config import AugmentConfig
 
 _CROP_TRIALS = 50  # as in SSD; drawn at once, the first that fits is taken
-_FILL = 128  # grey, the mean of the normalisation
 _LUMA = np.array([0.114, 0.587, 0.299], dtype=np.float32)  # of BGR
 
 
@@ -49,9 +49,30 @@ class Window:
         origin = np.array([self.left, self.top] * 2, dtype=np.float32)
         return (boxes_xyxy - origin) / np.array([self.width, self.height] * 2, dtype=np.float32)
 
+    def part(self, inner: Window) -> Window:
+        """Return a window that is given in units of this one."""
+        return Window(self.left + inner.left * self.width, self.top + inner.top * self.height,
+                      inner.width * self.width, inner.height * self.height)
+
+
+def whole_image(geometry: ImageGeometry) -> Window:
+    """
+    Show everything, and the padding where the aspect ratio is kept.
+
+    Args:
+        geometry: of the image in the slot.
+
+    Returns:
+        The window.
+    """
+    (height, width), (top, left) = geometry.placed_size_hw, geometry.offset_hw
+    slot_height, slot_width = geometry.input_size_hw
+    return Window(-left / width, -top / height, slot_width / width, slot_height / height)
+
 
 def augment(pixels: NDArray[np.uint8], objects: Objects, slot: NDArray[np.uint8],
-            config: AugmentConfig, rng: np.random.Generator) -> Objects:
+            config: AugmentConfig, rng: np.random.Generator, resize_mode: str = 'stretch'
+            ) -> Objects:
     """
     Make one training image.
 
@@ -61,20 +82,19 @@ def augment(pixels: NDArray[np.uint8], objects: Objects, slot: NDArray[np.uint8]
         slot: (h, w, 3) uint8, C-contiguous, part of the batch; overwritten with RGB.
         config: which steps, how strong.
         rng: of this image alone, so that the result does not depend on what ran before.
+        resize_mode: of the model; without any step the image is as the run time makes it.
 
     Returns:
         The objects that are left, boxes normalised to the slot.
     """
-    window = Window()
+    window = whole_image(ImageGeometry(
+        (pixels.shape[0], pixels.shape[1]), (slot.shape[0], slot.shape[1]), resize_mode))
     if rng.random() < config.expand:
-        window = random_expansion(config.expand_max, rng)
-    visible = replace(objects, boxes_xyxy=window.inside(objects.boxes_xyxy))
+        window = window.part(random_expansion(config.expand_max, rng))
+    visible = replace(objects, boxes_xyxy=clip_boxes(window.inside(objects.boxes_xyxy)))
     if rng.random() < config.crop:
         crop = random_crop(visible, config, rng)
-        visible = cut(visible, crop)
-        window = Window(window.left + crop.left * window.width,
-                        window.top + crop.top * window.height,
-                        crop.width * window.width, crop.height * window.height)
+        visible, window = cut(visible, crop), window.part(crop)
     visible = drop_small(visible, (slot.shape[1], slot.shape[0]), config.min_box_px)
     render(pixels, window, slot)
     if rng.random() < config.flip:
@@ -185,12 +205,12 @@ def render(pixels: NDArray[np.uint8], window: Window, slot: NDArray[np.uint8]) -
     side = np.array([window.height, window.width])
     first = np.clip(np.round(start * source_hw), 0, source_hw - 1).astype(int)
     last = np.clip(np.round((start + side) * source_hw), first + 1, source_hw).astype(int)
-    # where these whole source pixels lie in the slot: off by half a slot pixel at most
+    # where these whole pixels of the source lie in the slot: off by half a pixel of the larger
     to = np.clip(np.round((first / source_hw - start) / side * slot_hw), 0, slot_hw - 1)
     end = np.clip(np.round((last / source_hw - start) / side * slot_hw), to + 1, slot_hw)
     (top, left), (bottom, right) = to.astype(int), end.astype(int)
     if (bottom - top, right - left) != tuple(slot_hw):
-        slot.fill(_FILL)
+        slot.fill(LETTERBOX_GREY)
     cv2.resize(pixels[first[0]:last[0], first[1]:last[1]], (right - left, bottom - top),
                dst=slot[top:bottom, left:right], interpolation=cv2.INTER_LINEAR)
 

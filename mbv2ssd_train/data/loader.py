@@ -36,7 +36,8 @@ class TrainLoader:
     """Augmented batches, made one ahead in a thread of their own."""
 
     def __init__(self, datasets: Sequence[Dataset], input_size_hw: tuple[int, int],
-                 batch_size: int, config: AugmentConfig, seed: int) -> None:
+                 batch_size: int, config: AugmentConfig, seed: int, resize_mode: str = 'stretch'
+                 ) -> None:
         """
         Chain data sets.
 
@@ -46,12 +47,14 @@ class TrainLoader:
             batch_size: images; the last, smaller batch of an epoch is left out.
             config: augmentation.
             seed: of order and augmentation.
+            resize_mode: of the model.
         """
         self._places = [(dataset, index) for dataset in datasets for index in range(len(dataset))]
         self._input_size_hw = input_size_hw
         self._batch_size = min(batch_size, len(self._places))
         self._config = config
         self._seed = seed
+        self._resize_mode = resize_mode
 
     def __len__(self) -> int:
         return len(self._places) // self._batch_size
@@ -88,7 +91,7 @@ class TrainLoader:
             rng = np.random.default_rng((self._seed, epoch, int(place)))
             objects.append(augment(
                 dataset.image(index), Objects(record.boxes_xyxy, record.labels, record.difficult),
-                slot, self._config, rng))
+                slot, self._config, rng, self._resize_mode))
             sources.append(record.source)
         return Batch(
             torch.from_numpy(images),
