@@ -158,6 +158,7 @@ def _train(options: argparse.Namespace) -> None:
     from mbv2ssd_train.engine import Trainer
     trainer = Trainer(config, options.runs, options.resume)
     print(f'{trainer.folder.path}: {trainer.describe()}')
+    print(f'look at what it learns from: {trainer.draw_first_batch()}')
     trainer.run()
     print(f'best mAP@0.5 {trainer.best_map:.4f} on {config.data.val}: {trainer.folder.best}\n'
           f'next: mbv2ssd_train export --checkpoint {trainer.folder.best} --output model.onnx')

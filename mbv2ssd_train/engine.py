@@ -7,6 +7,7 @@ import signal
 import time
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from torch import nn
@@ -19,6 +20,7 @@ from mbv2ssd_train.checkpoint import Checkpoint, load_checkpoint
 from mbv2ssd_train.config import TrainConfig
 from mbv2ssd_train.data.dataset import Dataset, refuse_overlap
 from mbv2ssd_train.data.loader import Batch, TrainLoader
+from mbv2ssd_train.data.mosaic import draw_batch
 from mbv2ssd_train.data.sources import open_dataset
 from mbv2ssd_train.evaluate import evaluate, Evaluation
 from mbv2ssd_train.handover import build_contract, build_network
@@ -102,6 +104,18 @@ class Trainer:
     def total_steps(self) -> int:
         """Optimizer steps of the whole run."""
         return self.config.training.epochs * len(self.loader)
+
+    def draw_first_batch(self) -> Path:
+        """
+        Draw the first augmented batch, to look at before waiting for hours.
+
+        Returns:
+            The picture in the run folder.
+        """
+        path = self.folder.path / 'first_batch.png'
+        batch = next(iter(self.loader.epoch(0)))
+        cv2.imwrite(str(path), draw_batch(batch, self.config.data.classes))
+        return path
 
     def describe(self) -> str:
         """Return the size of the run in one line."""

@@ -78,21 +78,47 @@ def draw_detections(image_bgr: NDArray[np.uint8], boxes_xyxy_px: NDArray[np.floa
     Raises:
         ShapeError: the image has not three channels, or boxes, scores and names differ in number.
     """
-    if image_bgr.ndim != 3 or image_bgr.shape[2] != 3 or image_bgr.dtype != np.uint8:
-        raise ShapeError(
-            'an image to draw on must be uint8 (height, width, 3), found '
-            f'{image_bgr.dtype} {image_bgr.shape}')
     if not len(boxes_xyxy_px) == len(scores) == len(names):
         raise ShapeError(
             f'{len(boxes_xyxy_px)} boxes, {len(scores)} scores and {len(names)} names; '
             'expected as many of each')
+    texts = [f'{name} {score:.2f}' for name, score in zip(names, scores, strict=True)]
+    return _draw(image_bgr, boxes_xyxy_px, texts, names)
+
+
+def draw_boxes(image_bgr: NDArray[np.uint8], boxes_xyxy_px: NDArray[np.float32],
+               names: Sequence[str]) -> NDArray[np.uint8]:
+    """
+    Draw annotated boxes and their class names on a copy of an image; see draw_detections.
+
+    Args:
+        image_bgr: (H, W, 3) uint8; not changed.
+        boxes_xyxy_px: (K, 4) in pixels of the image.
+        names: K class names.
+
+    Returns:
+        A new (H, W, 3) uint8 array.
+
+    Raises:
+        ShapeError: the image has not three channels, or boxes and names differ in number.
+    """
+    if len(boxes_xyxy_px) != len(names):
+        raise ShapeError(f'{len(boxes_xyxy_px)} boxes and {len(names)} names; expected as many')
+    return _draw(image_bgr, boxes_xyxy_px, names, names)
+
+
+def _draw(image_bgr: NDArray[np.uint8], boxes_xyxy_px: NDArray[np.float32],
+          texts: Sequence[str], names: Sequence[str]) -> NDArray[np.uint8]:
+    if image_bgr.ndim != 3 or image_bgr.shape[2] != 3 or image_bgr.dtype != np.uint8:
+        raise ShapeError(
+            'an image to draw on must be uint8 (height, width, 3), found '
+            f'{image_bgr.dtype} {image_bgr.shape}')
     drawn = np.array(image_bgr, order='C')
-    worst_first = list(zip(boxes_xyxy_px.tolist(), scores, names, strict=True))[::-1]
+    worst_first = list(zip(boxes_xyxy_px.tolist(), texts, names, strict=True))[::-1]
     for box, _, name in worst_first:
         _draw_box(drawn, box, class_colour(name))
-    for box, score, name in worst_first:  # after all boxes: no line runs through a text
-        _draw_label(drawn, (round(box[0]), round(box[1])), f'{name} {score:.2f}',
-                    class_colour(name))
+    for box, text, name in worst_first:  # after all boxes: no line runs through a text
+        _draw_label(drawn, (round(box[0]), round(box[1])), text, class_colour(name))
     return drawn
 
 
