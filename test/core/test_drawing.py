@@ -94,3 +94,18 @@ def test_every_channel_order_becomes_bgr(order, pixel, bgr):
     turned = bgr_pixels(SourceImage(pixels, order))
     assert turned.shape == (2, 5, 3)
     assert tuple(turned[1, 4]) == bgr
+
+
+def test_rows_with_padding_can_be_drawn_on():
+    padded = np.zeros((100, 700), np.uint8)
+    view = np.ndarray((100, 200, 3), np.uint8, padded, strides=(700, 3, 1))
+    drawn = draw_detections(view, np.array([[40, 30, 120, 90]], np.float32), np.array([0.5]),
+                            ['cat'])
+    assert drawn.any() and not padded.any()
+
+
+@pytest.mark.parametrize('size_hw', [(1, 1), (3, 500)])
+def test_tiny_images_can_be_drawn_on(size_hw):
+    box = np.array([[0, 0, size_hw[1], size_hw[0]]], np.float32)
+    drawn = draw_detections(np.zeros((*size_hw, 3), np.uint8), box, np.array([1.0]), ['cat'])
+    assert drawn.shape == (*size_hw, 3)
