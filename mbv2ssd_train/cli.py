@@ -66,7 +66,7 @@ def _add_train(verbs: argparse._SubParsersAction) -> None:
     verb.add_argument('--runs', type=Path, default=Path('runs'), help='parent of the run folders')
     verb.add_argument('--resume', action='store_true', help='go on with this very experiment')
     verb.add_argument('--print-config', action='store_true',
-                      help='print the whole configuration as YAML and stop')
+                      help='print every key with its value and meaning, as YAML, and stop')
     verb.set_defaults(run=_train)
 
 
@@ -152,7 +152,7 @@ def _train(options: argparse.Namespace) -> None:
     from mbv2ssd_train.config import load_config
     config = load_config(options.config, tuple(options.overrides))
     if options.print_config:
-        print(config.to_yaml(), end='')
+        print(config.to_explained_yaml(), end='')
         return
     # Imported here: only this needs PyTorch's training half.
     from mbv2ssd_train.engine import Trainer

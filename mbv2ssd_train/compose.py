@@ -93,7 +93,7 @@ def parse_override(text: str) -> dict[str, Any]:
     try:
         found: Any = yaml.safe_load(value)
     except yaml.YAMLError as err:
-        raise ConfigError(f'override {text!r}: its value is not YAML: {err}') from err
+        raise ConfigError(f'override {text!r}: its value is not YAML: {_one_line(err)}') from err
     for key in reversed(keys.split('.')):
         found = {key: found}
     return dict(found)
@@ -120,10 +120,14 @@ def _read(path: Path) -> dict[str, Any]:
     except FileNotFoundError as err:
         raise ConfigError(f'{path}: no such configuration file') from err
     except (yaml.YAMLError, UnicodeDecodeError) as err:
-        raise ConfigError(f'{path}: not YAML: {err}') from err
+        raise ConfigError(f'{path}: not YAML: {_one_line(err)}') from err
     if not isinstance(found, dict):
         raise ConfigError(f'{path}: expected keys and values, found {type(found).__name__}')
     return found
+
+
+def _one_line(err: Exception) -> str:
+    return ' '.join(str(err).split())
 
 
 def _section(body: dict[str, Any], key: str, path: Path) -> dict[str, Any]:

@@ -1,9 +1,9 @@
 """
 The training configuration: one YAML file, every key typed, unknown keys refused.
 
-The schema is the documentation: `mbv2ssd_train train --help-config` prints it with the defaults.
-Sizes are pixels, fractions are of 1, learning rates are for the batch size that is written
-beside them.
+The schema is the documentation: `mbv2ssd_train train CONFIG --print-config` prints every key with
+its value and what it means. Sizes are pixels, fractions are of 1, learning rates are for the
+batch size that is written beside them.
 """
 
 from __future__ import annotations
@@ -19,11 +19,13 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    field_validator,
     model_validator,
     ValidationError,
 )
 import yaml
 
+from mbv2ssd_ros.core.contract import BACKGROUND
 from mbv2ssd_ros.core.detections import DetectionSettings
 from mbv2ssd_ros.core.errors import ConfigError
 from mbv2ssd_ros.core.priors import PriorLevel, ssdlite_levels
@@ -37,7 +39,11 @@ VOC_CLASSES = (
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra='forbid', frozen=True)
+    model_config = ConfigDict(extra='forbid', frozen=True, allow_inf_nan=False)
+
+
+Positive = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 def _three_channels(value: Any) -> Any:
@@ -56,25 +62,41 @@ class DataConfig(_Section):
     classes: tuple[str, ...] = Field(
         VOC_CLASSES, min_length=1,
         description="object classes; those of root's dataset.yaml where there is one")
-    keep_decoded: bool = Field(True, description='keep decoded images in memory')
+    keep_decoded: bool = Field(
+        True, description='keep decoded images in memory, in half of it at most')
+
+    @field_validator('classes')
+    @classmethod
+    def _can_be_told_apart(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if BACKGROUND in names:
+            raise ValueError(f'{BACKGROUND!r} is added by itself; leave it out')
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f'{", ".join(twice)} stands there more than once')
+        if any(name != name.strip() or not name for name in names):
+            raise ValueError('a class name is empty or has spaces around it')
+        return names
 
 
 class ModelConfig(_Section):
     """MobileNetV2 with SSDLite extras and heads."""
 
-    input_size_hw: tuple[int, int] = Field((320, 320), description='network input, pixels')
-    resize_mode: Literal['stretch', 'letterbox'] = 'stretch'
+    input_size_hw: tuple[Annotated[int, Field(ge=32)], Annotated[int, Field(ge=32)]] = Field(
+        (320, 320), description='network input, height and width in pixels')
+    resize_mode: Literal['stretch', 'letterbox'] = Field(
+        'stretch', description='letterbox keeps the aspect ratio and pads')
     width_mult: float = Field(1.0, gt=0, le=2, description='width multiplier of the backbone')
     first_stride: Literal[8, 16] = Field(8, description='of the finest map; 8 for small objects')
-    scales: tuple[float, ...] = Field(
+    scales: tuple[Positive, ...] = Field(
         (0.08, 0.18, 0.36, 0.54, 0.72, 0.90), min_length=3,
         description='prior box scale of each level, as a share of the image side')
-    aspect_ratios: tuple[float, ...] = (2.0, 3.0)
-    extra_channels: tuple[int, ...] = Field(
+    aspect_ratios: tuple[Positive, ...] = Field(
+        (2.0, 3.0), description='of prior boxes, each lying and standing, beside two squares')
+    extra_channels: tuple[Annotated[int, Field(ge=2)], ...] = Field(
         (512, 256, 256), description='of the maps behind the backbone, each half as large')
-    variances: tuple[float, float] = Field((0.1, 0.2), description='of box centre and size')
+    variances: tuple[Positive, Positive] = Field((0.1, 0.2), description='of box centre and size')
     mean: Channels = Field((0.5, 0.5, 0.5), description='subtracted from RGB in [0, 1]')
-    std: Channels = Field((0.5, 0.5, 0.5), description='RGB is divided by it')
+    std: Annotated[tuple[Positive, Positive, Positive], BeforeValidator(_three_channels)] = Field(
+        (0.5, 0.5, 0.5), description='RGB is divided by it')
     stride2_padding: Literal['torch', 'tensorflow'] = Field(
         'torch', description='how the backbone was trained: tensorflow pads right and below')
     backbone_weights: str | None = Field(
@@ -106,12 +128,13 @@ class AugmentConfig(_Section):
     expand_max: float = Field(4.0, ge=1, description='largest side of the canvas, in image sides')
     crop: float = Field(0.857, ge=0, le=1, description='share of images cropped; SSD: 6 of 7')
     crop_min_scale: float = Field(0.3, gt=0, le=1, description='smallest side of a crop')
-    crop_ious: tuple[float, ...] = Field(
-        (0.1, 0.3, 0.5, 0.7, 0.9, 0.0), description='least IoU with an object; one is drawn')
-    brightness: float = Field(0.125, ge=0, le=1)
-    contrast: float = Field(0.5, ge=0, le=1)
-    saturation: float = Field(0.5, ge=0, le=1)
-    hue_degrees: float = Field(18.0, ge=0, le=180)
+    crop_ious: tuple[Share, ...] = Field(
+        (0.1, 0.3, 0.5, 0.7, 0.9, 0.0), min_length=1,
+        description='least IoU with an object; one is drawn')
+    brightness: float = Field(0.125, ge=0, le=1, description='largest change, as share of white')
+    contrast: float = Field(0.5, ge=0, le=1, description='largest change, as share')
+    saturation: float = Field(0.5, ge=0, le=1, description='largest change, as share')
+    hue_degrees: float = Field(18.0, ge=0, le=180, description='largest turn of the colour circle')
     photometric: float = Field(0.5, ge=0, le=1, description='chance of each colour change')
     min_box_px: float = Field(2.0, ge=0, description='smaller boxes go, in network pixels')
 
@@ -135,13 +158,14 @@ class MatchConfig(_Section):
 class OptimizerConfig(_Section):
     """Learning rates go up linearly, then down to zero along a cosine."""
 
-    name: Literal['sgd', 'adamw'] = 'sgd'
+    name: Literal['sgd', 'adamw'] = Field('sgd', description='sgd is with Nesterov momentum')
     learning_rate: float = Field(0.01, gt=0, description='of heads and extras')
     backbone_factor: float = Field(
         0.1, ge=0, le=1, description='of the backbone, as a share; 1.0 loses a short run')
     weight_decay: float = Field(5e-4, ge=0, description='not on biases and BatchNorm')
     momentum: float = Field(0.9, ge=0, lt=1, description='first beta of adamw')
-    warmup_fraction: float = Field(0.04, ge=0, lt=1)
+    warmup_fraction: float = Field(
+        0.04, ge=0, lt=1, description='share of the steps in which the rates go up')
     clip_norm: float = Field(
         0.0, ge=0, description='gradient norm limit, 0 = none; SGD learns nothing at 10')
 
@@ -149,24 +173,27 @@ class OptimizerConfig(_Section):
 class TrainingConfig(_Section):
     """The loop."""
 
-    epochs: int = Field(60, ge=1)
-    batch_size: int = Field(16, ge=1)
-    precision: Literal['fp32', 'bf16'] = 'fp32'
+    epochs: int = Field(60, ge=1, description='times that every image is seen')
+    batch_size: int = Field(16, ge=2, description='images of a step')
+    precision: Literal['fp32', 'bf16'] = Field(
+        'fp32', description='bf16 is faster on a CPU with AVX512-bf16 or AMX')
     freeze_blocks: int = Field(0, ge=0, le=19, description='first features.* that do not learn')
-    freeze_bn: bool = Field(False, description='of the backbone: statistics stay as they are')
-    ema_decay: float = Field(0.999, ge=0, lt=1, description='0 = off')
+    freeze_bn: bool = Field(
+        False, description='BatchNorm of the backbone: its statistics stay as they are')
+    ema_decay: float = Field(
+        0.999, ge=0, lt=1, description='of the averaged weights, which are evaluated; 0 = off')
     threads: int = Field(0, ge=0, description='of torch; 0 = all cores')
-    eval_every: int = Field(5, ge=1, description='epochs')
+    eval_every: int = Field(5, ge=1, description='epochs between evaluations')
     save_every: int = Field(500, ge=1, description='steps between checkpoints within an epoch')
 
 
 class EvaluationConfig(_Section):
     """How mAP is measured; not how the robot shows boxes."""
 
-    score_threshold: float = Field(0.02, ge=0, le=1)
-    nms_iou: float = Field(0.45, ge=0, le=1)
-    max_detections: int = Field(200, ge=1)
-    max_candidates: int = Field(400, ge=1)
+    score_threshold: float = Field(0.02, ge=0, le=1, description='low: the curve has an end')
+    nms_iou: float = Field(0.45, ge=0, le=1, description='of one class; above it the worse goes')
+    max_detections: int = Field(200, ge=1, description='of an image')
+    max_candidates: int = Field(400, ge=1, description='of an image, before NMS')
 
     def detection_settings(self) -> DetectionSettings:
         """Return the settings of the run time's selector."""
@@ -177,7 +204,7 @@ class TrainConfig(_Section):
     """A whole experiment."""
 
     name: str = Field(pattern=r'^[A-Za-z0-9][A-Za-z0-9._-]*$', description='of the run folder')
-    seed: int = Field(1, ge=0)
+    seed: int = Field(1, ge=0, description='of weights, order and augmentation')
     data: DataConfig
     model: ModelConfig = ModelConfig()
     augment: AugmentConfig = AugmentConfig()
@@ -189,6 +216,18 @@ class TrainConfig(_Section):
     def to_yaml(self) -> str:
         """Write every key with its value, defaults included."""
         return yaml.safe_dump(self.model_dump(mode='json'), sort_keys=False, width=99)
+
+    def to_explained_yaml(self) -> str:
+        """Write what to_yaml writes, with the meaning of every key as a comment."""
+        lines: list[str] = []
+        for key, value in self.model_dump(mode='json').items():
+            section = getattr(self, key)
+            if isinstance(section, _Section):
+                lines.append(f'{key}:  # {" ".join((section.__doc__ or "").split())}')
+                lines += [f'  {_explained(section, name, item)}' for name, item in value.items()]
+            else:
+                lines.append(_explained(self, key, value))
+        return '\n'.join(lines) + '\n'
 
     def arch_fingerprint(self) -> str:
         """Name what decides whether weights can be loaded; the same on every machine."""
@@ -243,7 +282,7 @@ def parse_config(text: str, source: str, overrides: tuple[str, ...] = ()) -> Tra
     try:
         found = yaml.safe_load(text)
     except yaml.YAMLError as err:
-        raise ConfigError(f'{source}: not YAML: {err}') from err
+        raise ConfigError(f'{source}: not YAML: {" ".join(str(err).split())}') from err
     if not isinstance(found, dict):
         raise ConfigError(f'{source}: expected keys and values, found {type(found).__name__}')
     for override in overrides:
@@ -271,12 +310,19 @@ def _validated(found: dict[str, Any], source: str) -> TrainConfig:
 def _describe(error: Any) -> str:
     path = '.'.join(str(part) for part in error['loc']) or 'configuration'
     if error['type'] != 'extra_forbidden':
-        found = '' if error['type'] == 'missing' else f' (found {error["input"]!r})'
+        known = error['type'] == 'missing' or isinstance(error['input'], dict)
+        found = '' if known else f' (found {error["input"]!r})'
         return f'{path}: {error["msg"]}{found}'
     known = _known_keys(error['loc'][:-1])
     nearest = difflib.get_close_matches(str(error['loc'][-1]), known, n=1)
     hint = f'did you mean {nearest[0]!r}?' if nearest else f'known keys are {", ".join(known)}'
     return f'{path}: unknown key; {hint}'
+
+
+def _explained(section: _Section, key: str, value: Any) -> str:
+    # as the only item of a list: a value alone would be a document with an end mark
+    text = yaml.safe_dump([value], default_flow_style=True, width=float('inf')).strip()[1:-1]
+    return f'{key}: {text}  # {type(section).model_fields[key].description}'
 
 
 def _known_keys(path: tuple[Any, ...]) -> list[str]:

@@ -58,7 +58,7 @@ def read_description(folder: Path) -> DatasetDescription:
     except FileNotFoundError as err:
         raise DataError(f'{path}: no such file') from err
     except yaml.YAMLError as err:
-        raise DataError(f'{path}: not YAML: {err}') from err
+        raise DataError(f'{path}: not YAML: {" ".join(str(err).split())}') from err
     except ValidationError as err:
         faults = '; '.join(f'{".".join(map(str, fault["loc"])) or "file"}: {fault["msg"]}'
                            for fault in err.errors())
