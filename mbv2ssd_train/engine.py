@@ -41,7 +41,7 @@ from mbv2ssd_train.torch_backend import TorchBackend
 
 
 class NotFiniteError(Mbv2SsdError):
-    """The loss became infinite or undefined; the weights before that step are saved."""
+    """Loss, gradient or weights became infinite or undefined; no checkpoint has them."""
 
 
 class Preempted(Mbv2SsdError):
@@ -133,21 +133,31 @@ class Trainer:
         Raises:
             NotFiniteError: names the images of the batch that broke the loss.
             Preempted: SIGINT or SIGTERM came; the state is saved.
+            DataError: an image cannot be read; the state is saved.
         """
-        for signum in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(signum, self._on_signal)
+        handlers = {signum: signal.signal(signum, self._on_signal)
+                    for signum in (signal.SIGINT, signal.SIGTERM)}
         self.folder.set_status('running', step=self.step)
         try:
-            with ProgressBar(self.config.name, self.total_steps, self.step) as bar:
-                self._run_epochs(bar)
+            self._run_or_save()
         except Preempted as err:
-            self.save(self.folder.last)
             self.folder.set_status('preempted', step=self.step, reason=str(err))
             raise
         except BaseException as err:
             self.folder.set_status('failed', step=self.step, reason=f'{err!r}')
             raise
+        finally:
+            for signum, handler in handlers.items():
+                signal.signal(signum, handler)
         self.folder.set_status('success', step=self.step, best_map_50=self.best_map)
+
+    def _run_or_save(self) -> None:
+        try:
+            with ProgressBar(self.config.name, self.total_steps, self.step) as bar:
+                self._run_epochs(bar)
+        except (Preempted, DataError):  # once a broken image is mended, the run can go on
+            self.save(self.folder.last)
+            raise
 
     def train_step(self, batch: Batch) -> MultiboxLoss:
         """
@@ -160,12 +170,13 @@ class Trainer:
             Its loss.
 
         Raises:
-            NotFiniteError: before anything is changed.
+            NotFiniteError: before the weights are changed.
         """
         config = self.config.training
         self.network.train()
-        if config.freeze_bn:
-            _freeze_batch_norm(self.network.backbone)
+        # layers that do not learn take up no statistics either
+        _freeze_batch_norm(self.network.backbone if config.freeze_bn
+                           else self.network.backbone.features[:config.freeze_blocks])
         set_learning_rates(self._optimizer, schedule_factor(
             self.step, self.total_steps, self.config.optimizer.warmup_fraction))
         with torch.autocast('cpu', torch.bfloat16, enabled=config.precision == 'bf16'):
@@ -206,7 +217,14 @@ class Trainer:
         Args:
             path: of the file.
             map_50: of the averaged weights on the validation split, where it was measured.
+
+        Raises:
+            NotFiniteError: a weight is not finite; nothing is written.
         """
+        for name, value in self.network.state_dict().items():
+            if not torch.isfinite(value).all():
+                raise NotFiniteError(f'step {self.step}: {name} is no longer finite; {path} is '
+                                     'not written. Lower optimizer.learning_rate')
         Checkpoint(
             config=self.config.to_yaml(), step=self.step, model=self.network.state_dict(),
             averaged=self._average.module.state_dict(), optimizer=self._optimizer.state_dict(),
@@ -221,6 +239,9 @@ class Trainer:
 
     def _run_epochs(self, bar: ProgressBar) -> None:
         per_epoch, started = len(self.loader), time.monotonic()
+        if self.step and self.step % per_epoch == 0:
+            # stopped behind the last step of an epoch, perhaps before it was evaluated
+            self._end_epoch(self.step // per_epoch, bar)
         for epoch in range(self.step // per_epoch, self.config.training.epochs):
             for batch in self.loader.epoch(epoch, self.step % per_epoch):
                 loss = self.train_step(batch)
@@ -238,10 +259,13 @@ class Trainer:
                     raise Preempted(self._signal)
                 if self.step % self.config.training.save_every == 0:
                     self.save(self.folder.last)
-            last = epoch + 1 == self.config.training.epochs
-            if last or (epoch + 1) % self.config.training.eval_every == 0:
-                self._evaluate_and_keep_best(epoch + 1, bar)
-            self.save(self.folder.last)
+            self._end_epoch(epoch + 1, bar)
+
+    def _end_epoch(self, epoch: int, bar: ProgressBar) -> None:
+        config = self.config.training
+        if epoch == config.epochs or epoch % config.eval_every == 0:
+            self._evaluate_and_keep_best(epoch, bar)
+        self.save(self.folder.last)
 
     def _evaluate_and_keep_best(self, epoch: int, bar: ProgressBar) -> None:
         result = self.evaluate()
@@ -277,8 +301,14 @@ def open_datasets(config: TrainConfig) -> tuple[list[Dataset], Dataset]:
              for split in data.train]
     validation = open_dataset(data.root, data.val, data.classes, data.keep_decoded)
     refuse_overlap(train, validation)
-    if not any(len(record.labels) for dataset in train for record in dataset.records):
-        raise DataError(f'{data.root}: no object in {", ".join(data.train)}; nothing to learn')
+    if not any((~record.difficult).any() for dataset in train for record in dataset.records):
+        raise DataError(f'{data.root}: no object in {", ".join(data.train)} that is not '
+                        'difficult; nothing to learn')
+    if sum(len(dataset) for dataset in train) < 2:
+        raise DataError(f'{data.root}: one image in {", ".join(data.train)}; BatchNorm needs two')
+    if not any((~record.difficult).any() for record in validation.records):
+        raise DataError(f'{data.root}: no object in {data.val} that is not difficult, so that no '
+                        'mAP can be measured there; choose another data.val')
     return train, validation
 
 

@@ -51,8 +51,9 @@ class Evaluation:
         return {
             'split': self.split, 'images': self.images, 'match_iou': MATCH_IOU,
             'map_50': self.map_50, 'map_50_11point': self.map_50_11point,
+            # a class without objects has none, and JSON has no nan
             'ap_50': {self.class_names[label - 1]: curve.average_precision
-                      for label, curve in self.curves.items()},
+                      if curve.num_objects else None for label, curve in self.curves.items()},
             'objects': {self.class_names[label - 1]: curve.num_objects
                         for label, curve in self.curves.items()}}
 

@@ -39,10 +39,17 @@ def build_contract(config: TrainConfig, map_50: float | None) -> ModelContract:
         arch_fingerprint=config.arch_fingerprint(),
         precision='fp32',
         provenance=Provenance(
-            package_version=metadata.version('mbv2ssd_ros'), config=config.to_yaml(),
+            package_version=_package_version(), config=config.to_yaml(),
             datasets=config.data.train,
             metric='not measured' if map_50 is None else f'map_50 on {config.data.val}',
             metric_value=map_50 or 0.0))
+
+
+def _package_version() -> str:
+    try:
+        return metadata.version('mbv2ssd_ros')
+    except metadata.PackageNotFoundError:
+        return 'not installed'  # run from the source tree
 
 
 def open_checkpoint(checkpoint: Checkpoint) -> TorchBackend:

@@ -78,7 +78,8 @@ def average_weights(model: SSDLite, decay: float) -> AveragedModel:
     """
     Start an exponential moving average of weights and BatchNorm statistics.
 
-    The decay grows from 0.1 to its full value, so that the random start is soon forgotten.
+    The first step is copied; then the decay grows from 2/11 to its full value, so that the
+    random start is forgotten.
 
     Args:
         model: to average.

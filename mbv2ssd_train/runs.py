@@ -40,10 +40,12 @@ class RunFolder:
         if self.last.exists() and not resume:
             raise ConfigError(
                 f'{self.path}: this very experiment has been run; add --resume to go on with it, '
-                'change the configuration (its seed, say), or remove the folder')
+                'change the configuration (its name or seed, say), or remove the folder')
         if resume and not self.last.exists():
             raise ConfigError(f'{self.last}: nothing to resume; leave --resume out to begin')
         self.last.parent.mkdir(parents=True, exist_ok=True)
+        if not resume:  # of a run that ended before its first checkpoint
+            (self.path / 'metrics.jsonl').unlink(missing_ok=True)
         (self.path / 'config.yaml').write_text(self._config.to_yaml(), encoding='utf-8')
         fingerprints = {'arch': self._config.arch_fingerprint(),
                         'recipe': self._config.recipe_fingerprint()}

@@ -1,0 +1,353 @@
+"""Runs: exact resume, signals, what is refused, and what a run leaves behind."""
+
+import functools
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+
+from model_settings import small_run
+import numpy as np
+import pytest
+from synthetic import add_image, add_list, SHAPES, write_world
+import torch
+import yaml
+
+from mbv2ssd_ros.core.errors import ConfigError, DataError
+from mbv2ssd_train.checkpoint import load_checkpoint
+from mbv2ssd_train.cli import main
+from mbv2ssd_train.engine import NotFiniteError, Preempted, Trainer
+
+# three steps an epoch, nine in all, evaluated after the second and the last epoch
+RECIPES = {
+    'sgd, everything learns': {
+        'optimizer': {'name': 'sgd', 'learning_rate': 0.02}, 'training': {'epochs': 3}},
+    'adamw in bf16, frozen statistics': {
+        'training': {'epochs': 3, 'precision': 'bf16', 'freeze_bn': True, 'freeze_blocks': 2}}}
+
+
+@pytest.fixture(scope='module')
+def world(tmp_path_factory):
+    """Twelve images to learn from, three to measure on."""
+    return write_world(tmp_path_factory.mktemp('world'), train=12, val=3)
+
+
+def trainer(world, runs, resume=False, **sections):
+    return Trainer(small_run(world, **sections), runs, resume)
+
+
+@pytest.fixture(scope='module')
+def uninterrupted(world, tmp_path_factory):
+    """Give the last checkpoint of a recipe's whole run, and the mAPs measured on the way."""
+    @functools.cache
+    def run(recipe):
+        whole = trainer(world, tmp_path_factory.mktemp('whole'), **RECIPES[recipe])
+        whole.run()
+        return load_checkpoint(whole.folder.last), measured(whole.folder)
+    return run
+
+
+def measured(folder):
+    lines = (folder.path / 'metrics.jsonl').read_text().splitlines()
+    return [(line['step'], line['map_50']) for line in map(json.loads, lines) if 'map_50' in line]
+
+
+def status(folder):
+    return json.loads((folder.path / 'status.json').read_text())
+
+
+def tensors_of(checkpoint):
+    """Every tensor of a checkpoint by its path."""
+    def walk(value, path):
+        if isinstance(value, torch.Tensor):
+            yield path, value
+        elif isinstance(value, dict):
+            for key, item in value.items():
+                yield from walk(item, (*path, key))
+    return dict(walk({'model': checkpoint.model, 'averaged': checkpoint.averaged,
+                      'optimizer': checkpoint.optimizer}, ()))
+
+
+def assert_bitwise_equal(found, expected):
+    ours, theirs = tensors_of(found), tensors_of(expected)
+    assert ours.keys() == theirs.keys() and len(ours) > 700
+    for path, value in theirs.items():
+        assert torch.equal(ours[path], value), path
+    assert (found.step, found.best_map) == (expected.step, expected.best_map)
+
+
+def run_until(trainer, step, stop):
+    """Run and do `stop` during a step."""
+    real = trainer.train_step
+
+    def train_step(batch):
+        loss = real(batch)
+        if trainer.step == step:
+            stop()
+        return loss
+    trainer.train_step = train_step
+    trainer.run()
+
+
+# in an epoch, at its end, where it is evaluated, at the very end
+@pytest.mark.parametrize('name, step', [
+    *(('sgd, everything learns', step) for step in (1, 3, 6, 9)),
+    ('adamw in bf16, frozen statistics', 5)])
+def test_a_run_that_a_signal_stopped_goes_on_bit_for_bit(
+        uninterrupted, world, tmp_path, name, step):
+    recipe, (expected, maps) = RECIPES[name], uninterrupted(name)
+    first = trainer(world, tmp_path, **recipe)
+    with pytest.raises(Preempted):
+        run_until(first, step, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    assert status(first.folder)['status'] == 'preempted'
+    assert load_checkpoint(first.folder.last).step == step
+    second = trainer(world, tmp_path, resume=True, **recipe)
+    second.run()
+    assert status(second.folder)['status'] == 'success'
+    assert_bitwise_equal(load_checkpoint(second.folder.last), expected)
+    assert sorted(set(measured(second.folder))) == maps
+
+
+def test_a_run_that_crashed_goes_on_from_its_last_checkpoint(uninterrupted, world, tmp_path):
+    expected, maps = uninterrupted('sgd, everything learns')
+    recipe = RECIPES['sgd, everything learns']
+    recipe = {**recipe, 'training': {**recipe['training'], 'save_every': 2}}
+
+    def crash():
+        raise MemoryError
+
+    first = trainer(world, tmp_path, **recipe)
+    with pytest.raises(MemoryError):
+        run_until(first, 5, crash)
+    assert status(first.folder)['status'] == 'failed'
+    second = trainer(world, tmp_path, resume=True, **recipe)
+    assert second.step == 4
+    second.run()
+    assert_bitwise_equal(load_checkpoint(second.folder.last), expected)
+    assert sorted(set(measured(second.folder))) == maps
+
+
+def test_a_signal_gives_back_its_handlers_and_its_exit_code(world, tmp_path):
+    before = [signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM)]
+    run = trainer(world, tmp_path)
+    with pytest.raises(Preempted, match='stopped by SIGINT.*--resume') as caught:
+        run_until(run, 2, lambda: os.kill(os.getpid(), signal.SIGINT))
+    assert caught.value.exit_code == 130
+    assert [signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+def write_config(path, world, **sections):
+    path.write_text(small_run(world, **sections).to_yaml())
+    return path
+
+
+def test_sigterm_ends_the_program_with_143_and_a_state_to_go_on_from(world, tmp_path):
+    config = write_config(tmp_path / 'c.yaml', world, training={'epochs': 2000, 'eval_every': 999})
+    runs = tmp_path / 'runs'
+    process = subprocess.Popen(
+        [sys.executable, '-m', 'mbv2ssd_train', 'train', str(config), '--runs', str(runs)],
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while not list(runs.glob('*/status.json')):
+        assert process.poll() is None and time.monotonic() < deadline, process.stderr.read()
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 143
+    assert errors.strip().endswith('stopped by SIGTERM; the state is saved, go on with --resume')
+    assert 'Traceback' not in errors
+    folder, = runs.iterdir()
+    assert json.loads((folder / 'status.json').read_text())['status'] == 'preempted'
+    assert load_checkpoint(folder / 'checkpoints' / 'last.pt').step >= 1
+
+
+def test_a_run_leaves_its_whole_story(world, tmp_path):
+    run = trainer(world, tmp_path, training={'epochs': 2})
+    run.run()
+    found = {str(path.relative_to(run.folder.path)) for path in run.folder.path.rglob('*.*')}
+    assert found >= {'config.yaml', 'fingerprints.json', 'metrics.jsonl', 'status.json',
+                     'checkpoints/last.pt', 'checkpoints/best.pt'}
+    assert not [name for name in found if name.endswith('.partial')]
+    assert run.folder.path.name == f'small_{run.config.recipe_fingerprint()}'
+    assert yaml.safe_load((run.folder.path / 'config.yaml').read_text()) == yaml.safe_load(
+        run.config.to_yaml())
+    assert json.loads((run.folder.path / 'fingerprints.json').read_text()) == {
+        'arch': run.config.arch_fingerprint(), 'recipe': run.config.recipe_fingerprint()}
+    assert status(run.folder)['best_map_50'] == run.best_map
+    best = load_checkpoint(run.folder.best)
+    assert best.map_50 == run.best_map and best.parsed_config() == run.config
+
+
+def test_metrics_are_json_that_every_reader_takes(world, tmp_path):
+    run = trainer(world, tmp_path, data={'classes': [*SHAPES, 'never seen']})
+    run.run()
+
+    def refuse(constant):
+        raise AssertionError(constant)
+
+    for line in (run.folder.path / 'metrics.jsonl').read_text().splitlines():
+        found = json.loads(line, parse_constant=refuse)
+    assert found['ap_50']['never seen'] is None and found['split'] == 'val'
+
+
+def test_the_same_experiment_is_not_begun_twice(world, tmp_path):
+    trainer(world, tmp_path).run()
+    with pytest.raises(ConfigError, match='small_.*has been run; add --resume'):
+        trainer(world, tmp_path)
+
+
+def test_there_must_be_something_to_resume(world, tmp_path):
+    with pytest.raises(ConfigError, match=r'last\.pt: nothing to resume; leave --resume out'):
+        trainer(world, tmp_path, resume=True)
+
+
+def test_a_run_that_never_got_to_a_checkpoint_begins_afresh(world, tmp_path):
+    run = trainer(world, tmp_path)
+    run.folder.log(step=50, class_loss=1.0)
+    trainer(world, tmp_path).run()
+    assert '"step": 50' not in (run.folder.path / 'metrics.jsonl').read_text()
+
+
+def test_a_weight_that_is_nan_names_the_images_and_saves_nothing(world, tmp_path):
+    run = trainer(world, tmp_path)
+    run.network.loc_heads[0][1].weight.data.fill_(math.nan)
+    with pytest.raises(NotFiniteError, match=r'step 0: the loss is not finite on .*train\d+\.png'):
+        run.run()
+    assert status(run.folder)['status'] == 'failed'
+    assert not list(run.folder.path.rglob('*.pt'))
+
+
+def test_a_box_that_is_nan_names_its_image_alone(world, tmp_path):
+    run = trainer(world, tmp_path)
+    batch = next(run.loader.epoch(0))
+    broken = next(k for k, boxes in enumerate(batch.boxes_xyxy) if len(boxes))
+    batch.boxes_xyxy[broken][0, 2] = math.nan
+    before = {name: value.clone() for name, value in run.network.named_parameters()}
+    with pytest.raises(NotFiniteError) as caught:
+        run.train_step(batch)
+    assert [source in str(caught.value) for source in batch.sources] == [
+        k == broken for k in range(len(batch.sources))]
+    assert all(torch.equal(value, before[name]) for name, value in run.network.named_parameters())
+    assert run.step == 0
+
+
+def test_a_gradient_that_overflows_changes_no_weight(world, tmp_path):
+    run = trainer(world, tmp_path)
+    before = {name: value.clone() for name, value in run.network.named_parameters()}
+    run.network.loc_heads[0][1].bias.register_hook(lambda grad: grad * math.inf)
+    with pytest.raises(NotFiniteError, match=r'step 0: the gradient is (nan|inf); images: .*png'):
+        run.train_step(next(run.loader.epoch(0)))
+    assert all(torch.equal(value, before[name]) for name, value in run.network.named_parameters())
+
+
+def test_no_checkpoint_ever_holds_a_nan(world, tmp_path):
+    run = trainer(world, tmp_path, training={'save_every': 1},
+                  optimizer={'name': 'sgd', 'learning_rate': 1e38})
+    with pytest.raises(NotFiniteError):
+        run.run()
+    assert status(run.folder)['status'] == 'failed'
+    for path in run.folder.path.rglob('*.pt'):
+        for key, value in load_checkpoint(path).model.items():
+            assert torch.isfinite(value).all(), key
+
+
+def test_a_broken_image_keeps_what_was_learnt_and_can_be_mended(tmp_path):
+    world = write_world(tmp_path / 'world', train=12, val=3)
+    run = trainer(world, tmp_path / 'runs')
+    last = list(run.loader.epoch(0))[-1].sources[-1]
+    with open(last, 'rb') as file:
+        content = file.read()
+    with open(last, 'wb') as file:
+        file.write(content[:len(content) // 2])
+    run = trainer(world, tmp_path / 'runs', data={'keep_decoded': False})
+    with pytest.raises(DataError, match=f'{last}: .*truncated'):
+        run.run()
+    assert status(run.folder)['status'] == 'failed' and run.step > 0
+    with open(last, 'wb') as file:
+        file.write(content)
+    again = trainer(world, tmp_path / 'runs', resume=True)
+    assert again.step == run.step
+    again.run()
+
+
+def state_of(module):
+    return {name: value.clone() for name, value in module.state_dict().items()}
+
+
+def test_blocks_that_are_frozen_stay_as_they_are(world, tmp_path):
+    run = trainer(world, tmp_path, training={'freeze_blocks': 3})
+    features = run.network.backbone.features
+    frozen, learning = state_of(features[:3]), state_of(features[3:])
+    run.train_step(next(run.loader.epoch(0)))
+    assert all(torch.equal(value, frozen[name])
+               for name, value in features[:3].state_dict().items())
+    assert not any(torch.equal(value, learning[name])
+                   for name, value in features[3:].state_dict().items())
+
+
+def test_frozen_statistics_stay_while_scales_learn(world, tmp_path):
+    run = trainer(world, tmp_path, training={'freeze_bn': True})
+    before = state_of(run.network)
+    run.train_step(next(run.loader.epoch(0)))
+    for name, value in run.network.state_dict().items():
+        if name.startswith('backbone.') or name.endswith('running_mean'):
+            stays = name.startswith('backbone.') and name.endswith(
+                ('running_mean', 'running_var', 'num_batches_tracked'))
+            assert torch.equal(value, before[name]) == stays, name
+
+
+def test_the_loss_goes_down_on_one_batch(world, tmp_path):
+    run = trainer(world, tmp_path, training={'epochs': 10})
+    batch = next(run.loader.epoch(0))
+    losses = [run.train_step(batch).total.item() for _ in range(12)]
+    assert losses[-1] < 0.7 * losses[0]
+
+
+def test_the_averaged_weights_are_evaluated(world, tmp_path):
+    run = trainer(world, tmp_path)
+    run.train_step(next(run.loader.epoch(0)))
+    before = run.evaluate()
+    for parameter in run.network.parameters():
+        parameter.data.fill_(math.nan)
+    assert run.evaluate().map_50 == before.map_50
+
+
+def empty(tree, *splits):
+    """Add splits of two images without objects each."""
+    for split in splits:
+        for number in range(2):
+            add_image(tree, f'{split}{number}', np.full((20, 30, 3), 90, np.uint8), [])
+        add_list(tree, split, [f'{split}{number}' for number in range(2)])
+
+
+def test_images_without_objects_are_learnt_from(tmp_path):
+    world = write_world(tmp_path / 'world', train=2, val=1)
+    empty(world, 'negatives')
+    run = trainer(world, tmp_path, data={'train': ['train', 'negatives']})
+    run.run()
+    assert run.step == 2
+
+
+@pytest.mark.parametrize('data, match', [
+    ({'train': ['none']}, 'no object in none .*nothing to learn'),
+    ({'val': 'none'}, 'no object in none .*choose another data.val'),
+    ({'train': ['one']}, 'one image in one; BatchNorm needs two'),
+    ({'val': 'train@0/4'}, r'3 images are both in the training data \(train\) and in train@0/4'),
+    ({'root': 'nowhere'}, 'nowhere: no such data folder')])
+def test_data_that_nothing_can_come_of_are_refused(tmp_path, data, match):
+    world = write_world(tmp_path / 'world', train=12, val=3, one=1)
+    empty(world, 'none')
+    with pytest.raises(DataError, match=match):
+        trainer(world, tmp_path / 'runs', data=data)
+    assert not (tmp_path / 'runs').exists()
+
+
+def test_training_through_the_program_says_what_comes_next(world, tmp_path, capsys):
+    config = write_config(tmp_path / 'c.yaml', world)
+    assert main(['train', str(config), '--runs', str(tmp_path / 'runs')]) == 0
+    out = capsys.readouterr().out
+    assert 'next: mbv2ssd_train export --checkpoint' in out
+    assert 'mAP@0.5' in out and 'on val, 3 images' in out
