@@ -1,7 +1,6 @@
 """The launch file brings the node up, active, and takes it down again."""
 
 from pathlib import Path
-import time
 
 import pytest
 
@@ -14,22 +13,19 @@ from launch.event_handlers import OnProcessExit  # noqa: E402
 from launch.launch_description_sources import PythonLaunchDescriptionSource  # noqa: E402
 import launch_pytest  # noqa: E402
 from launch_pytest.actions import ReadyToTest  # noqa: E402
-import rclpy  # noqa: E402
-from tiny_model import write_tiny_model  # noqa: E402
 
 pytestmark = [
     pytest.mark.ros,
     pytest.mark.skipif('mbv2ssd_ros' not in get_packages_with_prefixes(),
                        reason='needs mbv2ssd_ros in the ament index: build it with colcon')]
 LAUNCH_FILE = Path(__file__).parents[2] / 'launch' / 'detector.launch.py'
-TIMEOUT_S = 30.0
 exit_codes = []
 
 
 @launch_pytest.fixture
-def detector(tmp_path):
+def detector(tiny_model):
     """Launch the node with a tiny model in a namespace."""
-    arguments = {'model_path': str(write_tiny_model(tmp_path / 'tiny.onnx')),
+    arguments = {'model_path': str(tiny_model),
                  'namespace': 'robot', 'image_topic': '/lens/image'}
     return LaunchDescription([
         RegisterEventHandler(OnProcessExit(
@@ -37,28 +33,6 @@ def detector(tmp_path):
         IncludeLaunchDescription(
             PythonLaunchDescriptionSource(str(LAUNCH_FILE)), launch_arguments=arguments.items()),
         ReadyToTest()])
-
-
-@pytest.fixture
-def peer():
-    """Join the graph."""
-    context = rclpy.Context()
-    rclpy.init(context=context)
-    node = rclpy.create_node('peer', context=context)
-    executor = rclpy.executors.SingleThreadedExecutor(context=context)
-    executor.add_node(node)
-
-    def wait_for(condition, what):
-        deadline = time.monotonic() + TIMEOUT_S
-        while not (value := condition()):
-            assert time.monotonic() < deadline, f'no {what}'
-            executor.spin_once(timeout_sec=0.05)
-        return value
-    node.wait_for = wait_for
-    yield node
-    executor.shutdown()
-    node.destroy_node()
-    context.try_shutdown()
 
 
 @pytest.mark.launch(fixture=detector)

@@ -1,0 +1,79 @@
+"""What the launch files share: the detector, configured and activated by events."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from launch import LaunchDescription
+from launch.actions import DeclareLaunchArgument, EmitEvent, OpaqueFunction, RegisterEventHandler
+from launch.events import matches_action
+from launch.substitutions import LaunchConfiguration
+from launch_ros.actions import LifecycleNode
+from launch_ros.event_handlers import OnStateTransition
+from launch_ros.events.lifecycle import ChangeState
+from lifecycle_msgs.msg import Transition
+
+# name: (default, description), as `ros2 launch -s` shows them
+Arguments = Mapping[str, tuple[str, str]]
+DETECTOR_ARGUMENTS: Arguments = {
+    'model_path': ('', 'ONNX file with the model; empty: what the parameter file says.'),
+    'namespace': ('', 'Namespace of the node and of all topics with relative names.'),
+    'autostart': ('true', 'Configure and activate the node; false leaves that to a lifecycle '
+                          'manager.'),
+    'log_level': ('info', 'Of the detector: debug, info, warn, error or fatal.'),
+}
+
+
+def description(arguments: Arguments, start: Callable[[dict[str, str]], list[Any]]
+                ) -> LaunchDescription:
+    """
+    Describe a launch file.
+
+    Args:
+        arguments: that it takes.
+        start: gets their values and returns actions.
+
+    Returns:
+        What generate_launch_description returns.
+    """
+    def perform(context: Any) -> list[Any]:
+        return start({name: LaunchConfiguration(name).perform(context) for name in arguments})
+    return LaunchDescription([
+        *(DeclareLaunchArgument(name, default_value=default, description=text)
+          for name, (default, text) in arguments.items()),
+        OpaqueFunction(function=perform)])
+
+
+def detector(values: Mapping[str, str], overrides: Mapping[str, Any]) -> list[Any]:
+    """
+    Start the detector.
+
+    Args:
+        values: of DETECTOR_ARGUMENTS and of `params_file`.
+        overrides: parameters that win over the file.
+
+    Returns:
+        Actions.
+    """
+    # The node's own autostart would race with the events below.
+    parameters = {'autostart': False, **overrides}
+    if values['model_path']:
+        parameters['model_path'] = values['model_path']
+    node = LifecycleNode(
+        package='mbv2ssd_ros', executable='detector_node', name='detector',
+        namespace=values['namespace'], output='screen',
+        parameters=[values['params_file'], parameters],
+        arguments=['--ros-args', '--log-level', values['log_level']])
+    if values['autostart'].lower() not in ('true', '1'):
+        return [node]
+    activate = RegisterEventHandler(OnStateTransition(
+        target_lifecycle_node=node, start_state='configuring', goal_state='inactive',
+        entities=[_change_state(node, Transition.TRANSITION_ACTIVATE)]))
+    # The handler first: it must be there when the node answers.
+    return [activate, node, _change_state(node, Transition.TRANSITION_CONFIGURE)]
+
+
+def _change_state(node: LifecycleNode, transition_id: int) -> EmitEvent:
+    return EmitEvent(event=ChangeState(
+        lifecycle_node_matcher=matches_action(node), transition_id=transition_id))

@@ -1,0 +1,59 @@
+"""The demo as a launch file: it shows what it finds and ends by itself; all files explain."""
+
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip('launch_pytest', reason='needs launch_pytest (ROS 2, on no package registry)')
+pytest.importorskip('launch_ros', reason='needs launch_ros (ROS 2, on no package registry)')
+from ament_index_python.packages import get_packages_with_prefixes  # noqa: E402
+from launch import LaunchDescription, LaunchService  # noqa: E402
+from launch.actions import IncludeLaunchDescription, RegisterEventHandler  # noqa: E402
+from launch.event_handlers import OnProcessExit  # noqa: E402
+from launch.launch_description_sources import PythonLaunchDescriptionSource  # noqa: E402
+
+pytestmark = [
+    pytest.mark.ros,
+    pytest.mark.skipif('mbv2ssd_ros' not in get_packages_with_prefixes(),
+                       reason='needs mbv2ssd_ros in the ament index: build it with colcon')]
+LAUNCH = Path(__file__).parents[2] / 'launch'
+LAUNCH_FILES = [LAUNCH / f'{name}.launch.py' for name in ('demo', 'detector', 'multi_camera')]
+
+
+def source(path):
+    return PythonLaunchDescriptionSource(str(path))
+
+
+@pytest.fixture
+def images(tmp_path):
+    """Paint a red and a black image."""
+    import cv2
+    import numpy as np
+    folder = tmp_path / 'images'
+    folder.mkdir()
+    cv2.imwrite(str(folder / '1.png'), np.full((64, 96, 3), (0, 0, 255), np.uint8))
+    cv2.imwrite(str(folder / '2.png'), np.zeros((64, 96, 3), np.uint8))
+    return folder
+
+
+def test_the_demo_draws_what_it_finds_and_ends(tmp_path, images, tiny_model):
+    ended = {}
+    arguments = {'images': str(images), 'rate': '20', 'frames': '4', 'model_path': str(tiny_model),
+                 'output': str(tmp_path / 'out'), 'namespace': 'demo'}
+    service = LaunchService()
+    service.include_launch_description(LaunchDescription([
+        RegisterEventHandler(OnProcessExit(on_exit=lambda event, context: ended.update(
+            {event.process_name.partition('-')[0]: event.returncode}))),
+        IncludeLaunchDescription(
+            source(LAUNCH / 'demo.launch.py'), launch_arguments=arguments.items())]))
+    assert service.run() == 0
+    assert ended == {'play_images': 0, 'detector_node': 0, 'view_detections': 0}
+    drawn = sorted(path.name for path in (tmp_path / 'out').glob('*.png'))
+    assert drawn == [f'frame_{number:04d}.png' for number in (1, 2, 3, 4)]
+
+
+@pytest.mark.parametrize('path', LAUNCH_FILES, ids=lambda path: path.name.partition('.')[0])
+def test_every_argument_is_described_and_has_a_default(path):
+    arguments = source(path).try_get_launch_description_without_context().get_launch_arguments()
+    assert {'model_path', 'namespace', 'autostart', 'log_level'} <= {a.name for a in arguments}
+    assert [a.name for a in arguments if len(a.description) < 10 or a.default_value is None] == []
