@@ -1,0 +1,98 @@
+"""Which images the ranges of activations are measured on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+import hashlib
+
+import numpy as np
+from numpy.typing import NDArray
+from onnxruntime.quantization import CalibrationDataReader
+
+from mbv2ssd_ros.core.contract import ModelContract
+from mbv2ssd_ros.core.errors import ConfigError
+from mbv2ssd_ros.core.image import resize_into, SourceImage
+from mbv2ssd_train.data.dataset import Dataset
+
+
+def choose_images(dataset: Dataset, count: int, seed: int) -> list[int]:
+    """
+    Draw images so that every class is seen, rare ones too.
+
+    Goes round the classes and takes a random unused image with that class; images without
+    objects count as a class of their own.
+
+    Args:
+        dataset: to draw from; training images, never those that mAP is measured on.
+        count: wanted, at least 1.
+        seed: of the draw.
+
+    Returns:
+        min(count, len(dataset)) indices, ascending.
+
+    Raises:
+        ConfigError: count is below 1.
+    """
+    if count < 1:
+        raise ConfigError(f'{count} calibration images, expected at least 1')
+    rng = np.random.default_rng(seed)
+    by_class: dict[int, list[int]] = {}
+    for index in rng.permutation(len(dataset)).tolist():
+        for label in set(dataset.records[index].labels.tolist()) or {0}:
+            by_class.setdefault(label, []).append(index)
+    chosen: set[int] = set()
+    queues = [by_class[label] for label in sorted(by_class)]
+    while len(chosen) < min(count, len(dataset)):
+        for queue in queues:
+            while queue and queue[-1] in chosen:
+                queue.pop()
+            if queue and len(chosen) < count:
+                chosen.add(queue.pop())
+    return sorted(chosen)
+
+
+def list_hash(dataset: Dataset, indices: list[int]) -> str:
+    """
+    Name a choice of images.
+
+    Args:
+        dataset: they come from.
+        indices: of the images.
+
+    Returns:
+        12 hexadecimal digits, the same for the same images in any order.
+    """
+    names = '\n'.join(sorted(dataset.records[index].image_id for index in indices))
+    return hashlib.sha256(names.encode()).hexdigest()[:12]
+
+
+class CalibrationImages(CalibrationDataReader):  # type: ignore[misc]
+    """The chosen images, resized as evaluation and the robot resize them."""
+
+    def __init__(self, dataset: Dataset, indices: list[int], contract: ModelContract) -> None:
+        """
+        Prepare to read.
+
+        Args:
+            dataset: they come from.
+            indices: of the images.
+            contract: of the model; says size and resize mode.
+        """
+        self._dataset, self._indices, self._contract = dataset, indices, contract
+        self._images = self._read()
+
+    def get_next(self) -> dict[str, NDArray[np.uint8]] | None:
+        """Return the next image as the model's input, None at the end."""
+        image = next(self._images, None)
+        return None if image is None else {'images': image}
+
+    def rewind(self) -> None:
+        """Begin again."""
+        self._images = self._read()
+
+    def _read(self) -> Iterator[NDArray[np.uint8]]:
+        for index in self._indices:
+            image = np.empty((1, *self._contract.input_size_hw, 3), dtype=np.uint8)
+            resize_into(SourceImage(self._dataset.image(index), 'bgr'),
+                        self._contract.resize_mode, image[0])
+            yield image

@@ -1,0 +1,86 @@
+"""What integers cost and gain: a float model and its INT8 copy on the same images."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+import time
+from typing import Any
+
+import numpy as np
+
+from mbv2ssd_ros.backends.base import Backend
+from mbv2ssd_ros.core.detections import DetectionSettings
+from mbv2ssd_train.data.dataset import Dataset
+from mbv2ssd_train.evaluate import evaluate, Progress
+from mbv2ssd_train.models import open_model
+
+_RUNS = 60
+
+
+@dataclass(frozen=True)
+class ModelFigures:
+    """One file, measured."""
+
+    path: str
+    megabytes: float
+    map_50: float
+    infer_ms: float  # median of single images on one thread, in turns with the other file
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two files on the same images and the same machine."""
+
+    split: str
+    images: int
+    float_model: ModelFigures
+    int8_model: ModelFigures
+
+    @property
+    def drop(self) -> float:
+        """mAP points (of 100) that the INT8 file lost."""
+        return 100 * (self.float_model.map_50 - self.int8_model.map_50)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what `quantize --json` writes."""
+        return {**asdict(self), 'drop': self.drop}
+
+
+def compare(float_path: Path, int8_path: Path, dataset: Dataset, settings: DetectionSettings,
+            progress: Progress) -> Comparison:
+    """
+    Measure both files.
+
+    Args:
+        float_path: the original.
+        int8_path: its INT8 copy.
+        dataset: images neither was trained nor calibrated on.
+        settings: of the evaluation.
+        progress: wraps the batches of each evaluation.
+
+    Returns:
+        The figures.
+    """
+    paths = (float_path, int8_path)
+    backends = [open_model(path) for path in paths]
+    times = _times_in_turns(backends)
+    figures = [
+        ModelFigures(path.name, path.stat().st_size / 1e6,
+                     evaluate(backend, dataset, settings, progress).map_50, infer_ms)
+        for path, backend, infer_ms in zip(paths, backends, times, strict=True)]
+    return Comparison(dataset.name, len(dataset), *figures)
+
+
+def _times_in_turns(backends: list[Backend]) -> list[float]:
+    """Time single images, the backends in turns, so that a slower minute is slower for both."""
+    rng = np.random.default_rng(0)
+    height, width = backends[0].contract.input_size_hw
+    image = rng.integers(0, 256, (1, height, width, 3), dtype=np.uint8)
+    times = np.empty((_RUNS, len(backends)))
+    for run in range(_RUNS):
+        for column, backend in enumerate(backends):
+            started = time.perf_counter()
+            backend.infer(image)
+            times[run, column] = time.perf_counter() - started
+    return [float(ms) for ms in 1e3 * np.median(times, axis=0)]

@@ -1,0 +1,217 @@
+"""INT8 after training: which images, which layers, what the two targets demand."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+import pytest
+import torch
+
+from mbv2ssd_ros.backends.base import BackendOptions, open_backend
+from mbv2ssd_ros.core.errors import ConfigError, ContractError
+from mbv2ssd_train.config import parse_config
+from mbv2ssd_train.data.dataset import Dataset, ImageRecord
+from mbv2ssd_train.export.onnx_file import export_onnx
+from mbv2ssd_train.handover import build_contract, build_network
+from mbv2ssd_train.model.deploy import DeployModel
+from mbv2ssd_train.quantize.calibration import CalibrationImages, choose_images, list_hash
+from mbv2ssd_train.quantize.placement import find_placement
+from mbv2ssd_train.quantize.ptq import quantize_onnx, TARGETS
+from mbv2ssd_train.torch_backend import TorchBackend
+
+CONFIG = '''
+name: tiny
+data: {root: nowhere, train: [a], val: b, classes: [bolt, nut]}
+model: {input_size_hw: [64, 96], width_mult: 0.35, stride2_padding: tensorflow,
+        extra_channels: [64, 32, 32]}
+'''
+
+
+def record(name, *labels):
+    return ImageRecord(name, name, name, (20, 30), np.zeros((len(labels), 4), np.float32),
+                       np.array(labels, np.intp), np.zeros(len(labels), bool))
+
+
+def noise_of(item):
+    """Encode an image of 20 x 30 pixels that depends on the record's name."""
+    import cv2
+    rng = np.random.default_rng(sum(item.image_id.encode()))
+    smooth = cv2.resize(rng.integers(0, 256, (3, 4, 3), dtype=np.uint8), (30, 20))
+    return bytes(cv2.imencode('.png', smooth)[1])
+
+
+@pytest.fixture(scope='module')
+def dataset():
+    records = [record(f'common{k}', 1) for k in range(30)] + [record('rare0', 2),
+                                                              record('rare1', 2), record('none')]
+    return Dataset('train', ('bolt', 'nut'), records, noise_of)
+
+
+@pytest.fixture(scope='module')
+def float_file(tmp_path_factory):
+    torch.manual_seed(0)
+    config = parse_config(CONFIG, 'test')
+    network = build_network(config)
+    path = tmp_path_factory.mktemp('model') / 'tiny.onnx'
+    export_onnx(TorchBackend(DeployModel(network, config.model),
+                             build_contract(config, 0.5)), path)
+    return path
+
+
+@pytest.fixture(scope='module')
+def quantised(float_file, dataset):
+    """Return the path of the INT8 file for a target; each is made once."""
+    files = {}
+
+    def make(target):
+        if target not in files:
+            contract = open_backend('onnxruntime', float_file, BackendOptions()).contract
+            files[target] = float_file.with_name(f'{target}.onnx')
+            quantize_onnx(float_file, files[target],
+                          CalibrationImages(dataset, list(range(12)), contract), target,
+                          'minmax', f'for {target}')
+        return files[target]
+    return make
+
+
+class Graph:
+    """An ONNX graph to ask questions."""
+
+    def __init__(self, path: Path):
+        self.graph = onnx.load(path).graph
+        self.values = {i.name: numpy_helper.to_array(i) for i in self.graph.initializer}
+
+    def of_type(self, *kinds):
+        return [node for node in self.graph.node if node.op_type in kinds]
+
+    def readers(self, tensor):
+        return [node.op_type for node in self.graph.node if tensor in node.input]
+
+    def writer(self, tensor):
+        return next((n.op_type for n in self.graph.node if tensor in n.output), None)
+
+
+def test_rare_classes_and_empty_images_are_among_the_chosen(dataset):
+    names = {dataset.records[k].image_id for k in choose_images(dataset, 5, seed=0)}
+    assert {'rare0', 'rare1', 'none'} <= names and len(names) == 5
+
+
+def test_the_choice_depends_on_the_seed_alone(dataset):
+    assert choose_images(dataset, 9, seed=1) == choose_images(dataset, 9, seed=1)
+    assert choose_images(dataset, 9, seed=1) != choose_images(dataset, 9, seed=2)
+
+
+def test_more_than_there_are_is_all_of_them(dataset):
+    assert choose_images(dataset, 1000, seed=0) == list(range(33))
+
+
+def test_no_images_are_refused(dataset):
+    with pytest.raises(ConfigError, match='0 calibration images'):
+        choose_images(dataset, 0, seed=0)
+
+
+def test_the_hash_of_a_list_does_not_depend_on_its_order(dataset):
+    assert list_hash(dataset, [1, 2]) == list_hash(dataset, [2, 1]) != list_hash(dataset, [1, 3])
+
+
+def test_placement_knows_the_layers_of_mobilenet_and_ssdlite(float_file):
+    placement = find_placement(onnx.load(float_file), 'tiny.onnx')
+    # two heads on six levels; ten inverted residuals with a skip (2, 3, 4, 3, 3 less one each,
+    # of the stages with repeats)
+    assert (len(placement.predictors), len(placement.skips)) == (12, 10)
+    # 17 blocks (one without expansion) and stem and last layer, 3 extras of 3, 12 depthwise heads
+    assert len(placement.body) == 1 + 17 * 3 - 1 + 1 + 9 + 12
+    assert len(placement.activations) == len(placement.body) - 17  # projections are linear
+
+
+def test_another_graph_is_refused(tmp_path):
+    from tiny_model import write_tiny_model
+    model = onnx.load(write_tiny_model(tmp_path / 'other.onnx'))
+    conv = onnx.helper.make_node('Conv', ['a', 'b'], ['c'], name='conv')
+    model.graph.node.append(conv)
+    with pytest.raises(ContractError, match=r'other\.onnx: not a graph'):
+        find_placement(model, 'other.onnx')
+
+
+@pytest.mark.parametrize('target', TARGETS)
+def test_the_int8_file_answers_nearly_as_the_float_file(quantised, float_file, dataset, target):
+    contract = open_backend('onnxruntime', float_file, BackendOptions()).contract
+    images = CalibrationImages(dataset, [5, 20, 31], contract)
+    batch = np.concatenate([images.get_next()['images'] for _ in range(3)])
+    boxes, scores = open_backend('onnxruntime', quantised(target), BackendOptions()).infer(batch)
+    wanted_boxes, wanted_scores = open_backend(
+        'onnxruntime', float_file, BackendOptions()).infer(batch)
+    # random weights give scores near 1/3; 8 bits through 50 layers leave a few per cent
+    assert np.abs(scores - wanted_scores).max() < 0.05
+    assert np.abs(boxes - wanted_boxes).max() < 0.05
+    assert np.abs(boxes - wanted_boxes).mean() < 0.004
+
+
+@pytest.mark.parametrize('target', TARGETS)
+def test_the_contract_says_int8_and_how(quantised, target):
+    contract = open_backend('onnxruntime', quantised(target), BackendOptions()).contract
+    assert contract.precision == 'int8'
+    assert contract.class_names == ('background', 'bolt', 'nut')
+    assert contract.provenance.config.startswith(f'# for {target}\n')
+
+
+def test_the_cpu_file_reads_the_bytes_of_the_image(quantised):
+    found = Graph(quantised('cpu'))
+    assert found.readers('images') == ['Transpose']
+    assert not found.of_type('Cast')
+    transposed = found.of_type('Transpose')[0].output[0]
+    dequantise = next(n for n in found.of_type('DequantizeLinear') if transposed in n.input)
+    scale, zero_point = (found.values[name] for name in dequantise.input[1:])
+    assert (scale, zero_point) == (pytest.approx(1 / 127.5), 128)
+
+
+def test_the_tensorrt_file_has_no_zero_point_and_no_integer_bias(quantised):
+    found = Graph(quantised('tensorrt'))
+    for node in found.of_type('QuantizeLinear', 'DequantizeLinear'):
+        assert not found.values[node.input[2]].any()
+        assert found.values[node.input[2]].dtype == np.int8
+    assert not [name for name in found.values if found.values[name].dtype == np.int32]
+
+
+def test_in_the_tensorrt_file_nothing_stands_behind_a_convolution_that_prevents_fusing(quantised):
+    found = Graph(quantised('tensorrt'))
+    behind = {kind for node in found.of_type('Conv') for kind in found.readers(node.output[0])}
+    assert 'QuantizeLinear' in {kind for node in found.of_type('Clip')
+                                for kind in found.readers(node.output[0])}
+    # linear projections go on quantised, predictors and activated ones do not
+    activated = [node for node in found.of_type('Conv')
+                 if 'Clip' in found.readers(node.output[0])]
+    assert all(found.readers(node.output[0]) == ['Clip'] for node in activated)
+    predictors = [node for node in found.of_type('Conv')
+                  if 'Transpose' in found.readers(node.output[0])]
+    assert len(predictors) == 12
+    assert all(found.readers(node.output[0]) == ['Transpose'] for node in predictors)
+    assert behind <= {'Clip', 'Add', 'QuantizeLinear', 'Transpose'}
+
+
+@pytest.mark.parametrize('target', TARGETS)
+def test_weights_have_a_scale_for_each_channel(quantised, target):
+    found = Graph(quantised(target))
+    shared = []
+    for node in found.of_type('Conv'):
+        writer = next((n for n in found.of_type('DequantizeLinear')
+                       if node.input[1] in n.output), None)
+        if writer is None:
+            continue  # a predictor left in float
+        steps, scale = (found.values[name] for name in writer.input[:2])
+        if scale.shape != (steps.shape[0],):
+            shared.append(node.name)
+    assert shared == []
+
+
+@pytest.mark.parametrize('target', TARGETS)
+def test_softmax_and_decoding_stay_in_float(quantised, target):
+    found = Graph(quantised(target))
+    for node in found.of_type('Softmax', 'Exp', 'Concat', 'Slice'):
+        assert all(found.writer(name) != 'DequantizeLinear' for name in node.input)
+
+
+def test_a_quantised_file_is_not_quantised_again(quantised, dataset, tmp_path):
+    with pytest.raises(ContractError, match=r'cpu\.onnx: is int8; quantise the fp32 file'):
+        quantize_onnx(quantised('cpu'), tmp_path / 'twice.onnx', None, 'cpu', 'minmax', '')
