@@ -106,4 +106,6 @@ def clip_boxes(boxes_xyxy: Floats, width: float = 1.0, height: float = 1.0) -> F
         (..., 4) with x in [0, width] and y in [0, height].
     """
     limits = np.array([width, height, width, height], dtype=boxes_xyxy.dtype)
-    return np.clip(boxes_xyxy, 0, limits)
+    # the two ufuncs of np.clip, without its way to them, which takes longer than they do
+    clipped: Floats = np.minimum(np.maximum(boxes_xyxy, 0), limits)
+    return clipped

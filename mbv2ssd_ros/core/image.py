@@ -9,6 +9,7 @@ training evaluation and on the robot alike: INTER_AREA costs 8 to 25 times as mu
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 
 import cv2
 import numpy as np
@@ -63,7 +64,7 @@ class SourceImage:
 
 @dataclass(frozen=True)
 class ImageGeometry:
-    """How a source image lies in the network input, and the way back."""
+    """How a source image lies in the network input, and the way back. Works it out once."""
 
     source_size_hw: tuple[int, int]
     input_size_hw: tuple[int, int]
@@ -74,7 +75,7 @@ class ImageGeometry:
             raise ConfigError(
                 f'resize_mode is {self.resize_mode!r}, expected one of {", ".join(RESIZE_MODES)}')
 
-    @property
+    @cached_property
     def placed_size_hw(self) -> tuple[int, int]:
         """Size of the resized image inside the network input, pixels."""
         if self.resize_mode == 'stretch':
@@ -84,7 +85,7 @@ class ImageGeometry:
         height, width = (min(limit, max(1, round(side * scale))) for side, limit in sides)
         return height, width
 
-    @property
+    @cached_property
     def offset_hw(self) -> tuple[int, int]:
         """Top left corner of the resized image inside the network input, pixels."""
         height, width = self.placed_size_hw
@@ -101,7 +102,7 @@ class ImageGeometry:
             (K, 4) float32 xyxy in pixels of the source image, cut at its border.
         """
         height, width = self.source_size_hw
-        scale, offset = self._affine()
+        scale, offset = self._affine
         return clip_boxes((boxes_xyxy - offset) / scale, width, height).astype(np.float32)
 
     def to_network(self, boxes_xyxy: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -114,9 +115,10 @@ class ImageGeometry:
         Returns:
             (K, 4) float32 xyxy, normalised to the network input.
         """
-        scale, offset = self._affine()
+        scale, offset = self._affine
         return (boxes_xyxy * scale + offset).astype(np.float32)
 
+    @cached_property
     def _affine(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Scale and offset of xyxy, from source pixels to the normalised network input."""
         input_height, input_width = self.input_size_hw
@@ -143,7 +145,7 @@ def resize_into(image: SourceImage, resize_mode: str, slot: NDArray[np.uint8]) -
     Raises:
         ConfigError: another resize mode.
     """
-    geometry = ImageGeometry(image.size_hw, (slot.shape[0], slot.shape[1]), resize_mode)
+    geometry = _geometry(image.size_hw, (slot.shape[0], slot.shape[1]), resize_mode)
     height, width = geometry.placed_size_hw
     top, left = geometry.offset_hw
     target = slot
@@ -152,6 +154,12 @@ def resize_into(image: SourceImage, resize_mode: str, slot: NDArray[np.uint8]) -
         target = slot[top:top + height, left:left + width]
     _resize_to_rgb(image, target)
     return geometry
+
+
+@lru_cache(maxsize=64)  # cameras send images of one size, one after the other
+def _geometry(source_size_hw: tuple[int, int], input_size_hw: tuple[int, int], resize_mode: str
+              ) -> ImageGeometry:
+    return ImageGeometry(source_size_hw, input_size_hw, resize_mode)
 
 
 def _resize_to_rgb(image: SourceImage, target: NDArray[np.uint8]) -> None:

@@ -8,7 +8,6 @@ JetPack 6 lacks in its batched form) and faster than one numpy call for each box
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,12 +29,11 @@ def class_aware_nms(boxes_xyxy: NDArray[np.float32], scores: NDArray[np.float32]
     Returns:
         Indices of the kept boxes, by descending score; equal scores in input order.
     """
-    order = np.argsort(-scores, kind='stable')
+    candidates = _with_area(boxes_xyxy)
+    label_of = labels.tolist()
     kept_by_label: defaultdict[int, list[_Box]] = defaultdict(list)
-    kept = [
-        index for index, label, box in zip(
-            order.tolist(), labels[order].tolist(), _with_area(boxes_xyxy[order]), strict=True)
-        if _claim(box, kept_by_label[label], nms_iou)]
+    kept = [index for index in (-scores).argsort(kind='stable').tolist()
+            if _claim(candidates[index], kept_by_label[label_of[index]], nms_iou)]
     return np.array(kept, dtype=np.intp)
 
 
@@ -55,9 +53,9 @@ def class_agnostic_nms(boxes_xyxy: NDArray[np.float32], scores: NDArray[np.float
     return class_aware_nms(boxes_xyxy, scores, np.zeros(len(scores), dtype=np.intp), nms_iou)
 
 
-def _with_area(boxes_xyxy: NDArray[np.float32]) -> Iterable[_Box]:
-    for x1, y1, x2, y2 in boxes_xyxy.tolist():
-        yield x1, y1, x2, y2, max(x2 - x1, 0.0) * max(y2 - y1, 0.0)
+def _with_area(boxes_xyxy: NDArray[np.float32]) -> list[_Box]:
+    return [(x1, y1, x2, y2, max(x2 - x1, 0.0) * max(y2 - y1, 0.0))
+            for x1, y1, x2, y2 in boxes_xyxy.tolist()]
 
 
 def _claim(box: _Box, kept: list[_Box], nms_iou: float) -> bool:
