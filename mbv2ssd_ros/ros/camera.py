@@ -17,12 +17,8 @@ from mbv2ssd_ros.latency import LatencyWindow
 from mbv2ssd_ros.rate_limit import RateLimit
 from mbv2ssd_ros.ros.compressed import image_from_compressed_msg
 from mbv2ssd_ros.ros.conversions import image_from_msg
+from mbv2ssd_ros.ros.events import NO_EVENTS, SubscriptionEventCallbacks
 from mbv2ssd_ros.ros.parameters import CameraParams
-
-try:
-    from rclpy.event_handler import SubscriptionEventCallbacks
-except ImportError:  # Humble
-    from rclpy.qos_event import SubscriptionEventCallbacks
 
 STAGES = ('wait', 'convert', 'preprocess', 'infer', 'postprocess', 'publish', 'total',
           'age_at_publish')
@@ -54,10 +50,13 @@ class Camera:
         self.message_type, self.decode = _TRANSPORT[params.transport]
         self._node = node
         topic = params.detections_topic
-        self.detections: Any = self._publisher(Detection2DArray, topic)
-        self.debug_image: Any = self._publisher(Image, f'{topic}/debug_image')
-        self.debug_compressed: Any = self._publisher(
-            CompressedImage, f'{topic}/debug_image/compressed')
+        self.detections: Any = node.create_lifecycle_publisher(
+            Detection2DArray, topic, _OUTPUT_DEPTH)
+        self.debug_image: Any = node.create_lifecycle_publisher(
+            Image, f'{topic}/debug_image', _OUTPUT_DEPTH, event_callbacks=NO_EVENTS)
+        self.debug_compressed: Any = node.create_lifecycle_publisher(
+            CompressedImage, f'{topic}/debug_image/compressed', _OUTPUT_DEPTH,
+            event_callbacks=NO_EVENTS)
         self._subscription: Any = None
         self.account = CameraAccount()
         self.latency = LatencyWindow(STAGES)
@@ -158,6 +157,3 @@ class Camera:
             return  # also a publisher that started anew
         if self._subscription.get_publisher_count() == 1:  # else the counts of several mix
             self.account.skip(number - last - 1)
-
-    def _publisher(self, message_type: type, topic: str) -> Any:
-        return self._node.create_lifecycle_publisher(message_type, topic, _OUTPUT_DEPTH)

@@ -97,28 +97,29 @@ def _view(msg: ImageMsg, rows: int, channels: int, item_bytes: int) -> NDArray[A
     Returns:
         (rows, width) or (rows, width, channels), uint8 or uint16 of this machine's byte order.
     """
-    if not 1 <= min(msg.height, msg.width) <= max(msg.height, msg.width) <= MAX_SIDE_PX:
+    height, width, step, data = msg.height, msg.width, msg.step, msg.data
+    if not (1 <= height <= MAX_SIDE_PX and 1 <= width <= MAX_SIDE_PX):
         raise UnsupportedImageError(
-            f'{msg.encoding} image of {msg.width} x {msg.height} pixels; each side must be 1 to '
+            f'{msg.encoding} image of {width} x {height} pixels; each side must be 1 to '
             f'{MAX_SIDE_PX}')
     pixel_bytes = channels * item_bytes
-    row_bytes = msg.width * pixel_bytes
-    if msg.step < row_bytes:
+    row_bytes = width * pixel_bytes
+    if step < row_bytes:
         raise UnsupportedImageError(
-            f'{msg.encoding} image {msg.width} pixels wide has a step of {msg.step} bytes, a row '
-            f'needs {row_bytes}')
-    needed = (rows - 1) * msg.step + row_bytes  # the last row may come without its padding
-    if len(msg.data) < needed:
+            f'{msg.encoding} image {width} pixels wide has a step of {step} bytes, a row needs '
+            f'{row_bytes}')
+    needed = (rows - 1) * step + row_bytes  # the last row may come without its padding
+    if len(data) < needed:
         raise UnsupportedImageError(
-            f'{msg.encoding} image of {msg.width} x {msg.height} pixels with a step of {msg.step} '
-            f'has {len(msg.data)} bytes, needs {needed}')
-    shape: tuple[int, ...] = (rows, msg.width)
-    strides: tuple[int, ...] = (msg.step, pixel_bytes)
+            f'{msg.encoding} image of {width} x {height} pixels with a step of {step} has '
+            f'{len(data)} bytes, needs {needed}')
+    shape: tuple[int, ...] = (rows, width)
+    strides: tuple[int, ...] = (step, pixel_bytes)
     if channels > 1:
         shape, strides = (*shape, channels), (*strides, item_bytes)
     dtype = np.dtype('u1') if item_bytes == 1 else np.dtype('>u2' if msg.is_bigendian else '<u2')
-    pixels: NDArray[Any] = np.ndarray(shape, dtype, buffer=msg.data, strides=strides)
-    if dtype.isnative and msg.step % item_bytes == 0:  # cv2 wants rows at whole items
+    pixels: NDArray[Any] = np.ndarray(shape, dtype, buffer=data, strides=strides)
+    if dtype.isnative and step % item_bytes == 0:  # cv2 wants rows at whole items
         return pixels
     return pixels.astype(dtype.newbyteorder('='))
 

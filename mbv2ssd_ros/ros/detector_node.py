@@ -20,7 +20,8 @@ from std_msgs.msg import Header
 
 from mbv2ssd_ros.core.errors import ConfigError, Mbv2SsdError
 from mbv2ssd_ros.ros.diagnostics import diagnostics, NodeReport
-from mbv2ssd_ros.ros.memory import give_back_unused
+from mbv2ssd_ros.ros.events import NO_EVENTS
+from mbv2ssd_ros.ros.memory import freeze_loaded, give_back_unused
 from mbv2ssd_ros.ros.parameter_table import ParameterTable
 from mbv2ssd_ros.ros.parameters import is_live
 from mbv2ssd_ros.ros.pipeline import describe, Pipeline
@@ -49,7 +50,8 @@ class DetectorNode(LifecycleNode):
         self._table = ParameterTable(self)
         self.add_on_set_parameters_callback(self._on_set_parameters)
         _survive_impossible_transitions(self)
-        self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
+        self._diagnostics = self.create_publisher(
+            DiagnosticArray, '/diagnostics', 10, event_callbacks=NO_EVENTS)
         self._messages: Any = status_messages()
         self._status: Any = None
         if self._messages is None:
@@ -57,7 +59,7 @@ class DetectorNode(LifecycleNode):
                 'mbv2ssd_msgs is not installed: no ~/status, /diagnostics has the same figures')
         else:
             self._status = self.create_publisher(
-                self._messages.DetectorStatus, '~/status', 10)
+                self._messages.DetectorStatus, '~/status', 10, event_callbacks=NO_EVENTS)
         # steady: simulated time that stands still must not stop the reports
         self.create_timer(_REPORT_PERIOD_S, self._report,
                           clock=Clock(clock_type=ClockType.STEADY_TIME))
@@ -122,6 +124,7 @@ class DetectorNode(LifecycleNode):
         for warning in self._table.check():
             self.get_logger().warning(warning)
         self._pipeline = Pipeline(self, self._table.read())
+        freeze_loaded()
         give_back_unused()
         self.get_logger().info(describe(self._pipeline.backend, self._pipeline.model_path))
 

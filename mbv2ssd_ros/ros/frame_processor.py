@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 import math
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 from rclpy.clock import Clock
 
@@ -22,8 +21,7 @@ from mbv2ssd_ros.ros.parameters import LiveParams
 from mbv2ssd_ros.ros.throttle import ThrottledLog
 
 
-@dataclass(frozen=True)
-class _Decoded:
+class _Decoded(NamedTuple):
     """A frame that became an image, and when."""
 
     frame: Frame[Any]
@@ -100,8 +98,8 @@ class FrameProcessor:
             return
         header = frame.payload.header
         answered = time.monotonic()
-        if camera.detections.get_subscription_count():  # publish() serialises also for nobody
-            camera.detections.publish(self._messages.message(detections, header))
+        # Also for nobody: asking for subscribers first takes a tenth of what publishing takes.
+        camera.detections.publish(self._messages.message(detections, header))
         published = time.monotonic()
         frame.publish()
         times = self._detector.last_times

@@ -23,6 +23,7 @@ from mbv2ssd_ros.frames import Frame, RATE_LIMITED
 from mbv2ssd_ros.ros.camera import Camera
 from mbv2ssd_ros.ros.camera_monitor import CameraMonitor, CameraReport
 from mbv2ssd_ros.ros.debug_image import DebugImages
+from mbv2ssd_ros.ros.events import NO_EVENTS
 from mbv2ssd_ros.ros.frame_processor import FrameProcessor
 from mbv2ssd_ros.ros.label_info import label_info
 from mbv2ssd_ros.ros.model_file import find_model
@@ -66,7 +67,8 @@ class Pipeline:
                 undo.callback(self._cameras[-1].destroy)
             self._labels = node.create_publisher(
                 LabelInfo, '~/label_info',
-                QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL))
+                QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL),
+                event_callbacks=NO_EVENTS)
             undo.callback(node.destroy_publisher, self._labels)
             self._publish_labels()
             self._undo = undo.pop_all()

@@ -44,6 +44,25 @@ print(before - resident_kb())
     assert given_back_kb > 20_000
 
 
+def test_what_is_loaded_is_out_of_the_collectors_sight_and_garbage_is_gone():
+    script = '''
+import gc, weakref
+from mbv2ssd_ros.ros.memory import freeze_loaded
+class Node: pass
+loaded, dropped = Node(), Node()
+freeze_loaded()
+print(any(one is loaded for one in gc.get_objects()))
+dropped.itself, gone = dropped, weakref.ref(dropped)
+del dropped  # a cycle of frozen objects, as an earlier model may leave one
+gc.collect()
+print(gone() is None)
+freeze_loaded()
+print(gone() is None)
+'''
+    assert subprocess.check_output([sys.executable, '-c', script]).split() == [
+        b'False', b'False', b'True']
+
+
 def test_an_error_in_a_callback_costs_the_callback_and_not_the_node():
     pytest.importorskip('rclpy', reason='needs ROS 2')
     from rclpy.executors import ExternalShutdownException
