@@ -11,6 +11,7 @@ import sys
 
 from mbv2ssd_ros.core.detections import DetectionSettings
 from mbv2ssd_ros.core.errors import ConfigError, DataError, Mbv2SsdError
+from mbv2ssd_train.data.dataset import Dataset
 from mbv2ssd_train.evaluate import Evaluation
 from mbv2ssd_train.progress import with_progress
 
@@ -30,14 +31,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: of the command line; those of the process where None.
 
     Returns:
-        Exit code: 0, 1 after an error, 128 + n after signal n.
+        Exit code: 0, 1 after an error, 2 for arguments that are none, 128 + n after signal n.
     """
-    options = _parser().parse_args(arguments)
+    options = _parse(arguments)
     try:
         return int(options.run(options) or 0)
     except Mbv2SsdError as err:
-        print(f'mbv2ssd_train {options.verb}: {err}', file=sys.stderr)
-        return int(getattr(err, 'exit_code', 1))
+        message, code = str(err), int(getattr(err, 'exit_code', 1))
+    except OSError as err:  # a folder that cannot be written to, a full disk
+        message, code = f'{err.filename or "a file"}: {err.strerror or err}', 1
+    except KeyboardInterrupt:
+        message, code = 'interrupted', 130
+    print(f'mbv2ssd_train {options.verb}: {" ".join(message.split())}', file=sys.stderr)
+    return code
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = _parser()
+    options, rest = parser.parse_known_args(arguments)
+    # argparse gives up overrides that stand behind an option: train CONFIG --resume key=value
+    if options.verb == 'train' and all('=' in text and text[0] != '-' for text in rest):
+        options.overrides, rest = [*options.overrides, *rest], []
+    if rest:
+        parser.error(f'unrecognized arguments: {" ".join(rest)}')
+    return options
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -196,10 +213,11 @@ def _eval(options: argparse.Namespace) -> None:
     from mbv2ssd_train.models import open_model
     backend = open_model(options.model)
     dataset = open_dataset(options.data, options.split, backend.contract.object_names)
-    _refuse_training_data(backend.contract.provenance.config, options)
+    _refuse_training_data(backend.contract.provenance.config, options, dataset)
     result = evaluate(backend, dataset, _settings(options), with_progress('evaluate'))
     _print_evaluation(result)
     if options.json:
+        options.json.parent.mkdir(parents=True, exist_ok=True)
         options.json.write_text(json.dumps(
             {'model': options.model, **result.to_dict()}, indent=1), encoding='utf-8')
 
@@ -293,22 +311,30 @@ def _data_cache(options: argparse.Namespace) -> None:
     print(f'{path}: {len(dataset)} images')
 
 
-def _refuse_training_data(config_yaml: str, options: argparse.Namespace) -> None:
+def _refuse_training_data(config_yaml: str, options: argparse.Namespace, measured: Dataset
+                          ) -> None:
     """Refuse to score a model on the images it learnt from, as far as its data are at hand."""
     from mbv2ssd_train.config import parse_config
     from mbv2ssd_train.data.dataset import refuse_overlap
     from mbv2ssd_train.data.sources import open_dataset
     try:
         data = parse_config(config_yaml, options.model).data
-    except ConfigError:
-        return  # not trained here: nothing is known of its data
-    measured = open_dataset(options.data, options.split, data.classes)
+    except ConfigError as err:
+        print(f'note: not compared with the images that the model learnt from: {err}',
+              file=sys.stderr)
+        return
+    # where it was trained, else where the data may have been moved to
+    roots = [root for root in dict.fromkeys((data.root, options.data)) if Path(root).is_dir()]
     learnt = []
     for split in data.train:
-        try:
-            learnt.append(open_dataset(options.data, split, data.classes))
-        except DataError:
-            print(f'note: the training split {split} is not in {options.data}; not compared '
+        for root in roots:
+            try:
+                learnt.append(open_dataset(root, split, data.classes))
+                break
+            except (ConfigError, DataError):
+                continue
+        else:
+            print(f'note: the training split {split} is not in {" or ".join(roots)}; not compared '
                   'with the images measured here', file=sys.stderr)
     refuse_overlap(learnt, measured)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib import metadata
 
 from mbv2ssd_ros.core.contract import BACKGROUND, ModelContract, Provenance, SCHEMA_VERSION
+from mbv2ssd_ros.core.errors import DataError
 from mbv2ssd_train.checkpoint import Checkpoint
 from mbv2ssd_train.config import TrainConfig
 from mbv2ssd_train.model.deploy import DeployModel
@@ -61,9 +62,16 @@ def open_checkpoint(checkpoint: Checkpoint) -> TorchBackend:
 
     Returns:
         A backend.
+
+    Raises:
+        DataError: weights and configuration of the checkpoint do not belong together.
     """
     config = checkpoint.parsed_config()
     network = build_network(config)
-    network.load_state_dict(checkpoint.averaged)
+    try:
+        network.load_state_dict(checkpoint.averaged)
+    except RuntimeError as err:
+        raise DataError('the weights of the checkpoint are not those of its configuration: '
+                        f'{" ".join(str(err).split())[:300]}') from err
     return TorchBackend(
         DeployModel(network, config.model), build_contract(config, checkpoint.map_50))

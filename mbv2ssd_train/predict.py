@@ -34,7 +34,8 @@ def find_images(inputs: Iterable[str | Path]) -> list[Path]:
         DataError: a path does not exist, or there is no image.
     """
     found: list[Path] = []
-    for item in map(Path, inputs):
+    items = [Path(item) for item in inputs]
+    for item in items:
         if item.is_dir():
             found += sorted(p for p in item.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
         elif item.is_file():
@@ -42,7 +43,8 @@ def find_images(inputs: Iterable[str | Path]) -> list[Path]:
         else:
             raise DataError(f'{item}: no such file or folder')
     if not found:
-        raise DataError(f'no image with a suffix of {", ".join(IMAGE_SUFFIXES)} found')
+        raise DataError(f'{", ".join(map(str, items))}: no image with a suffix of '
+                        f'{", ".join(IMAGE_SUFFIXES)}')
     return found
 
 
@@ -62,23 +64,38 @@ def predict(backend: Backend, paths: list[Path], settings: DetectionSettings, ou
         What `detections.json` holds: file name -> list of label, score and box in pixels.
 
     Raises:
-        DataError: a file does not decode, or two files have the same name.
+        DataError: a file does not decode, or its copy would overwrite it or another copy.
     """
+    pictures = _pictures(paths, output)
     output.mkdir(parents=True, exist_ok=True)
     detector, names = Detector(backend, settings), backend.contract.class_names
     results: dict[str, Any] = {}
     for path in progress(paths, len(paths)):
-        if path.name in results:
-            raise DataError(f'{path}: another input has the same name; predict them separately')
         pixels = decode_image(path.read_bytes(), str(path))
         detections = detector.detect([SourceImage(pixels, 'bgr')])[0]
         results[path.name] = describe(detections, names)
         annotated = draw_detections(
             pixels, detections.boxes_xyxy, detections.scores,
             [names[label] for label in detections.labels])
-        cv2.imwrite(str(output / f'{path.stem}.png'), annotated)
+        pictures[path].write_bytes(cv2.imencode('.png', annotated)[1].tobytes())
     (output / 'detections.json').write_text(json.dumps(results, indent=1), encoding='utf-8')
     return results
+
+
+def _pictures(paths: list[Path], output: Path) -> dict[Path, Path]:
+    """Choose where the annotated copy of each image goes; refuse what would be overwritten."""
+    inputs = {path.resolve() for path in paths}
+    chosen: dict[Path, Path] = {}
+    for path in paths:
+        picture = output / f'{path.stem}.png'
+        if picture in chosen.values():
+            raise DataError(f'{path}: another input would have the same annotated copy '
+                            f'{picture}; predict them separately')
+        if picture.resolve() in inputs:
+            raise DataError(f'{path}: {picture} is an input and would be overwritten by an '
+                            'annotated copy; choose another output folder')
+        chosen[path] = picture
+    return chosen
 
 
 def describe(detections: Detections, class_names: tuple[str, ...]) -> list[dict[str, Any]]:

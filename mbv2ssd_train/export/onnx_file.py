@@ -14,7 +14,7 @@ import torch
 
 from mbv2ssd_ros.backends.base import BackendOptions, open_backend
 from mbv2ssd_ros.core.contract import METADATA_KEY, ModelContract
-from mbv2ssd_ros.core.errors import Mbv2SsdError
+from mbv2ssd_ros.core.errors import ConfigError, Mbv2SsdError
 from mbv2ssd_train.model.deploy import DeployModel
 from mbv2ssd_train.torch_backend import TorchBackend
 
@@ -56,7 +56,10 @@ def export_onnx(backend: TorchBackend, path: Path) -> Parity:
 
     Raises:
         ExportError: PyTorch cannot export, or the file computes something else.
+        ConfigError: the path does not end in .onnx.
     """
+    if path.suffix != '.onnx':
+        raise ConfigError(f'{path}: the name of a model file ends in .onnx')
     model = _trace(backend.model, backend.contract)
     _lower_opset(model)
     entry = model.metadata_props.add()
@@ -100,9 +103,8 @@ def measure_parity(backend: TorchBackend, path: Path, seed: int = 0) -> Parity:
         onnx_backend.close()
     boxes_single, scores_single = (np.concatenate(parts) for parts in zip(*single, strict=True))
     return Parity(
-        max(_difference(boxes, expected_boxes), _difference(boxes_single, expected_boxes)),
-        max(_difference(scores, expected_scores), _difference(scores_single, expected_scores)),
-        len(images))
+        _difference(np.stack([boxes, boxes_single]), expected_boxes),
+        _difference(np.stack([scores, scores_single]), expected_scores), len(images))
 
 
 def _trace(model: DeployModel, contract: ModelContract) -> onnx.ModelProto:

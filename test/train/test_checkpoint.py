@@ -1,0 +1,102 @@
+"""Checkpoints on disk."""
+
+import dataclasses
+
+from model_settings import small_run
+import pytest
+import torch
+
+from mbv2ssd_ros.core.errors import ConfigError, DataError
+from mbv2ssd_train.checkpoint import Checkpoint, load_checkpoint
+from mbv2ssd_train.handover import build_network, open_checkpoint
+
+CONFIG = small_run('d')
+
+
+@pytest.fixture
+def checkpoint():
+    weights = build_network(CONFIG).state_dict()
+    return Checkpoint(CONFIG.to_yaml(), 7, weights, weights, {}, 0.25, None)
+
+
+def test_what_is_saved_is_loaded(tmp_path, checkpoint):
+    checkpoint.save(tmp_path / 'c.pt')
+    found = load_checkpoint(tmp_path / 'c.pt')
+    assert (found.step, found.best_map, found.map_50) == (7, 0.25, None)
+    assert found.parsed_config() == CONFIG
+    assert all(torch.equal(found.model[key], value) for key, value in checkpoint.model.items())
+    assert [path.name for path in tmp_path.iterdir()] == ['c.pt']
+
+
+def test_a_save_that_fails_leaves_the_earlier_file(tmp_path, checkpoint, monkeypatch):
+    checkpoint.save(tmp_path / 'c.pt')
+
+    def full_disk(found, file):
+        file.write(b'half')
+        raise OSError(28, 'No space left on device')
+
+    monkeypatch.setattr(torch, 'save', full_disk)
+    with pytest.raises(OSError, match='No space left'):
+        dataclasses.replace(checkpoint, step=8).save(tmp_path / 'c.pt')
+    assert load_checkpoint(tmp_path / 'c.pt').step == 7
+
+
+def test_a_missing_checkpoint_is_named(tmp_path):
+    with pytest.raises(DataError, match=r'c\.pt: no such checkpoint'):
+        load_checkpoint(tmp_path / 'c.pt')
+
+
+@pytest.mark.parametrize('content', [b'', b'<html>', bytes(4096)])
+def test_a_file_that_is_none_is_named(tmp_path, content):
+    (tmp_path / 'c.pt').write_bytes(content)
+    with pytest.raises(DataError, match=r'c\.pt: not a checkpoint of mbv2ssd_train'):
+        load_checkpoint(tmp_path / 'c.pt')
+
+
+def test_a_truncated_checkpoint_is_named(tmp_path, checkpoint):
+    checkpoint.save(tmp_path / 'c.pt')
+    data = (tmp_path / 'c.pt').read_bytes()
+    (tmp_path / 'c.pt').write_bytes(data[:len(data) // 2])
+    with pytest.raises(DataError, match=r'c\.pt: not a checkpoint of mbv2ssd_train'):
+        load_checkpoint(tmp_path / 'c.pt')
+
+
+@pytest.mark.parametrize('found', [
+    {'features.0.0.weight': torch.zeros(1)}, [1, 2], {'format': 1, 'step': 3}])
+def test_other_things_that_torch_saved_are_named(tmp_path, found):
+    torch.save(found, tmp_path / 'c.pt')
+    with pytest.raises(DataError, match=r'c\.pt: not a checkpoint of mbv2ssd_train'):
+        load_checkpoint(tmp_path / 'c.pt')
+
+
+def test_another_version_names_both(tmp_path, checkpoint):
+    dataclasses.replace(checkpoint, format=99).save(tmp_path / 'c.pt')
+    with pytest.raises(DataError, match=r'c\.pt: checkpoint format 99, this package reads 1'):
+        load_checkpoint(tmp_path / 'c.pt')
+
+
+class Evil:
+    """Something that runs code when it is unpickled."""
+
+    def __reduce__(self):
+        return eval, ("__import__('pathlib').Path('was_here').touch()",)
+
+
+def test_no_code_of_a_file_is_executed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.save({'format': 1, 'model': Evil()}, tmp_path / 'c.pt')
+    with pytest.raises(DataError, match='not a checkpoint'):
+        load_checkpoint(tmp_path / 'c.pt')
+    assert not (tmp_path / 'was_here').exists()
+
+
+def test_weights_of_another_configuration_are_refused(checkpoint):
+    other = small_run('d', data={'classes': ['a', 'b']}).to_yaml()
+    with pytest.raises(DataError, match='not those of its configuration.*conf_heads'):
+        open_checkpoint(dataclasses.replace(checkpoint, config=other))
+
+
+def test_a_configuration_of_a_later_version_is_named(checkpoint):
+    text = checkpoint.config + 'new_key: 1\n'
+    with pytest.raises(ConfigError, match='the configuration in the checkpoint: new_key: unknown'):
+        open_checkpoint(dataclasses.replace(checkpoint, config=text))

@@ -1,0 +1,90 @@
+"""Evaluation with a model whose answers are known."""
+
+import json
+import math
+
+import cv2
+import numpy as np
+import pytest
+from synthetic import add_image, add_list
+from tiny_model import CELL_PX, INPUT_SIZE_HW, write_tiny_model
+
+from mbv2ssd_ros.backends import BackendOptions, open_backend
+from mbv2ssd_ros.core.detections import DetectionSettings
+from mbv2ssd_ros.core.errors import ConfigError
+from mbv2ssd_train.data.sources import open_dataset
+from mbv2ssd_train.evaluate import evaluate
+
+CLASSES = ('red', 'green')
+SETTINGS = DetectionSettings(score_threshold=0.5)
+
+
+@pytest.fixture(scope='module')
+def backend(tmp_path_factory):
+    path = write_tiny_model(tmp_path_factory.mktemp('model') / 'tiny.onnx')
+    return open_backend('onnxruntime', path, BackendOptions())
+
+
+@pytest.fixture
+def measure(backend, tmp_path):
+    """Measure on images: id -> (cells painted by class, objects by class, difficult)."""
+    def measure(**images):
+        for image_id, (painted, objects) in images.items():
+            pixels = np.zeros((*INPUT_SIZE_HW, 3), np.uint8)
+            for name, row, column in painted:
+                pixels[row * CELL_PX:(row + 1) * CELL_PX, column * CELL_PX:(column + 1) * CELL_PX,
+                       {'red': 2, 'green': 1}[name]] = 255
+            # an image twice as wide and three times as high as the network input
+            add_image(tmp_path, image_id, cv2.resize(pixels, None, fx=2, fy=3,
+                                                     interpolation=cv2.INTER_NEAREST),
+                      [(name, (16 * column + 1, 24 * row + 1, 16 * column + 16, 24 * row + 24),
+                        difficult) for name, row, column, difficult in objects])
+        add_list(tmp_path, 'all', images)
+        return evaluate(backend, open_dataset(tmp_path, 'all', CLASSES), SETTINGS)
+    return measure
+
+
+def test_everything_found_is_a_map_of_one(measure):
+    result = measure(a=([('red', 1, 5), ('green', 3, 0)], [('red', 1, 5, 0), ('green', 3, 0, 0)]),
+                     b=([('red', 0, 2)], [('red', 0, 2, 0)]))
+    assert (result.map_50, result.map_50_11point, result.images) == (1, 1, 2)
+
+
+def test_a_missed_and_a_false_object_by_hand(measure):
+    # red: two objects, one found, no false one: half the area. green: all found.
+    result = measure(a=([('red', 1, 5)], [('red', 1, 5, 0), ('red', 3, 3, 0)]),
+                     b=([('green', 0, 2)], [('green', 0, 2, 0)]))
+    assert result.curves[1].average_precision == 0.5
+    assert result.map_50 == pytest.approx(0.75)
+
+
+def test_difficult_objects_count_neither_way(measure):
+    result = measure(a=([('red', 1, 5), ('red', 2, 2)], [('red', 1, 5, 1), ('red', 2, 2, 0)]),
+                     b=([], [('red', 0, 0, 1)]))
+    assert result.map_50 == 1 and result.curves[1].num_objects == 1
+
+
+def test_a_class_without_objects_is_left_out_of_the_mean_and_null_in_json(measure):
+    result = measure(a=([('red', 1, 5)], [('red', 1, 5, 0)]))
+    found = json.loads(json.dumps(result.to_dict()))
+    assert found['map_50'] == 1 and found['ap_50'] == {'red': 1.0, 'green': None}
+    assert found['objects'] == {'red': 1, 'green': 0}
+    assert (found['split'], found['images'], found['match_iou']) == ('all', 1, 0.5)
+
+
+def test_more_images_than_threads_keep_their_ground_truth(measure):
+    images = {f'i{k}': ([('red', k % 4, k % 6)], [('red', k % 4, k % 6, 0)]) for k in range(24)}
+    assert measure(**images).map_50 == pytest.approx(1)
+
+
+def test_images_without_objects_lower_precision(measure):
+    result = measure(a=([('red', 1, 5)], [('red', 1, 5, 0)]), b=([('red', 2, 2)], []))
+    assert result.curves[1].correct.sum() == 1 and len(result.curves[1].correct) == 2
+    assert not math.isnan(result.map_50)
+
+
+def test_other_classes_than_the_models_are_refused(backend, tmp_path):
+    add_image(tmp_path, 'a', np.zeros((8, 12, 3), np.uint8), [])
+    add_list(tmp_path, 'all', ['a'])
+    with pytest.raises(ConfigError, match='knows red, green; the data set all .* bolt, nut'):
+        evaluate(backend, open_dataset(tmp_path, 'all', ('bolt', 'nut')), SETTINGS)
