@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 import torch
 
-from mbv2ssd_ros.core.errors import ConfigError
 from mbv2ssd_ros.core.priors import build_priors
 from mbv2ssd_train.config import ModelConfig
 from mbv2ssd_train.model.deploy import DeployModel
@@ -130,8 +129,3 @@ def test_red_is_normalised_by_the_first_of_three_values():
     white = model.normalise(torch.full((1, 64, 96, 3), 255, dtype=torch.uint8))
     assert white.shape == (1, 3, 64, 96)
     torch.testing.assert_close(white[0, :, 0, 0], torch.tensor([1.0, 1.0, 0.0]))
-
-
-def test_an_input_without_place_for_priors_is_refused():
-    with pytest.raises(ConfigError, match='no place for prior boxes'):
-        small_model(input_size_hw=(0, 96)).prior_levels()
