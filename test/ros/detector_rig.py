@@ -133,10 +133,24 @@ class Detector:
         request.transition.label = label
         return self._call(ChangeState, 'change_state', request).success
 
+    def change_state_by_id(self, number):
+        """Ask for a transition by its number; return whether it worked."""
+        from lifecycle_msgs.srv import ChangeState
+        request = ChangeState.Request()
+        request.transition.id = number
+        return self._call(ChangeState, 'change_state', request).success
+
     def state(self):
         """Return the label of the lifecycle state."""
+        return self._state().label
+
+    def state_id(self):
+        """Return the number of the lifecycle state."""
+        return self._state().id
+
+    def _state(self):
         from lifecycle_msgs.srv import GetState
-        return self._call(GetState, 'get_state', GetState.Request()).current_state.label
+        return self._call(GetState, 'get_state', GetState.Request()).current_state
 
     def activate(self):
         """Configure and activate."""

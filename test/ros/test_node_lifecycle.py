@@ -165,3 +165,17 @@ def test_shared_memory_is_gone_after_the_end(start_detector):
     assert own
     assert detector.stop()[0] == 0
     assert not own & segments()
+
+
+def test_a_lifecycle_manager_brings_it_up_pauses_resets_and_ends_it(start_detector):
+    """As nav2's does: by the numbers of the transitions, and asking for the state after each."""
+    from lifecycle_msgs.msg import State, Transition
+    detector = start_detector()
+    start = ((Transition.TRANSITION_CONFIGURE, State.PRIMARY_STATE_INACTIVE),
+             (Transition.TRANSITION_ACTIVATE, State.PRIMARY_STATE_ACTIVE))
+    pause = (Transition.TRANSITION_DEACTIVATE, State.PRIMARY_STATE_INACTIVE)
+    reset = (pause, (Transition.TRANSITION_CLEANUP, State.PRIMARY_STATE_UNCONFIGURED))
+    end = (*reset, (Transition.TRANSITION_UNCONFIGURED_SHUTDOWN, State.PRIMARY_STATE_FINALIZED))
+    for transition, state in (*start, pause, start[1], *reset, *start, *end):
+        assert detector.change_state_by_id(transition), detector.log()
+        assert detector.state_id() == state
