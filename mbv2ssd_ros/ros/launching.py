@@ -69,7 +69,8 @@ def detector(values: Mapping[str, str], overrides: Mapping[str, Any]) -> list[An
         return [node]
     activate = RegisterEventHandler(OnStateTransition(
         target_lifecycle_node=node, start_state='configuring', goal_state='inactive',
-        entities=[_change_state(node, Transition.TRANSITION_ACTIVATE)]))
+        entities=[_change_state(node, Transition.TRANSITION_ACTIVATE)],
+        handle_once=True))  # who configures it again later decides alone
     # The handler first: it must be there when the node answers.
     return [activate, node, _change_state(node, Transition.TRANSITION_CONFIGURE)]
 

@@ -1,6 +1,7 @@
 """The launch file brings the node up, active, and takes it down again."""
 
 from pathlib import Path
+import time
 
 import pytest
 
@@ -25,6 +26,7 @@ exit_codes = []
 @launch_pytest.fixture
 def detector(tiny_model):
     """Launch the node with a tiny model in a namespace."""
+    exit_codes.clear()
     arguments = {'model_path': str(tiny_model),
                  'namespace': 'robot', 'image_topic': '/lens/image'}
     return LaunchDescription([
@@ -50,3 +52,27 @@ def test_it_gets_active_answers_and_ends_well(detector, peer):
     assert {d.results[0].hypothesis.class_id for d in answer.detections} == {'red'}
     yield
     assert exit_codes == [0]
+
+
+@pytest.mark.launch(fixture=detector)
+def test_who_configures_it_again_decides_whether_it_gets_active(detector, peer):
+    from lifecycle_msgs.srv import ChangeState, GetState
+
+    def call(kind, name, **fields):
+        client = peer.create_client(kind, f'/robot/detector/{name}')
+        peer.wait_for(client.service_is_ready, name)
+        request = kind.Request()
+        if fields:
+            request.transition.label = fields['label']
+        future = client.call_async(request)
+        peer.wait_for(future.done, f'answer of {name}')
+        return future.result()
+
+    def state():
+        return call(GetState, 'get_state').current_state.label
+    peer.wait_for(lambda: state() == 'active', 'active node')
+    for label in ('deactivate', 'cleanup', 'configure'):
+        assert call(ChangeState, 'change_state', label=label).success
+    end = time.monotonic() + 0.5  # time for an event to do wrong
+    peer.wait_for(lambda: time.monotonic() > end or state() != 'inactive', 'end of the wait')
+    assert state() == 'inactive'
