@@ -85,7 +85,7 @@ def any_compressed(rng):
 
 
 @pytest.mark.parametrize('seed', range(COMPRESSED_ROUNDS))
-def test_any_compressed_image_is_decoded_or_refused(seed, capfd):
+def test_any_compressed_image_is_decoded_or_refused(seed):
     rng, slot = random.Random(seed), np.zeros((32, 48, 3), np.uint8)
     decoded = refused = 0
     for _ in range(COMPRESSED_IMAGES):
