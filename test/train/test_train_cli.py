@@ -1,6 +1,7 @@
 """The program: help, one line for an error, and what the verbs print and write."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -80,6 +81,15 @@ def test_help_needs_no_pytorch():
             'except SystemExit:\n    sys.exit("torch" in sys.modules)')
     assert subprocess.run([sys.executable, '-c', code], stdout=subprocess.DEVNULL,
                           timeout=120).returncode == 0
+
+
+@pytest.mark.parametrize('chosen', [None, '7'])
+def test_threads_that_wait_spin_briefly_unless_told_otherwise(chosen, monkeypatch, capsys):
+    monkeypatch.delenv('GOMP_SPINCOUNT', raising=False)
+    if chosen:
+        monkeypatch.setenv('GOMP_SPINCOUNT', chosen)
+    fails(capsys, 'train', 'nothing.yaml')
+    assert os.environ['GOMP_SPINCOUNT'] == (chosen or '2000')
 
 
 def test_print_config_is_yaml_that_loads_back_equal(config, capsys):
