@@ -42,6 +42,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return int(options.run(options) or 0)
     except Mbv2SsdError as err:
         message, code = str(err), int(getattr(err, 'exit_code', 1))
+    except ModuleNotFoundError as err:
+        message = (f'the Python module {err.name!r} is missing; training needs more than the '
+                   "detector node: pip install 'mbv2ssd_ros[train]', or in a clone '.[train]'")
+        code = 1
     except OSError as err:  # a folder that cannot be written to, a full disk
         message, code = f'{err.filename or "a file"}: {err.strerror or err}', 1
     except KeyboardInterrupt:

@@ -7,15 +7,6 @@ import sys
 import time
 from typing import Any
 
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
-
 _LOG_EVERY_S = 30.0
 
 
@@ -33,9 +24,11 @@ class ProgressBar:
         """
         self._title, self._total, self._done = title, total, done
         self._started, self._start_done, self._logged = time.monotonic(), done, time.monotonic()
-        self._bar = Progress(
-            TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(),
-            TimeElapsedColumn(), TimeRemainingColumn(), TextColumn('{task.fields[note]}'),
+        from rich import progress  # here, so that --help needs nothing installed
+        self._bar = progress.Progress(
+            progress.TextColumn('{task.description}'), progress.BarColumn(),
+            progress.MofNCompleteColumn(), progress.TimeElapsedColumn(),
+            progress.TimeRemainingColumn(), progress.TextColumn('{task.fields[note]}'),
             disable=not sys.stdout.isatty())
         self._task = self._bar.add_task(title, total=total, completed=done, note='')
 
