@@ -1,0 +1,63 @@
+"""Time as robots have it: bags that loop, simulated clocks that jump."""
+
+from detector_rig import CameraPeer, image_msg, picture, stamp_ns
+import pytest
+
+pytestmark = pytest.mark.ros
+
+SECOND = 1_000_000_000
+
+
+def answer_to(camera, stamp):
+    """Publish an image with this stamp until it is answered."""
+    image = image_msg(picture(), stamp_ns=stamp)
+
+    def answered():
+        camera.send(image)
+        camera.peer.spin_for(0.02)
+        return [m for m in camera.received if stamp_ns(m.header) == stamp]
+    camera.received.clear()
+    return camera.peer.wait_for(answered, lambda: f'answer; {camera.detector.log()}')[0]
+
+
+def test_stamps_that_go_back_are_answered_and_counted(start_detector):
+    detector = start_detector()
+    detector.activate()
+    camera = CameraPeer(detector)
+    _, before = detector.diagnosis('camera camera', lambda s, v: v['in_flight'] == '0', 'counters')
+    for stamp in (3 * SECOND, 4 * SECOND, 3 * SECOND):
+        camera.send(image_msg(picture(), stamp_ns=stamp))
+        camera.peer.wait_for(
+            lambda stamp=stamp: camera.received and stamp_ns(camera.received[-1].header) == stamp,
+            f'answer to {stamp}')
+    # the probe before was of today, so the first of the three goes back as well
+    detector.diagnosis(
+        'camera camera', lambda s, v: int(v['stamps_not_increasing'])
+        == int(before['stamps_not_increasing']) + 2, 'two stamps that went back')
+
+
+def test_age_is_measured_in_simulated_time_also_after_it_jumped_back(start_detector):
+    messages = pytest.importorskip('rosgraph_msgs.msg')
+    detector = start_detector(use_sim_time=True, max_age_ms=1000.0)
+    detector.activate()
+    clock = detector.peer.node.create_publisher(messages.Clock, '/clock', 10)
+    camera = CameraPeer(detector, wait_for_subscriber=False)
+    camera.peer.wait_for(camera.publisher.get_subscription_count, 'subscription')
+
+    def set_clock(seconds):
+        message = messages.Clock()
+        message.clock.sec = seconds
+        clock.publish(message)
+        detector.diagnosis('detector', lambda s, v: s.level == b'\0', 'report')
+
+    def stale():
+        _, values = detector.diagnosis('camera camera', lambda s, v: True, 'counters')
+        return int(values['dropped.stale'])
+    camera.peer.wait_for(clock.get_subscription_count, 'subscription to the clock')
+    set_clock(100)
+    assert stamp_ns(answer_to(camera, 100 * SECOND).header) == 100 * SECOND
+    before = stale()
+    camera.send(image_msg(picture(), stamp_ns=98 * SECOND))  # two seconds old
+    camera.peer.wait_for(lambda: stale() > before, 'stale image')
+    set_clock(10)  # the bag starts again
+    assert stamp_ns(answer_to(camera, 10 * SECOND).header) == 10 * SECOND
