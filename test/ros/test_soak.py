@@ -89,12 +89,12 @@ class MortalCamera:
             self._next = time.monotonic() + CAMERA_PAUSE_S
 
     def start(self, reliable):
-        """Play the demo images at 30 Hz."""
+        """Play the demo images at 30 Hz, small: over UDP large ones get lost."""
         from mbv2ssd_ros.tools.processes import Program
         self.lives += 1
         self._program = Program('mbv2ssd_ros.tools.play_images', [
             str(ROOT / 'config/demo/images'), '--topic', self._topic, '--transport',
-            self._transport, '--rate', '30', '--size', '640x480', '--loop', '--no-wait',
+            self._transport, '--rate', '30', '--size', '320x240', '--loop', '--no-wait',
             *(['--reliable'] if reliable else [])], os.environ,
             self._folder / f'{self._transport}_{self.lives}.log')
 
