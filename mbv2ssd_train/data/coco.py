@@ -27,6 +27,12 @@ from mbv2ssd_train.data.annotations import (
 from mbv2ssd_train.data.dataset import ImageRecord
 from mbv2ssd_train.data.paths import inside
 
+_NUMBER, _ID = (int, float), (int, str)
+_KEYS: dict[str, dict[str, Any]] = {  # what must stand in each item, and of which type
+    'images': {'id': _ID, 'file_name': str, 'width': _NUMBER, 'height': _NUMBER},
+    'categories': {'id': _ID, 'name': str},
+    'annotations': {'image_id': _ID, 'category_id': _ID, 'bbox': list}}
+
 
 def read_coco(json_path: Path, images: Path, class_names: Sequence[str],
               on_fault: OnFault = refuse) -> list[ImageRecord]:
@@ -45,15 +51,15 @@ def read_coco(json_path: Path, images: Path, class_names: Sequence[str],
     Raises:
         DataError: the file is missing or not of this form.
     """
-    found = _load(json_path)
+    found = _load(json_path, on_fault)
     names = {category['id']: category['name'] for category in found['categories']}
     objects: defaultdict[Any, list[Mapping[str, Any]]] = defaultdict(list)
     for annotation in found['annotations']:
         objects[annotation['image_id']].append(annotation)
     records = read_each(
         found['images'],
-        lambda image: _read_image(image, objects.pop(image.get('id'), []), names, json_path,
-                                  images, class_names, on_fault),
+        lambda image: _read_image(image, objects.pop(image['id'], []), names, json_path, images,
+                                  class_names, on_fault),
         on_fault)
     if objects:
         on_fault(DataError(f'{json_path}: annotations of images that it does not list: '
@@ -71,35 +77,48 @@ def coco_classes(json_path: Path) -> tuple[str, ...]:
     Returns:
         Their names, in the order of their ids.
     """
-    categories = _load(json_path)['categories']
+    categories = _load(json_path, refuse)['categories']
     return tuple(item['name'] for item in sorted(categories, key=lambda item: item['id']))
 
 
-def _load(json_path: Path) -> dict[str, Any]:
+def _load(json_path: Path, on_fault: OnFault) -> dict[str, list[dict[str, Any]]]:
     try:
         found = json.loads(json_path.read_text(encoding='utf-8'))
     except FileNotFoundError as err:
         raise DataError(f'{json_path}: no such annotation file') from err
-    except json.JSONDecodeError as err:
+    except ValueError as err:  # or not UTF-8
         raise DataError(f'{json_path}: not JSON: {err}') from err
-    for key in ('images', 'categories', 'annotations'):
+    for key in _KEYS:
         if not isinstance(found, dict) or not isinstance(found.get(key), list):
             raise DataError(f'{json_path}: not a COCO file: {key!r} is missing or not a list')
-    return dict(found)
+    return {key: _checked_items(found[key], key, json_path,
+                                refuse if key == 'categories' else on_fault) for key in _KEYS}
+
+
+def _checked_items(items: list[Any], key: str, json_path: Path, on_fault: OnFault
+                   ) -> list[dict[str, Any]]:
+    def check(numbered: tuple[int, Any]) -> dict[str, Any]:
+        number, item = numbered
+        for name, kind in _KEYS[key].items():
+            value = item.get(name) if isinstance(item, dict) else None
+            if not isinstance(value, kind) or isinstance(value, bool):
+                raise DataError(f'{json_path}: {key}[{number}]: {name!r} is {value!r}: missing, '
+                                'or of the wrong type')
+        return dict(item)
+    return read_each(enumerate(items), check, on_fault)
 
 
 def _read_image(image: Mapping[str, Any], objects: Sequence[Mapping[str, Any]],
                 names: Mapping[Any, str], json_path: Path, images: Path,
                 class_names: Sequence[str], on_fault: OnFault) -> ImageRecord:
+    where = f'{json_path}: image {image["file_name"]}'
+    path = inside(images, image['file_name'], str(json_path))
+    if not path.is_file():
+        raise DataError(f'{where}: there is no {path}')
     try:
-        where = f'{json_path}: image {image["file_name"]}'
-        path = inside(images, image['file_name'], str(json_path))
-        if not path.is_file():
-            raise DataError(f'{where}: there is no {path}')
         size_hw = check_size((int(image['height']), int(image['width'])), where)
-    except (KeyError, TypeError, ValueError) as err:
-        raise DataError(f'{json_path}: image {image.get("id")!r}: {err!r} is missing or of the '
-                        'wrong type') from err
+    except (ValueError, OverflowError) as err:  # nan, infinite
+        raise DataError(f'{where}: its size is {image["width"]} x {image["height"]}') from err
     found = read_each(
         objects,
         lambda item: check_object(_read_object(item, names, where, class_names), size_hw,
@@ -110,12 +129,12 @@ def _read_image(image: Mapping[str, Any], objects: Sequence[Mapping[str, Any]],
 
 def _read_object(item: Mapping[str, Any], names: Mapping[Any, str], where: str,
                  class_names: Sequence[str]) -> Annotation:
+    category = item['category_id']
     try:
-        category = item['category_id']
         x, y, width, height = (float(side) for side in item['bbox'])
-    except (KeyError, TypeError, ValueError) as err:
-        raise DataError(f'{where}: annotation {item.get("id")}: {err!r} is missing or of the '
-                        'wrong type') from err
+    except (TypeError, ValueError) as err:
+        raise DataError(f'{where}: annotation {item.get("id")}: bbox is {item["bbox"]!r}, '
+                        'expected four numbers') from err
     if category not in names:
         raise DataError(f'{where}: category {category!r} is not among the categories')
     return Annotation(label_of(names[category], class_names, where),

@@ -80,11 +80,13 @@ def _read_image(image_id: str, image: Mapping[str, Any], labels: Sequence[int],
         raise DataError(f'{path}: image {image_id!r} is in none of {path.stem}.part*.zip')
     where = f'{path}: image {image_id}'
     try:
-        _, size_hw = str(image['split']), (index(image['height']), index(image['width']))
+        split, size_hw = image['split'], (index(image['height']), index(image['width']))
         found = list(enumerate(image['objects'], start=1))
     except (KeyError, TypeError, ValueError) as err:
         raise DataError(f'{where}: width, height, split or objects is missing or of the wrong '
                         f'type: {err!r}') from err
+    if not isinstance(split, str):
+        raise DataError(f'{where}: split is {split!r}, expected a name')
     check_size(size_hw, where)
     objects = read_each(
         found,

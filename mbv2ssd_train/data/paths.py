@@ -23,6 +23,7 @@ def inside(folder: Path, name: str, named_in: str) -> Path:
         DataError: the name is absolute or leads out of the folder.
     """
     path = folder / name
-    if not path.resolve().is_relative_to(folder.resolve()):
+    # no file name has a zero byte, and resolve() does not take it
+    if '\0' in name or not path.resolve().is_relative_to(folder.resolve()):
         raise DataError(f'{named_in}: {name!r} leads out of {folder}; refused')
     return path
