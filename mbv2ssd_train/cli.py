@@ -19,7 +19,7 @@ from mbv2ssd_train.progress import with_progress
 _DATA_HELP = ('folder of the data: packed sets (SET.json with SET.part*.zip), a VOCdevkit, or one '
               'VOC tree (JPEGImages, Annotations, ImageSets)')
 _SPLIT_HELP = ('packed: SET or SET:PART; VOCdevkit: VOC2007:test; VOC tree: test. '
-               'Append @k/n for every n-th image from the k-th, @!k/n for all others')
+               'Append @k/n for every n-th image from the k-th, @!k/n (in quotes) for all others')
 
 _CLASSES_HELP = 'object classes (default: those of dataset.yaml, else the 20 of VOC)'
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 import signal
 import time
@@ -204,11 +205,21 @@ class Trainer:
 
         Returns:
             What was measured.
+
+        Raises:
+            Preempted: SIGINT or SIGTERM came.
         """
         backend = TorchBackend(
             DeployModel(self._average.module, self.config.model),
             build_contract(self.config, None))
-        return evaluate(backend, self._validation, self.config.evaluation.detection_settings())
+        return evaluate(backend, self._validation, self.config.evaluation.detection_settings(),
+                        self._until_signal)
+
+    def _until_signal(self, items: Iterable[Any], _: int) -> Iterator[Any]:
+        for item in items:
+            yield item
+            if self._signal:  # --resume evaluates again
+                raise Preempted(self._signal)
 
     def save(self, path: Path, map_50: float | None = None) -> None:
         """

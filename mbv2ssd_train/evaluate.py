@@ -114,5 +114,8 @@ def detect_all(backend: Backend, dataset: Dataset, settings: DetectionSettings,
     batches = [range(first, min(first + backend.max_batch, len(dataset)))
                for first in range(0, len(dataset), backend.max_batch)]
     with ThreadPoolExecutor(backend.max_concurrency, 'evaluate') as pool:
-        for results in progress(pool.map(detect, batches), len(batches)):
-            yield from results
+        try:
+            for results in progress(pool.map(detect, batches), len(batches)):
+                yield from results
+        finally:  # an error, or Ctrl-C, does not wait for all images
+            pool.shutdown(wait=False, cancel_futures=True)

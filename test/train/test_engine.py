@@ -130,6 +130,25 @@ def test_a_run_that_crashed_goes_on_from_its_last_checkpoint(uninterrupted, worl
     assert sorted(set(measured(second.folder))) == maps
 
 
+def test_a_signal_in_an_evaluation_does_not_wait_for_its_end(uninterrupted, world, tmp_path):
+    name = 'sgd, everything learns'
+    first = trainer(world, tmp_path, **RECIPES[name])
+    real = first.evaluate
+
+    def evaluate():
+        os.kill(os.getpid(), signal.SIGTERM)
+        return real()
+    first.evaluate = evaluate
+    with pytest.raises(Preempted):
+        first.run()
+    assert load_checkpoint(first.folder.last).step == 6
+    second = trainer(world, tmp_path, resume=True, **RECIPES[name])
+    second.run()
+    expected, maps = uninterrupted(name)
+    assert_bitwise_equal(load_checkpoint(second.folder.last), expected)
+    assert measured(second.folder) == maps
+
+
 def test_a_signal_gives_back_its_handlers_and_its_exit_code(world, tmp_path):
     before = [signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM)]
     run = trainer(world, tmp_path)

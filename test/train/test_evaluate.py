@@ -2,6 +2,7 @@
 
 import json
 import math
+import time
 
 import cv2
 import numpy as np
@@ -11,7 +12,7 @@ from tiny_model import CELL_PX, INPUT_SIZE_HW, write_tiny_model
 
 from mbv2ssd_ros.backends import BackendOptions, open_backend
 from mbv2ssd_ros.core.detections import DetectionSettings
-from mbv2ssd_ros.core.errors import ConfigError
+from mbv2ssd_ros.core.errors import ConfigError, DataError
 from mbv2ssd_train.data.sources import open_dataset
 from mbv2ssd_train.evaluate import evaluate
 
@@ -81,6 +82,39 @@ def test_images_without_objects_lower_precision(measure):
     result = measure(a=([('red', 1, 5)], [('red', 1, 5, 0)]), b=([('red', 2, 2)], []))
     assert result.curves[1].correct.sum() == 1 and len(result.curves[1].correct) == 2
     assert not math.isnan(result.map_50)
+
+
+class Counting:
+    """A backend that counts what it is asked."""
+
+    def __init__(self, backend):
+        self.contract, self.max_batch, self.max_concurrency = backend.contract, 1, 1
+        self._backend, self.calls = backend, 0
+
+    def infer(self, images):
+        """Count and infer, with time for the other thread to stop it."""
+        self.calls += 1
+        time.sleep(0.01)
+        return self._backend.infer(images)
+
+
+@pytest.mark.parametrize('error', [DataError, KeyboardInterrupt])
+def test_an_error_does_not_wait_for_the_other_images(backend, tmp_path, error):
+    names = [f'i{k:03}' for k in range(60)]
+    for name in names:
+        add_image(tmp_path, name, np.zeros((8, 12, 3), np.uint8), [])
+    add_list(tmp_path, 'all', names)
+    counting = Counting(backend)
+
+    def stop_at_the_third(items, total):
+        for number, item in enumerate(items):
+            if number == 2:
+                raise error('stop')
+            yield item
+
+    with pytest.raises(error, match='stop'):
+        evaluate(counting, open_dataset(tmp_path, 'all', CLASSES), SETTINGS, stop_at_the_third)
+    assert counting.calls < 60
 
 
 def test_other_classes_than_the_models_are_refused(backend, tmp_path):
