@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, MutableMapping, Sequence
 import json
 import os
 from pathlib import Path
@@ -17,8 +17,10 @@ from mbv2ssd_ros.core.errors import ConfigError, DataError, Mbv2SsdError
 from mbv2ssd_ros.tools.arguments import positive, size_wh, whole
 from mbv2ssd_ros.tools.image_source import CameraFrame, ImageSource, open_source
 from mbv2ssd_ros.tools.ros_session import parse, report_error, ros_node
+from mbv2ssd_ros.tools.shipped import shipped_path
 
 PROGRAM = 'play_images'
+_PROFILE_VARIABLE = 'FASTRTPS_DEFAULT_PROFILES_FILE'
 DEFAULT_RATE_HZ = 10.0
 JPEG_QUALITY = 90
 SETTLE_S = 0.3  # discovery is not symmetric: we may see a subscriber that does not see us yet
@@ -37,6 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse(_parser(), argv)
     try:
         source = open_source(args.path, args.size)
+        share_large_images(os.environ)
         with ros_node(PROGRAM, args.ros_args) as node:
             _play(source, node, args)
     except Mbv2SsdError as err:
@@ -44,6 +47,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         pass
     return 0
+
+
+def share_large_images(environment: MutableMapping[str, str]) -> None:
+    """
+    Give Fast DDS room for images, unless the user has chosen a transport.
+
+    With its default shared memory a best effort image of 720p is lost nearly always. What counts
+    is the side that sends.
+
+    Args:
+        environment: of this process, before rclpy is imported; changed.
+    """
+    if not {_PROFILE_VARIABLE, 'FASTDDS_BUILTIN_TRANSPORTS'} & environment.keys():
+        environment[_PROFILE_VARIABLE] = str(shipped_path('config/fastdds_large_images.xml'))
 
 
 def passes(source: ImageSource, repeat: bool) -> Iterator[CameraFrame]:

@@ -9,7 +9,7 @@ import pytest
 
 from mbv2ssd_ros.core.errors import DataError
 from mbv2ssd_ros.tools.image_source import fill_size, open_source
-from mbv2ssd_ros.tools.play_images import main, paced, passes
+from mbv2ssd_ros.tools.play_images import main, paced, passes, share_large_images
 
 WIDE_HW = (24, 40)  # not square
 
@@ -181,3 +181,18 @@ def test_a_bad_argument_says_what_it_should_be(argument, message, capsys):
         main(['photos', *argument])
     assert ended.value.code == 2
     assert message in capsys.readouterr().err
+
+
+def test_large_images_get_a_transport_that_carries_them():
+    environment = {}
+    share_large_images(environment)
+    profile = environment['FASTRTPS_DEFAULT_PROFILES_FILE']
+    assert profile.endswith('config/fastdds_large_images.xml')
+
+
+@pytest.mark.parametrize('chosen', [
+    {'FASTRTPS_DEFAULT_PROFILES_FILE': 'mine.xml'}, {'FASTDDS_BUILTIN_TRANSPORTS': 'UDPv4'}])
+def test_a_transport_that_the_user_chose_is_left_alone(chosen):
+    environment = dict(chosen)
+    share_large_images(environment)
+    assert environment == chosen
