@@ -135,8 +135,10 @@ def _add_quantize(verbs: argparse._SubParsersAction) -> None:
     verb.add_argument('--split', required=True, help='to measure mAP on. ' + _SPLIT_HELP)
     verb.add_argument('--images', type=int, default=300, help='for calibration, default 300')
     verb.add_argument('--seed', type=int, default=0, help='of their choice, default 0')
-    verb.add_argument('--method', default='minmax', choices=('minmax', 'entropy', 'percentile'),
-                      help='of calibration, default minmax')
+    # 0.6 points lost on 501 held-out VOC images; entropy 0.8 to 1.1, minmax 0.9 to 1.1
+    verb.add_argument('--method', default='percentile',
+                      choices=('minmax', 'entropy', 'percentile'),
+                      help='of calibration, default percentile')
     verb.add_argument('--max-drop', type=float, default=1.0,
                       help='mAP points that may be lost, default 1.0')
     verb.add_argument('--json', type=Path, help='write the figures to this file')
