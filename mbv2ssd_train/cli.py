@@ -93,6 +93,8 @@ def _add_train(verbs: argparse._SubParsersAction) -> None:
     verb.add_argument('--resume', action='store_true', help='go on with this very experiment')
     verb.add_argument('--print-config', action='store_true',
                       help='print every key with its value and meaning, as YAML, and stop')
+    verb.add_argument('--dry-run', action='store_true',
+                      help='build everything, make one step, print sizes and stop')
     verb.set_defaults(run=_train)
 
 
@@ -208,7 +210,12 @@ def _train(options: argparse.Namespace) -> None:
         print(config.to_explained_yaml(), end='')
         return
     # Imported here: only this needs PyTorch's training half.
+    from mbv2ssd_train.dry_run import dry_run
     from mbv2ssd_train.engine import Trainer
+    if options.dry_run:
+        for line in dry_run(config):
+            print(line)
+        return
     trainer = Trainer(config, options.runs, options.resume)
     print(f'{trainer.folder.path}: {trainer.describe()}')
     print(f'look at what it learns from: {trainer.draw_first_batch()}')

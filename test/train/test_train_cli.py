@@ -237,3 +237,16 @@ def test_the_whole_configuration_stands_in_the_run_folder(config, tmp_path):
                  'training.eval_every=1']) == 0
     written, = (tmp_path / 'r').glob('small_*/config.yaml')
     assert yaml.safe_load(written.read_text())['training']['epochs'] == 1
+
+
+def test_dry_run_makes_one_step_and_leaves_nothing_behind(config, tmp_path, capsys):
+    runs = tmp_path / 'runs'
+    assert main(['train', str(config), '--dry-run', '--runs', str(runs)]) == 0
+    printed = capsys.readouterr().out
+    assert 'MMAC' in printed and 'priors' in printed and 'one step of' in printed
+    assert not runs.exists()
+
+
+def test_dry_run_finds_what_training_would_end_with(config, capsys):
+    line = fails(capsys, 'train', config, 'data.root=nowhere', '--dry-run')
+    assert 'nowhere: no such data folder' in line

@@ -1,0 +1,44 @@
+"""Everything but the training: what a configuration builds, and whether one step works."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+import resource
+import tempfile
+import time
+
+from mbv2ssd_train.config import TrainConfig
+from mbv2ssd_train.engine import Trainer
+
+
+def dry_run(config: TrainConfig) -> Iterator[str]:
+    """
+    Open the data, build the network, learn from one batch; nothing is kept.
+
+    Args:
+        config: of the experiment.
+
+    Yields:
+        Lines to print, as they become known.
+
+    Raises:
+        Mbv2SsdError: what training would have ended with.
+    """
+    with tempfile.TemporaryDirectory() as runs:
+        trainer = Trainer(config, Path(runs))
+        yield trainer.describe()
+        for level in config.model.prior_levels():
+            rows, columns = level.feature_size_hw
+            yield (f'  map of {rows} x {columns} cells: {len(level.shapes_wh)} shapes, '
+                   f'{level.count} priors')
+        batch = next(iter(trainer.loader.epoch(0)))
+        started = time.perf_counter()
+        loss = trainer.train_step(batch)
+        seconds = time.perf_counter() - started
+        yield (f'one step of {len(batch.sources)} images: {seconds:.2f} s, the first being the '
+               f'slowest; loss {loss.total.item():.2f}, {loss.positives} positive and '
+               f'{loss.negatives} negative priors')
+        # ru_maxrss is in KiB on Linux
+        peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+        yield f'memory so far {peak_mb:.0f} MB; decoded images come on top (data.keep_decoded)'
