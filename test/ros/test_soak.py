@@ -16,6 +16,7 @@ import time
 
 from detector_rig import Detector
 import pytest
+from shared_memory import stale_files
 from test_node_abuse import malformed_compressed, malformed_image
 
 ROOT = Path(__file__).parents[2]
@@ -41,10 +42,25 @@ STORM = (
 pytestmark = [pytest.mark.ros, pytest.mark.soak, pytest.mark.timeout(60 * MINUTES + 600)]
 
 
+def is_asked_for(config):
+    """Tell whether the run asks for soak tests."""
+    return 'soak' in (config.getoption('-m') or '')
+
+
+@pytest.fixture(scope='session', autouse=True)
+def remove_what_killed_cameras_leave(request):
+    """Remove their shared memory after all has ended: they cannot, and nobody else is to blame."""
+    before = set(stale_files())
+    yield
+    if is_asked_for(request.config):
+        for path in set(stale_files()) - before:
+            path.unlink(missing_ok=True)
+
+
 @pytest.fixture(autouse=True)
 def asked_for(request):
-    """Skip unless the run asks for soak tests."""
-    if 'soak' not in (request.config.getoption('-m') or ''):
+    """Skip unless the run asks for it."""
+    if not is_asked_for(request.config):
         pytest.skip('takes many minutes; run it with -m soak')
 
 
@@ -89,7 +105,7 @@ class MortalCamera:
             self._next = time.monotonic() + CAMERA_PAUSE_S
 
     def start(self, reliable):
-        """Play the demo images at 30 Hz, small: over UDP large ones get lost."""
+        """Play the demo images at 30 Hz, small: large ones get lost without a profile."""
         from mbv2ssd_ros.tools.processes import Program
         self.lives += 1
         self._program = Program('mbv2ssd_ros.tools.play_images', [
@@ -99,7 +115,7 @@ class MortalCamera:
             self._folder / f'{self._transport}_{self.lives}.log')
 
     def end(self, number=signal.SIGINT):
-        """End the process; over UDP a killed one leaves nothing behind."""
+        """End the process and wait for it."""
         if self._program is not None:
             self._program.process.send_signal(number)
             self._program.process.wait(10)
