@@ -278,7 +278,9 @@ def _parser() -> argparse.ArgumentParser:
                         help='of the camera (default %(default)g)')
     parser.add_argument('--frames', type=whole, default=300, metavar='N',
                         help='of each measurement, over all rounds (default %(default)s)')
-    parser.add_argument('--rounds', type=whole, default=3, metavar='N',
+    # With 3 rounds p50 of the overhead was 1.4 to 3.3 ms on the same quiet machine, whose cores
+    # have slow seconds; with 10 it was 1.5 to 1.7.
+    parser.add_argument('--rounds', type=whole, default=10, metavar='N',
                         help='(default %(default)s)')
     parser.add_argument('--reliable', action='store_true',
                         help='reliable QoS for the images (default: best effort)')
