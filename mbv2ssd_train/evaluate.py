@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 import threading
 from typing import Any
 
@@ -81,7 +81,6 @@ def evaluate(backend: Backend, dataset: Dataset, settings: DetectionSettings,
             f'the model knows {", ".join(names)}; the data set {dataset.name} is read with '
             f'{", ".join(dataset.class_names)}. Open it with the classes of the model')
     results = list(detect_all(backend, dataset, settings, progress))
-    # the contract's columns count the background, which a sigmoid model lacks
     labels = range(1, len(names) + 1)
     return Evaluation(dataset.name, len(dataset), names, precision_recall(results, labels))
 
@@ -98,16 +97,20 @@ def detect_all(backend: Backend, dataset: Dataset, settings: DetectionSettings,
         progress: wraps the batches.
 
     Yields:
-        Detections and ground truth in pixels of each image, in the order of the data.
+        Detections and ground truth in pixels of each image, labelled as the data are, in the
+        order of the data.
     """
     per_thread = threading.local()
+    # labels of the data are 1-based; columns of a model without background begin with 0
+    shift = 1 if backend.contract.background_index is None else 0
 
     def detect(indices: Sequence[int]) -> list[Result]:
         if not hasattr(per_thread, 'detector'):
             per_thread.detector = Detector(backend, settings)
         images = [SourceImage(dataset.image(index), 'bgr') for index in indices]
         return [
-            (detections, dataset.records[index].ground_truth(image.size_hw))
+            (replace(detections, labels=detections.labels + shift),
+             dataset.records[index].ground_truth(image.size_hw))
             for index, image, detections in zip(
                 indices, images, per_thread.detector.detect(images), strict=True)]
 

@@ -1,5 +1,6 @@
 """Evaluation with a model whose answers are known."""
 
+import dataclasses
 import json
 import math
 import time
@@ -8,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 from synthetic import add_image, add_list
-from tiny_model import CELL_PX, INPUT_SIZE_HW, write_tiny_model
+from tiny_model import CELL_PX, CONTRACT, INPUT_SIZE_HW, write_tiny_model
 
 from mbv2ssd_ros.backends import BackendOptions, open_backend
 from mbv2ssd_ros.core.detections import DetectionSettings
@@ -122,3 +123,17 @@ def test_other_classes_than_the_models_are_refused(backend, tmp_path):
     add_list(tmp_path, 'all', ['a'])
     with pytest.raises(ConfigError, match='knows red, green; the data set all .* bolt, nut'):
         evaluate(backend, open_dataset(tmp_path, 'all', ('bolt', 'nut')), SETTINGS)
+
+
+def test_a_model_without_background_is_scored_under_its_own_labels(tmp_path):
+    # the same outputs, but the first column is an object class like the others
+    contract = dataclasses.replace(
+        CONTRACT, class_names=('dark', 'red', 'green'), background_index=None)
+    backend = open_backend('onnxruntime', write_tiny_model(tmp_path / 'm.onnx', contract),
+                           BackendOptions())
+    pixels = np.zeros((*INPUT_SIZE_HW, 3), np.uint8)
+    pixels[:CELL_PX, CELL_PX:2 * CELL_PX, 2] = 255
+    add_image(tmp_path, 'a', pixels, [('red', (9, 1, 16, 8), 0)])
+    add_list(tmp_path, 'all', ['a'])
+    result = evaluate(backend, open_dataset(tmp_path, 'all', contract.class_names), SETTINGS)
+    assert result.to_dict()['ap_50'] == {'dark': None, 'red': 1.0, 'green': None}
