@@ -9,6 +9,7 @@ import math
 import os
 from pathlib import Path
 import sys
+from typing import Any
 
 from mbv2ssd_ros.core.detections import DetectionSettings
 from mbv2ssd_ros.core.errors import ConfigError, DataError, Mbv2SsdError
@@ -234,9 +235,7 @@ def _eval(options: argparse.Namespace) -> None:
     result = evaluate(backend, dataset, _settings(options), with_progress('evaluate'))
     _print_evaluation(result)
     if options.json:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps(
-            {'model': options.model, **result.to_dict()}, indent=1), encoding='utf-8')
+        _write_json(options.json, {'model': options.model, **result.to_dict()})
 
 
 def _export(options: argparse.Namespace) -> None:
@@ -261,6 +260,7 @@ def _quantize(options: argparse.Namespace) -> int:
         open_dataset(options.data, split, contract.object_names)
         for split in (options.calibration_split, options.split))
     refuse_overlap([calibration], measured)
+    _refuse_training_data(contract.provenance.config, options, measured)
     chosen = choose_images(calibration, options.images, options.seed)
     note = (f'INT8 for {options.target}: {options.method} over {len(chosen)} images of '
             f'{options.calibration_split} (list {list_hash(calibration, chosen)})')
@@ -276,8 +276,7 @@ def _quantize(options: argparse.Namespace) -> int:
     print(f'{result.drop:.2f} points lost on {result.split}, {result.images} images '
           f'(allowed {options.max_drop:g})')
     if options.json:
-        options.json.write_text(json.dumps({'note': note, **result.to_dict()}, indent=1),
-                                encoding='utf-8')
+        _write_json(options.json, {'note': note, **result.to_dict()})
     return 1 if result.drop > options.max_drop else 0
 
 
@@ -326,6 +325,11 @@ def _data_cache(options: argparse.Namespace) -> None:
         dataset, options.output, options.name, options.split, options.longest_side,
         options.quality, lambda items: with_progress('pack')(items, len(dataset)))
     print(f'{path}: {len(dataset)} images')
+
+
+def _write_json(path: Path, value: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(value, indent=1), encoding='utf-8')
 
 
 def _refuse_training_data(config_yaml: str, options: argparse.Namespace, measured: Dataset

@@ -1,5 +1,6 @@
 """The program: help, one line for an error, and what the verbs print and write."""
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -9,8 +10,8 @@ import cv2
 from model_settings import small_run
 import numpy as np
 import pytest
-from synthetic import SHAPES, write_world
-from tiny_model import write_tiny_model
+from synthetic import add_image, add_list, SHAPES, write_world
+from tiny_model import CONTRACT, write_tiny_model
 import yaml
 
 from mbv2ssd_train.checkpoint import Checkpoint
@@ -250,3 +251,18 @@ def test_dry_run_makes_one_step_and_leaves_nothing_behind(config, tmp_path, caps
 def test_dry_run_finds_what_training_would_end_with(config, capsys):
     line = fails(capsys, 'train', config, 'data.root=nowhere', '--dry-run')
     assert 'nowhere: no such data folder' in line
+
+
+def test_quantize_measures_on_no_image_that_the_model_learnt_from(tmp_path, capsys):
+    for name in ('a', 'b'):
+        add_image(tmp_path, name, np.zeros((32, 48, 3), np.uint8), [('red', (1, 1, 9, 9), 0)])
+    add_list(tmp_path, 'train', ['a'])
+    add_list(tmp_path, 'other', ['b'])
+    run = small_run(tmp_path, data={'classes': ['red', 'green']})
+    contract = dataclasses.replace(CONTRACT, provenance=dataclasses.replace(
+        CONTRACT.provenance, config=run.to_yaml()))
+    model = write_tiny_model(tmp_path / 'm.onnx', contract)
+    line = fails(capsys, 'quantize', '--model', model, '--output', tmp_path / 'q.onnx', '--target',
+                 'cpu', '--data', tmp_path, '--calibration-split', 'other', '--split', 'train')
+    assert '1 images are both in the training data (train) and in train: a' in line
+    assert not (tmp_path / 'q.onnx').exists()
