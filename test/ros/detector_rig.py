@@ -9,6 +9,7 @@ import numpy as np
 from tiny_model import CELL_PX, INPUT_SIZE_HW
 
 TIMEOUT_S = 20.0
+SETTLE_S = 0.2  # for a server to find a client that has found it
 
 
 def picture(red=(), green=(), scale=1, size_hw=INPUT_SIZE_HW):
@@ -74,6 +75,7 @@ class Peer:
         self.node = rclpy.create_node('peer', context=self._context)
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self.node)
+        self._clients = {}
 
     def wait_for(self, condition, what, timeout_s=TIMEOUT_S):
         """Serve this node until the condition is true; return its value."""
@@ -90,12 +92,20 @@ class Peer:
             self._executor.spin_once(timeout_sec=left)
 
     def call(self, service_type, name, request, log=''):
-        """Call a service and return the response."""
-        client = self.node.create_client(service_type, name)
+        """
+        Call a service and return the response.
+
+        A response is lost for good when the server has not yet found this client, which finds
+        the server on its own. So a client is kept, and a new one gives the server a moment.
+        """
+        client = self._clients.get(name)
+        if client is None:
+            client = self._clients[name] = self.node.create_client(service_type, name)
+            self.wait_for(client.service_is_ready, lambda: f'service {name}; {log}')
+            self.spin_for(SETTLE_S)
         self.wait_for(client.service_is_ready, lambda: f'service {name}; {log}')
         future = client.call_async(request)
         self.wait_for(future.done, lambda: f'response of {name}; {log}')
-        self.node.destroy_client(client)
         return future.result()
 
     def collect(self, message_type, topic, qos=10):
