@@ -39,7 +39,17 @@ setup(
     ],
     extras_require={
         'test': ['pytest'],  # tells colcon how to run the tests
-        'train': ['torch>=2.4', 'onnx', 'onnxscript', 'pydantic>=2', 'rich', 'safetensors'],
+        'train': [
+            'torch>=2.4',
+            'fsspec',
+            'matplotlib',
+            'onnx',
+            'onnxscript',
+            'pydantic>=2',
+            'rich',
+            'safetensors',
+            'tensorboard',
+        ],
         'dev': [
             'pytest<8.4',  # launch_pytest breaks with 8.4
             'pytest-timeout',
