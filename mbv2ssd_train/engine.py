@@ -19,8 +19,9 @@ from mbv2ssd_train.assign import assign
 from mbv2ssd_train.box_coder import cxcywh_to_xyxy
 from mbv2ssd_train.checkpoint import Checkpoint, load_checkpoint
 from mbv2ssd_train.config import TrainConfig
+from mbv2ssd_train.data.batch import Batch
 from mbv2ssd_train.data.dataset import Dataset, refuse_overlap
-from mbv2ssd_train.data.loader import Batch, TrainLoader
+from mbv2ssd_train.data.loader import TrainLoader
 from mbv2ssd_train.data.mosaic import draw_batch
 from mbv2ssd_train.data.sources import open_dataset
 from mbv2ssd_train.evaluate import evaluate, Evaluation
@@ -179,13 +180,15 @@ class Trainer:
         _freeze_batch_norm(self.network.backbone if config.freeze_bn
                            else self.network.backbone.features[:config.freeze_blocks])
         set_learning_rates(self._optimizer, schedule_factor(
-            self.step, self.total_steps, self.config.optimizer.warmup_fraction))
+            self.step, self.total_steps, self.config.schedule))
         with torch.autocast('cpu', torch.bfloat16, enabled=config.precision == 'bf16'):
             loc, conf_logits = self.network(self._normalise(batch.images))
-        targets = assign(self._priors_xyxy, batch.boxes_xyxy, batch.labels, batch.difficult,
-                         self.config.match)
+        boxes, labels, difficult = (
+            [rows[kept] for rows, kept in zip(field, batch.labels > 0, strict=True)]
+            for field in (batch.boxes_xyxy, batch.labels, batch.difficult))
+        targets = assign(self._priors_xyxy, boxes, labels, difficult, self.config.match)
         loss = multibox_loss(loc, conf_logits, targets, self._priors,
-                             self.config.model.variances, self.config.match)
+                             self.config.model.variances, self.config.loss)
         _check_finite(loss, batch, self.step)
         self._optimizer.zero_grad()
         loss.total.backward()

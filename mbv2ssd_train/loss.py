@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from mbv2ssd_train.assign import IGNORED_LABEL, mine_hard_negatives, Targets
 from mbv2ssd_train.box_coder import encode_loc, Variances, xyxy_to_cxcywh
-from mbv2ssd_train.config import MatchConfig
+from mbv2ssd_train.config import LossConfig
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class MultiboxLoss:
 
 
 def multibox_loss(loc: Tensor, conf_logits: Tensor, targets: Targets, priors: Tensor,
-                  variances: Variances, config: MatchConfig) -> MultiboxLoss:
+                  variances: Variances, config: LossConfig) -> MultiboxLoss:
     """
     Compare predictions with targets, in float32 whatever the network computed in.
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
-from mbv2ssd_train.config import OptimizerConfig
+from mbv2ssd_train.config import OptimizerConfig, ScheduleConfig
 from mbv2ssd_train.model.ssdlite import SSDLite
 
 
@@ -43,23 +43,32 @@ def build_optimizer(model: SSDLite, config: OptimizerConfig) -> torch.optim.Opti
                            nesterov=config.momentum > 0, fused=True)
 
 
-def schedule_factor(step: int, total_steps: int, warmup_fraction: float) -> float:
+def schedule_factor(step: int, total_steps: int, config: ScheduleConfig) -> float:
     """
-    Linear warm-up, then half a cosine to zero.
+    Linear warm-up, then down.
 
     Args:
         step: 0-based, of the step about to be made.
         total_steps: of the whole run.
-        warmup_fraction: share of the steps spent going up.
+        config: how the rate goes up and down.
 
     Returns:
-        Share of the full learning rate, in (0, 1].
+        Share of the full learning rate, in [0, 1].
     """
-    warmup = round(total_steps * warmup_fraction)
+    warmup = round(total_steps * config.warmup_fraction)
     if step < warmup:
         return (step + 1) / (warmup + 1)
-    progress = (step - warmup) / max(total_steps - warmup, 1)
-    return 0.5 * (1 + math.cos(math.pi * progress))
+    if config.name == 'cosine':
+        progress = (step - warmup) / max(total_steps - warmup, 1)
+        share = 0.5 * (1 + math.cos(math.pi * progress))
+        return config.final_factor + (1 - config.final_factor) * share
+    if config.name == 'multistep':
+        drops = sum(step >= round(total_steps * share) for share in config.milestones)
+    elif config.name == 'step':
+        drops = step // max(round(total_steps * config.step_fraction), 1)
+    else:
+        drops = 0
+    return float(config.drop ** drops)
 
 
 def set_learning_rates(optimizer: torch.optim.Optimizer, factor: float) -> None:

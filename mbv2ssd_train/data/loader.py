@@ -9,27 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 import torch
-from torch import Tensor
 
 from mbv2ssd_train.config import AugmentConfig
 from mbv2ssd_train.data.augment import augment, Objects
+from mbv2ssd_train.data.batch import Batch, make_batch
 from mbv2ssd_train.data.dataset import Dataset
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Training images and their objects."""
-
-    images: Tensor  # (B, H, W, 3) uint8 RGB
-    boxes_xyxy: tuple[Tensor, ...]  # B of (N, 4) float32, normalised
-    labels: tuple[Tensor, ...]  # B of (N,) int64, 1-based
-    difficult: tuple[Tensor, ...]  # B of (N,) bool
-    sources: tuple[str, ...]  # B image files, for messages
 
 
 class TrainLoader:
@@ -93,9 +81,4 @@ class TrainLoader:
                 dataset.image(index), Objects(record.boxes_xyxy, record.labels, record.difficult),
                 slot, self._config, rng, self._resize_mode))
             sources.append(record.source)
-        return Batch(
-            torch.from_numpy(images),
-            tuple(torch.from_numpy(item.boxes_xyxy) for item in objects),
-            tuple(torch.from_numpy(item.labels) for item in objects),
-            tuple(torch.from_numpy(item.difficult) for item in objects),
-            tuple(sources))
+        return make_batch(torch.from_numpy(images), objects, sources)

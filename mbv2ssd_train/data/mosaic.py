@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mbv2ssd_ros.core.drawing import draw_boxes
-from mbv2ssd_train.data.loader import Batch
+from mbv2ssd_train.data.batch import Batch
 
 
 def draw_batch(batch: Batch, class_names: Sequence[str], columns: int = 4) -> NDArray[np.uint8]:
@@ -27,9 +27,11 @@ def draw_batch(batch: Batch, class_names: Sequence[str], columns: int = 4) -> ND
     tiles = []
     for image, boxes, labels, difficult in zip(
             batch.images.numpy(), batch.boxes_xyxy, batch.labels, batch.difficult, strict=True):
+        real = labels > 0
         names = [class_names[label - 1] + (' (difficult)' if hard else '')
-                 for label, hard in zip(labels.tolist(), difficult.tolist(), strict=True)]
-        pixels = boxes.numpy() * np.array([width, height] * 2, dtype=np.float32)
+                 for label, hard in zip(labels[real].tolist(), difficult[real].tolist(),
+                                        strict=True)]
+        pixels = boxes[real].numpy() * np.array([width, height] * 2, dtype=np.float32)
         tiles.append(draw_boxes(image[..., ::-1], pixels, names))
     tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % columns)
     rows = [np.hstack(tiles[k:k + columns]) for k in range(0, len(tiles), columns)]

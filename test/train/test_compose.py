@@ -3,7 +3,7 @@
 import pytest
 
 from mbv2ssd_ros.core.errors import ConfigError
-from mbv2ssd_train.compose import compose, merge, parse_override
+from mbv2ssd_train.config.compose import compose, merge, parse_override
 
 
 @pytest.fixture

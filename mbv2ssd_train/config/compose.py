@@ -27,6 +27,7 @@ from typing import Any
 import yaml
 
 from mbv2ssd_ros.core.errors import ConfigError
+from mbv2ssd_train.strict_yaml import parse_yaml
 
 _VARIABLE = re.compile(r'\$\{([A-Za-z_]\w*)(?::-([^}]*))?\}')
 
@@ -116,14 +117,11 @@ def _load(path: Path, parents: tuple[Path, ...]) -> dict[str, Any]:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        found = yaml.safe_load(path.read_text(encoding='utf-8'))
+        return parse_yaml(path.read_text(encoding='utf-8'), str(path))
     except FileNotFoundError as err:
         raise ConfigError(f'{path}: no such configuration file') from err
-    except (yaml.YAMLError, UnicodeDecodeError) as err:
+    except UnicodeDecodeError as err:
         raise ConfigError(f'{path}: not YAML: {_one_line(err)}') from err
-    if not isinstance(found, dict):
-        raise ConfigError(f'{path}: expected keys and values, found {type(found).__name__}')
-    return found
 
 
 def _one_line(err: Exception) -> str:

@@ -1,0 +1,73 @@
+"""`mbv2ssd_train data`: look after data sets."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from mbv2ssd_ros.core.errors import ConfigError
+from mbv2ssd_train.cli.options import CLASSES_HELP, DATA_HELP, SPLIT_HELP
+from mbv2ssd_train.progress import with_progress
+
+
+def add_to(verbs: argparse._SubParsersAction) -> None:
+    """Register the verb."""
+    data = verbs.add_parser('data', help='look after data sets').add_subparsers(
+        dest='data_verb', required=True, metavar='VERB')
+    check = data.add_parser(
+        'check', help='find every fault before training does',
+        description='Read all annotations and decode all images of a split; print every fault '
+        'with its file and line. Exit code 1 when there is one.')
+    check.add_argument('--data', required=True, help=DATA_HELP)
+    check.add_argument('--split', required=True, help=SPLIT_HELP)
+    check.add_argument('--classes', nargs='+', help=CLASSES_HELP)
+    check.set_defaults(run=_check)
+    cache = data.add_parser(
+        'cache', help='pack a split into a few files',
+        description='Write a split as a packed set: NAME.json and NAME.part1.zip with images '
+        'reduced to the size that training needs. Train from it with data.root=OUTPUT.')
+    cache.add_argument('--data', required=True, help=DATA_HELP)
+    cache.add_argument('--split', required=True, help=SPLIT_HELP)
+    cache.add_argument('--output', required=True, type=Path, help='folder')
+    cache.add_argument('--name', required=True, help='of the packed set')
+    cache.add_argument('--classes', nargs='+', help=CLASSES_HELP)
+    cache.add_argument('--longest-side', type=int, default=360, help='pixels (default 360)')
+    cache.add_argument('--quality', type=int, default=60, help='of WebP, 1 to 100 (default 60)')
+    cache.set_defaults(run=_cache)
+
+
+def _check(options: argparse.Namespace) -> int:
+    from mbv2ssd_train.data.check import check_dataset
+    report = check_dataset(options.data, options.split, _classes(options), with_progress('check'))
+    for name, count in report.objects_per_class.items():
+        print(f'  {name:<14} {count} objects')
+    for remark in report.remarks:
+        print(f'remark: {remark}')
+    for fault in report.faults:
+        print(f'fault: {fault}')
+    print(f'{report.split}: {report.images} images, {report.images_without_objects} of them '
+          f'without objects; {report.objects} objects; {len(report.faults)} faults')
+    return 1 if report.faults else 0
+
+
+def _cache(options: argparse.Namespace) -> None:
+    from mbv2ssd_train.data.packed import write_packed
+    from mbv2ssd_train.data.sources import open_dataset
+    if options.longest_side < 1 or not 1 <= options.quality <= 100:
+        raise ConfigError(f'--longest-side {options.longest_side} must be positive and --quality '
+                          f'{options.quality} between 1 and 100')
+    dataset = open_dataset(options.data, options.split, _classes(options))
+    path = write_packed(
+        dataset, options.output, options.name, options.split, options.longest_side,
+        options.quality, lambda items: with_progress('pack')(items, len(dataset)))
+    print(f'{path}: {len(dataset)} images')
+
+
+def _classes(options: argparse.Namespace) -> Sequence[str]:
+    from mbv2ssd_train.config import VOC_CLASSES
+    from mbv2ssd_train.data.description import FILE_NAME, read_description
+    if options.classes:
+        return list(options.classes)
+    folder = Path(options.data)
+    return read_description(folder).classes if (folder / FILE_NAME).is_file() else VOC_CLASSES

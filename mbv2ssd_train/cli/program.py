@@ -1,0 +1,67 @@
+"""The program `mbv2ssd_train`: its verbs, and how it ends."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+import os
+import sys
+
+from mbv2ssd_ros.core.errors import Mbv2SsdError
+from mbv2ssd_train.cli import data, export, predict, quantize, train
+from mbv2ssd_train.cli import eval as evaluation
+
+_VERBS = (train, evaluation, export, quantize, predict, data)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """
+    Run a verb.
+
+    Args:
+        arguments: of the command line; those of the process where None.
+
+    Returns:
+        Exit code: 0, 1 after an error, 2 for arguments that are none, 128 + n after signal n.
+    """
+    options = _parse(arguments)
+    # Read when PyTorch is imported. By default its threads wait by spinning, and lose their turn
+    # to any other busy program: an epoch of 11 s took over 100 s beside two of them, so 22 s.
+    os.environ.setdefault('GOMP_SPINCOUNT', '2000')
+    try:
+        return int(options.run(options) or 0)
+    except Mbv2SsdError as err:
+        message, code = str(err), int(getattr(err, 'exit_code', 1))
+    except ModuleNotFoundError as err:
+        message = (f'the Python module {err.name!r} is missing; training needs more than the '
+                   "detector node: pip install 'mbv2ssd_ros[train]', or in a clone '.[train]'")
+        code = 1
+    except OSError as err:  # a folder that cannot be written to, a full disk
+        message, code = f'{err.filename or "a file"}: {err.strerror or err}', 1
+    except KeyboardInterrupt:
+        message, code = 'interrupted', 130
+    print(f'mbv2ssd_train {options.verb}: {" ".join(message.split())}', file=sys.stderr)
+    return code
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = _parser()
+    options, rest = parser.parse_known_args(arguments)
+    # argparse gives up overrides that stand behind an option: train CONFIG --resume key=value
+    if options.verb == 'train' and all('=' in text and text[0] != '-' for text in rest):
+        options.overrides, rest = [*options.overrides, *rest], []
+    if rest:
+        parser.error(f'unrecognized arguments: {" ".join(rest)}')
+    return options
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog='mbv2ssd_train', description='Train MobileNetV2-SSDLite detectors on your own boxes '
+        'and hand them over as one ONNX file that says everything about itself.',
+        epilog='From boxes to a robot: train CONFIG; export --checkpoint runs/.../best.pt '
+        '--output model.onnx; then set model_path of the detector node.')
+    verbs = parser.add_subparsers(dest='verb', required=True, metavar='VERB')
+    for verb in _VERBS:
+        verb.add_to(verbs)
+    return parser

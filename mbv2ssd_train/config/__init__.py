@@ -1,0 +1,21 @@
+"""
+The training configuration: one YAML file, every key typed, unknown keys refused.
+
+The schema is the documentation: `mbv2ssd_train train CONFIG --print-config` prints every key with
+its value and what it means. Sizes are pixels, fractions are of 1, learning rates are for the
+batch size that is written beside them.
+"""
+
+from mbv2ssd_train.config.augment import AugmentConfig
+from mbv2ssd_train.config.data import DataConfig, VOC_CLASSES
+from mbv2ssd_train.config.experiment import ExperimentConfig, TrainConfig
+from mbv2ssd_train.config.loading import load_config, parse_config, parse_data_section
+from mbv2ssd_train.config.match import LossConfig, MatchConfig
+from mbv2ssd_train.config.model import ModelConfig
+from mbv2ssd_train.config.optimizer import OptimizerConfig, ScheduleConfig
+from mbv2ssd_train.config.training import EvaluationConfig, TrainingConfig
+
+__all__ = [
+    'AugmentConfig', 'DataConfig', 'EvaluationConfig', 'ExperimentConfig', 'load_config',
+    'LossConfig', 'MatchConfig', 'ModelConfig', 'OptimizerConfig', 'parse_config',
+    'parse_data_section', 'ScheduleConfig', 'TrainConfig', 'TrainingConfig', 'VOC_CLASSES']

@@ -1,0 +1,26 @@
+"""How training images are changed."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from mbv2ssd_train.config.section import Section, Share
+
+
+class AugmentConfig(Section):
+    """SSD's augmentation (arXiv:1512.02325, section 2.2); 0 switches a step off."""
+
+    flip: float = Field(0.5, ge=0, le=1, description='share of images mirrored')
+    expand: float = Field(0.5, ge=0, le=1, description='share of images zoomed out')
+    expand_max: float = Field(4.0, ge=1, description='largest side of the canvas, in image sides')
+    crop: float = Field(0.857, ge=0, le=1, description='share of images cropped; SSD: 6 of 7')
+    crop_min_scale: float = Field(0.3, gt=0, le=1, description='smallest side of a crop')
+    crop_ious: tuple[Share, ...] = Field(
+        (0.1, 0.3, 0.5, 0.7, 0.9, 0.0), min_length=1,
+        description='least IoU with an object; one is drawn')
+    brightness: float = Field(0.125, ge=0, le=1, description='largest change, as share of white')
+    contrast: float = Field(0.5, ge=0, le=1, description='largest change, as share')
+    saturation: float = Field(0.5, ge=0, le=1, description='largest change, as share')
+    hue_degrees: float = Field(18.0, ge=0, le=180, description='largest turn of the colour circle')
+    photometric: float = Field(0.5, ge=0, le=1, description='chance of each colour change')
+    min_box_px: float = Field(2.0, ge=0, description='smaller boxes go, in network pixels')

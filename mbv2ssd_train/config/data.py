@@ -1,0 +1,39 @@
+"""Which images a run learns from, and which it is measured on."""
+
+from __future__ import annotations
+
+from pydantic import Field, field_validator
+
+from mbv2ssd_ros.core.contract import BACKGROUND
+from mbv2ssd_train.config.section import Section
+
+VOC_CLASSES = (
+    'aeroplane', 'bicycle', 'bird', 'boat', 'bottle', 'bus', 'car', 'cat', 'chair', 'cow',
+    'diningtable', 'dog', 'horse', 'motorbike', 'person', 'pottedplant', 'sheep', 'sofa',
+    'train', 'tvmonitor')
+
+
+class DataConfig(Section):
+    """What to learn from and what to measure on; the forms are described in data/sources.py."""
+
+    local_keys = frozenset({'root', 'keep_decoded'})
+
+    root: str = Field(description='folder of the data; a VOCdevkit, a VOC tree or packed sets')
+    train: tuple[str, ...] = Field(min_length=1, description='splits to learn from')
+    val: str = Field(description='split that chooses the best epoch; shares no image with train')
+    classes: tuple[str, ...] = Field(
+        VOC_CLASSES, min_length=1,
+        description="object classes; those of root's dataset.yaml where there is one")
+    keep_decoded: bool = Field(
+        True, description='keep decoded images in memory, in half of it at most')
+
+    @field_validator('classes')
+    @classmethod
+    def _can_be_told_apart(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if BACKGROUND in names:
+            raise ValueError(f'{BACKGROUND!r} is added by itself; leave it out')
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f'{", ".join(twice)} stands there more than once')
+        if any(name != name.strip() or not name for name in names):
+            raise ValueError('a class name is empty or has spaces around it')
+        return names

@@ -1,0 +1,101 @@
+"""A whole experiment, and the two names that tell it from others."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+import yaml
+
+from mbv2ssd_train.config.augment import AugmentConfig
+from mbv2ssd_train.config.data import DataConfig
+from mbv2ssd_train.config.match import LossConfig, MatchConfig
+from mbv2ssd_train.config.model import ModelConfig
+from mbv2ssd_train.config.optimizer import OptimizerConfig, ScheduleConfig
+from mbv2ssd_train.config.section import Section
+from mbv2ssd_train.config.training import EvaluationConfig, TrainingConfig
+
+
+class ExperimentConfig(Section):
+    """What people want to know about a run; changes nothing that is computed."""
+
+    description: str = Field('', description='what is tried, and why')
+    author: str = Field('', description='who to ask')
+    created: str = Field('', description='date')
+    tags: tuple[str, ...] = Field((), description='to find it by')
+
+
+class TrainConfig(Section):
+    """A whole experiment."""
+
+    name: str = Field(pattern=r'^[A-Za-z0-9][A-Za-z0-9._-]*$', description='of the run folder')
+    seed: int = Field(1, ge=0, description='of weights, order and augmentation')
+    experiment: ExperimentConfig = ExperimentConfig()
+    data: DataConfig
+    model: ModelConfig = ModelConfig()
+    augment: AugmentConfig = AugmentConfig()
+    match: MatchConfig = MatchConfig()
+    loss: LossConfig = LossConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+    training: TrainingConfig = TrainingConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+
+    @property
+    def sigmoid_scores(self) -> bool:
+        """Whether every class is scored by itself; otherwise they share a softmax."""
+        return self.loss.classification != 'cross_entropy'
+
+    @property
+    def score_columns(self) -> int:
+        """Columns of the class predictions: a softmax has one for the background."""
+        return len(self.data.classes) + (0 if self.sigmoid_scores else 1)
+
+    def to_yaml(self) -> str:
+        """Write every key with its value, defaults included."""
+        return yaml.safe_dump(self.model_dump(mode='json'), sort_keys=False, width=99)
+
+    def to_explained_yaml(self) -> str:
+        """Write what to_yaml writes, with the meaning of every key as a comment."""
+        lines: list[str] = []
+        for key, value in self.model_dump(mode='json').items():
+            section = getattr(self, key)
+            if isinstance(section, Section):
+                lines.append(f'{key}:  # {" ".join((section.__doc__ or "").split())}')
+                lines += [f'  {_explained(section, name, item)}' for name, item in value.items()]
+            else:
+                lines.append(_explained(self, key, value))
+        return '\n'.join(lines) + '\n'
+
+    def arch_fingerprint(self) -> str:
+        """Name what decides whether weights can be loaded; the same on every machine."""
+        return _fingerprint({**self.model.shape_of_weights(),
+                             'score_columns': self.score_columns})
+
+    def recipe_fingerprint(self) -> str:
+        """Name the experiment: everything that the result depends on, but where files lie."""
+        found: dict[str, Any] = {}
+        for key, value in self.model_dump(mode='json', exclude={'experiment'}).items():
+            section = getattr(self, key)
+            found[key] = _without_places(section, value) if isinstance(section, Section) else value
+        return _fingerprint(found)
+
+
+def _without_places(section: Section, values: dict[str, Any]) -> dict[str, Any]:
+    kept = {key: value for key, value in values.items() if key not in section.local_keys}
+    for key in section.path_keys:
+        kept[key] = kept[key] and Path(kept[key]).name
+    return kept
+
+
+def _explained(section: Section, key: str, value: Any) -> str:
+    # as the only item of a list: a value alone would be a document with an end mark
+    text = yaml.safe_dump([value], default_flow_style=True, width=float('inf')).strip()[1:-1]
+    return f'{key}: {text}  # {type(section).model_fields[key].description}'
+
+
+def _fingerprint(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:12]

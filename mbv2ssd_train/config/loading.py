@@ -1,0 +1,116 @@
+"""From YAML to a checked configuration."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from mbv2ssd_ros.core.errors import ConfigError
+from mbv2ssd_train.config.compose import compose, merge, parse_override
+from mbv2ssd_train.config.data import DataConfig
+from mbv2ssd_train.config.experiment import TrainConfig
+from mbv2ssd_train.data.description import FILE_NAME, read_description
+from mbv2ssd_train.strict_yaml import parse_yaml
+
+
+def load_config(path: str | Path, overrides: tuple[str, ...] = ()) -> TrainConfig:
+    """
+    Read a configuration file.
+
+    Args:
+        path: YAML, composed as compose.py describes.
+        overrides: 'key.path=value', the value as YAML.
+
+    Returns:
+        The checked configuration.
+
+    Raises:
+        ConfigError: names file, key, what was found and the nearest known key.
+    """
+    found = compose(Path(path), overrides)
+    _take_classes_of_the_data(found)
+    return _validated(found, str(path))
+
+
+def parse_config(text: str, source: str, overrides: tuple[str, ...] = ()) -> TrainConfig:
+    """
+    Read a complete configuration from YAML text, such as to_yaml writes.
+
+    Args:
+        text: YAML.
+        source: name for messages.
+        overrides: 'key.path=value'.
+
+    Returns:
+        The checked configuration.
+
+    Raises:
+        ConfigError: names the key, what was found and the nearest known key.
+    """
+    found = parse_yaml(text, source)
+    for override in overrides:
+        found = merge(found, parse_override(override))
+    return _validated(found, source)
+
+
+def parse_data_section(text: str, source: str) -> DataConfig:
+    """
+    Read which data a model learnt from; the other sections may be of another version.
+
+    Args:
+        text: YAML that to_yaml wrote.
+        source: name for messages.
+
+    Returns:
+        The data section, as far as this version knows its keys.
+
+    Raises:
+        ConfigError: there is no such section, or it lacks a key.
+    """
+    found = parse_yaml(text, source).get('data')
+    if not isinstance(found, dict):
+        raise ConfigError(f'{source}: its configuration has no section data')
+    known = {key: value for key, value in found.items() if key in DataConfig.model_fields}
+    try:
+        return DataConfig.model_validate(known)
+    except ValidationError as err:
+        raise ConfigError(f'{source}: data: {err.errors()[0]["msg"]}') from err
+
+
+def _take_classes_of_the_data(found: dict[str, Any]) -> None:
+    """Fill in data.classes from a dataset.yaml, so that they are written down once."""
+    data = found.get('data')
+    if isinstance(data, dict) and 'classes' not in data and isinstance(data.get('root'), str):
+        folder = Path(data['root'])
+        if (folder / FILE_NAME).is_file():
+            data['classes'] = list(read_description(folder).classes)
+
+
+def _validated(found: dict[str, Any], source: str) -> TrainConfig:
+    try:
+        return TrainConfig.model_validate(found)
+    except ValidationError as err:
+        lines = [_describe(error) for error in err.errors()]
+        raise ConfigError(f'{source}: ' + '; '.join(lines)) from err
+
+
+def _describe(error: Any) -> str:
+    path = '.'.join(str(part) for part in error['loc']) or 'configuration'
+    if error['type'] != 'extra_forbidden':
+        known = error['type'] == 'missing' or isinstance(error['input'], dict)
+        found = '' if known else f' (found {error["input"]!r})'
+        return f'{path}: {error["msg"]}{found}'
+    known = _known_keys(error['loc'][:-1])
+    nearest = difflib.get_close_matches(str(error['loc'][-1]), known, n=1)
+    hint = f'did you mean {nearest[0]!r}?' if nearest else f'known keys are {", ".join(known)}'
+    return f'{path}: unknown key; {hint}'
+
+
+def _known_keys(path: tuple[Any, ...]) -> list[str]:
+    section: Any = TrainConfig
+    for part in path:
+        section = section.model_fields[part].annotation
+    return sorted(section.model_fields)

@@ -1,0 +1,37 @@
+"""What every section of a configuration has in common."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from typing_extensions import Self
+
+Positive = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Section(BaseModel):
+    """
+    Typed keys; unknown ones are refused, and so are those that another key makes meaningless.
+
+    `only_with` says which: `{'focal_gamma': ('classification', ('focal',))}` refuses a
+    focal_gamma other than the default unless classification is focal. A default does no harm,
+    and a configuration that was written out in full can be read again.
+    """
+
+    model_config = ConfigDict(extra='forbid', frozen=True, allow_inf_nan=False)
+    only_with: ClassVar[Mapping[str, tuple[str, tuple[Any, ...]]]] = {}
+    local_keys: ClassVar[frozenset[str]] = frozenset()  # of one machine; no result depends on them
+    path_keys: ClassVar[frozenset[str]] = frozenset()  # files, of which only the name matters
+
+    @model_validator(mode='after')
+    def _every_key_has_an_effect(self) -> Self:
+        for key, (other, values) in self.only_with.items():
+            default = type(self).model_fields[key].get_default(call_default_factory=True)
+            if getattr(self, key) != default and getattr(self, other) not in values:
+                raise ValueError(
+                    f'{key} has no effect with {other}: {getattr(self, other)}; leave it out, or '
+                    f'set {other} to {" or ".join(map(str, values))}')
+        return self

@@ -1,0 +1,45 @@
+"""YAML that people write: plain values only, and no key twice."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+from mbv2ssd_ros.core.errors import ConfigError
+
+
+def parse_yaml(text: str, source: str) -> dict[str, Any]:
+    """
+    Read a mapping from YAML; executes nothing that stands in it.
+
+    Args:
+        text: YAML.
+        source: name for messages.
+
+    Returns:
+        Plain values.
+
+    Raises:
+        ConfigError: not YAML, not a mapping, or a key stands there twice.
+    """
+    try:
+        found = yaml.load(text, _UniqueKeyLoader)
+    except yaml.YAMLError as err:
+        raise ConfigError(f'{source}: not YAML: {" ".join(str(err).split())}') from err
+    if not isinstance(found, dict):
+        raise ConfigError(f'{source}: expected keys and values, found {type(found).__name__}')
+    return found
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """PyYAML takes the last of two equal keys without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value
+                if key.tag != 'tag:yaml.org,2002:merge']
+        twice = [key for index, key in enumerate(keys) if key in keys[:index]]
+        if twice:
+            raise yaml.constructor.ConstructorError(
+                None, None, f'the key {twice[0]!r} stands there twice', node.start_mark)
+        return dict(super().construct_mapping(node, deep))
