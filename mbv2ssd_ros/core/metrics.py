@@ -3,7 +3,8 @@ Average precision as the PASCAL VOC devkit measures it.
 
 A detection is right when its IoU with a ground truth of its class and image reaches the match
 threshold and no better detection has taken that one. Objects marked `difficult` count neither
-way: they are not missed, and a detection on one of them is left out.
+way: they are not missed, and a detection on one of them is left out. COCO's `iscrowd` objects are
+read as difficult ones and treated alike here; mbv2ssd_ros/evaluation/coco.py has COCO's own way.
 
 Everingham et al., "The PASCAL Visual Object Classes (VOC) Challenge", IJCV 2010; the area under
 the curve as from VOC2010 on, the 11-point mean as until VOC2007.
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,6 +79,16 @@ class PrecisionRecall:
         return float(np.mean([best.max() if len(best) else 0.0 for best in reached]))
 
 
+@dataclass(frozen=True)
+class ImageMatch:
+    """What became of the detections of one image, in the order of the detections."""
+
+    correct: NDArray[np.bool_]  # (D,)
+    counts: NDArray[np.bool_]  # (D,) False for a detection on a difficult object
+    objects: NDArray[np.intp]  # (D,) the object of its class that it overlaps most, or -1
+    overlaps: NDArray[np.float64]  # (D,) IoU with that object
+
+
 def precision_recall(results: Iterable[tuple[Detections, GroundTruth]],
                      labels: Sequence[int], match_iou: float = 0.5
                      ) -> dict[int, PrecisionRecall]:
@@ -92,24 +104,76 @@ def precision_recall(results: Iterable[tuple[Detections, GroundTruth]],
     Returns:
         The curve of each label.
     """
-    scores: dict[int, list[NDArray[np.float32]]] = {label: [] for label in labels}
-    correct: dict[int, list[NDArray[np.bool_]]] = {label: [] for label in labels}
-    num_objects = dict.fromkeys(labels, 0)
+    scores, correct, kinds, objects = [], [], [], []
     for detections, truth in results:
-        best_first = np.argsort(-detections.scores, kind='stable')
-        for label in labels:
-            found = best_first[detections.labels[best_first] == label]
-            objects = truth.labels == label
-            difficult = truth.difficult[objects]
-            num_objects[label] += int(np.count_nonzero(~difficult))
-            if len(found) == 0:
-                continue
-            right, counts = _match(
-                detections.boxes_xyxy[found], truth.boxes_xyxy[objects], difficult, match_iou)
-            scores[label].append(detections.scores[found][counts])
-            correct[label].append(right[counts])
-    return {label: _sorted_curve(scores[label], correct[label], num_objects[label])
-            for label in labels}
+        match = match_image(detections, truth, match_iou)
+        scores.append(detections.scores[match.counts])
+        correct.append(match.correct[match.counts])
+        kinds.append(detections.labels[match.counts])
+        objects.append(truth.labels[~truth.difficult])
+    return curves_by_label(
+        np.concatenate([np.empty(0), *scores]), np.concatenate([np.empty(0, bool), *correct]),
+        np.concatenate([np.empty(0, np.intp), *kinds]),
+        np.concatenate([np.empty(0, np.intp), *objects]), labels)
+
+
+def match_image(detections: Detections, truth: GroundTruth, match_iou: float = 0.5) -> ImageMatch:
+    """
+    Match the detections of one image with its objects, each class by itself.
+
+    Each detection looks at the object of its class that it overlaps most, taken or not, as the
+    devkit does; the best detection takes it.
+
+    Args:
+        detections: in any order.
+        truth: the objects, in the coordinates of the detections.
+        match_iou: IoU from which a detection counts as found.
+
+    Returns:
+        One entry for each detection.
+    """
+    count = len(detections)
+    correct, counts = np.zeros(count, bool), np.ones(count, bool)
+    if count == 0 or len(truth.labels) == 0:
+        return ImageMatch(correct, counts, np.full(count, -1), np.zeros(count))
+    overlap = iou_matrix(
+        detections.boxes_xyxy.astype(np.float64), truth.boxes_xyxy.astype(np.float64))  # (D, N)
+    overlap[detections.labels[:, None] != truth.labels] = -1
+    best = overlap.argmax(axis=1)
+    overlaps = overlap[np.arange(count), best]
+    reached = overlaps >= match_iou
+    counts[reached & truth.difficult[best]] = False
+    best_first = np.argsort(-detections.scores, kind='stable')
+    takers = best_first[(reached & counts)[best_first]]
+    correct[takers[np.unique(best[takers], return_index=True)[1]]] = True
+    return ImageMatch(
+        correct, counts, np.where(overlaps >= 0, best, -1), np.maximum(overlaps, 0))
+
+
+def curves_by_label(scores: NDArray[Any], correct: NDArray[np.bool_],
+                    kinds: NDArray[np.intp], objects: NDArray[np.intp], labels: Sequence[int]
+                    ) -> dict[int, PrecisionRecall]:
+    """
+    Sort matched detections into one curve for each class.
+
+    Args:
+        scores: (D,) of the detections that count, over all images.
+        correct: (D,) whether each is right.
+        kinds: (D,) their labels.
+        objects: (M,) labels of the objects that are not difficult.
+        labels: the classes to measure.
+
+    Returns:
+        The curve of each label.
+    """
+    order = np.argsort(-scores, kind='stable')
+    scores, correct, kinds = scores[order].astype(np.float64), correct[order], kinds[order]
+    curves = {}
+    for label in labels:
+        chosen = kinds == label
+        curves[label] = PrecisionRecall(
+            scores[chosen], correct[chosen], int(np.count_nonzero(objects == label)))
+    return curves
 
 
 def mean_ap(curves: Mapping[int, PrecisionRecall]) -> float:
@@ -141,37 +205,3 @@ def mean_ap_11point(curves: Mapping[int, PrecisionRecall]) -> float:
 def _mean(values: Iterable[float]) -> float:
     found = list(values)
     return float(np.mean(found)) if found else float('nan')
-
-
-def _match(boxes: NDArray[np.float32], objects: NDArray[np.float32],
-           difficult: NDArray[np.bool_], match_iou: float
-           ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """
-    Match one class in one image; boxes come by descending score.
-
-    Each detection looks at the object it overlaps most, taken or not, as the devkit does.
-
-    Returns:
-        For each detection: is it right, and does it count at all.
-    """
-    right, counts = np.zeros(len(boxes), dtype=bool), np.ones(len(boxes), dtype=bool)
-    if len(objects) == 0:
-        return right, counts
-    overlap = iou_matrix(boxes.astype(np.float64), objects.astype(np.float64))
-    taken = np.zeros(len(objects), dtype=bool)
-    for index, best in enumerate(overlap.argmax(axis=1)):
-        if overlap[index, best] < match_iou:
-            continue
-        if difficult[best]:
-            counts[index] = False
-        elif not taken[best]:
-            right[index] = taken[best] = True
-    return right, counts
-
-
-def _sorted_curve(scores: list[NDArray[np.float32]], correct: list[NDArray[np.bool_]],
-                  num_objects: int) -> PrecisionRecall:
-    all_scores = np.concatenate([np.empty(0), *scores])
-    all_correct = np.concatenate([np.empty(0, dtype=bool), *correct])
-    order = np.argsort(-all_scores, kind='stable')
-    return PrecisionRecall(all_scores[order], all_correct[order], num_objects)

@@ -10,6 +10,7 @@ from mbv2ssd_ros.core.detections import Detections
 from mbv2ssd_ros.core.errors import ShapeError
 from mbv2ssd_ros.core.metrics import (
     GroundTruth,
+    match_image,
     mean_ap,
     mean_ap_11point,
     precision_recall,
@@ -244,6 +245,25 @@ def test_the_unit_of_the_boxes_does_not_matter():
              GroundTruth(t.boxes_xyxy * to_unit, t.labels, t.difficult)) for d, t in pixels]
     assert mean_ap(precision_recall(unit, [CAT, DOG])) == mean_ap(
         precision_recall(pixels, [CAT, DOG]))
+
+
+# one image, detection by detection
+
+def test_each_detection_keeps_its_place_and_names_the_object_it_looked_at():
+    # a wrong class, the worse of two cats, the better one, a cat on a difficult one
+    found = detections([BOXES[0], BOXES[0], BOXES[0], BOXES[1]], [0.9, 0.3, 0.8, 0.7],
+                       [DOG, CAT, CAT, CAT])
+    match = match_image(found, truth(BOXES[:2], difficult=[False, True]))
+    assert match.correct.tolist() == [False, False, True, False]
+    assert match.counts.tolist() == [True, True, True, False]
+    assert match.objects.tolist() == [-1, 0, 0, 1]
+    assert match.overlaps.tolist() == [0, 1, 1, 1]
+
+
+def test_an_image_without_objects_or_detections_matches_nothing():
+    alone = match_image(detections([BOXES[0]], [0.9]), truth([]))
+    assert (alone.correct.tolist(), alone.objects.tolist()) == ([False], [-1])
+    assert match_image(detections([], []), truth([BOXES[0]])).correct.tolist() == []
 
 
 # classes without objects
