@@ -26,6 +26,7 @@ setup(
     maintainer='mbv2ssd maintainers',
     maintainer_email='mbv2ssd@example.com',
     packages=find_packages(include=['mbv2ssd_ros*', 'mbv2ssd_train*']),
+    package_data={'mbv2ssd_ros.evaluation.report': ['*.css', '*.js']},
     data_files=[
         ('share/ament_index/resource_index/packages', [f'resource/{PACKAGE}']),
         *share_files(),
@@ -41,6 +42,7 @@ setup(
         'test': ['pytest'],  # tells colcon how to run the tests
         'train': [
             'torch>=2.4',
+            'faster-coco-eval',
             'fsspec',
             'matplotlib',
             'onnx',
@@ -50,6 +52,7 @@ setup(
             'safetensors',
             'tensorboard',
         ],
+        'eval': ['faster-coco-eval'],  # COCO mAP without PyTorch
         'dev': [
             'pytest<8.4',  # launch_pytest breaks with 8.4
             'pytest-timeout',
@@ -58,6 +61,7 @@ setup(
             'mypy',
             'types-PyYAML',
             'faster-coco-eval',
+            'pycocotools',  # what COCO mAP is compared with
             'rosbags-image',
         ],
     },
