@@ -4,26 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 import threading
 from typing import Any
+
+import numpy as np
 
 from mbv2ssd_ros.backends.base import Backend
 from mbv2ssd_ros.core.detections import Detections, DetectionSettings
 from mbv2ssd_ros.core.errors import ConfigError
 from mbv2ssd_ros.core.image import SourceImage
 from mbv2ssd_ros.core.metrics import (
-    GroundTruth,
     mean_ap,
     mean_ap_11point,
     precision_recall,
     PrecisionRecall,
 )
 from mbv2ssd_ros.detector import Detector
-from mbv2ssd_train.data.dataset import Dataset
+from mbv2ssd_ros.evaluation.results import ImageResult, in_order
+from mbv2ssd_train.data.dataset import Dataset, ImageRecord
 
 MATCH_IOU = 0.5
-Result = tuple[Detections, GroundTruth]
 Progress = Callable[[Iterable[Any], int], Iterable[Any]]  # items and their number
 
 
@@ -35,6 +36,7 @@ class Evaluation:
     images: int
     class_names: tuple[str, ...]
     curves: dict[int, PrecisionRecall]  # by 1-based label
+    results: tuple[ImageResult, ...] = field(repr=False)  # in the order of the data
 
     @property
     def map_50(self) -> float:
@@ -75,50 +77,91 @@ def evaluate(backend: Backend, dataset: Dataset, settings: DetectionSettings,
     Raises:
         ConfigError: the model has other classes than the data.
     """
+    return summarise(dataset, detect_all(backend, dataset, settings, progress))
+
+
+def summarise(dataset: Dataset, results: Iterable[ImageResult]) -> Evaluation:
+    """
+    Put together what was detected, by one process or by several.
+
+    Args:
+        dataset: that the results are of.
+        results: one for each of its images, in any order.
+
+    Returns:
+        The curves of every class.
+
+    Raises:
+        DataError: an image is missing, or was detected twice.
+    """
+    ordered = in_order(results, len(dataset))
+    labels = range(1, len(dataset.class_names) + 1)
+    curves = precision_recall((result.pair for result in ordered), labels, MATCH_IOU)
+    return Evaluation(dataset.name, len(dataset), dataset.class_names, curves, ordered)
+
+
+def detect_all(backend: Backend, dataset: Dataset, settings: DetectionSettings,
+               progress: Progress = lambda items, total: items,
+               indices: Sequence[int] | None = None) -> Iterator[ImageResult]:
+    """
+    Run a model over a data set, on as many threads as the backend takes.
+
+    Several processes share the work when process k of n takes the indices range(k, len, n):
+    no image is detected twice, and none is added to make the shares equal.
+
+    Args:
+        backend: the model.
+        dataset: images and ground truth, of the model's classes in the model's order.
+        settings: of the selection.
+        progress: wraps the batches.
+        indices: of the images to detect in; all where None.
+
+    Returns:
+        An iterator of the results, in the order of the indices; they can be pickled.
+
+    Raises:
+        ConfigError: the model has other classes than the data.
+    """
     names = backend.contract.object_names
     if names != dataset.class_names:
         raise ConfigError(
             f'the model knows {", ".join(names)}; the data set {dataset.name} is read with '
             f'{", ".join(dataset.class_names)}. Open it with the classes of the model')
-    results = list(detect_all(backend, dataset, settings, progress))
-    labels = range(1, len(names) + 1)
-    return Evaluation(dataset.name, len(dataset), names, precision_recall(results, labels))
+    chosen = range(len(dataset)) if indices is None else indices
+    return _detect(backend, dataset, settings, progress, chosen)
 
 
-def detect_all(backend: Backend, dataset: Dataset, settings: DetectionSettings,
-               progress: Progress) -> Iterator[Result]:
-    """
-    Run a model over a data set, on as many threads as the backend takes.
-
-    Args:
-        backend: the model.
-        dataset: images.
-        settings: of the selection.
-        progress: wraps the batches.
-
-    Yields:
-        Detections and ground truth in pixels of each image, labelled as the data are, in the
-        order of the data.
-    """
+def _detect(backend: Backend, dataset: Dataset, settings: DetectionSettings,
+            progress: Progress, indices: Sequence[int]) -> Iterator[ImageResult]:
     per_thread = threading.local()
     # labels of the data are 1-based; columns of a model without background begin with 0
     shift = 1 if backend.contract.background_index is None else 0
 
-    def detect(indices: Sequence[int]) -> list[Result]:
+    def detect(batch: Sequence[int]) -> list[ImageResult]:
         if not hasattr(per_thread, 'detector'):
             per_thread.detector = Detector(backend, settings)
-        images = [SourceImage(dataset.image(index), 'bgr') for index in indices]
+        images = [SourceImage(dataset.image(index), 'bgr') for index in batch]
         return [
-            (replace(detections, labels=detections.labels + shift),
-             dataset.records[index].ground_truth(image.size_hw))
+            _result(index, dataset.records[index], image, detections, shift)
             for index, image, detections in zip(
-                indices, images, per_thread.detector.detect(images), strict=True)]
+                batch, images, per_thread.detector.detect(images), strict=True)]
 
-    batches = [range(first, min(first + backend.max_batch, len(dataset)))
-               for first in range(0, len(dataset), backend.max_batch)]
+    batches = [indices[first:first + backend.max_batch]
+               for first in range(0, len(indices), backend.max_batch)]
     with ThreadPoolExecutor(backend.max_concurrency, 'evaluate') as pool:
         try:
             for results in progress(pool.map(detect, batches), len(batches)):
                 yield from results
         finally:  # an error, or Ctrl-C, does not wait for all images
             pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _result(index: int, record: ImageRecord, image: SourceImage, detections: Detections,
+            shift: int) -> ImageResult:
+    """Go from the image that was read to the original one, whose size the record knows."""
+    (height, width), (read_height, read_width) = record.size_hw, image.size_hw
+    scale = np.array([width / read_width, height / read_height] * 2, dtype=np.float32)
+    found = Detections(
+        detections.boxes_xyxy * scale, detections.scores, detections.labels + shift)
+    return ImageResult(
+        index, record.image_id, record.size_hw, found, record.ground_truth(record.size_hw))

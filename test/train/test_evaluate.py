@@ -14,8 +14,9 @@ from tiny_model import CELL_PX, CONTRACT, INPUT_SIZE_HW, write_tiny_model
 from mbv2ssd_ros.backends import BackendOptions, open_backend
 from mbv2ssd_ros.core.detections import DetectionSettings
 from mbv2ssd_ros.core.errors import ConfigError, DataError
+from mbv2ssd_train.data.packed import write_packed
 from mbv2ssd_train.data.sources import open_dataset
-from mbv2ssd_train.evaluate import evaluate
+from mbv2ssd_train.evaluate import detect_all, evaluate, summarise
 
 CLASSES = ('red', 'green')
 SETTINGS = DetectionSettings(score_threshold=0.5)
@@ -137,3 +138,48 @@ def test_a_model_without_background_is_scored_under_its_own_labels(tmp_path):
     add_list(tmp_path, 'all', ['a'])
     result = evaluate(backend, open_dataset(tmp_path, 'all', contract.class_names), SETTINGS)
     assert result.to_dict()['ap_50'] == {'dark': None, 'red': 1.0, 'green': None}
+
+
+def world(tmp_path, count, size_hw=(24, 96)):
+    """Write images with one red cell each, in another place in each, and open them."""
+    for k in range(count):
+        pixels = np.zeros((*INPUT_SIZE_HW, 3), np.uint8)
+        row, column = k % 4, k % 6
+        pixels[row * CELL_PX:(row + 1) * CELL_PX, column * CELL_PX:(column + 1) * CELL_PX, 2] = 255
+        left, top = column * size_hw[1] // 6, row * size_hw[0] // 4
+        box = (left + 1, top + 1, left + size_hw[1] // 6, top + size_hw[0] // 4)
+        add_image(tmp_path, f'i{k}', cv2.resize(pixels, size_hw[::-1],
+                                                interpolation=cv2.INTER_NEAREST),
+                  [('red', box, 0)])
+    add_list(tmp_path, 'all', [f'i{k}' for k in range(count)])
+    return open_dataset(tmp_path, 'all', CLASSES)
+
+
+@pytest.mark.parametrize('processes', [1, 2, 3, 8])
+def test_strided_shares_of_several_processes_measure_the_same(backend, tmp_path, processes):
+    dataset = world(tmp_path, 7)
+    shares = [list(detect_all(backend, dataset, SETTINGS,
+                              indices=range(rank, len(dataset), processes)))
+              for rank in range(processes)]
+    together = summarise(dataset, [result for share in shares for result in share])
+    alone = evaluate(backend, dataset, SETTINGS)
+    assert together.to_dict() == alone.to_dict() and alone.map_50 == 1
+    assert [result.name for result in together.results] == [f'i{k}' for k in range(7)]
+
+
+def test_an_image_detected_twice_is_refused(backend, tmp_path):
+    dataset = world(tmp_path, 2)
+    results = list(detect_all(backend, dataset, SETTINGS))
+    with pytest.raises(DataError, match=r'3 results for 2 images.*twice are \[1\]'):
+        summarise(dataset, [*results, results[1]])
+
+
+def test_boxes_are_in_pixels_of_the_original_of_a_reduced_copy(backend, tmp_path):
+    dataset = world(tmp_path / 'full', 1, size_hw=(240, 480))
+    write_packed(dataset, tmp_path / 'packed', 'small', 'all', longest_px=48)
+    reduced = open_dataset(tmp_path / 'packed', 'small', CLASSES)
+    assert reduced.image(0).shape[:2] == (24, 48)
+    result = next(detect_all(backend, reduced, SETTINGS))
+    assert result.size_hw == (240, 480)
+    np.testing.assert_allclose(result.truth.boxes_xyxy, [[0, 0, 80, 60]], atol=1e-4)
+    np.testing.assert_allclose(result.detections.boxes_xyxy, [[0, 0, 80, 60]], atol=1e-4)

@@ -1,0 +1,167 @@
+"""
+COCO's average precision and recall, computed by faster-coco-eval.
+
+Objects marked `difficult` (COCO's own `iscrowd` objects are read as such) are given to COCO as
+`iscrowd`: they are not missed, and any number of detections that lie on one of them by half, by
+their own area, are left out. VOC knows no such region, so the two protocols differ there.
+
+COCO sorts the objects of its data set into sizes by the area of their masks. Here it is the area
+of the box, in pixels of the original image, so that AP and AR of a size can differ a little from
+COCO's own evaluation; those over all sizes do not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mbv2ssd_ros.core.errors import ConfigError
+from mbv2ssd_ros.evaluation.results import ImageResult
+
+SMALL_BELOW_PX, LARGE_FROM_PX = 32, 96  # side of a square of the area that limits a size
+_SIZES = ('all', 'small', 'medium', 'large')
+_MAX_DETECTIONS = (1, 10, 100)  # of a class, in an image
+
+
+@dataclass(frozen=True)
+class CocoFigures:
+    """The twelve figures of COCO and its AP of each class; nan where there is no object."""
+
+    ap: float  # mean over IoU 0.50, 0.55, ... 0.95
+    ap_50: float
+    ap_75: float
+    ap_small: float
+    ap_medium: float
+    ap_large: float
+    ar_1: float  # with one detection of a class in an image
+    ar_10: float
+    ar_100: float
+    ar_small: float
+    ar_medium: float
+    ar_large: float
+    ap_of_class: dict[int, float]  # by label
+
+    def to_dict(self, class_names: Sequence[str]) -> dict[str, Any]:
+        """
+        Return plain values.
+
+        Args:
+            class_names: label k is class_names[k - 1].
+
+        Returns:
+            Figures by name; None where there is none, since JSON has no nan.
+        """
+        figures = {key: none_for_nan(value) for key, value in asdict(self).items()
+                   if key != 'ap_of_class'}
+        return {**figures, 'ap_of_class': {
+            class_names[label - 1]: none_for_nan(ap) for label, ap in self.ap_of_class.items()}}
+
+
+def none_for_nan(value: float) -> float | None:
+    """
+    Prepare a figure for JSON.
+
+    Args:
+        value: possibly nan.
+
+    Returns:
+        The value, or None.
+    """
+    return None if np.isnan(value) else float(value)
+
+
+def coco_figures(results: Sequence[ImageResult], class_names: Sequence[str]) -> CocoFigures:
+    """
+    Measure as COCO does.
+
+    Args:
+        results: all images.
+        class_names: label k is class_names[k - 1].
+
+    Returns:
+        The figures.
+
+    Raises:
+        ConfigError: faster-coco-eval is not installed.
+    """
+    try:
+        from faster_coco_eval import COCO, COCOeval_faster
+    except ImportError as err:
+        raise ConfigError(
+            'COCO mAP needs the Python package faster-coco-eval, which is missing: pip install '
+            "'mbv2ssd_ros[eval]', or in a clone '.[eval]'") from err
+    truth, found = coco_datasets(results, class_names)
+    evaluation = COCOeval_faster(COCO(truth), COCO(found), 'bbox')
+    evaluation.params.maxDets = list(_MAX_DETECTIONS)
+    evaluation.evaluate()
+    evaluation.accumulate()
+    return _figures(np.asarray(evaluation.eval['precision']),
+                    np.asarray(evaluation.eval['recall']))
+
+
+def coco_datasets(results: Sequence[ImageResult], class_names: Sequence[str]
+                  ) -> tuple[dict[str, Any], dict[str, Any]]:
+    """
+    Write results in COCO's form.
+
+    Args:
+        results: all images.
+        class_names: label k is class_names[k - 1].
+
+    Returns:
+        Two data sets of the same images and categories, ids being index + 1 and label: with the
+        objects, and with the detections.
+    """
+    common = {
+        'images': [{'id': result.index + 1, 'file_name': result.name,
+                    'height': result.size_hw[0], 'width': result.size_hw[1]}
+                   for result in results],
+        'categories': [{'id': label, 'name': name}
+                       for label, name in enumerate(class_names, start=1)]}
+    objects: list[dict[str, Any]] = []
+    found: list[dict[str, Any]] = []
+    for result in results:
+        truth, detections = result.truth, result.detections
+        objects += _annotations(result, truth.boxes_xyxy, truth.labels, len(objects),
+                                'iscrowd', truth.difficult.astype(int))
+        found += _annotations(result, detections.boxes_xyxy, detections.labels, len(found),
+                              'score', detections.scores)
+    return ({'info': {}, **common, 'annotations': objects},
+            {'info': {}, **common, 'annotations': found})
+
+
+def _annotations(result: ImageResult, boxes_xyxy: NDArray[np.float32], labels: NDArray[np.intp],
+                 before: int, key: str, values: NDArray[Any]) -> list[dict[str, Any]]:
+    boxes = boxes_xyxy.astype(np.float64)
+    boxes = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)  # xywh
+    areas = boxes[:, 2] * boxes[:, 3]
+    # ids count from 1: COCO takes an object with the id 0 for none
+    return [{'id': number, 'image_id': result.index + 1, 'category_id': label, 'bbox': box,
+             'area': area, 'iscrowd': 0, key: value}
+            for number, (label, box, area, value) in enumerate(
+                zip(labels.tolist(), boxes.tolist(), areas.tolist(), values.tolist(),
+                    strict=True), start=before + 1)]
+
+
+def _figures(precision: NDArray[np.float64], recall: NDArray[np.float64]) -> CocoFigures:
+    """Average precision (IoU, recall, class, size, max) and recall (IoU, class, size, max)."""
+    def ap(values: NDArray[np.float64], size: str = 'all') -> float:
+        return _mean(values[..., _SIZES.index(size), -1])
+
+    def ar(size: str = 'all', most: int = 100) -> float:
+        return _mean(recall[..., _SIZES.index(size), _MAX_DETECTIONS.index(most)])
+
+    return CocoFigures(
+        ap(precision), ap(precision[0]), ap(precision[5]),
+        ap(precision, 'small'), ap(precision, 'medium'), ap(precision, 'large'),
+        ar(most=1), ar(most=10), ar(), ar('small'), ar('medium'), ar('large'),
+        {label: ap(precision[:, :, label - 1]) for label in range(1, precision.shape[2] + 1)})
+
+
+def _mean(values: NDArray[np.float64]) -> float:
+    measured = values[values > -1]  # -1 stands where there is no object
+    return float(measured.mean()) if measured.size else float('nan')

@@ -1,0 +1,57 @@
+"""What an evaluation starts from: for each image, what was found and what is there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from mbv2ssd_ros.core.detections import Detections
+from mbv2ssd_ros.core.errors import DataError
+from mbv2ssd_ros.core.metrics import GroundTruth
+
+
+@dataclass(frozen=True)
+class ImageResult:
+    """
+    One image, evaluated.
+
+    Boxes are in pixels of the original image, not of a reduced copy that was read, so that object
+    sizes mean what they mean elsewhere. Labels are 1-based: label k is class_names[k - 1].
+    """
+
+    index: int  # place in the data set, or number of the frame
+    name: str  # of the image or frame, for people
+    size_hw: tuple[int, int]  # of the original image, pixels
+    detections: Detections
+    truth: GroundTruth
+
+    @property
+    def pair(self) -> tuple[Detections, GroundTruth]:
+        """What mbv2ssd_ros.core.metrics takes."""
+        return self.detections, self.truth
+
+
+def in_order(results: Iterable[ImageResult], count: int) -> tuple[ImageResult, ...]:
+    """
+    Bring the results of several processes into the order of the data.
+
+    Args:
+        results: of all processes, in any order.
+        count: number of images of the data set.
+
+    Returns:
+        One result for each image.
+
+    Raises:
+        DataError: an image is missing or there twice, so that figures would be wrong.
+    """
+    found = sorted(results, key=lambda result: result.index)
+    indices = [result.index for result in found]
+    if indices != list(range(count)):
+        missing = sorted(set(range(count)) - set(indices))
+        twice = sorted({i for i, after in zip(indices, indices[1:]) if i == after})
+        raise DataError(
+            f'{len(found)} results for {count} images: missing are {missing[:5] or "none"}, there '
+            f'twice are {twice[:5] or "none"} (by index, the first five). Each process must '
+            'detect its own share of the images')
+    return tuple(found)
