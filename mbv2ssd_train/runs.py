@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 import json
+import os
 from pathlib import Path
+import platform
+import shutil
+import sys
 import time
 from typing import Any
 
-from mbv2ssd_ros.core.errors import ConfigError
+from mbv2ssd_ros.core.errors import ConfigError, DataError
+from mbv2ssd_train.checkpoint_store import CheckpointStore
 from mbv2ssd_train.config import TrainConfig
+from mbv2ssd_train.durable import write_whole
+from mbv2ssd_train.metrics_file import MetricsFile
+from mbv2ssd_train.run_lock import RunLock
+
+__all__ = ['CheckpointStore', 'describe_runs', 'latest_run', 'read_status', 'RunFolder',
+           'RunStatus', 'RunSummary']
+
+STATUSES = ('running', 'success', 'failed', 'preempted')
+INTERRUPTED = 'interrupted'  # what is read where a running process ended without a word
+_TIME = '%Y-%m-%dT%H:%M:%S%z'
 
 
 class RunFolder:
@@ -24,32 +41,47 @@ class RunFolder:
         """
         self._config = config
         self.path = runs / f'{config.name}_{config.recipe_fingerprint()}'
-        self.last = self.path / 'checkpoints' / 'last.pt'
-        self.best = self.path / 'checkpoints' / 'best.pt'
+        self.checkpoints = self.path / 'checkpoints'
+        self.last = self.checkpoints / 'last.pt'
+        self.best = self.checkpoints / 'best.pt'
+        self._lock = RunLock(self.path / 'lock')
+        self._metrics = MetricsFile(self.path / 'metrics.jsonl')
 
-    def open(self, resume: bool) -> None:
+    def open(self, resume: bool, arguments: Sequence[str] | None = None) -> None:
         """
-        Create the folder.
+        Create the folder, take it for this process, and note what was started.
 
         Args:
             resume: go on where the run stopped.
+            arguments: command line to note; that of the process where None.
 
         Raises:
-            ConfigError: the run exists and resume was not asked for, or the other way round.
+            ConfigError: another process runs this experiment, or the run exists and resume was
+                not asked for, or the other way round.
         """
-        if self.last.exists() and not resume:
-            raise ConfigError(
-                f'{self.path}: this very experiment has been run; add --resume to go on with it, '
-                'change the configuration (its name or seed, say), or remove the folder')
-        if resume and not self.last.exists():
+        if resume and not self.last.exists() and self._lock.is_free():
             raise ConfigError(f'{self.last}: nothing to resume; leave --resume out to begin')
-        self.last.parent.mkdir(parents=True, exist_ok=True)
-        if not resume:  # of a run that ended before its first checkpoint
-            (self.path / 'metrics.jsonl').unlink(missing_ok=True)
-        (self.path / 'config.yaml').write_text(self._config.to_yaml(), encoding='utf-8')
-        fingerprints = {'arch': self._config.arch_fingerprint(),
-                        'recipe': self._config.recipe_fingerprint()}
-        (self.path / 'fingerprints.json').write_text(json.dumps(fingerprints), encoding='utf-8')
+        self.path.mkdir(parents=True, exist_ok=True)
+        self._lock.acquire()
+        try:
+            self._prepare(resume)
+            self._note_start(sys.argv if arguments is None else arguments)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Let other processes have the folder; nothing happens where it is not open."""
+        self._lock.release()
+
+    def open_checkpoints(self, keep: int) -> CheckpointStore:
+        """
+        Return the checkpoints of the run; the folder is open.
+
+        Args:
+            keep: step files that stay beside last.pt and best.pt.
+        """
+        return CheckpointStore(self.checkpoints, keep)
 
     def set_status(self, status: str, **facts: Any) -> None:
         """
@@ -57,11 +89,12 @@ class RunFolder:
 
         Args:
             status: 'running', 'success', 'failed' or 'preempted'.
-            **facts: anything worth knowing beside it.
+            **facts: anything worth knowing beside it, such as step, best_map_50 and reason.
         """
-        now = time.strftime('%Y-%m-%dT%H:%M:%S%z')
-        text = json.dumps({'status': status, 'time': now, **facts})
-        (self.path / 'status.json').write_text(text, encoding='utf-8')
+        assert status in STATUSES, status
+        write_whole(self.path / 'status.json', json.dumps({
+            'status': status, 'time': time.strftime(_TIME), 'pid': os.getpid(),
+            'host': platform.node(), **facts}))
 
     def log(self, **values: Any) -> None:
         """
@@ -70,5 +103,143 @@ class RunFolder:
         Args:
             **values: what was measured.
         """
-        with (self.path / 'metrics.jsonl').open('a', encoding='utf-8') as file:
-            file.write(json.dumps(values) + '\n')
+        self._metrics.append(values)
+
+    def _prepare(self, resume: bool) -> None:
+        if self.last.exists() and not resume:
+            raise ConfigError(
+                f'{self.path}: this very experiment has been run; add --resume to go on with it, '
+                'change the configuration (its name or seed, say), or remove the folder')
+        self.checkpoints.mkdir(exist_ok=True)
+        if not resume:  # of a run that ended before its first checkpoint
+            self._metrics.path.unlink(missing_ok=True)
+            (self.path / 'status.json').unlink(missing_ok=True)
+            for name in ('tensorboard', 'plots'):
+                shutil.rmtree(self.path / name, ignore_errors=True)
+        write_whole(self.path / 'config.yaml', self._config.to_yaml())
+        write_whole(self.path / 'fingerprints.json', json.dumps({
+            'arch': self._config.arch_fingerprint(),
+            'recipe': self._config.recipe_fingerprint()}))
+
+    def _note_start(self, arguments: Sequence[str]) -> None:
+        from mbv2ssd_train.environment import command_line, describe_environment
+        path = self.path / 'arguments.json'
+        try:
+            starts = json.loads(path.read_text(encoding='utf-8'))
+        except FileNotFoundError:
+            starts = []
+        except ValueError as err:
+            raise DataError(f'{path}: not JSON: {err}; remove the file to go on') from err
+        starts.append({'time': time.strftime(_TIME), 'command': command_line(arguments),
+                       'environment': describe_environment()})
+        write_whole(path, json.dumps(starts, indent=1))
+
+
+@dataclass(frozen=True)
+class RunStatus:
+    """What became of a run."""
+
+    status: str  # one of STATUSES, or 'interrupted'
+    time: str  # when that was written, ISO 8601; '' where nothing was
+    facts: dict[str, Any] = field(default_factory=dict)  # step, best_map_50, reason, pid, host
+
+
+def read_status(folder: Path) -> RunStatus:
+    """
+    Read what became of a run, which may be running in another process.
+
+    Args:
+        folder: of the run.
+
+    Returns:
+        Its status; 'interrupted' where it says that it is running and no process has it.
+
+    Raises:
+        DataError: status.json is not what set_status writes.
+    """
+    path = folder / 'status.json'
+    try:
+        found = json.loads(path.read_text(encoding='utf-8'))
+        status, written = found.pop('status'), found.pop('time')
+    except FileNotFoundError:  # ended before its first step
+        status, written, found = 'running', '', {}
+    except (ValueError, KeyError, AttributeError, TypeError) as err:
+        raise DataError(f'{path}: not the status of a run ({err!r}); remove the file, a resumed '
+                        'run writes it anew') from err
+    if status == 'running' and RunLock(folder / 'lock').is_free():
+        status = INTERRUPTED
+    return RunStatus(status, written, found)
+
+
+def latest_run(runs: Path) -> Path:
+    """
+    Find the run to go on with where none was named.
+
+    Args:
+        runs: parent of all runs.
+
+    Returns:
+        The folder that was written to last among those with a checkpoint.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    found = [folder for folder in _run_folders(runs) if (folder / 'checkpoints/last.pt').is_file()]
+    if not found:
+        raise ConfigError(f'{runs}: no run with a checkpoint to resume; name a configuration to '
+                          'begin, or another folder with --runs')
+    return max(found, key=_touched)
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """A row of the table of runs."""
+
+    name: str
+    status: str
+    step: int
+    best_map_50: float | None
+    time: str  # of the last change, ISO 8601
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what `runs --json` writes."""
+        return asdict(self)
+
+
+def describe_runs(runs: Path) -> list[RunSummary]:
+    """
+    Summarise all runs of a folder.
+
+    Args:
+        runs: parent of all runs.
+
+    Returns:
+        A row for each, the one that was written to last first.
+
+    Raises:
+        ConfigError: no such folder.
+        DataError: a file of a run is not what this package writes.
+    """
+    if not runs.is_dir():
+        raise ConfigError(f'{runs}: no such folder of runs; name it with --runs')
+    return [_summary(folder) for folder in sorted(_run_folders(runs), key=_touched, reverse=True)]
+
+
+def _summary(folder: Path) -> RunSummary:
+    lines = MetricsFile(folder / 'metrics.jsonl').read()
+    status = read_status(folder)
+    steps = [line.get('step', 0) for line in lines] + [status.facts.get('step', 0)]
+    maps = [line['map_50'] for line in lines if line.get('map_50') is not None]
+    changed = time.strftime(_TIME, time.localtime(_touched(folder)))
+    return RunSummary(folder.name, status.status, max(steps), max(maps, default=None), changed)
+
+
+def _run_folders(runs: Path) -> list[Path]:
+    if not runs.is_dir():
+        return []
+    return [path for path in runs.iterdir() if (path / 'fingerprints.json').is_file()]
+
+
+def _touched(folder: Path) -> float:
+    names = ('status.json', 'metrics.jsonl', 'fingerprints.json', 'checkpoints/last.pt')
+    return max(path.stat().st_mtime for path in map(folder.joinpath, names) if path.is_file())

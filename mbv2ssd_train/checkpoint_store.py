@@ -1,0 +1,121 @@
+"""The checkpoint files of a run: the latest, the best, and a few earlier ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+import os
+from pathlib import Path
+import re
+import shutil
+
+from mbv2ssd_ros.core.errors import ConfigError, DataError
+from mbv2ssd_train.durable import PARTIAL, partial_of, put_in_place
+
+_STEP_FILE = re.compile(r'step_(\d{8,})\.pt')
+Write = Callable[[Path], None]  # writes a complete checkpoint to a path
+
+
+class CheckpointStore:
+    """
+    `last.pt`, `best.pt` and the newest `step_00001234.pt` in one folder.
+
+    A process that is killed at any moment leaves last.pt whole: the one before or the new one.
+    """
+
+    def __init__(self, folder: Path, keep: int) -> None:
+        """
+        Make the folder where it is missing, and remove what a killed process was writing.
+
+        Args:
+            folder: of the checkpoints alone.
+            keep: step files that stay beside last.pt and best.pt.
+
+        Raises:
+            ConfigError: keep is negative.
+        """
+        if keep < 0:
+            raise ConfigError(f'{folder}: cannot keep {keep} checkpoints; 0 keeps only the last '
+                              'and the best')
+        self.folder, self.keep = folder, keep
+        self.last, self.best = folder / 'last.pt', folder / 'best.pt'
+        folder.mkdir(parents=True, exist_ok=True)
+        for partial in folder.glob(f'*{PARTIAL}'):
+            partial.unlink()
+
+    def save(self, step: int, write: Write) -> Path:
+        """
+        Write the checkpoint of a step and make it the last one.
+
+        Files of later steps, from which somebody went back, are removed with those that are too
+        many.
+
+        Args:
+            step: optimizer steps made.
+            write: writes it to a path.
+
+        Returns:
+            The step's own file, or last.pt where none is kept.
+        """
+        path = self._path(step)
+        _write(path, write)
+        self._point_last_at(path)
+        steps = self.steps()
+        earlier = [found for found in steps if found <= step]
+        kept = earlier[max(len(earlier) - self.keep, 0):]
+        for found in set(steps) - set(kept):
+            self._path(found).unlink()
+        return path if self.keep else self.last
+
+    def save_best(self, write: Write) -> Path:
+        """
+        Write the best checkpoint so far.
+
+        Args:
+            write: writes it to a path.
+
+        Returns:
+            best.pt.
+        """
+        _write(self.best, write)
+        return self.best
+
+    def steps(self) -> list[int]:
+        """Return the steps that have a file of their own, in order."""
+        found = (_STEP_FILE.fullmatch(path.name) for path in self.folder.iterdir())
+        return sorted(int(match[1]) for match in found if match)
+
+    def path_of(self, step: int) -> Path:
+        """
+        Find the checkpoint of a step.
+
+        Args:
+            step: optimizer steps made.
+
+        Returns:
+            Its file.
+
+        Raises:
+            DataError: it was not kept; names those that were.
+        """
+        if not self._path(step).is_file():
+            listed = ', '.join(map(str, self.steps())) or 'none'
+            raise DataError(f'{self.folder}: no checkpoint of step {step}; there are {listed}')
+        return self._path(step)
+
+    def _path(self, step: int) -> Path:
+        return self.folder / f'step_{step:08}.pt'
+
+    def _point_last_at(self, path: Path) -> None:
+        partial = partial_of(self.last)
+        partial.unlink(missing_ok=True)  # of a save that failed; copying would write through it
+        try:
+            os.link(path, partial)  # the same bytes under a second name
+        except OSError:  # a file system without links
+            shutil.copyfile(path, partial)
+        put_in_place(partial, self.last)
+
+
+def _write(path: Path, write: Write) -> None:
+    partial = partial_of(path)
+    write(partial)
+    put_in_place(partial, path)

@@ -1,0 +1,118 @@
+"""One process at a time in a run folder."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+from pathlib import Path
+import platform
+import sys
+import time
+from typing import IO
+import weakref
+
+from mbv2ssd_ros.core.errors import ConfigError
+
+_TRIES, _PAUSE_S = 5, 0.1  # is_free of another process holds the lock for a moment
+_NO_LOCKS = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL}
+
+
+class RunLock:
+    """
+    The file `lock` of a run folder, locked with flock while its process lives.
+
+    The system takes the lock off a process that ends, however it ends: the file that a killed
+    process leaves behind keeps nobody out.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """
+        Name the lock; it is not taken yet.
+
+        Args:
+            path: of the file.
+        """
+        self.path = path
+        self._file: IO[str] | None = None
+
+    def acquire(self) -> None:
+        """
+        Take the lock and write down who has it.
+
+        Within one process it goes to whoever asks last, as a notebook that begins anew expects.
+
+        Raises:
+            ConfigError: another process has it.
+        """
+        for lock in [lock for lock in _HELD if lock.path.resolve() == self.path.resolve()]:
+            lock.release()
+        file = self.path.open('a+', encoding='utf-8')
+        try:
+            self._lock(file)
+        except BaseException:
+            file.close()
+            raise
+        file.truncate(0)
+        file.write(json.dumps({'pid': os.getpid(), 'host': platform.node()}))
+        file.flush()
+        self._file = file
+        _HELD.add(self)
+
+    def release(self) -> None:
+        """Give the lock back; nothing happens where it is not held."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+            _HELD.discard(self)
+
+    def is_free(self) -> bool:
+        """Tell whether no living process, this one included, has the lock."""
+        try:
+            with self.path.open(encoding='utf-8') as file:
+                return _try_lock(file, fcntl.LOCK_SH)
+        except FileNotFoundError:
+            return True
+
+    def _lock(self, file: IO[str]) -> None:
+        for _ in range(_TRIES):
+            if _try_lock(file, fcntl.LOCK_EX):
+                return
+            time.sleep(_PAUSE_S)
+        raise ConfigError(
+            f'{self.path.parent}: this very experiment is running, {self._holder()}; wait for it '
+            'or end it, or change the configuration (its name or seed, say)')
+
+    def _holder(self) -> str:
+        try:
+            found = json.loads(self.path.read_text(encoding='utf-8'))
+            return f'process {found["pid"]} on {found["host"]}'
+        except (ValueError, KeyError, TypeError):  # taken, not yet written
+            return 'in a process that has only begun'
+
+
+_HELD: weakref.WeakSet[RunLock] = weakref.WeakSet()
+
+
+def _release_in_child() -> None:
+    # A forked worker shares the lock. Were it to outlive a killed parent, nobody could resume.
+    # Closing its copy leaves the parent's lock in place.
+    for lock in list(_HELD):
+        lock.release()
+
+
+os.register_at_fork(after_in_child=_release_in_child)
+
+
+def _try_lock(file: IO[str], kind: int) -> bool:
+    try:
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as err:
+        if err.errno not in _NO_LOCKS:
+            raise
+        print(f'{file.name}: this file system knows no locks ({err.strerror}); see to it yourself '
+              'that no two processes train in this folder', file=sys.stderr)
+    return True
