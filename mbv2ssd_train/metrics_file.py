@@ -36,7 +36,7 @@ class MetricsFile:
         Args:
             values: with `step`; what is not finite becomes null, which every reader takes.
         """
-        line = json.dumps(_plain(values), allow_nan=False) + '\n'
+        line = json.dumps(plain(values), allow_nan=False) + '\n'
         with self.path.open('a', encoding='utf-8') as file:
             file.write(line)
 
@@ -91,13 +91,22 @@ class MetricsFile:
             yield found
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """
+    Turn measured values into what every JSON reader takes.
+
+    Args:
+        value: numbers, texts, arrays and tensors of any device, in dicts and lists.
+
+    Returns:
+        Plain Python; None for a number that is not finite.
+    """
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if hasattr(value, 'tolist'):  # numpy and torch
-        return _plain(value.tolist())
+        return plain(value.tolist())
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value

@@ -198,6 +198,7 @@ class RunSummary:
     name: str
     status: str
     step: int
+    total_steps: int | None  # None where it ended before its first step
     best_map_50: float | None
     time: str  # of the last change, ISO 8601
 
@@ -229,9 +230,11 @@ def _summary(folder: Path) -> RunSummary:
     lines = MetricsFile(folder / 'metrics.jsonl').read()
     status = read_status(folder)
     steps = [line.get('step', 0) for line in lines] + [status.facts.get('step', 0)]
+    totals = [line['total_steps'] for line in lines if 'total_steps' in line]
     maps = [line['map_50'] for line in lines if line.get('map_50') is not None]
     changed = time.strftime(_TIME, time.localtime(_touched(folder)))
-    return RunSummary(folder.name, status.status, max(steps), max(maps, default=None), changed)
+    return RunSummary(folder.name, status.status, max(steps), max(totals, default=None),
+                      max(maps, default=None), changed)
 
 
 def _run_folders(runs: Path) -> list[Path]:

@@ -419,6 +419,7 @@ def test_a_folder_without_runs_has_no_latest(tmp_path):
 
 def test_runs_are_described_newest_first(tmp_path):
     old = with_checkpoint(tmp_path, seed=1)
+    old.log(step=0, total_steps=400)
     old.log(step=100, map_50=0.25)
     old.log(step=200, map_50=0.75)
     old.log(step=300, map_50=None)
@@ -427,8 +428,8 @@ def test_runs_are_described_newest_first(tmp_path):
     new = aged(with_checkpoint(tmp_path, seed=2), 2000)
     found = describe_runs(tmp_path)
     assert [row.name for row in found] == [new.path.name, old.path.name]
-    assert [(row.status, row.step, row.best_map_50) for row in found] == [
-        ('interrupted', 0, None), ('success', 310, 0.75)]
+    assert [(row.status, row.step, row.total_steps, row.best_map_50) for row in found] == [
+        ('interrupted', 0, None, None), ('success', 310, 400, 0.75)]
     assert found[1].time.startswith('1970-01-01T')
 
 

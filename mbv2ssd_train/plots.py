@@ -1,0 +1,156 @@
+"""Pictures of what a run measured, drawn from its metrics.jsonl."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+import re
+from typing import Any, TYPE_CHECKING
+
+from mbv2ssd_train.durable import partial_of, put_in_place
+from mbv2ssd_train.metrics_file import MetricsFile
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+BEGIN, TRAIN, EVALUATION = 'begin', 'train', 'evaluation'  # kinds of lines in metrics.jsonl
+_SIZE_INCHES, _DPI = (7.0, 4.0), 110
+_SMOOTH_OVER = 1 / 30  # of the points, for the bold line
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A picture of all values whose names match, over epochs."""
+
+    name: str  # of the file
+    title: str
+    kind: str  # of the lines that have the values
+    keys: str  # regular expression for the whole name of a value
+    y_range: tuple[float, float] | None = None  # free where None
+    smooth: bool = False  # values jump from step to step
+
+
+PLOTS = (
+    Plot('loss', 'Loss', TRAIN, r'(.*_)?loss', smooth=True),
+    Plot('learning_rate', 'Learning rate', TRAIN, r'learning_rate.*|.*_lr|lr'),
+    Plot('matching', 'Priors that learn', TRAIN, r'.*(positives|negatives).*', smooth=True),
+    Plot('gradient', 'Gradient norm', TRAIN, r'grad(ient)?_norm.*', smooth=True),
+    Plot('throughput', 'Throughput', TRAIN, r'(images|steps)_per_s', smooth=True),
+    Plot('map', 'Mean average precision', EVALUATION, r'map(_.+)?', (0.0, 1.0)),
+)
+
+
+def draw_plots(metrics: Path, folder: Path) -> list[Path]:
+    """
+    Draw all plots for which something was measured.
+
+    Args:
+        metrics: metrics.jsonl of a run.
+        folder: of the pictures; made where it is missing.
+
+    Returns:
+        The PNG files.
+
+    Raises:
+        DataError: metrics.jsonl is broken.
+        ModuleNotFoundError: matplotlib is not installed.
+    """
+    lines = MetricsFile(metrics).read()
+    run = metrics.resolve().parent.name
+    written = []
+    for plot in PLOTS:
+        if series := _series(lines, plot):
+            written.append(_save(_draw_series(plot, series, run), folder / f'{plot.name}.png'))
+    if best := _best_evaluation(lines):
+        written.append(_save(_draw_classes(best, run), folder / 'classes.png'))
+    return written
+
+
+def _series(lines: Iterable[dict[str, Any]], plot: Plot) -> dict[str, list[tuple[float, float]]]:
+    """Collect (epoch, value) of every value of a plot."""
+    series: dict[str, list[tuple[float, float]]] = {}
+    for line in lines:
+        if line.get('kind') != plot.kind or not _is_number(line.get('epoch')):
+            continue
+        for key, value in line.items():
+            if _is_number(value) and re.fullmatch(plot.keys, key):
+                series.setdefault(key, []).append((line['epoch'], value))
+    return series
+
+
+def _draw_series(plot: Plot, series: dict[str, list[tuple[float, float]]], run: str) -> Figure:
+    figure, axes = _empty_figure(f'{plot.title}: {run}')
+    for number, (name, points) in enumerate(series.items()):
+        epochs, values = zip(*points)
+        window = max(round(len(values) * _SMOOTH_OVER), 1) if plot.smooth else 1
+        colour = f'C{number % 10}'
+        if window > 1:
+            axes.plot(epochs, values, color=colour, alpha=0.25, linewidth=0.8)
+        axes.plot(epochs, running_mean(values, window), color=colour, label=name,
+                  marker='o' if len(values) <= 30 else None, markersize=3)
+    axes.set_xlabel('epoch')
+    if plot.y_range:
+        axes.set_ylim(*plot.y_range)
+    elif all(value >= 0 for points in series.values() for _, value in points):
+        axes.set_ylim(bottom=0)  # so that a small change looks small
+    axes.legend()
+    return figure
+
+
+def running_mean(values: Sequence[float], window: int) -> list[float]:
+    """
+    Average each value with those before it.
+
+    Args:
+        values: in order of time.
+        window: how many, this one included; fewer at the beginning.
+
+    Returns:
+        As many values.
+    """
+    parts = (values[max(k + 1 - window, 0):k + 1] for k in range(len(values)))
+    return [sum(part) / len(part) for part in parts]
+
+
+def _best_evaluation(lines: Iterable[dict[str, Any]]) -> dict[str, Any] | None:
+    found = [line for line in lines if line.get('kind') == EVALUATION
+             and _is_number(line.get('map_50')) and isinstance(line.get('ap_50'), dict)]
+    return max(found, key=lambda line: line['map_50'], default=None)
+
+
+def _draw_classes(line: dict[str, Any], run: str) -> Figure:
+    found = {name: ap for name, ap in line['ap_50'].items() if _is_number(ap)}
+    names = sorted(found, key=found.__getitem__)
+    height = max(_SIZE_INCHES[1], 0.2 * len(names) + 1)  # COCO has 80 classes
+    figure, axes = _empty_figure(
+        f'AP at IoU 0.5 at epoch {line["epoch"]:g}, the best: {run}', height)
+    axes.barh(names, [found[name] for name in names])
+    axes.axvline(line['map_50'], color='black', linewidth=1,
+                 label=f'mAP {line["map_50"]:.3f} on {line.get("split", "?")}')
+    axes.set_xlim(0, 1)
+    axes.margins(y=0.01)
+    axes.legend(loc='lower right')
+    return figure
+
+
+def _empty_figure(title: str, height: float = _SIZE_INCHES[1]) -> tuple[Figure, Axes]:
+    # The object interface: pyplot would keep every figure and may look for a display.
+    from matplotlib.figure import Figure
+    figure = Figure(figsize=(_SIZE_INCHES[0], height), dpi=_DPI, layout='tight')
+    axes = figure.subplots()
+    axes.set_title(title, fontsize=10)
+    axes.grid(alpha=0.3)
+    return figure, axes
+
+
+def _save(figure: Figure, path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(partial_of(path), format='png')
+    put_in_place(partial_of(path), path)
+    return path
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)

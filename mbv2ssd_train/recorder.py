@@ -1,0 +1,186 @@
+"""One place for everything that a run measures: metrics.jsonl, TensorBoard, plots, pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+import sys
+import time
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+import torch
+
+from mbv2ssd_ros.core.errors import ShapeError
+from mbv2ssd_train.metrics_file import MetricsFile, plain
+from mbv2ssd_train.plots import BEGIN, draw_plots, EVALUATION, TRAIN
+
+_DRAW_EVERY_S = 60.0  # drawing takes about a second, which short epochs would feel
+_FLUSH_S = 10  # what TensorBoard's file may lack after a kill; metrics.jsonl lacks nothing
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
+class Recorder:
+    """
+    Writes metrics.jsonl always, TensorBoard events and plots where their packages are installed.
+
+    Every line of metrics.jsonl has `kind`, `step`, `epoch` and `elapsed_s`, the time since the run
+    began, interruptions left out. The kinds are 'begin', with the total number of steps, 'train'
+    and 'evaluation'. A resumed run's lines equal those of one that was never stopped, times apart.
+    """
+
+    def __init__(self, folder: Path, total_steps: int, step: int = 0,
+                 say: Callable[[str], None] = _say) -> None:
+        """
+        Begin, or go on behind a step: what was recorded of later ones is dropped.
+
+        Args:
+            folder: of the run; exists.
+            total_steps: of the whole run.
+            step: steps made before.
+            say: takes a line about what cannot be recorded.
+
+        Raises:
+            DataError: metrics.jsonl is broken.
+        """
+        self.folder, self._say = folder, say
+        self._metrics = MetricsFile(folder / 'metrics.jsonl')
+        kept = self._metrics.cut_after(step)
+        # A run that was killed between its evaluation and its checkpoint evaluates once more.
+        self._evaluated = {line['step'] for line in kept if line.get('kind') == EVALUATION}
+        self._before_s = max((line.get('elapsed_s', 0.0) for line in kept), default=0.0)
+        self._begun, self._drawn = time.monotonic(), time.monotonic()
+        self._writer = self._open_tensorboard(step)
+        self._can_draw = True
+        if not any(line.get('kind') == BEGIN for line in kept):
+            self._record(BEGIN, 0, 0.0, {'total_steps': total_steps})
+
+    def train_step(self, step: int, epoch: float, values: Mapping[str, float]) -> None:
+        """
+        Record what a step measured.
+
+        Args:
+            step: optimizer steps made, this one included.
+            epoch: passes over the data, with a fraction.
+            values: by name, such as class_loss, learning_rate, positives, images_per_s.
+        """
+        self._add_scalars(TRAIN, step, self._record(TRAIN, step, epoch, values))
+
+    def evaluation(self, step: int, epoch: float, result: Mapping[str, Any]) -> None:
+        """
+        Record an evaluation; one that was recorded before the run was resumed is not repeated.
+
+        Args:
+            step: optimizer steps made.
+            epoch: passes over the data.
+            result: of Evaluation.to_dict; its numbers go to TensorBoard, at any depth.
+        """
+        if step in self._evaluated:
+            return
+        self._evaluated.add(step)
+        self._add_scalars(EVALUATION, step, self._record(EVALUATION, step, epoch, result))
+        self._metrics.sync()
+        if self._writer:
+            self._writer.flush()
+        if time.monotonic() - self._drawn > _DRAW_EVERY_S:
+            self._draw()
+
+    def images(self, tag: str, step: int, picture: NDArray[np.uint8]) -> None:
+        """
+        Record a picture: the newest as images/TAG.png, all of them in TensorBoard.
+
+        Args:
+            tag: letters, digits, '_' and '-'.
+            step: optimizer steps made.
+            picture: (H, W, 3) uint8 BGR, as draw_batch returns it.
+
+        Raises:
+            ShapeError: picture is something else.
+        """
+        if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8:
+            raise ShapeError(f'picture {tag!r} is {picture.shape} {picture.dtype}, expected '
+                             '(H, W, 3) uint8')
+        path = self.folder / 'images' / f'{tag}.png'
+        path.parent.mkdir(exist_ok=True)
+        cv2.imwrite(str(path), picture)
+        if self._writer:
+            self._writer.add_image(tag, picture[..., ::-1].copy(), step, dataformats='HWC')
+
+    def histogram(self, tag: str, step: int, tensor: torch.Tensor) -> None:
+        """
+        Record the distribution of weights or gradients; TensorBoard alone can show it.
+
+        Args:
+            tag: name, such as weights/conf_heads.
+            step: optimizer steps made.
+            tensor: any shape and device; what is not finite is left out.
+        """
+        if self._writer:
+            values = tensor.detach().float()
+            if len(values := values[torch.isfinite(values)]):
+                self._writer.add_histogram(tag, values.cpu(), step)
+
+    def close(self) -> None:
+        """Draw the plots a last time and wait until everything is on disk."""
+        self._metrics.sync()
+        self._draw()
+        if self._writer:
+            self._writer.close()
+            self._writer = None
+
+    def _record(self, kind: str, step: int, epoch: float, values: Mapping[str, Any]
+                ) -> dict[str, Any]:
+        elapsed = round(self._before_s + time.monotonic() - self._begun, 2)
+        own = {'kind': kind, 'step': step, 'epoch': epoch, 'elapsed_s': elapsed}
+        found: dict[str, Any] = plain(values)
+        assert not own.keys() & found.keys(), own.keys() & found.keys()
+        self._metrics.append({**own, **found})
+        return found
+
+    def _add_scalars(self, kind: str, step: int, values: Mapping[str, Any]) -> None:
+        if self._writer:
+            for name, value in numbers_in(values):
+                self._writer.add_scalar(f'{kind}/{name}', value, step)
+
+    def _open_tensorboard(self, step: int) -> Any:
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError as err:
+            self._say(f'no TensorBoard events are written ({err}): pip install tensorboard; '
+                      'metrics.jsonl has all figures')
+            return None
+        return SummaryWriter(str(self.folder / 'tensorboard'), flush_secs=_FLUSH_S,
+                             purge_step=step + 1 if step else None)
+
+    def _draw(self) -> None:
+        if not self._can_draw:
+            return
+        try:
+            draw_plots(self._metrics.path, self.folder / 'plots')
+        except Exception as err:  # of matplotlib, of the disk: no picture is worth a run
+            self._can_draw = False
+            self._say(f'no plots are drawn: {err}; metrics.jsonl has all figures')
+        self._drawn = time.monotonic()
+
+
+def numbers_in(values: Mapping[str, Any], prefix: str = '') -> Iterator[tuple[str, float]]:
+    """
+    Find the numbers of a result, at any depth.
+
+    Args:
+        values: by name; dicts are entered, texts, lists and None are left out.
+        prefix: in front of every name.
+
+    Yields:
+        Name, with '/' between the levels, and number.
+    """
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from numbers_in(value, f'{prefix}{name}/')
+        elif isinstance(value, (int, float)) and not isinstance(value, bool):
+            yield f'{prefix}{name}', float(value)
