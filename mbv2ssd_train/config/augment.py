@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import Field
 
 from mbv2ssd_train.config.section import Section, Share
+
+Side = Annotated[int, Field(ge=32)]
 
 
 class AugmentConfig(Section):
@@ -23,4 +27,7 @@ class AugmentConfig(Section):
     saturation: float = Field(0.5, ge=0, le=1, description='largest change, as share')
     hue_degrees: float = Field(18.0, ge=0, le=180, description='largest turn of the colour circle')
     photometric: float = Field(0.5, ge=0, le=1, description='chance of each colour change')
+    input_sizes_hw: tuple[tuple[Side, Side], ...] = Field(
+        (), description='network inputs of multi-scale training, one drawn for each batch; empty: '
+        'always model.input_size_hw')
     min_box_px: float = Field(2.0, ge=0, description='smaller boxes go, in network pixels')

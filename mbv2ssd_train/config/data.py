@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field, field_validator
 
 from mbv2ssd_ros.core.contract import BACKGROUND
@@ -16,7 +18,8 @@ VOC_CLASSES = (
 class DataConfig(Section):
     """What to learn from and what to measure on; the forms are described in data/sources.py."""
 
-    local_keys = frozenset({'root', 'keep_decoded'})
+    local_keys = frozenset({'root', 'keep', 'workers'})
+    only_with = {'repeat_below': ('sampling', ('class_balanced',))}
 
     root: str = Field(description='folder of the data; a VOCdevkit, a VOC tree or packed sets')
     train: tuple[str, ...] = Field(min_length=1, description='splits to learn from')
@@ -24,8 +27,16 @@ class DataConfig(Section):
     classes: tuple[str, ...] = Field(
         VOC_CLASSES, min_length=1,
         description="object classes; those of root's dataset.yaml where there is one")
-    keep_decoded: bool = Field(
-        True, description='keep decoded images in memory, in half of it at most')
+    keep: Literal['none', 'memory', 'device'] = Field(
+        'memory', description='decoded images: memory keeps them in half of it at most, device '
+        'on the GPU that learns, where they are augmented too')
+    workers: int = Field(2, ge=1, le=64, description='threads that decode and augment')
+    sampling: Literal['uniform', 'class_balanced'] = Field(
+        'uniform', description='class_balanced shows images of rare classes more often; an epoch '
+        'has as many images as before')
+    repeat_below: float = Field(
+        0.1, gt=0, le=1, description='share of the images; class_balanced repeats a class that '
+        'fewer show, by sqrt(repeat_below / its share)')
 
     @field_validator('classes')
     @classmethod

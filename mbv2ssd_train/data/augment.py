@@ -1,256 +1,291 @@
 """
-SSD's augmentation (arXiv:1512.02325, section 2.2) in one resize.
+SSD's augmentation (arXiv:1512.02325, section 2.2) in one resize, drawn for many images at once.
 
 Expanding, cropping and mirroring only move a window over the source image: a window larger than
-the image zooms out, a smaller one crops. Pixels are touched once, when the window is resized
-into the batch. Boxes are clipped and filtered after every step that can cut them.
+the image zooms out, a smaller one crops. Boxes are clipped and filtered after every step that can
+cut them. Here it is decided what the network sees; pixels are touched once, when the window is
+resized into the batch: with OpenCV (render.py) or on the training device (device.py).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mbv2ssd_ros.core.boxes import clip_boxes, iou_matrix
-from mbv2ssd_ros.core.image import ImageGeometry, LETTERBOX_GREY
+from mbv2ssd_ros.core.boxes import clip_boxes
+from mbv2ssd_ros.core.image import ImageGeometry
 from mbv2ssd_train.config import AugmentConfig
+from mbv2ssd_train.data.dataset import ImageRecord
 
-_CROP_TRIALS = 50  # as in SSD; drawn at once, the first that fits is taken
-_LUMA = np.array([0.114, 0.587, 0.299], dtype=np.float32)  # of BGR
+_TRIALS = 50  # crops, as in SSD; drawn at once, the first that fits is taken
+# which of an image's draws decides what
+_EXPAND, _SIDE, _LEFT, _TOP, _CROP, _LEAST_IOU, _FLIP = range(7)
+_AMOUNTS, _CHANCES = slice(7, 11), slice(11, 15)  # brightness, contrast, saturation, hue
+_CROP_SIZES = slice(15, 15 + 2 * _TRIALS)
+_CROP_ORIGINS = slice(_CROP_SIZES.stop, _CROP_SIZES.stop + 2 * _TRIALS)
+DRAWS = _CROP_ORIGINS.stop  # random numbers for each image
+WHOLE = np.array([0.0, 0.0, 1.0, 1.0])  # left, top, width and height of a window
+_LUMA = np.array([0.299, 0.587, 0.114])  # of RGB
+
+Windows = NDArray[np.float64]  # (B, 4): left, top, width, height in units of the source's sides
 
 
 @dataclass(frozen=True)
 class Objects:
-    """The annotated objects of one training image."""
+    """The annotated objects of some images, padded to the largest number of them."""
 
-    boxes_xyxy: NDArray[np.float32]  # (N, 4) normalised to the image they belong to
-    labels: NDArray[np.intp]  # (N,) 1-based
-    difficult: NDArray[np.bool_]  # (N,)
+    boxes_xyxy: NDArray[np.float32]  # (B, N, 4) normalised; zeros where there is no object
+    labels: NDArray[np.int64]  # (B, N) 1-based, 0 where there is no object
+    difficult: NDArray[np.bool_]  # (B, N)
 
-    def take(self, kept: NDArray[np.bool_], boxes_xyxy: NDArray[np.float32]) -> Objects:
-        """Return the kept objects with new boxes."""
-        return Objects(boxes_xyxy[kept], self.labels[kept], self.difficult[kept])
+    def only(self, kept: NDArray[np.bool_]) -> Objects:
+        """Return the kept objects in their order, closed up."""
+        kept = kept & (self.labels > 0)
+        most = int(kept.sum(axis=1).max(initial=0))
+        order = np.argsort(~kept, axis=1, kind='stable')[:, :most]  # the kept ones first
+        kept = np.take_along_axis(kept, order, axis=1)
+        boxes = np.take_along_axis(self.boxes_xyxy, order[..., None], axis=1)
+        labels = np.take_along_axis(self.labels, order, axis=1)
+        difficult = np.take_along_axis(self.difficult, order, axis=1)
+        return Objects(boxes * kept[..., None], labels * kept, difficult & kept)
 
 
 @dataclass(frozen=True)
-class Window:
-    """What of the source image the network sees, in units of the source's sides."""
+class Views:
+    """What the network sees of some source images."""
 
-    left: float = 0.0
-    top: float = 0.0
-    width: float = 1.0
-    height: float = 1.0
-
-    def inside(self, boxes_xyxy: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return boxes of the source as boxes of the window, unclipped."""
-        origin = np.array([self.left, self.top] * 2, dtype=np.float32)
-        return (boxes_xyxy - origin) / np.array([self.width, self.height] * 2, dtype=np.float32)
-
-    def part(self, inner: Window) -> Window:
-        """Return a window that is given in units of this one."""
-        return Window(self.left + inner.left * self.width, self.top + inner.top * self.height,
-                      inner.width * self.width, inner.height * self.height)
+    windows: Windows
+    mirrored: NDArray[np.bool_]  # (B,) left to right
+    colours: NDArray[np.float32]  # (B, 3, 4) from RGB and 1 to RGB, of 0 to 255
 
 
-def whole_image(geometry: ImageGeometry) -> Window:
+def objects_of(records: Sequence[ImageRecord]) -> Objects:
+    """
+    Put the objects of some images together.
+
+    Args:
+        records: at least one.
+
+    Returns:
+        Their objects, boxes normalised to the sources.
+    """
+    shape = (len(records), max(len(record.labels) for record in records))
+    boxes = np.zeros((*shape, 4), dtype=np.float32)
+    labels, difficult = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=bool)
+    for row, record in enumerate(records):
+        count = len(record.labels)
+        boxes[row, :count] = record.boxes_xyxy
+        labels[row, :count] = record.labels
+        difficult[row, :count] = record.difficult
+    return Objects(boxes, labels, difficult)
+
+
+def draw_views(objects: Objects, sizes_hw: Sequence[tuple[int, int]],
+               input_size_hw: tuple[int, int], config: AugmentConfig, draws: NDArray[np.float64],
+               resize_mode: str = 'stretch') -> tuple[Views, Objects]:
+    """
+    Decide what the network sees of some images.
+
+    Args:
+        objects: of the images, boxes normalised to the sources.
+        sizes_hw: of the sources.
+        input_size_hw: of the network.
+        config: which steps, how strong.
+        draws: (B, DRAWS) in [0, 1).
+        resize_mode: of the model; without any step the images are as the run time makes them.
+
+    Returns:
+        The views, and the objects that are left, boxes normalised to the network input.
+    """
+    windows = whole_images(sizes_hw, input_size_hw, resize_mode)
+    expanded = draws[:, _EXPAND] < config.expand
+    windows = part_of(windows, np.where(expanded[:, None], expansions(config, draws), WHOLE))
+    seen = Objects(clip_boxes(inside(windows, objects.boxes_xyxy)), objects.labels,
+                   objects.difficult)
+    cropped = draws[:, _CROP] < config.crop
+    crops = np.tile(WHOLE, (len(draws), 1))
+    crops[cropped] = crops_of(seen.boxes_xyxy[cropped], seen.labels[cropped] > 0, config,
+                              draws[cropped])
+    boxes, kept = cut(crops, seen.boxes_xyxy)
+    boxes = np.where(cropped[:, None, None], boxes, seen.boxes_xyxy)
+    kept = (kept | ~cropped[:, None]) & large_enough(boxes, input_size_hw, config.min_box_px)
+    mirrored = draws[:, _FLIP] < config.flip
+    boxes = np.where(mirrored[:, None, None], mirror(boxes), boxes)
+    views = Views(part_of(windows, crops), mirrored, colour_changes(config, draws))
+    return views, Objects(boxes, seen.labels, seen.difficult).only(kept)
+
+
+def whole_images(sizes_hw: Sequence[tuple[int, int]], input_size_hw: tuple[int, int],
+                 resize_mode: str) -> Windows:
     """
     Show everything, and the padding where the aspect ratio is kept.
 
     Args:
-        geometry: of the image in the slot.
+        sizes_hw: of the sources.
+        input_size_hw: of the network.
+        resize_mode: of the model.
 
     Returns:
-        The window.
+        The windows.
     """
-    (height, width), (top, left) = geometry.placed_size_hw, geometry.offset_hw
-    slot_height, slot_width = geometry.input_size_hw
-    return Window(-left / width, -top / height, slot_width / width, slot_height / height)
+    if resize_mode == 'stretch':
+        return np.tile(WHOLE, (len(sizes_hw), 1))
+    geometries = [ImageGeometry(size_hw, input_size_hw, resize_mode) for size_hw in sizes_hw]
+    placed = np.array([g.placed_size_hw[::-1] for g in geometries], dtype=np.float64)
+    offset = np.array([g.offset_hw[::-1] for g in geometries])
+    return np.hstack([-offset / placed, np.array(input_size_hw[::-1]) / placed])
 
 
-def augment(pixels: NDArray[np.uint8], objects: Objects, slot: NDArray[np.uint8],
-            config: AugmentConfig, rng: np.random.Generator, resize_mode: str = 'stretch'
-            ) -> Objects:
+def expansions(config: AugmentConfig, draws: NDArray[np.float64]) -> Windows:
     """
-    Make one training image.
+    Draw canvases larger than the images, the images anywhere on them.
 
     Args:
-        pixels: (H, W, 3) uint8 BGR source; not changed.
-        objects: boxes normalised to the source.
-        slot: (h, w, 3) uint8, C-contiguous, part of the batch; overwritten with RGB.
-        config: which steps, how strong.
-        rng: of this image alone, so that the result does not depend on what ran before.
-        resize_mode: of the model; without any step the image is as the run time makes it.
+        config: largest side of the canvas.
+        draws: (B, DRAWS).
 
     Returns:
-        The objects that are left, boxes normalised to the slot.
+        The canvases as windows of the images.
     """
-    window = whole_image(ImageGeometry(
-        (pixels.shape[0], pixels.shape[1]), (slot.shape[0], slot.shape[1]), resize_mode))
-    if rng.random() < config.expand:
-        window = window.part(random_expansion(config.expand_max, rng))
-    visible = replace(objects, boxes_xyxy=clip_boxes(window.inside(objects.boxes_xyxy)))
-    if rng.random() < config.crop:
-        crop = random_crop(visible, config, rng)
-        visible, window = cut(visible, crop), window.part(crop)
-    visible = drop_small(visible, (slot.shape[1], slot.shape[0]), config.min_box_px)
-    render(pixels, window, slot)
-    if rng.random() < config.flip:
-        slot[...] = slot[:, ::-1].copy()
-        visible = flip(visible)
-    change_colours(slot, config, rng)
-    cv2.cvtColor(slot, cv2.COLOR_BGR2RGB, dst=slot)
-    return visible
+    side = 1 + draws[:, _SIDE] * (config.expand_max - 1)
+    room = side - 1
+    return np.stack([-draws[:, _LEFT] * room, -draws[:, _TOP] * room, side, side], axis=1)
 
 
-def random_expansion(largest: float, rng: np.random.Generator) -> Window:
+def crops_of(boxes_xyxy: NDArray[np.float32], real: NDArray[np.bool_], config: AugmentConfig,
+             draws: NDArray[np.float64]) -> Windows:
     """
-    Draw a canvas larger than the image, the image anywhere on it.
+    Draw crops that still show an object well enough.
 
     Args:
-        largest: side of the canvas, in image sides.
-        rng: randomness.
-
-    Returns:
-        The canvas as a window of the image.
-    """
-    side = rng.uniform(1.0, largest)
-    left, top = rng.uniform(0.0, side - 1.0, 2)
-    return Window(-left, -top, side, side)
-
-
-def random_crop(objects: Objects, config: AugmentConfig, rng: np.random.Generator) -> Window:
-    """
-    Draw a crop that still shows an object well enough.
-
-    Args:
-        objects: boxes normalised to what is cropped.
+        boxes_xyxy: (B, N, 4) normalised to what is cropped.
+        real: (B, N) which of them are objects.
         config: smallest side, IoU constraints.
-        rng: randomness.
+        draws: (B, DRAWS).
 
     Returns:
-        The first of 50 crops whose aspect ratio is 0.5 to 2, whose IoU with an object reaches
-        the constraint drawn, and which holds the centre of an object; the whole image where
-        none does.
+        For each image the first of 50 crops whose aspect ratio is 0.5 to 2, whose IoU with an
+        object reaches the constraint drawn, and which holds the centre of an object; the whole
+        image where none does. Without objects the aspect ratio alone counts.
     """
-    least_iou = rng.choice(config.crop_ious)
-    size = rng.uniform(config.crop_min_scale, 1.0, (_CROP_TRIALS, 2)).astype(np.float32)
-    origin = rng.uniform(0.0, 1.0, (_CROP_TRIALS, 2)).astype(np.float32) * (1 - size)
-    fits = (size[:, 0] <= 2 * size[:, 1]) & (size[:, 1] <= 2 * size[:, 0])
-    if len(objects.labels):
-        crops = np.concatenate([origin, origin + size], axis=1)  # (50, 4)
-        centres = (objects.boxes_xyxy[:, :2] + objects.boxes_xyxy[:, 2:]) / 2
-        fits &= _holds(crops[:, None], centres[None]).any(axis=1)
-        fits &= iou_matrix(crops, objects.boxes_xyxy).max(axis=1) >= least_iou
-    if not fits.any():
-        return Window()
-    first = int(fits.argmax())
-    return Window(*origin[first].tolist(), *size[first].tolist())
+    ious = np.array(config.crop_ious, dtype=np.float32)
+    least_iou = ious[(draws[:, _LEAST_IOU] * len(ious)).astype(int)]
+    smallest = config.crop_min_scale
+    pairs = (len(draws), _TRIALS, 2)
+    size = smallest + draws[:, _CROP_SIZES].reshape(pairs) * (1 - smallest)
+    origin = draws[:, _CROP_ORIGINS].reshape(pairs) * (1 - size)
+    trials = np.concatenate([origin, size], axis=2)  # (B, 50, 4)
+    fits = (size[..., 0] <= 2 * size[..., 1]) & (size[..., 1] <= 2 * size[..., 0])
+    fits &= _shows_an_object(trials, boxes_xyxy, real, least_iou) | ~real.any(axis=1)[:, None]
+    first = fits.argmax(axis=1)
+    rows = np.arange(len(draws))
+    return np.where(fits[rows, first][:, None], trials[rows, first], WHOLE)
 
 
-def cut(objects: Objects, window: Window) -> Objects:
+def _shows_an_object(trials: NDArray[np.float64], boxes_xyxy: NDArray[np.float32],
+                     real: NDArray[np.bool_], least_iou: NDArray[np.float32]
+                     ) -> NDArray[np.bool_]:
+    """Tell of each crop (B, 50) whether it holds a centre and overlaps enough."""
+    x1, y1, x2, y2 = (side[:, None] for side in np.moveaxis(boxes_xyxy, -1, 0))  # (B, 1, N)
+    left, top, width, height = (
+        side[:, :, None] for side in np.moveaxis(trials.astype(np.float32), -1, 0))  # (B, 50, 1)
+    right, bottom = left + width, top + height
+    centre_x, centre_y = (x1 + x2) / 2, (y1 + y2) / 2
+    holds = (left < centre_x) & (centre_x < right) & (top < centre_y) & (centre_y < bottom)
+    shared = (np.maximum(np.minimum(right, x2) - np.maximum(left, x1), 0)
+              * np.maximum(np.minimum(bottom, y2) - np.maximum(top, y1), 0))
+    union = width * height + (x2 - x1) * (y2 - y1) - shared  # above 0: a crop has an area
+    overlaps = shared >= least_iou[:, None, None] * union
+    real = real[:, None]
+    shows: NDArray[np.bool_] = (holds & real).any(axis=2) & (overlaps & real).any(axis=2)
+    return shows
+
+
+def cut(windows: Windows, boxes_xyxy: NDArray[np.float32]
+        ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """
-    Keep the objects whose centre lies in the window, clipped at its border.
+    Cut boxes at the border of a window, and tell which have their centre in it.
 
     Args:
-        objects: boxes in the units of the window's surroundings.
-        window: to cut out.
+        windows: one for each image.
+        boxes_xyxy: (B, N, 4) in the units of the windows' surroundings.
 
     Returns:
-        Objects with boxes normalised to the window.
+        Boxes (B, N, 4) normalised to the windows, and (B, N) bool.
     """
-    boxes = window.inside(objects.boxes_xyxy)
-    centres = (boxes[:, :2] + boxes[:, 2:]) / 2
-    kept = _holds(np.array([0, 0, 1, 1], dtype=np.float32), centres)
-    return objects.take(kept, clip_boxes(boxes))
+    boxes = inside(windows, boxes_xyxy)
+    centres = (boxes[..., :2] + boxes[..., 2:]) / 2
+    kept = ((centres > 0) & (centres < 1)).all(axis=-1)
+    return clip_boxes(boxes), kept
 
 
-def drop_small(objects: Objects, size_wh: tuple[int, int], min_px: float) -> Objects:
+def large_enough(boxes_xyxy: NDArray[np.float32], input_size_hw: tuple[int, int], min_px: float
+                 ) -> NDArray[np.bool_]:
     """
-    Take out boxes too small to be learnt.
+    Tell which boxes are large enough to be learnt.
 
     Args:
-        objects: boxes normalised to the network input.
-        size_wh: of the network input, pixels.
+        boxes_xyxy: (B, N, 4) normalised to the network input.
+        input_size_hw: of the network, pixels.
         min_px: least width and height.
 
     Returns:
-        The objects that are left.
+        (B, N) bool.
     """
-    sides = (objects.boxes_xyxy[:, 2:] - objects.boxes_xyxy[:, :2]) * np.array(size_wh)
-    return objects.take((sides >= min_px).all(axis=1) & (sides > 0).all(axis=1),
-                        objects.boxes_xyxy)
+    sides = boxes_xyxy[..., 2:] - boxes_xyxy[..., :2]
+    enough: NDArray[np.bool_] = (
+        (sides * np.array(input_size_hw[::-1]) >= min_px) & (sides > 0)).all(axis=-1)
+    return enough
 
 
-def flip(objects: Objects) -> Objects:
-    """Mirror boxes left to right."""
-    boxes = objects.boxes_xyxy
-    return replace(objects, boxes_xyxy=np.stack(
-        [1 - boxes[:, 2], boxes[:, 1], 1 - boxes[:, 0], boxes[:, 3]], axis=1))
+def mirror(boxes_xyxy: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Mirror boxes (..., 4) left to right."""
+    return np.stack([1 - boxes_xyxy[..., 2], boxes_xyxy[..., 1],
+                     1 - boxes_xyxy[..., 0], boxes_xyxy[..., 3]], axis=-1)
 
 
-def render(pixels: NDArray[np.uint8], window: Window, slot: NDArray[np.uint8]) -> None:
+def inside(windows: Windows, boxes_xyxy: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return boxes (B, N, 4) of the sources as boxes of the windows, unclipped."""
+    origin, size = windows[:, None, [0, 1, 0, 1]], windows[:, None, [2, 3, 2, 3]]
+    return ((boxes_xyxy - origin) / size).astype(np.float32)
+
+
+def part_of(windows: Windows, inner: Windows) -> Windows:
+    """Return windows that are given in units of other windows."""
+    size = windows[:, 2:]
+    return np.hstack([windows[:, :2] + inner[:, :2] * size, inner[:, 2:] * size])
+
+
+def colour_changes(config: AugmentConfig, draws: NDArray[np.float64]) -> NDArray[np.float32]:
     """
-    Resize a window of an image into a slot of the batch, grey where the window sticks out.
-
-    Args:
-        pixels: (H, W, 3) uint8 source.
-        window: in units of the source's sides.
-        slot: (h, w, 3) uint8; overwritten.
-    """
-    source_hw, slot_hw = np.array(pixels.shape[:2]), np.array(slot.shape[:2])
-    start = np.array([window.top, window.left])
-    side = np.array([window.height, window.width])
-    first = np.clip(np.round(start * source_hw), 0, source_hw - 1).astype(int)
-    last = np.clip(np.round((start + side) * source_hw), first + 1, source_hw).astype(int)
-    # where these whole pixels of the source lie in the slot: off by half a pixel of the larger
-    to = np.clip(np.round((first / source_hw - start) / side * slot_hw), 0, slot_hw - 1)
-    end = np.clip(np.round((last / source_hw - start) / side * slot_hw), to + 1, slot_hw)
-    (top, left), (bottom, right) = to.astype(int), end.astype(int)
-    if (bottom - top, right - left) != tuple(slot_hw):
-        slot.fill(LETTERBOX_GREY)
-    cv2.resize(pixels[first[0]:last[0], first[1]:last[1]], (right - left, bottom - top),
-               dst=slot[top:bottom, left:right], interpolation=cv2.INTER_LINEAR)
-
-
-def change_colours(image: NDArray[np.uint8], config: AugmentConfig, rng: np.random.Generator
-                   ) -> None:
-    """
-    Change brightness, contrast, saturation and hue, each by chance, in one pass.
+    Draw changes of brightness, contrast, saturation and hue, each by chance.
 
     All four are linear in the colour, so they multiply into one 3 x 4 matrix.
 
     Args:
-        image: (h, w, 3) uint8 BGR; overwritten.
         config: strengths and chance.
-        rng: randomness.
+        draws: (B, DRAWS).
+
+    Returns:
+        (B, 3, 4) as in Views.
     """
     strengths = np.array([config.brightness, config.contrast, config.saturation,
                           config.hue_degrees])
-    amounts = rng.uniform(-1, 1, 4) * strengths * (rng.random(4) < config.photometric)
-    if not amounts.any():
-        return
-    brightness, contrast, saturation, hue = amounts
-    colours = _saturation_matrix(1 + saturation) @ _hue_matrix(hue) * (1 + contrast)
-    shift = np.full((3, 1), 255 * brightness)
-    cv2.transform(image, np.hstack([colours, shift]).astype(np.float32), dst=image)
+    chosen = draws[:, _CHANCES] < config.photometric
+    brightness, contrast, saturation, hue = (
+        (2 * draws[:, _AMOUNTS] - 1) * strengths * chosen).T[..., None, None]
+    grey = (1 + saturation) * np.eye(3) - saturation * np.tile(_LUMA, (3, 1))
+    colours = grey @ _hue_turns(hue) * (1 + contrast)
+    shift = np.broadcast_to(255 * brightness, (len(draws), 3, 1))
+    return np.concatenate([colours, shift], axis=2).astype(np.float32)
 
 
-def _saturation_matrix(factor: float) -> NDArray[np.float64]:
-    return factor * np.eye(3) + (1 - factor) * np.tile(_LUMA, (3, 1))
-
-
-def _hue_matrix(degrees: float) -> NDArray[np.float64]:
-    """Turn colours about the grey axis (Rodrigues' formula)."""
+def _hue_turns(degrees: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Turn colours about the grey axis (Rodrigues' formula); (B, 1, 1) to (B, 3, 3)."""
     angle, axis = np.deg2rad(degrees), np.ones(3) / np.sqrt(3)
     cross = np.array([[0, -axis[2], axis[1]], [axis[2], 0, -axis[0]], [-axis[1], axis[0], 0]])
     return (np.cos(angle) * np.eye(3) + np.sin(angle) * cross
             + (1 - np.cos(angle)) * np.outer(axis, axis))
-
-
-def _holds(boxes_xyxy: NDArray[np.float32], points: NDArray[np.float32]) -> NDArray[np.bool_]:
-    inside: NDArray[np.bool_] = (
-        (points > boxes_xyxy[..., :2]) & (points < boxes_xyxy[..., 2:])).all(axis=-1)
-    return inside

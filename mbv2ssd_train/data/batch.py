@@ -53,26 +53,17 @@ class Batch:
         return Batch(images, boxes_xyxy, labels, difficult, sources)
 
 
-def make_batch(images: Tensor, objects: Sequence[Objects], sources: Sequence[str]) -> Batch:
+def make_batch(images: Tensor, objects: Objects, sources: Sequence[str]) -> Batch:
     """
     Put images and objects together.
 
     Args:
         images: (B, H, W, 3) uint8 RGB.
-        objects: of each image, normalised to it.
+        objects: of the images, normalised to them.
         sources: image file of each.
 
     Returns:
         The batch.
     """
-    most = max(len(item.labels) for item in objects)
-    boxes = np.zeros((len(objects), most, 4), dtype=np.float32)
-    labels = np.zeros((len(objects), most), dtype=np.int64)
-    difficult = np.zeros((len(objects), most), dtype=bool)
-    for row, item in enumerate(objects):
-        count = len(item.labels)
-        boxes[row, :count] = item.boxes_xyxy
-        labels[row, :count] = item.labels
-        difficult[row, :count] = item.difficult
-    return Batch(images, torch.from_numpy(boxes), torch.from_numpy(labels),
-                 torch.from_numpy(difficult), tuple(sources))
+    return Batch(images, torch.from_numpy(objects.boxes_xyxy), torch.from_numpy(objects.labels),
+                 torch.from_numpy(objects.difficult), tuple(sources))

@@ -2,50 +2,34 @@
 Batches in a fixed random order.
 
 Every image's randomness comes from (seed, epoch, place in the data), so a batch is the same
-whatever was made before it and whichever thread makes it.
+whatever was made before it, whichever thread makes it, and however many processes share it.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
+import cv2
 import torch
 
-from mbv2ssd_train.config import AugmentConfig
-from mbv2ssd_train.data.augment import augment, Objects
+from mbv2ssd_ros.core.errors import DataError
+from mbv2ssd_train.config import TrainConfig
+from mbv2ssd_train.data.augment import draw_views, DRAWS, objects_of
 from mbv2ssd_train.data.batch import Batch, make_batch
 from mbv2ssd_train.data.dataset import Dataset
+from mbv2ssd_train.data.draws import uniform_draws
+from mbv2ssd_train.data.order import BatchPlan, EpochOrder
+from mbv2ssd_train.data.render import render
 
 
-class TrainLoader:
-    """Augmented batches, made one ahead in a thread of their own."""
+class Loader(Protocol):
+    """Augmented batches of an epoch."""
 
-    def __init__(self, datasets: Sequence[Dataset], input_size_hw: tuple[int, int],
-                 batch_size: int, config: AugmentConfig, seed: int, resize_mode: str = 'stretch'
-                 ) -> None:
-        """
-        Chain data sets.
-
-        Args:
-            datasets: one after the other.
-            input_size_hw: of the network.
-            batch_size: images; the last, smaller batch of an epoch is left out.
-            config: augmentation.
-            seed: of order and augmentation.
-            resize_mode: of the model.
-        """
-        self._places = [(dataset, index) for dataset in datasets for index in range(len(dataset))]
-        self._input_size_hw = input_size_hw
-        self._batch_size = min(batch_size, len(self._places))
-        self._config = config
-        self._seed = seed
-        self._resize_mode = resize_mode
-
-    def __len__(self) -> int:
-        return len(self._places) // self._batch_size
+    def __len__(self) -> int: ...
 
     def epoch(self, epoch: int, first_batch: int = 0) -> Iterator[Batch]:
         """
@@ -57,28 +41,103 @@ class TrainLoader:
 
         Yields:
             Batches in the order of this epoch.
-        """
-        order = np.random.default_rng((self._seed, epoch)).permutation(len(self._places))
-        chunks = [order[k * self._batch_size:(k + 1) * self._batch_size]
-                  for k in range(first_batch, len(self))]
-        with ThreadPoolExecutor(1, 'augment') as pool:
-            # two under way: the next batch is ready when the step ends
-            waiting = [pool.submit(self._make, epoch, chunk) for chunk in chunks[:2]]
-            for chunk in [*chunks[2:], None, None][:len(chunks)]:
-                batch = waiting.pop(0).result()
-                if chunk is not None:
-                    waiting.append(pool.submit(self._make, epoch, chunk))
-                yield batch
 
-    def _make(self, epoch: int, places: NDArray[np.intp]) -> Batch:
-        images = np.empty((len(places), *self._input_size_hw, 3), dtype=np.uint8)
-        objects, sources = [], []
-        for place, slot in zip(places, images, strict=True):
-            dataset, index = self._places[place]
-            record = dataset.records[index]
-            rng = np.random.default_rng((self._seed, epoch, int(place)))
-            objects.append(augment(
-                dataset.image(index), Objects(record.boxes_xyxy, record.labels, record.difficult),
-                slot, self._config, rng, self._resize_mode))
-            sources.append(record.source)
-        return make_batch(torch.from_numpy(images), objects, sources)
+        Raises:
+            DataError: an image cannot be read; names it.
+        """
+        ...
+
+
+def open_loader(datasets: Sequence[Dataset], config: TrainConfig, device: torch.device,
+                rank: int = 0, world_size: int = 1) -> Loader:
+    """
+    Make the loader that data.keep asks for.
+
+    Args:
+        datasets: one after the other.
+        config: of the experiment.
+        device: that learns.
+        rank: of this process.
+        world_size: number of processes.
+
+    Returns:
+        Batches on the device where the data are kept there, else in main memory.
+
+    Raises:
+        ConfigError: the batch size cannot be shared evenly.
+        DataError: the data do not fit on the device, or an image cannot be read.
+    """
+    if config.data.keep == 'device':
+        from mbv2ssd_train.data.device import DeviceLoader
+        return DeviceLoader(datasets, config, device, rank, world_size)
+    return TrainLoader(datasets, config, rank, world_size, pin=device.type == 'cuda')
+
+
+class TrainLoader:
+    """Batches made ahead by threads of this process: OpenCV and numpy work without the GIL."""
+
+    def __init__(self, datasets: Sequence[Dataset], config: TrainConfig, rank: int = 0,
+                 world_size: int = 1, pin: bool = False) -> None:
+        """
+        Chain data sets.
+
+        Args:
+            datasets: one after the other.
+            config: of the experiment.
+            rank: of this process; it makes every world_size-th image of each batch.
+            world_size: number of processes.
+            pin: put images where a GPU can fetch them while it computes.
+
+        Raises:
+            ConfigError: the batch size cannot be shared evenly.
+        """
+        self._places = [(dataset, index) for dataset in datasets for index in range(len(dataset))]
+        self._order = EpochOrder([dataset.records[index] for dataset, index in self._places],
+                                 config, rank, world_size)
+        self._config, self._pin = config, pin
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    def epoch(self, epoch: int, first_batch: int = 0) -> Iterator[Batch]:
+        """
+        Go through the data once; see Loader.
+
+        Args:
+            epoch: 0-based; decides order and augmentation.
+            first_batch: to begin with.
+
+        Yields:
+            Batches in main memory.
+        """
+        plans = iter(self._order.plans(epoch, first_batch))
+        workers = self._config.data.workers
+        pool = ThreadPoolExecutor(workers, 'augment')
+        waiting = deque(pool.submit(self._make, epoch, plan)
+                        # one more than workers: none of them waits for the step to end
+                        for plan in islice(plans, workers + 1))
+        try:
+            while waiting:
+                batch = waiting.popleft().result()
+                if (plan := next(plans, None)) is not None:
+                    waiting.append(pool.submit(self._make, epoch, plan))
+                yield batch
+        finally:  # given up early, or an image is broken
+            pool.shutdown(cancel_futures=True)
+
+    def _make(self, epoch: int, plan: BatchPlan) -> Batch:
+        chosen = [self._places[place] for place in plan.places]
+        records = [dataset.records[index] for dataset, index in chosen]
+        sources = [record.source for record in records]
+        pixels = [dataset.image(index) for dataset, index in chosen]
+        draws = uniform_draws(self._config.seed, epoch, plan.places, plan.copies, DRAWS)
+        views, objects = draw_views(
+            objects_of(records), [(image.shape[0], image.shape[1]) for image in pixels],
+            plan.input_size_hw, self._config.augment, draws, self._config.model.resize_mode)
+        images = torch.empty((len(chosen), *plan.input_size_hw, 3), dtype=torch.uint8,
+                             pin_memory=self._pin)
+        try:
+            render(pixels, views, images.numpy())
+        except cv2.error as err:
+            raise DataError(f'one of {", ".join(sources)} cannot be resized: {err}') from err
+        return make_batch(images, objects, sources)

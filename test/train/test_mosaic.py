@@ -4,19 +4,18 @@ import numpy as np
 import torch
 
 from mbv2ssd_ros.core.drawing import class_colour
-from mbv2ssd_train.data.loader import Batch
+from mbv2ssd_train.data.batch import Batch
 from mbv2ssd_train.data.mosaic import draw_batch
 
 HEIGHT, WIDTH = 40, 60
 
 
 def grey_batch(count):
-    nothing = torch.zeros((0, 4)), torch.zeros(0, dtype=torch.int64), torch.zeros(0).bool()
-    one = torch.tensor([[0.5, 0.5, 1.0, 1.0]]), torch.tensor([2]), torch.tensor([False])
-    parts = [nothing] * (count - 1) + [one]
-    return Batch(
-        torch.full((count, HEIGHT, WIDTH, 3), 50, dtype=torch.uint8),
-        *(tuple(part[k] for part in parts) for k in range(3)), ('x',) * count)
+    """Only the last image has an object; the others have an empty place for one."""
+    boxes, labels = torch.zeros((count, 1, 4)), torch.zeros((count, 1), dtype=torch.int64)
+    boxes[-1, 0], labels[-1, 0] = torch.tensor([0.5, 0.5, 1.0, 1.0]), 2
+    return Batch(torch.full((count, HEIGHT, WIDTH, 3), 50, dtype=torch.uint8), boxes, labels,
+                 torch.zeros((count, 1)).bool(), ('x',) * count)
 
 
 def test_pictures_lie_in_rows_and_boxes_in_their_picture():
