@@ -8,6 +8,9 @@ from pathlib import Path
 import re
 from typing import Any, TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
 from mbv2ssd_train.durable import partial_of, put_in_place
 from mbv2ssd_train.metrics_file import MetricsFile
 
@@ -28,17 +31,20 @@ class Plot:
     title: str
     kind: str  # of the lines that have the values
     keys: str  # regular expression for the whole name of a value
+    y_label: str
     y_range: tuple[float, float] | None = None  # free where None
     smooth: bool = False  # values jump from step to step
 
 
 PLOTS = (
-    Plot('loss', 'Loss', TRAIN, r'(.*_)?loss', smooth=True),
-    Plot('learning_rate', 'Learning rate', TRAIN, r'learning_rate.*|.*_lr|lr'),
-    Plot('matching', 'Priors that learn', TRAIN, r'.*(positives|negatives).*', smooth=True),
-    Plot('gradient', 'Gradient norm', TRAIN, r'grad(ient)?_norm.*', smooth=True),
-    Plot('throughput', 'Throughput', TRAIN, r'(images|steps)_per_s', smooth=True),
-    Plot('map', 'Mean average precision', EVALUATION, r'map(_.+)?', (0.0, 1.0)),
+    Plot('loss', 'Loss', TRAIN, r'(.*_)?loss', 'loss', smooth=True),
+    Plot('learning_rate', 'Learning rate', TRAIN, r'learning_rate.*|.*_lr|lr', 'learning rate'),
+    Plot('matching', 'Priors that learn', TRAIN, r'.*(positives|negatives).*', 'number',
+         smooth=True),
+    Plot('gradient', 'Gradient norm', TRAIN, r'grad(ient)?_norm.*', 'norm', smooth=True),
+    Plot('throughput', 'Throughput', TRAIN, r'(images|steps)_per_s', 'per second',
+         smooth=True),
+    Plot('map', 'Mean average precision', EVALUATION, r'map(_.+)?', 'mAP', (0.0, 1.0)),
 )
 
 
@@ -91,6 +97,7 @@ def _draw_series(plot: Plot, series: dict[str, list[tuple[float, float]]], run: 
         axes.plot(epochs, running_mean(values, window), color=colour, label=name,
                   marker='o' if len(values) <= 30 else None, markersize=3)
     axes.set_xlabel('epoch')
+    axes.set_ylabel(plot.y_label)
     if plot.y_range:
         axes.set_ylim(*plot.y_range)
     elif all(value >= 0 for points in series.values() for _, value in points):
@@ -99,19 +106,21 @@ def _draw_series(plot: Plot, series: dict[str, list[tuple[float, float]]], run: 
     return figure
 
 
-def running_mean(values: Sequence[float], window: int) -> list[float]:
+def running_mean(values: Sequence[float], window: int) -> NDArray[np.float64]:
     """
     Average each value with those before it.
 
     Args:
-        values: in order of time.
+        values: (N,) in order of time.
         window: how many, this one included; fewer at the beginning.
 
     Returns:
-        As many values.
+        (N,) means.
     """
-    parts = (values[max(k + 1 - window, 0):k + 1] for k in range(len(values)))
-    return [sum(part) / len(part) for part in parts]
+    sums = np.concatenate([[0.0], np.cumsum(values, dtype=np.float64)])
+    ends = np.arange(1, len(sums))
+    begins = np.maximum(ends - window, 0)
+    return (sums[ends] - sums[begins]) / (ends - begins)
 
 
 def _best_evaluation(lines: Iterable[dict[str, Any]]) -> dict[str, Any] | None:
@@ -130,6 +139,7 @@ def _draw_classes(line: dict[str, Any], run: str) -> Figure:
     axes.axvline(line['map_50'], color='black', linewidth=1,
                  label=f'mAP {line["map_50"]:.3f} on {line.get("split", "?")}')
     axes.set_xlim(0, 1)
+    axes.set_xlabel('AP')
     axes.margins(y=0.01)
     axes.legend(loc='lower right')
     return figure
@@ -141,6 +151,7 @@ def _empty_figure(title: str, height: float = _SIZE_INCHES[1]) -> tuple[Figure, 
     figure = Figure(figsize=(_SIZE_INCHES[0], height), dpi=_DPI, layout='tight')
     axes = figure.subplots()
     axes.set_title(title, fontsize=10)
+    axes.set_axisbelow(True)
     axes.grid(alpha=0.3)
     return figure, axes
 

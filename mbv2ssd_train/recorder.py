@@ -17,7 +17,7 @@ from mbv2ssd_ros.core.errors import ShapeError
 from mbv2ssd_train.metrics_file import MetricsFile, plain
 from mbv2ssd_train.plots import BEGIN, draw_plots, EVALUATION, TRAIN
 
-_DRAW_EVERY_S = 60.0  # drawing takes about a second, which short epochs would feel
+_DRAW_EVERY_S, _DRAW_SHARE = 60.0, 0.01  # drawing may take this share of a run's time
 _FLUSH_S = 10  # what TensorBoard's file may lack after a kill; metrics.jsonl lacks nothing
 
 
@@ -54,7 +54,8 @@ class Recorder:
         # A run that was killed between its evaluation and its checkpoint evaluates once more.
         self._evaluated = {line['step'] for line in kept if line.get('kind') == EVALUATION}
         self._before_s = max((line.get('elapsed_s', 0.0) for line in kept), default=0.0)
-        self._begun, self._drawn = time.monotonic(), time.monotonic()
+        self._begun = time.monotonic()
+        self._draw_from = self._begun + _DRAW_EVERY_S
         self._writer = self._open_tensorboard(step)
         self._can_draw = True
         if not any(line.get('kind') == BEGIN for line in kept):
@@ -87,7 +88,7 @@ class Recorder:
         self._metrics.sync()
         if self._writer:
             self._writer.flush()
-        if time.monotonic() - self._drawn > _DRAW_EVERY_S:
+        if time.monotonic() > self._draw_from:
             self._draw()
 
     def images(self, tag: str, step: int, picture: NDArray[np.uint8]) -> None:
@@ -160,12 +161,14 @@ class Recorder:
     def _draw(self) -> None:
         if not self._can_draw:
             return
+        begun = time.monotonic()
         try:
             draw_plots(self._metrics.path, self.folder / 'plots')
         except Exception as err:  # of matplotlib, of the disk: no picture is worth a run
             self._can_draw = False
             self._say(f'no plots are drawn: {err}; metrics.jsonl has all figures')
-        self._drawn = time.monotonic()
+        now = time.monotonic()
+        self._draw_from = now + max(_DRAW_EVERY_S, (now - begun) / _DRAW_SHARE)
 
 
 def numbers_in(values: Mapping[str, Any], prefix: str = '') -> Iterator[tuple[str, float]]:

@@ -213,8 +213,8 @@ def test_closing_draws_the_plots(tmp_path):
 
 
 def test_a_running_mean_looks_back():
-    assert running_mean([1, 2, 3, 4], 2) == [1, 1.5, 2.5, 3.5]
-    assert running_mean([5.0], 3) == [5.0]
+    np.testing.assert_allclose(running_mean([1, 2, 3, 4], 2), [1, 1.5, 2.5, 3.5])
+    np.testing.assert_allclose(running_mean([5.0], 3), [5.0])
 
 
 def test_metrics_are_json_that_every_reader_takes(tmp_path):
