@@ -1,0 +1,169 @@
+"""
+All detections and objects of an evaluation in flat arrays, and what became of each.
+
+A detection that is not right is sorted by its main mistake, in the manner of TIDE (Bolya et al.,
+arXiv:2008.08115) with its thresholds 0.5 and 0.1, by the first of these that holds:
+
+- duplicate: it lies on an object of its class (IoU from 0.5) that a better detection has taken;
+- localisation: it lies beside an object of its class (IoU from 0.1);
+- classification: it lies on an object of another class (IoU from 0.5);
+- both: it lies beside an object of another class (IoU from 0.1);
+- background: there is nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mbv2ssd_ros.core.boxes import box_area, iou_matrix
+from mbv2ssd_ros.core.metrics import (
+    curves_by_label,
+    ImageMatch,
+    match_image,
+    PrecisionRecall,
+)
+from mbv2ssd_ros.evaluation.results import ImageResult
+
+MATCH_IOU = 0.5  # from which a detection lies on an object
+NEAR_IOU = 0.1  # from which it lies beside one
+
+
+class Kind(IntEnum):
+    """What became of a detection."""
+
+    CORRECT = 0
+    DUPLICATE = 1
+    LOCALISATION = 2
+    CLASSIFICATION = 3
+    BOTH = 4
+    BACKGROUND = 5
+    LEFT_OUT = 6  # on a difficult object of its class: counts neither way
+
+
+MISTAKES = (Kind.DUPLICATE, Kind.LOCALISATION, Kind.CLASSIFICATION, Kind.BOTH, Kind.BACKGROUND)
+
+
+@dataclass(frozen=True)
+class FoundTable:
+    """Every detection of D, image by image in the order of the data."""
+
+    images: NDArray[np.intp]  # (D,) index of the result
+    labels: NDArray[np.intp]  # (D,)
+    scores: NDArray[np.float64]  # (D,)
+    kinds: NDArray[np.uint8]  # (D,) of Kind
+    objects: NDArray[np.intp]  # (D,) row of the object that the kind is about, -1 for none
+
+    @property
+    def counts(self) -> NDArray[np.bool_]:
+        """(D,) whether it counts as right or wrong."""
+        return self.kinds != Kind.LEFT_OUT
+
+
+@dataclass(frozen=True)
+class ObjectTable:
+    """Every object of M, image by image in the order of the data."""
+
+    images: NDArray[np.intp]  # (M,) index of the result
+    labels: NDArray[np.intp]  # (M,)
+    difficult: NDArray[np.bool_]  # (M,)
+    areas_px: NDArray[np.float64]  # (M,) of the boxes, in pixels of the original image
+    image_shares: NDArray[np.float64]  # (M,) of the area of the image
+    found_at: NDArray[np.float64]  # (M,) score of the right detection, -1 where there is none
+
+
+@dataclass(frozen=True)
+class Matches:
+    """An evaluation, matched at IoU 0.5."""
+
+    found: FoundTable
+    objects: ObjectTable
+    labels: tuple[int, ...]  # the classes measured: 1 to the number of classes
+
+    def curves(self) -> dict[int, PrecisionRecall]:
+        """Return the curve of each class."""
+        found, objects = self.found, self.objects
+        return curves_by_label(
+            found.scores[found.counts], (found.kinds == Kind.CORRECT)[found.counts],
+            found.labels[found.counts], objects.labels[~objects.difficult], self.labels)
+
+
+def match_results(results: Sequence[ImageResult], num_classes: int) -> Matches:
+    """
+    Match all images.
+
+    Args:
+        results: one for each image.
+        num_classes: of the data.
+
+    Returns:
+        The tables; `images` count the results as given.
+    """
+    kinds, owners, before = [], [], 0
+    for result in results:
+        match = match_image(result.detections, result.truth, MATCH_IOU)
+        kind, about = _kinds(result, match)
+        kinds.append(kind)
+        owners.append(np.where(about >= 0, about + before, -1))
+        before += len(result.truth.labels)
+    found = FoundTable(
+        _image_column([len(result.detections) for result in results]),
+        _column([result.detections.labels for result in results], np.intp),
+        _column([result.detections.scores for result in results], np.float64),
+        _column(kinds, np.uint8), _column(owners, np.intp))
+    return Matches(found, _objects(results, found), tuple(range(1, num_classes + 1)))
+
+
+def _objects(results: Sequence[ImageResult], found: FoundTable) -> ObjectTable:
+    areas = [box_area(result.truth.boxes_xyxy.astype(np.float64)) for result in results]
+    shares = [area / (result.size_hw[0] * result.size_hw[1])
+              for area, result in zip(areas, results, strict=True)]
+    images = _image_column([len(result.truth.labels) for result in results])
+    found_at = np.full(len(images), -1.0)
+    correct = found.kinds == Kind.CORRECT
+    found_at[found.objects[correct]] = found.scores[correct]
+    return ObjectTable(
+        images, _column([result.truth.labels for result in results], np.intp),
+        _column([result.truth.difficult for result in results], np.bool_),
+        _column(areas, np.float64), _column(shares, np.float64), found_at)
+
+
+def _kinds(result: ImageResult, match: ImageMatch
+           ) -> tuple[NDArray[np.uint8], NDArray[np.intp]]:
+    """Sort the detections of one image; return kinds and the objects they are about."""
+    kinds = np.where(match.correct, Kind.CORRECT,
+                     np.where(match.counts, Kind.BACKGROUND, Kind.LEFT_OUT)).astype(np.uint8)
+    about = np.where(match.overlaps >= MATCH_IOU, match.objects, -1)
+    wrong = np.flatnonzero(match.counts & ~match.correct)
+    if len(wrong) == 0 or len(result.truth.labels) == 0:
+        return kinds, about
+    own = match.overlaps[wrong]
+    other, other_object = _best_of_another_class(result, wrong)
+    kinds[wrong] = np.select(
+        [own >= MATCH_IOU, own >= NEAR_IOU, other >= MATCH_IOU, other >= NEAR_IOU],
+        [Kind.DUPLICATE, Kind.LOCALISATION, Kind.CLASSIFICATION, Kind.BOTH], Kind.BACKGROUND)
+    about[wrong] = np.select(
+        [own >= NEAR_IOU, other >= NEAR_IOU], [match.objects[wrong], other_object], -1)
+    return kinds, about
+
+
+def _best_of_another_class(result: ImageResult, chosen: NDArray[np.intp]
+                           ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+    detections, truth = result.detections, result.truth
+    overlap = iou_matrix(detections.boxes_xyxy[chosen].astype(np.float64),
+                         truth.boxes_xyxy.astype(np.float64))  # (chosen, N)
+    overlap[detections.labels[chosen][:, None] == truth.labels] = 0
+    best = overlap.argmax(axis=1)
+    return overlap[np.arange(len(chosen)), best], best
+
+
+def _image_column(counts: Sequence[int]) -> NDArray[np.intp]:
+    return np.repeat(np.arange(len(counts)), counts)
+
+
+def _column(parts: Sequence[NDArray], dtype: type) -> NDArray:
+    return np.concatenate([np.empty(0, dtype), *parts]).astype(dtype, copy=False)

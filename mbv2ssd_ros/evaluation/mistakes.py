@@ -1,0 +1,115 @@
+"""
+What kinds of mistakes a detector makes, and what each kind costs: TIDE (arXiv:2008.08115).
+
+Counts are taken at a score threshold. The cost, dAP, is what AP@0.5 (VOC, area under the curve)
+would gain if this kind of mistake alone were put right, over all detections:
+
+- classification: the detection gets the class of its object;
+- localisation: it gets the box of its object;
+- both, duplicate, background: it is taken away;
+- missed: objects are taken away that no detection is about.
+
+A detection put right on an object that is found already is a duplicate and taken away too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mbv2ssd_ros.core.metrics import curves_by_label, mean_ap, PrecisionRecall
+from mbv2ssd_ros.evaluation.matching import Kind, Matches, MISTAKES
+
+NAMES = (*(kind.name.lower() for kind in MISTAKES), 'missed')
+_PUT_RIGHT = (Kind.LOCALISATION, Kind.CLASSIFICATION)
+
+
+@dataclass(frozen=True)
+class Mistakes:
+    """One kind of mistake."""
+
+    name: str  # one of NAMES
+    counts: dict[int, int]  # by label: of the detection, or of the missed object
+    map_gain: float  # dAP of the mean; nan without objects
+    ap_gains: dict[int, float]  # dAP of each class
+
+    @property
+    def count(self) -> int:
+        """Of all classes."""
+        return sum(self.counts.values())
+
+
+def break_down(matches: Matches, score_threshold: float) -> tuple[Mistakes, ...]:
+    """
+    Sort and weigh the mistakes of an evaluation.
+
+    Args:
+        matches: of all images.
+        score_threshold: for the counts.
+
+    Returns:
+        One entry for each of NAMES.
+    """
+    before = matches.curves()
+    kept = matches.found.scores > score_threshold
+    counts = [_per_label(matches, matches.found.labels[kept & (matches.found.kinds == kind)])
+              for kind in MISTAKES]
+    counts.append(_per_label(matches, matches.objects.labels[_missed(matches, kept)]))
+    after = [*(_without(matches, kind) for kind in MISTAKES), _without_missed(matches)]
+    return tuple(
+        Mistakes(name, count, mean_ap(curves) - mean_ap(before), {
+            label: curves[label].average_precision - before[label].average_precision
+            for label in matches.labels})
+        for name, count, curves in zip(NAMES, counts, after, strict=True))
+
+
+def _per_label(matches: Matches, labels: NDArray[np.intp]) -> dict[int, int]:
+    return {label: int(np.count_nonzero(labels == label)) for label in matches.labels}
+
+
+def _missed(matches: Matches, kept: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """(M,) objects that are not found, nor the object of a mistake that could be put right."""
+    found = matches.found
+    missed = ~matches.objects.difficult
+    missed[found.objects[kept & np.isin(found.kinds, (Kind.CORRECT, *_PUT_RIGHT))]] = False
+    return missed
+
+
+def _without(matches: Matches, kind: Kind) -> dict[int, PrecisionRecall]:
+    """Return the curves with one kind of mistake put right."""
+    found, objects = matches.found, matches.objects
+    labels, correct = found.labels, found.kinds == Kind.CORRECT
+    rows = found.counts & (found.kinds != kind)
+    if kind in _PUT_RIGHT:
+        right = _first_on_free_objects(matches, kind)
+        rows[right] = True
+        labels, correct = labels.copy(), correct.copy()
+        labels[right] = objects.labels[found.objects[right]]
+        correct[right] = True
+    return curves_by_label(found.scores[rows], correct[rows], labels[rows],
+                           objects.labels[~objects.difficult], matches.labels)
+
+
+def _first_on_free_objects(matches: Matches, kind: Kind) -> NDArray[np.intp]:
+    """Rows of the best detection of a kind for each object that counts and is not found."""
+    found, objects = matches.found, matches.objects
+    free = ~objects.difficult & (objects.found_at < 0)
+    rows = np.flatnonzero(found.kinds == kind)
+    rows = rows[free[found.objects[rows]]]
+    rows = rows[np.argsort(-found.scores[rows], kind='stable')]
+    first: NDArray[np.intp] = rows[np.unique(found.objects[rows], return_index=True)[1]]
+    return first
+
+
+def _without_missed(matches: Matches) -> dict[int, PrecisionRecall]:
+    found, objects = matches.found, matches.objects
+    counted = ~objects.difficult & ~_missed(matches, np.ones(len(found.scores), bool))
+    rows = found.counts
+    curves = curves_by_label(found.scores[rows], (found.kinds == Kind.CORRECT)[rows],
+                             found.labels[rows], objects.labels[counted], matches.labels)
+    before = matches.curves()
+    # a class whose objects are all missed has nothing left to find: its AP stays what it was
+    return {label: curves[label] if curves[label].num_objects else before[label]
+            for label in matches.labels}

@@ -1,0 +1,68 @@
+"""The images that a detector does worst on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mbv2ssd_ros.evaluation.matching import Kind, Matches
+
+BADNESS = ('objects that were not found, plus the scores of the false detections above the score '
+           'threshold')
+
+
+@dataclass(frozen=True)
+class WorstImage:
+    """One image and how bad it is."""
+
+    image: int  # index of the result
+    missed: int
+    false: int
+    badness: float  # see BADNESS
+
+
+def worst_images(matches: Matches, num_images: int, score_threshold: float,
+                 count: int = 12, per_class: int = 3, at_most: int = 60) -> list[WorstImage]:
+    """
+    Choose images to look at.
+
+    Args:
+        matches: of all images.
+        num_images: number of results.
+        score_threshold: of the detections to count.
+        count: the worst of all classes together.
+        per_class: also the worst of each class, so that a class can be looked at by itself.
+        at_most: in all.
+
+    Returns:
+        The worst first; an image without any mistake is never among them.
+    """
+    missed, false, badness = _badness(matches, num_images, score_threshold, None)
+    chosen = _worst(badness, count)
+    for label in matches.labels:
+        of_class = _badness(matches, num_images, score_threshold, label)[2]
+        chosen += [image for image in _worst(of_class, per_class) if image not in chosen]
+    chosen = sorted(chosen[:at_most], key=lambda image: -badness[image])
+    return [WorstImage(image, int(missed[image]), int(false[image]), float(badness[image]))
+            for image in chosen]
+
+
+def _worst(badness: NDArray[np.float64], count: int) -> list[int]:
+    order = np.argsort(-badness, kind='stable')[:count]
+    return [int(image) for image in order if badness[image] > 0]
+
+
+def _badness(matches: Matches, num_images: int, score_threshold: float, label: int | None
+             ) -> tuple[NDArray, NDArray, NDArray]:
+    """Missed objects, false detections and badness of each image, for one class or all."""
+    found, objects = matches.found, matches.objects
+    false = (found.scores > score_threshold) & found.counts & (found.kinds != Kind.CORRECT)
+    missed = ~objects.difficult & ~(objects.found_at > score_threshold)
+    if label is not None:
+        false, missed = false & (found.labels == label), missed & (objects.labels == label)
+    missed_count = np.bincount(objects.images[missed], minlength=num_images)
+    false_count = np.bincount(found.images[false], minlength=num_images)
+    weight = np.bincount(found.images[false], found.scores[false], minlength=num_images)
+    return missed_count, false_count, missed_count + weight
