@@ -9,13 +9,13 @@ from mbv2ssd_ros.core.errors import DataError
 from mbv2ssd_train.checkpoint import Checkpoint
 from mbv2ssd_train.config import TrainConfig
 from mbv2ssd_train.model.deploy import DeployModel
-from mbv2ssd_train.model.ssdlite import SSDLite
+from mbv2ssd_train.model.ssd import SSD
 from mbv2ssd_train.torch_backend import TorchBackend
 
 
-def build_network(config: TrainConfig) -> SSDLite:
+def build_network(config: TrainConfig) -> SSD:
     """Build the network of a configuration, with random weights."""
-    return SSDLite(config.model, 1 + len(config.data.classes))
+    return SSD(config.model, config.score_columns, config.sigmoid_scores)
 
 
 def build_contract(config: TrainConfig, map_50: float | None) -> ModelContract:
@@ -34,8 +34,9 @@ def build_contract(config: TrainConfig, map_50: float | None) -> ModelContract:
         input_size_hw=config.model.input_size_hw,
         channel_order='rgb',
         resize_mode=config.model.resize_mode,
-        class_names=(BACKGROUND, *config.data.classes),
-        background_index=0,
+        class_names=config.data.classes if config.sigmoid_scores
+        else (BACKGROUND, *config.data.classes),
+        background_index=None if config.sigmoid_scores else 0,
         priors_per_level=tuple(level.count for level in config.model.prior_levels()),
         arch_fingerprint=config.arch_fingerprint(),
         precision='fp32',

@@ -22,19 +22,20 @@ class TorchBackend:
         Wrap a model.
 
         Args:
-            model: in eval mode.
+            model: in eval mode, on the device that computes.
             contract: what it will say about itself once exported.
         """
         self.model = model.to(memory_format=torch.channels_last)
         self.contract = contract
-        self.detail = f'PyTorch {torch.__version__}, CPU'
+        self._device = model.priors.device
+        self.detail = f'PyTorch {torch.__version__}, {self._device.type.upper()}'
 
     def infer(self, images: NDArray[np.uint8]
               ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Run the network; see Backend.infer."""
         with torch.inference_mode():
-            boxes, scores = self.model(torch.from_numpy(images))
-        return boxes.numpy(), scores.numpy()
+            boxes, scores = self.model(torch.from_numpy(images).to(self._device))
+        return boxes.cpu().numpy(), scores.cpu().numpy()
 
     def close(self) -> None:
         """Nothing to free."""

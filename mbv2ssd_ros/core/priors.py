@@ -21,6 +21,8 @@ from mbv2ssd_ros.core.errors import ConfigError
 
 Shape = tuple[float, float]
 
+_SSD300_STRIDES = (8, 16, 32, 64, None, None)  # pixels; None: the cells divide the image evenly
+
 
 @dataclass(frozen=True)
 class PriorLevel:
@@ -28,6 +30,9 @@ class PriorLevel:
 
     feature_size_hw: tuple[int, int]
     shapes_wh: tuple[Shape, ...]  # in units of the image side
+    # Cells that span the image, where the map has a different number of them: SSD300's first map
+    # has 38 cells of 8 pixels a side for 300 pixels, which are 37.5.
+    cells_hw: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         if min(self.feature_size_hw) < 1:
@@ -58,10 +63,11 @@ def level_priors(level: PriorLevel) -> NDArray[np.float32]:
         border may reach outside [0, 1].
     """
     height, width = level.feature_size_hw
+    rows, columns = level.cells_hw or level.feature_size_hw
     shapes = np.asarray(level.shapes_wh, dtype=np.float64)  # (A, 2)
     boxes = np.empty((height, width, len(shapes), 4))
-    boxes[..., 0] = ((np.arange(width) + 0.5) / width)[None, :, None]
-    boxes[..., 1] = ((np.arange(height) + 0.5) / height)[:, None, None]
+    boxes[..., 0] = ((np.arange(width) + 0.5) / columns)[None, :, None]
+    boxes[..., 1] = ((np.arange(height) + 0.5) / rows)[:, None, None]
     boxes[..., 2:] = shapes
     return boxes.reshape(-1, 4).astype(np.float32)
 
@@ -131,23 +137,40 @@ def ssd_shapes(scale: float, next_scale: float, aspect_ratios: Sequence[float]
     return tuple(shapes)
 
 
-def grid_shapes(scales: Sequence[float], aspect_ratios: Sequence[float]) -> tuple[Shape, ...]:
+def grid_shapes(scale: float, next_scale: float, aspect_ratios: Sequence[float]
+                ) -> tuple[Shape, ...]:
     """
-    Every scale with every aspect ratio.
+    The shapes of the reference design: both scales of SSD, each square, lying and standing.
 
     Args:
-        scales: as a share of the image side.
-        aspect_ratios: width over height.
+        scale: of this level, as a share of the image side.
+        next_scale: of the next level; the second scale is the geometric mean of both.
+        aspect_ratios: above 1, width over height; each also gives its reciprocal.
 
     Returns:
-        len(scales) * len(aspect_ratios) (width, height).
+        2 * (1 + 2 * len(aspect_ratios)) (width, height).
 
     Raises:
         ConfigError: a scale or a ratio is not positive.
     """
-    _require_positive('scales', scales)
+    _require_positive('scales', (scale, next_scale))
     _require_positive('aspect ratios', aspect_ratios)
-    return tuple((s * sqrt(ratio), s / sqrt(ratio)) for s in scales for ratio in aspect_ratios)
+    ratios = [1.0, *(one for ratio in aspect_ratios for one in (ratio, 1 / ratio))]
+    return tuple((s * sqrt(ratio), s / sqrt(ratio))
+                 for s in (scale, sqrt(scale * next_scale)) for ratio in ratios)
+
+
+def clip_shapes(shapes: Sequence[Shape]) -> tuple[Shape, ...]:
+    """
+    Make no shape wider or higher than the image, as torchvision does.
+
+    Args:
+        shapes: (width, height) in units of the image side.
+
+    Returns:
+        As many (width, height), at most 1.
+    """
+    return tuple((min(width, 1.0), min(height, 1.0)) for width, height in shapes)
 
 
 def _require_positive(name: str, values: Sequence[float]) -> None:
@@ -185,63 +208,57 @@ def _halve(side: int, times: int) -> int:
     return side
 
 
-def ssdlite_levels(input_size_hw: tuple[int, int], scales: Sequence[float],
-                   first_stride: int = 16, aspect_ratios: Sequence[float] = (2.0, 3.0)
-                   ) -> tuple[PriorLevel, ...]:
+def halving_levels(input_size_hw: tuple[int, int], first_stride: int,
+                   shapes: Sequence[Sequence[Shape]]) -> tuple[PriorLevel, ...]:
     """
-    SSDLite at any input size: six shapes in each cell of every level.
-
-    With `linear_scales(0.2, 0.95, 6)` this is SSDLite320: 3,234 priors at 320 x 320 pixels,
-    3,000 at 300 x 300. Shapes may be wider than the image, as in the original Caffe SSD;
-    torchvision clips them to its side unless told otherwise.
+    Levels of a network whose maps halve one after the other, as MobileNet's with SSDLite.
 
     Args:
         input_size_hw: of the network input, pixels.
-        scales: one a level; the level after the last counts as scale 1.0.
-        first_stride: of the finest map, 16 in SSDLite, 8 for small objects.
-        aspect_ratios: above 1; each also gives its reciprocal.
+        first_stride: of the finest map: 16 in SSDLite, 8 for small objects.
+        shapes: of each level.
 
     Returns:
-        One level for each scale.
+        One level for each item of shapes.
+
+    Raises:
+        ConfigError: the first stride is not a power of two.
     """
-    sizes = feature_sizes(input_size_hw, first_stride, len(scales))
-    following = [*scales[1:], 1.0]
-    return tuple(
-        PriorLevel(size, ssd_shapes(scale, next_scale, aspect_ratios))
-        for size, scale, next_scale in zip(sizes, scales, following, strict=True))
+    sizes = feature_sizes(input_size_hw, first_stride, len(shapes))
+    return tuple(PriorLevel(size, tuple(level))
+                 for size, level in zip(sizes, shapes, strict=True))
 
 
-def ssd300_levels() -> tuple[PriorLevel, ...]:
+def ssd300_levels(input_size_hw: tuple[int, int], shapes: Sequence[Sequence[Shape]]
+                  ) -> tuple[PriorLevel, ...]:
     """
-    The priors of SSD300 (arXiv:1512.02325): 8,732, with 4 or 6 shapes a cell.
+    Levels of SSD300 on VGG16: maps of 38, 19, 10, 5, 3 and 1 cells a side at 300 pixels.
+
+    The cells of the first four are 8, 16, 32 and 64 pixels wide, so that the last ones may reach
+    over the border; those of the other two divide the image evenly.
+
+    Args:
+        input_size_hw: of the network input, pixels.
+        shapes: of each of the six levels.
 
     Returns:
-        Levels of 38, 19, 10, 5, 3 and 1 cells a side; scales as trained on COCO, 0.07 to 0.87,
-        then 1.05.
+        Six levels.
+
+    Raises:
+        ConfigError: the input is too small for six maps, or shapes are for another number.
     """
-    sides = (38, 19, 10, 5, 3, 1)
-    scales = (0.07, 0.15, 0.33, 0.51, 0.69, 0.87, 1.05)
-    ratios: tuple[tuple[float, ...], ...] = ((2,), (2, 3), (2, 3), (2, 3), (2,), (2,))
+    if len(shapes) != len(_SSD300_STRIDES):
+        raise ConfigError(f'SSD300 has {len(_SSD300_STRIDES)} maps, found prior shapes for '
+                          f'{len(shapes)}')
+    height, width = input_size_hw
+    sizes = zip(_ssd300_sides(height), _ssd300_sides(width), strict=True)
     return tuple(
-        PriorLevel((side, side), ssd_shapes(scales[k], scales[k + 1], ratios[k]))
-        for k, side in enumerate(sides))
+        PriorLevel(size, tuple(level), (height / stride, width / stride) if stride else None)
+        for size, stride, level in zip(sizes, _SSD300_STRIDES, shapes, strict=True))
 
 
-def reference300_levels() -> tuple[PriorLevel, ...]:
-    """
-    The priors of the reference MobileNetV2-SSD at 300 x 300 pixels: 13,502.
-
-    Strides 8, 16, 32, 64, 128 and 224; in every cell the level's scale and its geometric mean
-    with the next one, each with three (five on the two middle levels) aspect ratios.
-
-    Returns:
-        Levels of 38, 19, 10, 5, 3 and 2 cells a side.
-    """
-    sides = (38, 19, 10, 5, 3, 2)
-    scales = linear_scales(0.2, 0.95, len(sides))
-    following = (*scales[1:], 1.0)
-    three, five = (1.0, 2.0, 1 / 2), (1.0, 2.0, 1 / 2, 3.0, 1 / 3)
-    ratios = (three, five, five, three, three, three)
-    return tuple(
-        PriorLevel((side, side), grid_shapes((s, sqrt(s * after)), ratio))
-        for side, s, after, ratio in zip(sides, scales, following, ratios, strict=True))
+def _ssd300_sides(side: int) -> tuple[int, ...]:
+    """Cells along a side: the third pooling alone rounds up, the last two maps have no padding."""
+    first = ceil(side // 4 / 2)
+    halved = [first, first // 2, ceil(first // 2 / 2), ceil(first // 2 / 4)]
+    return (*halved, halved[-1] - 2, halved[-1] - 4)

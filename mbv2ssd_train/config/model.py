@@ -1,4 +1,4 @@
-"""The network: backbone, feature maps, prior boxes."""
+"""The network: backbone, feature maps, heads, prior boxes."""
 
 from __future__ import annotations
 
@@ -6,8 +6,18 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from mbv2ssd_ros.core.priors import PriorLevel, ssdlite_levels
+from mbv2ssd_ros.core.priors import (
+    clip_shapes,
+    grid_shapes,
+    halving_levels,
+    PriorLevel,
+    ssd300_levels,
+    ssd_shapes,
+)
 from mbv2ssd_train.config.section import Positive, Section
+
+_MOBILENETS = ('mobilenet_v2', 'mobilenet_v3_large')
+_PRESET_HINT = 'config/train/base/model/ has complete model sections to begin with'
 
 
 def _three_channels(value: Any) -> Any:
@@ -15,26 +25,57 @@ def _three_channels(value: Any) -> Any:
 
 
 Channels = Annotated[tuple[float, float, float], BeforeValidator(_three_channels)]
+Ratios = tuple[Positive, ...]
 
 
 class ModelConfig(Section):
-    """MobileNetV2 with SSDLite extras and heads."""
+    """A backbone, the feature maps behind it, and heads; MobileNetV2 with SSDLite by default."""
 
-    path_keys = frozenset({'backbone_weights'})
+    path_keys = frozenset({'weights', 'backbone_weights'})
+    only_with = {
+        'width_mult': ('backbone', _MOBILENETS),
+        'min_depth': ('backbone', _MOBILENETS),
+        'reduced_tail': ('backbone', ('mobilenet_v3_large',)),
+        'stride2_padding': ('backbone', ('mobilenet_v2',)),
+        'taps': ('backbone', _MOBILENETS),
+        'extras': ('backbone', _MOBILENETS),
+        'first_stride': ('backbone', _MOBILENETS)}
 
     input_size_hw: tuple[Annotated[int, Field(ge=32)], Annotated[int, Field(ge=32)]] = Field(
         (320, 320), description='network input, height and width in pixels')
     resize_mode: Literal['stretch', 'letterbox'] = Field(
         'stretch', description='letterbox keeps the aspect ratio and pads')
+    backbone: Literal['mobilenet_v2', 'mobilenet_v3_large', 'vgg16'] = Field(
+        'mobilenet_v2', description='what sees: mobilenet_v2, mobilenet_v3_large or vgg16')
     width_mult: float = Field(1.0, gt=0, le=2, description='width multiplier of the backbone')
+    min_depth: int = Field(
+        8, ge=8, multiple_of=8, description='fewest channels of a layer of a narrow backbone')
+    reduced_tail: bool = Field(
+        False, description='half the channels behind stride 16, as in SSDLite320; ImageNet '
+        'weights are for the whole tail')
+    head: Literal['ssdlite', 'ssd'] = Field(
+        'ssdlite', description='ssdlite: 3x3 depthwise, then 1x1; ssd: one 3x3 convolution')
+    taps: Literal['expansion', 'block'] = Field(
+        'expansion', description='backbone maps with heads: the wide expansion layer before each '
+        'halving, as SSDLite, or the narrow block before it, which costs less')
     first_stride: Literal[8, 16] = Field(8, description='of the finest map; 8 for small objects')
-    scales: tuple[Positive, ...] = Field(
-        (0.08, 0.18, 0.36, 0.54, 0.72, 0.90), min_length=3,
-        description='prior box scale of each level, as a share of the image side')
-    aspect_ratios: tuple[Positive, ...] = Field(
-        (2.0, 3.0), description='of prior boxes, each lying and standing, beside two squares')
+    extras: Literal['ssdlite', 'conv'] = Field(
+        'ssdlite', description='maps behind the backbone by 1x1, 3x3 depthwise and 1x1 '
+        'convolutions, or by one 3x3 convolution each')
     extra_channels: tuple[Annotated[int, Field(ge=2)], ...] = Field(
         (512, 256, 256), description='of the maps behind the backbone, each half as large')
+    scales: tuple[Positive, ...] = Field(
+        (0.08, 0.18, 0.36, 0.54, 0.72, 0.90), min_length=3,
+        description='prior box scale of each level, as a share of the image side; one more, '
+        'else 1.0, counts as the next after the last')
+    aspect_ratios: tuple[Positive | Ratios, ...] = Field(
+        (2.0, 3.0), description='of prior boxes, each lying and standing, beside squares; one '
+        'list for all levels or one for each')
+    prior_shapes: Literal['ssd', 'grid'] = Field(
+        'ssd', description='ssd: ratios at the scale, a square at its mean with the next; grid: '
+        'every ratio at both')
+    clip_priors: bool = Field(
+        False, description='no prior box wider or higher than the image, as torchvision')
     variances: tuple[Positive, Positive] = Field((0.1, 0.2), description='of box centre and size')
     mean: Channels = Field((0.5, 0.5, 0.5), description='subtracted from RGB in [0, 1]')
     std: Annotated[tuple[Positive, Positive, Positive], BeforeValidator(_three_channels)] = Field(
@@ -44,17 +85,41 @@ class ModelConfig(Section):
     backbone_weights: str | None = Field(
         None, description='what the backbone begins with: ImageNet weights with torchvision key '
         'names (.safetensors, .pth), or a model of ours (.onnx; then freeze_bn)')
+    weights: str | None = Field(
+        None, description='what the whole network begins with: a checkpoint (.pt) or an exported '
+        'model (.onnx; then freeze_bn); what does not fit begins at random')
 
     @model_validator(mode='after')
     def _levels_match(self) -> ModelConfig:
-        from_backbone = 3 if self.first_stride == 8 else 2
-        expected = from_backbone + len(self.extra_channels)
-        if len(self.scales) != expected:
+        levels = self.backbone_maps + len(self.extra_channels)
+        if self.backbone == 'vgg16' and len(self.extra_channels) != 4:
+            raise ValueError(
+                f'extra_channels has {len(self.extra_channels)} entries, but vgg16 is followed by '
+                f'4 maps; {_PRESET_HINT}')
+        if len(self.scales) - levels not in (0, 1):
             raise ValueError(
                 f'scales has {len(self.scales)} entries, but first_stride {self.first_stride} '
-                f'gives {from_backbone} maps of the backbone and extra_channels '
-                f'{len(self.extra_channels)} more: expected {expected}')
+                f'gives {self.backbone_maps} maps of the backbone and extra_channels '
+                f'{len(self.extra_channels)} more: expected {levels}, or {levels + 1} with the '
+                'next after the last')
+        nested = [isinstance(item, tuple) for item in self.aspect_ratios]
+        if any(nested) and not (all(nested) and len(nested) == levels):
+            raise ValueError(
+                f'aspect_ratios is neither one list of numbers nor a list of {levels} lists, one '
+                f'for each level: found {len(nested)} entries')
         return self
+
+    @model_validator(mode='after')
+    def _one_beginning(self) -> ModelConfig:
+        if self.weights and self.backbone_weights:
+            raise ValueError('weights and backbone_weights are both set; weights has a backbone '
+                             'already, leave the other one out')
+        return self
+
+    @property
+    def backbone_maps(self) -> int:
+        """Feature maps that the backbone gives; the others come from the extras."""
+        return 3 if self.first_stride == 8 and self.backbone != 'vgg16' else 2
 
     def prior_levels(self, input_size_hw: tuple[int, int] | None = None
                      ) -> tuple[PriorLevel, ...]:
@@ -63,11 +128,32 @@ class ModelConfig(Section):
 
         Args:
             input_size_hw: of the network input, pixels; by default the configured size.
+
+        Raises:
+            ConfigError: the input is too small for the last maps.
         """
-        return ssdlite_levels(input_size_hw or self.input_size_hw, self.scales,
-                              self.first_stride, self.aspect_ratios)
+        size_hw, shapes = input_size_hw or self.input_size_hw, self._shapes()
+        if self.backbone == 'vgg16':
+            return ssd300_levels(size_hw, shapes)
+        return halving_levels(size_hw, self.first_stride, shapes)
+
+    def _shapes(self) -> list[tuple[tuple[float, float], ...]]:
+        """Return the prior shapes of each level."""
+        levels = self.backbone_maps + len(self.extra_channels)
+        scales = (*self.scales, 1.0)
+        make = ssd_shapes if self.prior_shapes == 'ssd' else grid_shapes
+        shapes = [make(scales[k], scales[k + 1], self._ratios(k)) for k in range(levels)]
+        return [clip_shapes(level) for level in shapes] if self.clip_priors else shapes
+
+    def _ratios(self, level: int) -> tuple[float, ...]:
+        own = self.aspect_ratios[level] if level < len(self.aspect_ratios) else None
+        if isinstance(own, tuple):
+            return own
+        return tuple(ratio for ratio in self.aspect_ratios if not isinstance(ratio, tuple))
 
     def shape_of_weights(self) -> dict[str, Any]:
         """Return what decides the shapes of the weights, up to the number of classes."""
-        keys = {'width_mult', 'first_stride', 'scales', 'aspect_ratios', 'extra_channels'}
+        keys = {'backbone', 'width_mult', 'min_depth', 'reduced_tail', 'head', 'taps',
+                'first_stride', 'extras', 'extra_channels', 'scales', 'aspect_ratios',
+                'prior_shapes', 'clip_priors'}
         return self.model_dump(mode='json', include=keys)

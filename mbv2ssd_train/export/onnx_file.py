@@ -10,6 +10,7 @@ import warnings
 import numpy as np
 from numpy.typing import NDArray
 import onnx
+from onnx import numpy_helper
 import torch
 
 from mbv2ssd_ros.backends.base import BackendOptions, open_backend
@@ -109,7 +110,8 @@ def measure_parity(backend: TorchBackend, path: Path, seed: int = 0) -> Parity:
 
 def _trace(model: DeployModel, contract: ModelContract) -> onnx.ModelProto:
     # a batch of two: a size of one would be taken for a constant
-    example = torch.zeros((2, *contract.input_size_hw, 3), dtype=torch.uint8)
+    example = torch.zeros((2, *contract.input_size_hw, 3), dtype=torch.uint8,
+                          device=model.priors.device)
     logging.getLogger('torch.onnx').setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
@@ -127,6 +129,7 @@ def _trace(model: DeployModel, contract: ModelContract) -> onnx.ModelProto:
 
 def _lower_opset(model: onnx.ModelProto) -> None:
     """Declare the older opset, after making sure that every operator is the same in both."""
+    _pool_globally(model)
     for node in model.graph.node:
         old = onnx.defs.get_schema(node.op_type, OPSET, node.domain)
         new = onnx.defs.get_schema(node.op_type, _EXPORT_OPSET, node.domain)
@@ -137,6 +140,22 @@ def _lower_opset(model: onnx.ModelProto) -> None:
     del model.opset_import[:]
     model.opset_import.append(onnx.helper.make_opsetid('', OPSET))
     model.ir_version = _IR_VERSION
+
+
+def _pool_globally(model: onnx.ModelProto) -> None:
+    """Say GlobalAveragePool for the mean of a map: ReduceMean's axes moved in opset 18."""
+    constants = {item.name: item for item in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type == 'ReduceMean' and len(node.input) == 2:
+            keeps = {item.name: item.i for item in node.attribute}.get('keepdims', 1)
+            axes = numpy_helper.to_array(constants[node.input[1]]).tolist()
+            if keeps and sorted(axis % 4 for axis in axes) == [2, 3]:  # of (B, C, H, W)
+                node.op_type = 'GlobalAveragePool'
+                del node.input[1:], node.attribute[:]
+    used = {name for node in model.graph.node for name in node.input}
+    kept = [item for item in model.graph.initializer if item.name in used]
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(kept)
 
 
 def _test_images(size_hw: tuple[int, int], seed: int) -> NDArray[np.uint8]:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import torch
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from mbv2ssd_train.model.ssdlite import SSDLite
 
-
-def count_parameters(network: SSDLite) -> int:
+def count_parameters(network: nn.Module) -> int:
     """
     Count the numbers that are learnt.
 
@@ -21,22 +20,22 @@ def count_parameters(network: SSDLite) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
 
 
-def count_macs(network: SSDLite, input_size_hw: tuple[int, int]) -> int:
+def count_macs(network: nn.Module, input_size_hw: tuple[int, int]) -> int:
     """
     Count the multiply-accumulates of the convolutions for one image.
 
     Args:
-        network: not changed.
+        network: not changed; on any device.
         input_size_hw: pixels.
 
     Returns:
         Multiply-accumulates; a floating point operation is half of one.
     """
-    training = network.training
+    training, device = network.training, next(network.parameters()).device
     network.eval()
     try:
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            network(torch.zeros(1, 3, *input_size_hw))
+            network(torch.zeros(1, 3, *input_size_hw, device=device))
     finally:
         network.train(training)
     return counter.get_total_flops() // 2

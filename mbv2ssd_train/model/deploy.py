@@ -12,7 +12,7 @@ from mbv2ssd_ros.core.priors import build_priors
 from mbv2ssd_train.box_coder import decode_loc
 from mbv2ssd_train.config import ModelConfig
 from mbv2ssd_train.model.fold import fold_batch_norm
-from mbv2ssd_train.model.ssdlite import SSDLite
+from mbv2ssd_train.model.ssd import SSD
 
 
 class Normalisation(nn.Module):
@@ -42,11 +42,11 @@ class DeployModel(nn.Module):
     """
     The graph of the model contract.
 
-    Everything that could be got wrong outside is inside: cast, layout, normalisation, softmax,
-    priors and box decoding. NMS and thresholds are not.
+    Everything that could be got wrong outside is inside: cast, layout, normalisation, softmax or
+    sigmoid, priors and box decoding. NMS and thresholds are not.
     """
 
-    def __init__(self, network: SSDLite, config: ModelConfig) -> None:
+    def __init__(self, network: SSD, config: ModelConfig) -> None:
         """
         Wrap a network.
 
@@ -74,8 +74,10 @@ class DeployModel(nn.Module):
             images: (B, H, W, 3) uint8 RGB.
 
         Returns:
-            boxes (B, P, 4) float32 xyxy in [0, 1] and scores (B, P, C) float32, softmax.
+            boxes (B, P, 4) float32 xyxy in [0, 1] and scores (B, P, C) float32, each row by
+            softmax with the background first, or each score by itself where the network is so.
         """
         loc, conf_logits = self.network(self.normalise(images))
         boxes = decode_loc(loc.float(), self.priors, self.variances).clamp(0, 1)
-        return boxes, torch.softmax(conf_logits.float(), dim=-1)
+        logits = conf_logits.float()
+        return boxes, logits.sigmoid() if self.network.sigmoid else logits.softmax(dim=-1)

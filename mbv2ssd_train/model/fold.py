@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 import copy
+from itertools import pairwise
 from typing import TypeVar
 
 import torch
 from torch import nn, Tensor
 from torch.nn.utils.fusion import fuse_conv_bn_eval
-
-from mbv2ssd_train.model.layers import ConvNormAct
-from mbv2ssd_train.model.mobilenet_v2 import InvertedResidual
 
 Network = TypeVar('Network', bound=nn.Module)
 
@@ -63,13 +61,13 @@ def conv_norm_pairs(network: nn.Module) -> Iterator[tuple[str, nn.Sequential, in
     Find the convolutions that a BatchNorm follows.
 
     Args:
-        network: made of the layers of this package.
+        network: keeps each such pair in one Sequential, as the layers of this package do.
 
     Yields:
         Name and object of the sequence that holds both, and the place of the convolution in it.
     """
     for name, module in network.named_modules():
-        if isinstance(module, ConvNormAct):
-            yield name, module, 0
-        elif isinstance(module, InvertedResidual):
-            yield f'{name}.conv', module.conv, len(module.conv) - 2
+        if isinstance(module, nn.Sequential):
+            for index, (layer, following) in enumerate(pairwise(module)):
+                if isinstance(layer, nn.Conv2d) and isinstance(following, nn.BatchNorm2d):
+                    yield name, module, index

@@ -1,7 +1,8 @@
-"""Convolutions as MobileNetV2 needs them: fast where BatchNorm is frozen and on two CPU cores."""
+"""Convolutions as MobileNet needs them: fast where BatchNorm is frozen and on two CPU cores."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -111,11 +112,28 @@ def convolve_normalise(x: Tensor, conv: nn.Conv2d, norm: nn.BatchNorm2d | nn.Ide
     return convolve(x, conv.weight * scale[:, None, None, None], shift, conv, tensorflow_padding)
 
 
+@dataclass(frozen=True)
+class NormSettings:
+    """How the BatchNorms of a network are made; PyTorch's own figures by default."""
+
+    eps: float = 1e-5
+    momentum: float = 0.1
+
+    def layer(self, channels: int) -> nn.BatchNorm2d:
+        """Make one."""
+        return nn.BatchNorm2d(channels, eps=self.eps, momentum=self.momentum)
+
+
+DEFAULT_NORM = NormSettings()
+
+
 class ConvNormAct(nn.Sequential):
-    """Convolution, BatchNorm and ReLU6 under torchvision's key names 0, 1, 2."""
+    """Convolution, BatchNorm and activation under torchvision's key names 0, 1, 2."""
 
     def __init__(self, in_channels: int, out_channels: int, kernel: int = 3, stride: int = 1,
-                 groups: int = 1, tensorflow_padding: bool = False) -> None:
+                 groups: int = 1, tensorflow_padding: bool = False,
+                 activation: type[nn.Module] | None = nn.ReLU6,
+                 norm: NormSettings = DEFAULT_NORM) -> None:
         """
         Build the three layers.
 
@@ -126,15 +144,20 @@ class ConvNormAct(nn.Sequential):
             stride: 1 or 2.
             groups: in_channels for a depthwise convolution.
             tensorflow_padding: see convolve.
+            activation: None for a linear layer.
+            norm: of the BatchNorm.
         """
         super().__init__(
             nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, groups=groups,
                       bias=False),
-            nn.BatchNorm2d(out_channels),
-            nn.ReLU6(inplace=True))
+            norm.layer(out_channels),
+            *([] if activation is None else [activation(inplace=True)]))
         self.tensorflow_padding = tensorflow_padding
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) to (B, C', H', W')."""
-        conv, norm, act = self
-        return act(convolve_normalise(x, conv, norm, self.tensorflow_padding))
+        conv, norm, *activations = self
+        y = convolve_normalise(x, conv, norm, self.tensorflow_padding)
+        for activation in activations:
+            y = activation(y)
+        return y

@@ -4,29 +4,32 @@ from __future__ import annotations
 
 from torch import nn, Tensor
 
+from mbv2ssd_train.model.backbone import InvertedBlock, MobileNet, Taps
 from mbv2ssd_train.model.layers import ConvNormAct, convolve_normalise
 
 # expansion t, channels c, repeats n, first stride s (table 2)
 _STAGES = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1),
            (6, 160, 3, 2), (6, 320, 1, 1))
+TAPS_OF_STRIDE = {8: (7, 14), 16: (14,)}  # blocks that halve maps of that stride and the next
 
 
-def make_divisible(channels: float, divisor: int = 8) -> int:
+def make_divisible(channels: float, divisor: int = 8, least: int = 8) -> int:
     """
     Round to a multiple of divisor, never down by more than a tenth.
 
     Args:
         channels: wanted.
         divisor: of the result.
+        least: never fewer.
 
     Returns:
         The channels to use.
     """
-    rounded = max(divisor, int(channels + divisor / 2) // divisor * divisor)
+    rounded = max(divisor, least, int(channels + divisor / 2) // divisor * divisor)
     return rounded if rounded >= 0.9 * channels else rounded + divisor
 
 
-class InvertedResidual(nn.Module):
+class InvertedResidual(InvertedBlock):
     """Expand (1x1), filter (3x3 depthwise), project (1x1, linear)."""
 
     def __init__(self, in_channels: int, out_channels: int, stride: int, expansion: int,
@@ -43,6 +46,7 @@ class InvertedResidual(nn.Module):
         """
         super().__init__()
         hidden = in_channels * expansion
+        self.in_channels, self.expanded_channels = in_channels, hidden
         self.skip = stride == 1 and in_channels == out_channels
         expand = [] if expansion == 1 else [ConvNormAct(in_channels, hidden, kernel=1)]
         self.conv = nn.Sequential(
@@ -66,52 +70,30 @@ class InvertedResidual(nn.Module):
         return x + y if self.skip else y
 
 
-class MobileNetV2(nn.Module):
+class MobileNetV2(MobileNet):
     """The feature layers, `features.0` to `features.18`, without the classifier."""
 
-    def __init__(self, width_mult: float = 1.0, tensorflow_padding: bool = False) -> None:
+    def __init__(self, width_mult: float = 1.0, tensorflow_padding: bool = False,
+                 min_depth: int = 8, taps: Taps = Taps()) -> None:  # noqa: B008 (frozen)
         """
         Build the layers.
 
         Args:
             width_mult: of the channels.
             tensorflow_padding: see layers.convolve.
+            min_depth: fewest channels of a layer.
+            taps: feature maps beside the last one.
         """
-        super().__init__()
-        channels = make_divisible(32 * width_mult)
+        channels = make_divisible(32 * width_mult, least=min_depth)
         layers: list[nn.Module] = [
             ConvNormAct(3, channels, 3, 2, tensorflow_padding=tensorflow_padding)]
         for expansion, stage_channels, repeats, first_stride in _STAGES:
-            out_channels = make_divisible(stage_channels * width_mult)
+            out_channels = make_divisible(stage_channels * width_mult, least=min_depth)
             for repeat in range(repeats):
                 layers.append(InvertedResidual(
                     channels, out_channels, first_stride if repeat == 0 else 1, expansion,
                     tensorflow_padding))
                 channels = out_channels
-        self.last_channels = make_divisible(1280 * max(1.0, width_mult))
-        layers.append(ConvNormAct(channels, self.last_channels, kernel=1))
-        self.features = nn.Sequential(*layers)
-
-    def tap_channels(self, tap: int) -> int:
-        """Return the channels of the expansion layer of `features.<tap>`."""
-        return self.features[tap].conv[0][0].out_channels  # type: ignore[union-attr, index]
-
-    def forward(self, x: Tensor, taps: tuple[int, ...]) -> list[Tensor]:
-        """
-        Compute the feature maps that heads are attached to.
-
-        Args:
-            x: (B, 3, H, W).
-            taps: blocks whose expansion layer is given out: 7 at stride 8, 14 at stride 16.
-
-        Returns:
-            One map for each tap, then the last layer's at stride 32.
-        """
-        maps = []
-        for index, layer in enumerate(self.features):
-            if index in taps:
-                maps.append(layer.expand(x))
-                x = layer.filter_and_project(maps[-1])
-            else:
-                x = layer(x)
-        return [*maps, x]
+        last_channels = make_divisible(1280 * max(1.0, width_mult))
+        layers.append(ConvNormAct(channels, last_channels, kernel=1))
+        super().__init__(layers, last_channels, taps)

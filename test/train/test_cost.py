@@ -4,12 +4,12 @@ import pytest
 
 from mbv2ssd_train.config import ModelConfig
 from mbv2ssd_train.model.cost import count_macs, count_parameters
-from mbv2ssd_train.model.ssdlite import SSDLite
+from mbv2ssd_train.model.ssd import SSD
 
 
 @pytest.fixture(scope='module')
 def network():
-    return SSDLite(ModelConfig(input_size_hw=(64, 128)), 21)
+    return SSD(ModelConfig(input_size_hw=(64, 128)), 21)
 
 
 def conv_macs(kernel, channels_in, channels_out, cells, groups=1):
@@ -22,7 +22,7 @@ def test_the_macs_of_a_twice_as_large_map_are_twice_as_many(network):
 
 
 def test_a_head_costs_what_its_convolutions_cost(network):
-    half = SSDLite(ModelConfig(input_size_hw=(64, 128)), 2)
+    half = SSD(ModelConfig(input_size_hw=(64, 128)), 2)
     cells_and_channels = [(8 * 16, 192), (4 * 8, 576), (2 * 4, 1280), (1 * 2, 512),
                           (1 * 1, 256), (1 * 1, 256)]
     # 19 classes less, six shapes each, in the 1x1 convolution of every level
@@ -38,6 +38,6 @@ def test_counting_leaves_the_mode_of_the_network_alone(network):
 
 def test_parameters_of_the_default_network():
     # 2,223,872 of torchvision's mobilenet_v2 features, the rest extras and heads
-    network = SSDLite(ModelConfig(), 21)
+    network = SSD(ModelConfig(), 21)
     backbone = sum(p.numel() for p in network.backbone.parameters())
     assert (backbone, count_parameters(network)) == (2_223_872, 3_384_452)

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from mbv2ssd_ros.core.errors import DataError
+from mbv2ssd_train.model.backbone import Taps
 from mbv2ssd_train.model.mobilenet_v2 import make_divisible, MobileNetV2
 from mbv2ssd_train.pretrained import load_backbone
 
@@ -34,18 +35,33 @@ def test_has_as_many_parameters_as_torchvision_without_the_classifier():
 
 
 def test_maps_of_a_wide_image_have_strides_8_16_and_32():
-    maps = MobileNetV2(0.35).eval()(torch.zeros(1, 3, 96, 160), (7, 14))
+    maps = MobileNetV2(0.35, taps=Taps((7, 14))).eval()(torch.zeros(1, 3, 96, 160))
     assert [tuple(m.shape[1:]) for m in maps] == [(96, 12, 20), (192, 6, 10), (1280, 3, 5)]
 
 
 def test_a_tap_is_the_expansion_layer_of_its_block():
-    backbone = MobileNetV2(0.35).eval()
+    backbone = MobileNetV2(0.35, taps=Taps((7,))).eval()
     x = torch.randn(1, 3, 64, 96)
-    tapped, _ = backbone(x, (7,))
+    tapped, _ = backbone(x)
     for layer in backbone.features[:7]:
         x = layer(x)
     conv, norm, act = backbone.features[7].conv[0]
     torch.testing.assert_close(tapped, act(norm(conv(x))), rtol=1e-4, atol=1e-5)
+
+
+def test_a_tap_of_blocks_is_the_narrow_input_of_its_block():
+    backbone = MobileNetV2(1.0, taps=Taps((7, 14), expanded=False)).eval()
+    x = torch.randn(1, 3, 96, 160)
+    maps = backbone(x)
+    assert [tuple(m.shape[1:]) for m in maps] == [(32, 12, 20), (96, 6, 10), (1280, 3, 5)]
+    torch.testing.assert_close(maps[1], backbone.features[:14](x))
+
+
+def test_no_layer_is_narrower_than_the_least_depth():
+    features = MobileNetV2(0.35, min_depth=16).features
+    blocks = [features[index].conv[-2].out_channels for index in (1, 2, 4, 7, 11, 14, 17)]
+    # without it 16, 8, 8, 16, 24, 32, 56, 112
+    assert [features[0][0].out_channels, *blocks] == [16, 16, 16, 16, 24, 32, 56, 112]
 
 
 @pytest.fixture

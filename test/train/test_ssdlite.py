@@ -9,13 +9,13 @@ from mbv2ssd_ros.core.priors import build_priors
 from mbv2ssd_train.config import ModelConfig
 from mbv2ssd_train.model.deploy import DeployModel
 from mbv2ssd_train.model.fold import fold_batch_norm
-from mbv2ssd_train.model.ssdlite import SSDLite
+from mbv2ssd_train.model.ssd import SSD
 
 
 def outputs(config, num_classes=4):
     height, width = config.input_size_hw
     with torch.inference_mode():
-        return SSDLite(config, num_classes).eval()(torch.zeros(2, 3, height, width))
+        return SSD(config, num_classes).eval()(torch.zeros(2, 3, height, width))
 
 
 @pytest.mark.parametrize('size_hw', [(224, 224), (96, 160), (100, 75), (64, 64)])
@@ -33,7 +33,7 @@ def test_counts_of_the_shipped_configuration():
     # maps of 28, 14, 7, 4, 2 and 1 cells a side, six priors in each cell
     assert sum(level.count for level in config.prior_levels()) == 6 * (
         28 ** 2 + 14 ** 2 + 7 ** 2 + 4 ** 2 + 2 ** 2 + 1) == 6300
-    parameters = sum(p.numel() for p in SSDLite(config, 21).parameters())
+    parameters = sum(p.numel() for p in SSD(config, 21).parameters())
     assert round(parameters / 1e6, 2) == 3.38
 
 
@@ -41,7 +41,7 @@ def test_counts_of_the_shipped_configuration():
 def test_an_output_belongs_to_the_prior_at_its_place(level, cell_hw, shape):
     """Change one cell of one map behind a head: exactly that prior's four offsets change."""
     config = small_model()
-    network = SSDLite(config, 4).eval()
+    network = SSD(config, 4).eval()
     levels = config.prior_levels()
     row, column = cell_hw
 
@@ -67,7 +67,7 @@ def test_an_output_belongs_to_the_prior_at_its_place(level, cell_hw, shape):
 def test_a_bright_spot_moves_the_priors_around_it():
     """A picture's column is a prior's x: the answer to a spot at the right is at the right."""
     config = small_model()
-    network = SSDLite(config, 4).eval()
+    network = SSD(config, 4).eval()
     dark = torch.zeros(1, 3, 64, 96)
     bright = dark.clone()
     bright[:, :, 12:20, 76:84] = 10
@@ -96,7 +96,7 @@ def randomise(network):
 
 @pytest.mark.parametrize('padding', ['torch', 'tensorflow'])
 def test_a_folded_network_computes_the_same(padding):
-    network = randomise(SSDLite(small_model(stride2_padding=padding), 4)).eval()
+    network = randomise(SSD(small_model(stride2_padding=padding), 4)).eval()
     folded = fold_batch_norm(network)
     x = torch.randn(1, 3, 64, 96)
     with torch.inference_mode():
@@ -108,7 +108,7 @@ def test_a_folded_network_computes_the_same(padding):
 
 def test_the_deployed_model_decodes_and_clips():
     config = small_model()
-    network = SSDLite(config, 4)
+    network = SSD(config, 4)
     model = DeployModel(network, config)
     images = torch.randint(0, 256, (2, 64, 96, 3), dtype=torch.uint8)
     with torch.inference_mode():
@@ -125,7 +125,7 @@ def test_the_deployed_model_decodes_and_clips():
 
 def test_red_is_normalised_by_the_first_of_three_values():
     config = small_model(mean=[0.0, 0.5, 1.0], std=[1.0, 0.5, 0.25])
-    model = DeployModel(SSDLite(config, 4), config)
+    model = DeployModel(SSD(config, 4), config)
     white = model.normalise(torch.full((1, 64, 96, 3), 255, dtype=torch.uint8))
     assert white.shape == (1, 3, 64, 96)
     torch.testing.assert_close(white[0, :, 0, 0], torch.tensor([1.0, 1.0, 0.0]))

@@ -1,0 +1,72 @@
+"""Feature maps behind the backbone, each smaller than the one before."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+from torch import nn
+
+from mbv2ssd_train.model.layers import ConvNormAct, NormSettings
+
+
+class ExtraMap(nn.Sequential):
+    """One more feature map of half the size: compress, filter with stride 2, expand."""
+
+    def __init__(self, in_channels: int, out_channels: int, norm: NormSettings) -> None:
+        """
+        Build the three layers.
+
+        Args:
+            in_channels: of the map before.
+            out_channels: of this map.
+            norm: of the BatchNorms.
+        """
+        hidden = out_channels // 2
+        super().__init__(
+            ConvNormAct(in_channels, hidden, kernel=1, norm=norm),
+            ConvNormAct(hidden, hidden, 3, 2, hidden, norm=norm),
+            ConvNormAct(hidden, out_channels, kernel=1, norm=norm))
+
+
+class SSD300ExtraMap(nn.Sequential):
+    """One more feature map of SSD300: compress, then filter and expand; without BatchNorm."""
+
+    def __init__(self, in_channels: int, out_channels: int, halves: bool) -> None:
+        """
+        Build the layers.
+
+        Args:
+            in_channels: of the map before.
+            out_channels: of this map.
+            halves: with stride 2; otherwise without padding, so that a side loses two cells.
+        """
+        hidden = out_channels // 2
+        super().__init__(
+            nn.Conv2d(in_channels, hidden, 1),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(hidden, out_channels, 3, stride=2 if halves else 1,
+                      padding=1 if halves else 0),
+            nn.ReLU(inplace=True))
+
+
+def build_extras(kind: str, channels: Sequence[int], norm: NormSettings) -> nn.ModuleList:
+    """
+    Build the maps behind the backbone.
+
+    Args:
+        kind: 'ssdlite', 'conv' or 'ssd300'.
+        channels: of the backbone's last map, then of each map to build.
+        norm: of the BatchNorms.
+
+    Returns:
+        One module for each map but the first, to be run one behind the other.
+    """
+    pairs = list(pairwise(channels))
+    if kind == 'ssd300':  # conv8_2 and conv9_2 halve, conv10_2 and conv11_2 do not
+        return nn.ModuleList(SSD300ExtraMap(before, after, index < 2)
+                             for index, (before, after) in enumerate(pairs))
+    if kind == 'conv':
+        return nn.ModuleList(ConvNormAct(before, after, 3, 2, norm=norm)
+                             for before, after in pairs)
+    return nn.ModuleList(ExtraMap(before, after, norm) for before, after in pairs)
