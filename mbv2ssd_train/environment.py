@@ -38,7 +38,20 @@ def command_line(arguments: Sequence[str]) -> str:
     Returns:
         One line; user names and passwords in URLs are left out.
     """
-    return shlex.join(_USER_OF_URL.sub('', argument) for argument in arguments)
+    return shlex.join(without_user(argument) for argument in arguments)
+
+
+def without_user(text: str) -> str:
+    """
+    Make a text fit to be shown and kept.
+
+    Args:
+        text: with URLs in it, perhaps.
+
+    Returns:
+        The text without user names and passwords of its URLs.
+    """
+    return _USER_OF_URL.sub('', text)
 
 
 def source_commit() -> str | None:

@@ -240,7 +240,8 @@ def _summary(folder: Path) -> RunSummary:
 def _run_folders(runs: Path) -> list[Path]:
     if not runs.is_dir():
         return []
-    return [path for path in runs.iterdir() if (path / 'fingerprints.json').is_file()]
+    return [path for path in runs.iterdir()  # one that is being fetched is hidden
+            if not path.name.startswith('.') and (path / 'fingerprints.json').is_file()]
 
 
 def _touched(folder: Path) -> float:

@@ -1,0 +1,239 @@
+"""Runs from elsewhere: copied whole from a path or a URL into the folder of runs, and checked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+import json
+from pathlib import Path, PurePosixPath
+import tempfile
+from typing import Any, IO, Protocol
+from urllib import error, parse, request
+
+from mbv2ssd_ros.core.errors import DataError, Mbv2SsdError
+from mbv2ssd_train.checkpoint import load_checkpoint
+from mbv2ssd_train.config import parse_config, TrainConfig
+from mbv2ssd_train.durable import sync
+from mbv2ssd_train.environment import without_user
+from mbv2ssd_train.metrics_file import MetricsFile
+
+# A remote folder is never listed: only these names are asked for, so none can lead outside.
+_TEXTS = ('config.yaml', 'fingerprints.json')
+_CHECKPOINTS = ('checkpoints/last.pt', 'checkpoints/best.pt')
+_OPTIONAL = ('metrics.jsonl', _CHECKPOINTS[1])
+_MAX_TEXT_BYTES = 2 ** 20
+_TIMEOUT_S = 60.0
+
+
+def fetch_run(source: str | Path, runs: Path) -> Path:
+    """
+    Copy a run, so that it can be resumed here.
+
+    Args:
+        source: a run folder or a single checkpoint (.pt): a path, http(s)://, or any URL of
+            fsspec such as s3://bucket/runs/name or zip://name::https://host/runs.zip.
+        runs: parent of the run folders.
+
+    Returns:
+        The run's folder, named by its own configuration. Where that very run lies there already,
+        as far advanced, it is left as it is.
+
+    Raises:
+        DataError: nothing to be had there, it is not a whole run, its parts do not belong
+            together, or another state of this run lies in runs.
+    """
+    place = _open_place(str(source))
+    runs.mkdir(parents=True, exist_ok=True)
+    # hidden, and beside its destination: moving it there is one step
+    with tempfile.TemporaryDirectory(prefix='.fetching_', dir=runs) as name:
+        found = Path(name) / 'run'
+        (found / 'checkpoints').mkdir(parents=True)
+        if place.is_checkpoint:
+            config = _fetch_checkpoint(place, found)
+        else:
+            config = _fetch_folder(place, found)
+        return _put_among(runs, found, config, place.shown)
+
+
+class _Files(Protocol):
+    """Where files can be read by their address."""
+
+    def open(self, address: str) -> Any:
+        """Return a binary stream to read from; FileNotFoundError where there is none."""
+
+
+class _Place:
+    """A folder or a checkpoint, here or elsewhere."""
+
+    def __init__(self, files: _Files, address: str, query: str, shown: str) -> None:
+        self._files, self._address, self._query = files, address, query
+        self.shown = shown  # the source for messages, without passwords
+        self.is_checkpoint = PurePosixPath(address).suffix == '.pt'
+
+    def fetch(self, target: Path, name: str = '', max_bytes: int | None = None) -> None:
+        """Copy the file of a name in the folder, or what the address itself names."""
+        address = (f'{self._address.rstrip("/")}/{name}' if name and self._address.strip('/')
+                   else name or self._address) + self._query
+        shown = f'{self.shown}/{name}' if name else self.shown
+        with _in_our_words(shown), self._files.open(address) as stream, \
+                target.open('wb') as file:
+            _copy(stream, file, shown, max_bytes)
+        sync(target)
+
+
+class _Http:
+    """Plain web servers, by the standard library: fsspec would need another two packages."""
+
+    def open(self, address: str) -> Any:
+        try:
+            return request.urlopen(address, timeout=_TIMEOUT_S)
+        except error.HTTPError as err:
+            if err.code in (404, 410):
+                raise FileNotFoundError(str(err)) from err
+            raise
+
+
+def _open_place(source: str) -> _Place:
+    parts = parse.urlsplit(source)
+    shown = without_user(parts._replace(query='').geturl()).rstrip('/')
+    if parts.scheme in ('http', 'https') and '::' not in source:
+        query = f'?{parts.query}' if parts.query else ''  # a signature, say
+        return _Place(_Http(), parts._replace(query='', fragment='').geturl(), query, shown)
+    import fsspec
+    try:
+        files, address = fsspec.core.url_to_fs(source)
+    except ImportError as err:
+        raise DataError(f'{shown}: {_missing_driver(source)} ({err})') from err
+    except Exception as err:  # of the driver; they have no common base
+        raise DataError(f'{shown}: cannot be opened: {err}') from err
+    return _Place(files, address, '', shown)
+
+
+def _missing_driver(source: str) -> str:
+    from fsspec.registry import known_implementations
+    for part in source.split('::'):
+        entry = known_implementations.get(part.split('://')[0], {})
+        package = str(entry.get('class', 'fsspec')).split('.')[0]
+        if package != 'fsspec':
+            return f'needs the Python package {package}: pip install {package}'
+    return 'needs another Python package'
+
+
+@contextmanager
+def _in_our_words(shown: str) -> Iterator[None]:
+    try:
+        yield
+    except (FileNotFoundError, Mbv2SsdError):
+        raise
+    except Exception as err:  # of the network or the driver; they have no common base
+        raise DataError(f'{shown}: cannot be read: {without_user(str(err))}') from err
+
+
+def _copy(stream: Any, file: IO[bytes], shown: str, max_bytes: int | None) -> None:
+    while chunk := stream.read(2 ** 20):
+        file.write(chunk)
+        if max_bytes is not None and file.tell() > max_bytes:
+            raise DataError(f'{shown}: more than {max_bytes} bytes; that is not of a run')
+    expected = getattr(stream, 'headers', {}).get('Content-Length')
+    if expected is not None and file.tell() != int(expected):
+        raise DataError(f'{shown}: the connection ended after {file.tell()} of {expected} bytes; '
+                        'try again')
+
+
+def _fetch_checkpoint(place: _Place, folder: Path) -> TrainConfig:
+    path = folder / _CHECKPOINTS[0]
+    try:
+        place.fetch(path)
+    except FileNotFoundError as err:
+        raise DataError(f'{place.shown}: no such checkpoint') from err
+    config = _config_of(path, place.shown)
+    (folder / 'config.yaml').write_text(config.to_yaml(), encoding='utf-8')
+    (folder / 'fingerprints.json').write_text(json.dumps(_fingerprints(config)), encoding='utf-8')
+    return config
+
+
+def _fetch_folder(place: _Place, folder: Path) -> TrainConfig:
+    for name in _TEXTS:
+        _fetch_needed(place, folder, name, _MAX_TEXT_BYTES)
+    config = _checked_config(folder, place.shown)  # before anything large is copied
+    _fetch_needed(place, folder, _CHECKPOINTS[0], None)
+    for name in _OPTIONAL:
+        try:
+            place.fetch(folder / name, name)
+        except FileNotFoundError:
+            continue
+    with _named(folder, place.shown):
+        MetricsFile(folder / 'metrics.jsonl').read()
+    for name in _CHECKPOINTS:
+        if (folder / name).exists():
+            shown = f'{place.shown}/{name}'
+            _refuse_other_fingerprints(
+                _fingerprints(_config_of(folder / name, shown)), config, shown)
+    return config
+
+
+def _fetch_needed(place: _Place, folder: Path, name: str, max_bytes: int | None) -> None:
+    try:
+        place.fetch(folder / name, name, max_bytes)
+    except FileNotFoundError as err:
+        raise DataError(f'{place.shown}: no {name} there; expected a run folder (config.yaml, '
+                        'fingerprints.json, checkpoints/last.pt) or a checkpoint (.pt)') from err
+
+
+def _checked_config(folder: Path, shown: str) -> TrainConfig:
+    try:
+        config = parse_config((folder / _TEXTS[0]).read_text(encoding='utf-8'),
+                              f'{shown}/config.yaml')
+        found = json.loads((folder / _TEXTS[1]).read_text(encoding='utf-8'))
+    except ValueError as err:  # not UTF-8, not JSON
+        raise DataError(f'{shown}: not a run folder: {err}') from err
+    _refuse_other_fingerprints(found, config, f'{shown}/fingerprints.json')
+    return config
+
+
+def _config_of(path: Path, shown: str) -> TrainConfig:
+    with _named(path, shown):
+        return load_checkpoint(path).parsed_config()
+
+
+@contextmanager
+def _named(copy: Path, shown: str) -> Iterator[None]:
+    """Name the source where an error names the copy, of which nobody knows."""
+    try:
+        yield
+    except Mbv2SsdError as err:
+        raise DataError(str(err).replace(str(copy), shown)) from err
+
+
+def _fingerprints(config: TrainConfig) -> dict[str, str]:
+    return {'arch': config.arch_fingerprint(), 'recipe': config.recipe_fingerprint()}
+
+
+def _refuse_other_fingerprints(found: Any, config: TrainConfig, shown: str) -> None:
+    if found != _fingerprints(config):
+        raise DataError(f'{shown}: fingerprints {found}, but those of its config.yaml are '
+                        f'{_fingerprints(config)}; is it of another run, or of another version '
+                        'of this package?')
+
+
+def _put_among(runs: Path, found: Path, config: TrainConfig, shown: str) -> Path:
+    target = runs / f'{config.name}_{config.recipe_fingerprint()}'
+    last = target / _CHECKPOINTS[0]
+    if last.exists():
+        theirs, ours = _step_of(found / _CHECKPOINTS[0]), _step_of(last)
+        if theirs != ours:
+            raise DataError(f'{target}: this run is here already, at step {ours}, and at step '
+                            f'{theirs} in {shown}; go on with it by --resume, or remove the '
+                            'folder to take the other')
+        return target
+    try:
+        found.rename(target)
+    except OSError as err:
+        raise DataError(f'{target}: in the way of the run from {shown}, without a checkpoint of '
+                        'its own; remove the folder') from err
+    sync(runs)
+    return target
+
+
+def _step_of(path: Path) -> int:
+    return load_checkpoint(path).parsed_state().step
