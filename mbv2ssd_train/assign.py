@@ -1,130 +1,140 @@
-"""Which prior learns which object: SSD's matching and hard negative mining."""
+"""
+Which prior learns which object: the matching of SSD, and what all methods share.
+
+Everything is computed for a whole batch at once, on (B, N, P) tensors: images, places for
+objects, priors. Nothing asks the device for a value, so that a GPU never waits.
+"""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from mbv2ssd_train.config import MatchConfig
+from mbv2ssd_train.overlap import pairwise_iou
+from mbv2ssd_train.targets import NOBODY, PaddedObjects, PriorBoxes, Targets
 
-BACKGROUND_LABEL = 0
-IGNORED_LABEL = -1
-
-
-@dataclass(frozen=True)
-class Targets:
-    """What each prior of a batch should predict."""
-
-    labels: Tensor  # (B, P) int64: 0 background, -1 ignored, otherwise the class
-    boxes_xyxy: Tensor  # (B, P, 4) float32; meaningful where labels > 0
+NO_CLAIM = -1.0  # instead of an IoU
 
 
-def pairwise_iou(boxes_a: Tensor, boxes_b: Tensor) -> Tensor:
+def assign_by_iou(priors: PriorBoxes, objects: PaddedObjects, config: MatchConfig) -> Targets:
     """
-    IoU of each box of one set with each box of another.
-
-    Args:
-        boxes_a: (A, 4) xyxy with positive areas.
-        boxes_b: (B, 4) xyxy with positive areas.
-
-    Returns:
-        (A, B) in [0, 1].
-    """
-    top_left = torch.maximum(boxes_a[:, None, :2], boxes_b[None, :, :2])
-    bottom_right = torch.minimum(boxes_a[:, None, 2:], boxes_b[None, :, 2:])
-    shared = (bottom_right - top_left).clamp(min=0).prod(dim=-1)
-    area_a = (boxes_a[:, 2:] - boxes_a[:, :2]).prod(dim=-1)
-    area_b = (boxes_b[:, 2:] - boxes_b[:, :2]).prod(dim=-1)
-    return shared / (area_a[:, None] + area_b[None, :] - shared)
-
-
-def assign(priors_xyxy: Tensor, boxes_xyxy: Sequence[Tensor], labels: Sequence[Tensor],
-           difficult: Sequence[Tensor], config: MatchConfig) -> Targets:
-    """
-    Match the priors of a batch; see match_image.
-
-    Args:
-        priors_xyxy: (P, 4).
-        boxes_xyxy: for each image (N, 4).
-        labels: for each image (N,), 1-based.
-        difficult: for each image (N,) bool.
-        config: thresholds.
-
-    Returns:
-        Targets of all images.
-    """
-    matched = [match_image(priors_xyxy, *image, config)
-               for image in zip(boxes_xyxy, labels, difficult, strict=True)]
-    return Targets(torch.stack([labels for labels, _ in matched]),
-                   torch.stack([boxes for _, boxes in matched]))
-
-
-def match_image(priors_xyxy: Tensor, boxes_xyxy: Tensor, labels: Tensor, difficult: Tensor,
-                config: MatchConfig) -> tuple[Tensor, Tensor]:
-    """
-    Match the priors of one image.
+    Match priors by their overlap with objects.
 
     SSD (arXiv:1512.02325), section 2.2: a prior takes the object it overlaps most if their IoU
     reaches match_iou, and every object gets the prior that overlaps it most. Between ignore_iou
     and match_iou, and on difficult objects, a prior learns nothing.
 
     Args:
-        priors_xyxy: (P, 4).
-        boxes_xyxy: (N, 4), N may be 0.
-        labels: (N,) 1-based.
-        difficult: (N,) bool.
+        priors: P of them.
+        objects: of the batch.
         config: thresholds.
 
     Returns:
-        Labels (P,) as in Targets and boxes (P, 4) xyxy.
+        What each prior should predict.
     """
-    count = len(priors_xyxy)
-    target_labels = torch.full((count,), BACKGROUND_LABEL, dtype=torch.int64,
-                               device=priors_xyxy.device)
-    target_boxes = torch.zeros_like(priors_xyxy)
-    if len(boxes_xyxy) == 0:
-        return target_labels, target_boxes
-    iou = pairwise_iou(boxes_xyxy, priors_xyxy)  # (N, P)
-    target_labels[(iou >= config.ignore_iou).any(dim=0)] = IGNORED_LABEL
-    easy = ~difficult
-    if not easy.any():
-        return target_labels, target_boxes
-    iou, boxes_xyxy, labels = iou[easy], boxes_xyxy[easy], labels[easy]
-    best_iou, best_object = iou.max(dim=0)  # (P,)
-    own_iou, own_prior = iou.max(dim=1)  # (N,)
-    # In ascending order of overlap: where two objects want one prior, the better match has it.
-    for index in own_iou.argsort().tolist():
-        best_object[own_prior[index]] = index
-        best_iou[own_prior[index]] = 1.0
-    positive = best_iou >= config.match_iou
-    target_labels[positive] = labels[best_object[positive]]
-    target_boxes[positive] = boxes_xyxy[best_object[positive]]
-    return target_labels, target_boxes
+    iou = pairwise_iou(objects.boxes_xyxy, priors.xyxy)  # (B, N, P)
+    ignored = near_objects(iou, objects.real, config.ignore_iou)
+    iou.mul_(objects.learnt[:, :, None])
+    best_iou, best_object = iou.max(dim=1)
+    owners = torch.where(best_iou >= config.match_iou, best_object, NOBODY)
+    if config.center_in_object:
+        inside = priors.centres_inside(objects.boxes_xyxy)
+        owners = owners.where(inside.gather(1, best_object[:, None])[:, 0], NOBODY)
+    forced = strongest_claims(iou, objects.learnt)
+    owners = torch.where(forced > NOBODY, forced, owners)
+    if config.max_positives_per_object:
+        owners = _best_of_each(iou, owners, forced, config.max_positives_per_object)
+    return Targets.of(owners, ignored, objects)
 
 
-def mine_hard_negatives(background_loss: Tensor, labels: Tensor, neg_pos_ratio: float) -> Tensor:
+def near_objects(iou: Tensor, which: Tensor, threshold: float) -> Tensor:
     """
-    Choose the negatives that are most wrong, a fixed number for each positive.
-
-    An image without positives takes part with as many negatives as one with a single positive,
-    so that images without objects teach what is not an object.
+    Tell which priors overlap an object.
 
     Args:
-        background_loss: (B, P) loss of calling each prior background.
-        labels: (B, P) as in Targets.
-        neg_pos_ratio: negatives for each positive of the same image.
+        iou: (B, N, P), 0 for objects that do not count.
+        which: (B, N) bool, objects that count.
+        threshold: least IoU.
 
     Returns:
-        (B, P) bool, the chosen negatives.
+        (B, P) bool.
     """
-    chosen = torch.zeros_like(labels, dtype=torch.bool)
-    negative = labels == BACKGROUND_LABEL
-    candidates = background_loss.detach().masked_fill(~negative, -torch.inf)
-    wanted = ((labels > 0).sum(dim=1).clamp(min=1) * neg_pos_ratio).long()
-    available = negative.sum(dim=1)
-    for image, count in enumerate(torch.minimum(wanted, available).tolist()):
-        chosen[image, candidates[image].topk(count).indices] = True
-    return chosen
+    return (iou.amax(dim=1) >= threshold) & which.any(dim=1, keepdim=True)
+
+
+def strongest_claims(claims: Tensor, wanting: Tensor) -> Tensor:
+    """
+    Let objects take one prior each, the one they claim most.
+
+    Where several want the same one, the strongest claim has it and the others go empty; of
+    equal claims the last one.
+
+    Args:
+        claims: (B, N, P), NO_CLAIM where there is none.
+        wanting: (B, N) bool, objects that take part.
+
+    Returns:
+        (B, P) place of the object, or NOBODY.
+    """
+    batch, places, count = claims.shape
+    claim, prior = claims.max(dim=2)  # (B, N)
+    wanting = wanting & (claim > NO_CLAIM)
+    order = torch.arange(places, device=claims.device)
+    stronger = (claim[:, None] > claim[:, :, None]) | (
+        (claim[:, None] == claim[:, :, None]) & (order > order[:, None]))  # (B, N, rival)
+    rivals = (prior[:, None] == prior[:, :, None]) & wanting[:, None]
+    winning = wanting & ~(rivals & stronger).any(dim=2)
+    owners = claims.new_full((batch, count + 1), NOBODY, dtype=torch.int64)
+    # those who get nothing write into a column that is cut off
+    owners.scatter_(1, torch.where(winning, prior, count), order.expand(batch, -1))
+    return owners[:, :count]
+
+
+def settle(claims: Tensor, iou: Tensor, objects: PaddedObjects) -> tuple[Tensor, Tensor]:
+    """
+    Give each prior to its strongest claim, and a prior to objects that went empty.
+
+    Such an object (too small to hold the centre of a cell) takes the free prior that overlaps it
+    most, as in SSD.
+
+    Args:
+        claims: (B, N, P), NO_CLAIM where there is none; of objects that are learnt only.
+        iou: (B, N, P) of priors and objects.
+        objects: of the batch.
+
+    Returns:
+        (B, P) place of the object that owns each prior, or NOBODY; and (B, P) bool, the priors
+        that were given to objects that went empty.
+    """
+    claim, claimant = claims.max(dim=1)
+    owners = torch.where(claim > NO_CLAIM, claimant, NOBODY)
+    empty = objects.learnt & (count_priors(owners, objects) == 0)
+    free = iou.masked_fill((owners > NOBODY)[:, None], NO_CLAIM)
+    rescued = strongest_claims(free, empty)
+    return torch.where(rescued > NOBODY, rescued, owners), rescued > NOBODY
+
+
+def count_priors(owners: Tensor, objects: PaddedObjects) -> Tensor:
+    """
+    Count the priors of each object.
+
+    Args:
+        owners: (B, P) place of an object, or NOBODY.
+        objects: of the batch.
+
+    Returns:
+        (B, N) int64.
+    """
+    return torch.zeros_like(objects.labels).scatter_add(
+        1, owners.clamp(min=0), (owners > NOBODY).long())
+
+
+def _best_of_each(iou: Tensor, owners: Tensor, forced: Tensor, count: int) -> Tensor:
+    """Leave each object the `count` priors that overlap it most; the one forced on it first."""
+    places = torch.arange(iou.shape[1], device=iou.device)[:, None]
+    own = owners[:, None] == places  # (B, N, P)
+    rank = torch.where(forced[:, None] == places, 2.0, iou).masked_fill(~own, NO_CLAIM)
+    best = rank.topk(min(count, rank.shape[2]), dim=2).indices
+    kept = torch.zeros_like(own).scatter(2, best, True) & own
+    return owners.where(kept.any(dim=1), NOBODY)

@@ -6,13 +6,20 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn, Tensor
+from torch.nn import functional as F
 
-from mbv2ssd_ros.core.priors import build_priors
-from mbv2ssd_train.assign import assign
-from mbv2ssd_train.box_coder import cxcywh_to_xyxy
+from mbv2ssd_ros.core.errors import ShapeError
+from mbv2ssd_train.assign import assign_by_iou
+from mbv2ssd_train.atss import assign_by_atss
+from mbv2ssd_train.box_loss import box_loss, decode_within_reason
+from mbv2ssd_train.class_loss import background_loss, focal_loss, one_hot
 from mbv2ssd_train.config import TrainConfig
 from mbv2ssd_train.data.batch import Batch
-from mbv2ssd_train.loss import multibox_loss
+from mbv2ssd_train.mining import mine_hard_negatives
+from mbv2ssd_train.overlap import iou
+from mbv2ssd_train.selection import Selection
+from mbv2ssd_train.targets import BACKGROUND_LABEL, PaddedObjects, PriorBoxes, Targets
+from mbv2ssd_train.task_aligned import assign_by_alignment
 
 
 @dataclass(frozen=True)
@@ -20,14 +27,20 @@ class LossSums:
     """The loss of each image, before anything is divided."""
 
     class_sums: Tensor  # (B,)
-    box_sums: Tensor  # (B,)
+    box_sums: Tensor  # (B,), weighted by box_weight
     normaliser: Tensor  # (), what the loss of all images of a step is divided by
-    positives: Tensor  # (B,) priors that learn an object
-    negatives: Tensor  # (B,) priors that learn background
+    positives: Tensor  # (B,) int64, priors that learn an object
+    negatives: Tensor  # (B,) int64, priors that learn background
 
 
 class Criterion(nn.Module):
-    """Matching and loss."""
+    """
+    Matching and loss.
+
+    The normaliser is the number of positives; with quality_focal the sum of what they should
+    score, which also weighs their box losses. It has no gradient and may be 0. Everything stays
+    on the device of the predictions, and nothing waits for it.
+    """
 
     def __init__(self, config: TrainConfig) -> None:
         """
@@ -37,9 +50,10 @@ class Criterion(nn.Module):
             config: of the run.
         """
         super().__init__()
-        self._config = config
-        priors = torch.from_numpy(build_priors(config.model.prior_levels()))
-        self.register_buffer('priors', priors, persistent=False)
+        self._model, self._match, self._loss = config.model, config.match, config.loss
+        self._columns = config.score_columns
+        self._sigmoid = config.sigmoid_scores
+        self._priors: dict[tuple[tuple[int, int], torch.device], PriorBoxes] = {}
 
     def forward(self, loc: Tensor, conf_logits: Tensor, batch: Batch) -> LossSums:
         """
@@ -47,18 +61,124 @@ class Criterion(nn.Module):
 
         Args:
             loc: (B, P, 4).
-            conf_logits: (B, P, C).
-            batch: images and objects.
+            conf_logits: (B, P, C); C counts the background with cross_entropy only.
+            batch: images and objects, on the same device.
 
         Returns:
             The loss of each image.
+
+        Raises:
+            ShapeError: the predictions are not for the priors of this image size, or not for
+                the classes of the configuration.
         """
-        boxes, labels, difficult = (
-            [rows[kept] for rows, kept in zip(field, batch.labels > 0, strict=True)]
-            for field in (batch.boxes_xyxy, batch.labels, batch.difficult))
-        targets = assign(cxcywh_to_xyxy(self.priors), boxes, labels, difficult, self._config.match)
-        loss = multibox_loss(loc, conf_logits, targets, self.priors,
-                             self._config.model.variances, self._config.loss)
-        positives = (targets.labels > 0).sum(dim=1)
-        return LossSums(loss.image_totals, torch.zeros_like(loss.image_totals), positives.sum(),
-                        positives, positives)
+        priors = self.priors_for(batch)
+        self._check_shapes(loc, conf_logits, priors, batch)
+        loc, conf_logits = loc.float(), conf_logits.float()
+        objects = PaddedObjects.of(batch)
+        targets = self.assign(loc, conf_logits, priors, objects)
+        positive = Selection(targets.positive)
+        found, wanted, own_priors = self._boxes(loc, positive, priors, objects, targets)
+        quality = self._quality(found, wanted, own_priors, positive, targets)
+        class_sums, negatives = self._class_sums(conf_logits, targets, positive, quality)
+        box_losses = quality * box_loss(
+            found, wanted, own_priors, self._model.variances, self._loss)
+        return LossSums(
+            class_sums, self._loss.box_weight * positive.image_sums(box_losses),
+            quality.sum(), targets.positive.sum(dim=1), negatives)
+
+    def priors_for(self, batch: Batch) -> PriorBoxes:
+        """
+        Lay out the priors for the size of a batch's images, once for each size.
+
+        Args:
+            batch: images.
+
+        Returns:
+            The priors, on the device of the batch.
+        """
+        height, width = batch.images.shape[1:3]
+        key = ((height, width), batch.images.device)
+        if key not in self._priors:
+            levels = self._model.prior_levels((height, width))
+            self._priors[key] = PriorBoxes.of(levels, *key)
+        return self._priors[key]
+
+    @torch.no_grad()
+    def assign(self, loc: Tensor, conf_logits: Tensor, priors: PriorBoxes,
+               objects: PaddedObjects) -> Targets:
+        """
+        Decide which prior learns which object.
+
+        Args:
+            loc: (B, P, 4) float32; looked at by task_aligned only.
+            conf_logits: (B, P, C) float32, likewise.
+            priors: P of them.
+            objects: of the batch.
+
+        Returns:
+            The targets.
+        """
+        if self._match.method == 'iou':
+            return assign_by_iou(priors, objects, self._match)
+        if self._match.method == 'atss':
+            return assign_by_atss(priors, objects, self._match)
+        predicted = decode_within_reason(loc, priors.cxcywh, self._model.variances)
+        scores = conf_logits.sigmoid() if self._sigmoid else conf_logits.softmax(dim=-1)[..., 1:]
+        return assign_by_alignment(priors, objects, predicted, scores, self._match)
+
+    def _boxes(self, loc: Tensor, positive: Selection, priors: PriorBoxes, objects: PaddedObjects,
+               targets: Targets) -> tuple[Tensor, Tensor, Tensor]:
+        """Return offsets, wanted boxes (xyxy) and priors (cxcywh) of positives, in pixels."""
+        places = objects.boxes_xyxy.shape[1]
+        own_priors = priors.cxcywh[positive.priors] * priors.side_px
+        index = positive.images * places + positive.of(targets.objects, 0)
+        wanted = objects.boxes_xyxy.flatten(0, 1)[index] * priors.side_px
+        # a row that does not count has its prior to predict, and does
+        wanted = positive.only(wanted, priors.xyxy[positive.priors] * priors.side_px)
+        return positive.of(loc), wanted, own_priors
+
+    @torch.no_grad()
+    def _quality(self, found: Tensor, wanted: Tensor, own_priors: Tensor, positive: Selection,
+                 targets: Targets) -> Tensor:
+        """(K,) what positives should score."""
+        if self._loss.classification != 'quality_focal':
+            return positive.chosen.float()
+        if targets.alignment is not None:
+            return positive.of(targets.alignment)
+        boxes = decode_within_reason(found, own_priors, self._model.variances)
+        return positive.only(iou(boxes, wanted))
+
+    def _class_sums(self, conf_logits: Tensor, targets: Targets, positive: Selection,
+                    quality: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the class loss (B,) and the negatives (B,) of each image."""
+        if not self._sigmoid:
+            return self._cross_entropy(conf_logits, targets)
+        config = self._loss
+        wanted = one_hot(targets.labels, positive.scatter(quality), self._columns)
+        learning = targets.labels >= BACKGROUND_LABEL
+        losses = focal_loss(
+            conf_logits.where(learning[..., None], 0.0), wanted, config.focal_gamma,
+            config.focal_alpha if config.classification == 'focal' else None).sum(dim=-1)
+        return ((losses * learning).sum(dim=1),
+                (targets.labels == BACKGROUND_LABEL).sum(dim=1))
+
+    def _cross_entropy(self, conf_logits: Tensor, targets: Targets) -> tuple[Tensor, Tensor]:
+        negative = mine_hard_negatives(
+            background_loss(conf_logits.detach()), targets.labels, self._loss)
+        chosen = Selection(targets.positive | negative)
+        losses = F.cross_entropy(
+            chosen.of(conf_logits), chosen.of(targets.labels, BACKGROUND_LABEL),
+            reduction='none', label_smoothing=self._loss.label_smoothing)
+        return chosen.image_sums(chosen.only(losses)), negative.sum(dim=1)
+
+    def _check_shapes(self, loc: Tensor, conf_logits: Tensor, priors: PriorBoxes, batch: Batch
+                      ) -> None:
+        expected = (len(batch), len(priors.xyxy))
+        for name, found, last in (('loc', loc, 4), ('conf_logits', conf_logits, self._columns)):
+            if found.shape != (*expected, last):
+                counts = ', '.join(str(level.count) for level in priors.levels)
+                raise ShapeError(
+                    f'{name} is {tuple(found.shape)}, expected {(*expected, last)}: images of '
+                    f'{priors.input_size_hw} pixels have {expected[1]} priors ({counts}), and '
+                    f'{self._loss.classification} scores {self._columns} columns. Was the '
+                    'network built from this configuration?')

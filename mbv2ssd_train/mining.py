@@ -1,0 +1,40 @@
+"""Hard negative mining: which of the many background priors take part in the loss."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from mbv2ssd_train.config import LossConfig
+from mbv2ssd_train.selection import on_host
+from mbv2ssd_train.targets import BACKGROUND_LABEL
+
+
+def mine_hard_negatives(background_loss: Tensor, labels: Tensor, config: LossConfig) -> Tensor:
+    """
+    Choose the negatives that are most wrong, a fixed number for each positive.
+
+    SSD (arXiv:1512.02325), section 2.2. An image without positives takes part with min_negatives,
+    so that images without objects teach what is not an object.
+
+    Args:
+        background_loss: (B, P) loss of calling each prior background.
+        labels: (B, P) as in Targets.
+        config: how many.
+
+    Returns:
+        (B, P) bool, the chosen negatives.
+    """
+    negative = labels == BACKGROUND_LABEL
+    candidates = background_loss.detach().masked_fill(~negative, -torch.inf)
+    wanted = ((labels > 0).sum(dim=1) * config.neg_pos_ratio).long()
+    wanted = wanted.clamp(config.min_negatives, config.max_negatives or None)
+    wanted = torch.minimum(wanted, negative.sum(dim=1))
+    hardest = candidates.topk(_longest(wanted, labels.shape[1]), dim=1).indices
+    places = torch.arange(hardest.shape[1], device=labels.device)
+    return torch.zeros_like(negative).scatter(1, hardest, places < wanted[:, None])
+
+
+def _longest(counts: Tensor, bound: int) -> int:
+    """Return the largest count; where that would mean to wait, what it cannot exceed."""
+    return int(counts.max()) if on_host(counts) else bound
