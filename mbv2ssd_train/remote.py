@@ -219,19 +219,20 @@ def _refuse_other_fingerprints(found: Any, config: TrainConfig, shown: str) -> N
 def _put_among(runs: Path, found: Path, config: TrainConfig, shown: str) -> Path:
     target = runs / f'{config.name}_{config.recipe_fingerprint()}'
     last = target / _CHECKPOINTS[0]
-    if last.exists():
-        theirs, ours = _step_of(found / _CHECKPOINTS[0]), _step_of(last)
-        if theirs != ours:
-            raise DataError(f'{target}: this run is here already, at step {ours}, and at step '
-                            f'{theirs} in {shown}; go on with it by --resume, or remove the '
-                            'folder to take the other')
-        return target
-    try:
-        found.rename(target)
-    except OSError as err:
-        raise DataError(f'{target}: in the way of the run from {shown}, without a checkpoint of '
-                        'its own; remove the folder') from err
-    sync(runs)
+    if not last.exists():
+        try:
+            found.rename(target)
+            sync(runs)
+            return target
+        except OSError as err:
+            if not last.exists():  # else another process was faster
+                raise DataError(f'{target}: in the way of the run from {shown}, without a '
+                                'checkpoint of its own; remove the folder') from err
+    theirs, ours = _step_of(found / _CHECKPOINTS[0]), _step_of(last)
+    if theirs != ours:
+        raise DataError(f'{target}: this run is here already, at step {ours}, and at step '
+                        f'{theirs} in {shown}; go on with it by --resume, or remove the folder '
+                        'to take the other')
     return target
 
 

@@ -8,10 +8,10 @@ import os
 import sys
 
 from mbv2ssd_ros.core.errors import Mbv2SsdError
-from mbv2ssd_train.cli import data, export, predict, quantize, train
+from mbv2ssd_train.cli import data, export, predict, quantize, runs, train
 from mbv2ssd_train.cli import eval as evaluation
 
-_VERBS = (train, evaluation, export, quantize, predict, data)
+_VERBS = (train, runs, evaluation, export, quantize, predict, data)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -48,7 +48,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = _parser()
     options, rest = parser.parse_known_args(arguments)
     # argparse gives up overrides that stand behind an option: train CONFIG --resume key=value
-    if options.verb == 'train' and all('=' in text and text[0] != '-' for text in rest):
+    if 'overrides' in options and all('=' in text and text[0] != '-' for text in rest):
         options.overrides, rest = [*options.overrides, *rest], []
     if rest:
         parser.error(f'unrecognized arguments: {" ".join(rest)}')

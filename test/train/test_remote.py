@@ -207,6 +207,18 @@ def test_another_state_of_the_run_is_never_overwritten(tmp_path, here, there):
     assert json.loads((target / 'metrics.jsonl').read_text()) == {'step': here}
 
 
+def test_several_processes_may_fetch_the_same_run(run, tmp_path):
+    found = []
+    threads = [threading.Thread(target=lambda: found.append(fetch_run(run, tmp_path / 'runs')))
+               for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [tmp_path / 'runs' / run.name] * 4
+    assert_same_run(found[0], run)
+
+
 def test_a_folder_in_the_way_is_named(run, tmp_path):
     target = tmp_path / 'runs' / run.name
     (target / 'plots').mkdir(parents=True)

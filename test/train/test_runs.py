@@ -13,6 +13,7 @@ import pytest
 
 from mbv2ssd_ros.core.errors import ConfigError, DataError
 from mbv2ssd_train.checkpoint_store import CheckpointStore
+from mbv2ssd_train.cli import main
 from mbv2ssd_train.environment import command_line
 from mbv2ssd_train.metrics_file import MetricsFile
 from mbv2ssd_train.run_lock import RunLock
@@ -436,3 +437,25 @@ def test_runs_are_described_newest_first(tmp_path):
 def test_a_missing_folder_of_runs_is_named(tmp_path):
     with pytest.raises(ConfigError, match='nowhere: no such folder of runs'):
         describe_runs(tmp_path / 'nowhere')
+
+
+def test_the_program_lists_runs(tmp_path, capsys):
+    folder = with_checkpoint(tmp_path)
+    folder.log(step=0, total_steps=400)
+    folder.log(step=200, map_50=0.75)
+    folder.set_status('success', step=310)
+    assert main(['runs', '--runs', str(tmp_path)]) == 0
+    head, row = capsys.readouterr().out.splitlines()
+    assert head.split() == ['run', 'status', 'step', 'best', 'mAP@0.5', 'last', 'change']
+    assert row.split()[:4] == [folder.path.name, 'success', '310/400', '0.7500']
+    assert main(['runs', '--runs', str(tmp_path), '--json']) == 0
+    found, = json.loads(capsys.readouterr().out)
+    assert (found['name'], found['step'], found['total_steps'], found['best_map_50']) == (
+        folder.path.name, 310, 400, 0.75)
+
+
+def test_the_program_says_that_there_are_no_runs(tmp_path, capsys):
+    assert main(['runs', '--runs', str(tmp_path)]) == 0
+    assert capsys.readouterr().out == f'no runs in {tmp_path}\n'
+    assert main(['runs', '--runs', str(tmp_path / 'nowhere')]) == 1
+    assert 'nowhere: no such folder of runs' in capsys.readouterr().err

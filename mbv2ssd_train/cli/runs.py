@@ -1,0 +1,42 @@
+"""`mbv2ssd_train runs`: what was trained here, and how far it came."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mbv2ssd_train.runs import RunSummary
+
+
+def add_to(verbs: argparse._SubParsersAction) -> None:
+    """Register the verb."""
+    verb = verbs.add_parser(
+        'runs', help='list runs with status, step and best mAP',
+        description='List the run folders, the one that was written to last first. A run whose '
+        'process ended without a word is `interrupted`; go on with it by train --resume.')
+    verb.add_argument('--runs', type=Path, default=Path('runs'), help='parent of the run folders')
+    verb.add_argument('--json', action='store_true', help='print JSON instead of a table')
+    verb.set_defaults(run=_run)
+
+
+def _run(options: argparse.Namespace) -> None:
+    from mbv2ssd_train.runs import describe_runs
+    found = describe_runs(options.runs)
+    if options.json:
+        print(json.dumps([row.to_dict() for row in found], indent=1))
+    elif not found:
+        print(f'no runs in {options.runs}')
+    else:
+        _print_table(found)
+
+
+def _print_table(found: list[RunSummary]) -> None:
+    width = max(len(row.name) for row in found)
+    print(f'{"run":<{width}}  {"status":<11}  {"step":>13}  best mAP@0.5  last change')
+    for row in found:
+        step = f'{row.step}/{"?" if row.total_steps is None else row.total_steps}'
+        best = '-' if row.best_map_50 is None else f'{row.best_map_50:.4f}'
+        print(f'{row.name:<{width}}  {row.status:<11}  {step:>13}  {best:>12}  {row.time}')
