@@ -39,7 +39,9 @@ class Plot:
 PLOTS = (
     Plot('loss', 'Loss', TRAIN, r'(.*_)?loss', 'loss', smooth=True),
     Plot('learning_rate', 'Learning rate', TRAIN, r'learning_rate.*|.*_lr|lr', 'learning rate'),
-    Plot('matching', 'Priors that learn', TRAIN, r'.*(positives|negatives).*', 'number',
+    Plot('matching', 'Priors that learn objects, of an image', TRAIN,
+         r'positives_(min|mean|max)|images_without_positives', 'number', smooth=True),
+    Plot('mining', 'Priors that learn, of a batch', TRAIN, r'positives|negatives', 'number',
          smooth=True),
     Plot('gradient', 'Gradient norm', TRAIN, r'grad(ient)?_norm.*', 'norm', smooth=True),
     Plot('throughput', 'Throughput', TRAIN, r'(images|steps)_per_s', 'per second',

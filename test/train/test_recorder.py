@@ -176,7 +176,8 @@ def measured(path, count=40):
     for step in range(1, count + 1):
         metrics.append({'kind': 'train', 'step': step, 'epoch': step / 10, 'class_loss': 4 / step,
                         'box_loss': 2 / step, 'learning_rate': 0.01, 'positives': 30,
-                        'negatives': 90, 'images_per_s': 95.5, 'elapsed_s': step})
+                        'negatives': 90, 'images_per_s': 95.5, 'positives_mean': 2.5,
+                        'gradient_norm': 3.5, 'elapsed_s': step})
     metrics.append({'kind': 'evaluation', 'step': 40, 'epoch': 4, 'split': 'val', 'map_50': 0.5,
                     'map_50_11point': 0.52, 'images': 3, 'ap_50': {'disc': 0.5, 'none': None}})
     return path
@@ -185,8 +186,8 @@ def measured(path, count=40):
 def test_a_plot_is_drawn_of_all_that_was_measured(tmp_path):
     found = draw_plots(measured(tmp_path / 'm.jsonl'), tmp_path / 'plots')
     assert sorted(path.name for path in found) == [
-        'classes.png', 'learning_rate.png', 'loss.png', 'map.png', 'matching.png',
-        'throughput.png']
+        'classes.png', 'gradient.png', 'learning_rate.png', 'loss.png', 'map.png',
+        'matching.png', 'mining.png', 'throughput.png']
     for path in found:
         picture = cv2.imread(str(path))
         assert picture.shape[1] == 770 and picture.std() > 10
@@ -209,7 +210,7 @@ def test_closing_draws_the_plots(tmp_path):
     record_steps(recorder, [1, 2, 3])
     recorder.close()
     assert sorted(path.name for path in (tmp_path / 'plots').iterdir()) == [
-        'loss.png', 'matching.png']
+        'loss.png', 'mining.png']
 
 
 def test_a_running_mean_looks_back():
