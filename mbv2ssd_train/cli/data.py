@@ -24,17 +24,30 @@ def add_to(verbs: argparse._SubParsersAction) -> None:
     check.add_argument('--classes', nargs='+', help=CLASSES_HELP)
     check.set_defaults(run=_check)
     cache = data.add_parser(
-        'cache', help='pack a split into a few files',
+        'cache', help='decode a split once, for fast training',
+        description='Write a split as OUTPUT/NAME.cache: decoded images, reduced to the size that '
+        'training needs, which all processes of a machine share. Train from it with '
+        'data.root=OUTPUT and NAME as the split. `data check` verifies its checksums.')
+    _add_set(cache, longest_side=416)
+    cache.set_defaults(run=_cache)
+    pack = data.add_parser(
+        'pack', help='pack a split into two files, small to carry',
         description='Write a split as a packed set: NAME.json and NAME.part1.zip with images '
         'reduced to the size that training needs. Train from it with data.root=OUTPUT.')
-    cache.add_argument('--data', required=True, help=DATA_HELP)
-    cache.add_argument('--split', required=True, help=SPLIT_HELP)
-    cache.add_argument('--output', required=True, type=Path, help='folder')
-    cache.add_argument('--name', required=True, help='of the packed set')
-    cache.add_argument('--classes', nargs='+', help=CLASSES_HELP)
-    cache.add_argument('--longest-side', type=int, default=360, help='pixels (default 360)')
-    cache.add_argument('--quality', type=int, default=60, help='of WebP, 1 to 100 (default 60)')
-    cache.set_defaults(run=_cache)
+    _add_set(pack, longest_side=360)
+    pack.add_argument('--quality', type=int, default=60, help='of WebP, 1 to 100 (default 60)')
+    pack.set_defaults(run=_pack)
+
+
+def _add_set(verb: argparse.ArgumentParser, longest_side: int) -> None:
+    verb.add_argument('--data', required=True, help=DATA_HELP)
+    verb.add_argument('--split', required=True, help=SPLIT_HELP)
+    verb.add_argument('--output', required=True, type=Path, help='folder')
+    verb.add_argument('--name', required=True, help='of the new set')
+    verb.add_argument('--classes', nargs='+', help=CLASSES_HELP)
+    verb.add_argument(
+        '--longest-side', type=int, default=longest_side,
+        help=f'pixels, about 1.3 times the network input (default {longest_side})')
 
 
 def _check(options: argparse.Namespace) -> int:
@@ -52,6 +65,20 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _cache(options: argparse.Namespace) -> None:
+    from mbv2ssd_train.data.cached import write_cache
+    from mbv2ssd_train.data.sources import open_dataset
+    if options.longest_side < 1:
+        raise ConfigError(f'--longest-side {options.longest_side} must be positive')
+    dataset = open_dataset(options.data, options.split, _classes(options))
+    path = write_cache(
+        dataset, options.output, options.name, options.data, options.longest_side,
+        progress=lambda items: with_progress('cache')(items, len(dataset)))
+    size_gb = sum(file.stat().st_size for file in path.iterdir()) / 1e9
+    print(f'{path}: {len(dataset)} images, {size_gb:.2f} GB; train from it with '
+          f'data.root={options.output} and the split {options.name}')
+
+
+def _pack(options: argparse.Namespace) -> None:
     from mbv2ssd_train.data.packed import write_packed
     from mbv2ssd_train.data.sources import open_dataset
     if options.longest_side < 1 or not 1 <= options.quality <= 100:

@@ -54,6 +54,7 @@ def check_dataset(root: str | Path, split: str, class_names: Sequence[str],
             _check_image(dataset, record, seen, remarks)
         except DataError as err:
             faults.append(str(err))
+    faults += dataset.images.damages()
     names = Counter(class_names[label - 1] for record in dataset.records
                     for label in record.labels)
     remarks += [f'class {name!r} has no object' for name in class_names if not names[name]]
@@ -68,7 +69,7 @@ def check_dataset(root: str | Path, split: str, class_names: Sequence[str],
 def _check_image(dataset: Dataset, record: ImageRecord, seen: dict[str, str],
                  remarks: list[str]) -> None:
     dataset.decode(record)
-    digest = hashlib.sha256(dataset.encoded(record)).hexdigest()
+    digest = hashlib.sha256(dataset.images.encoded(record)).hexdigest()
     if digest in seen:
         remarks.append(f'{record.source}: the same picture as {seen[digest]}')
     seen[digest] = record.source

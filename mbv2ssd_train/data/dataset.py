@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import os
 from pathlib import Path
 import threading
-from typing import Any
+from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
 import cv2
@@ -29,6 +29,8 @@ def _half_of_the_memory() -> int:
     return min(machine, limit) // 2
 
 
+MAX_PIXELS = 2 ** 27  # of an image, 400 MB when decoded: more is a mistake or an attack
+MAX_FILE_BYTES = 2 ** 28  # of an encoded image or an annotation file
 KEEP_BYTES = _half_of_the_memory()  # of decoded images, all data sets together
 
 
@@ -58,30 +60,94 @@ class ImageRecord:
         return GroundTruth(self.boxes_xyxy * scale, self.labels, self.difficult)
 
 
+class Images(Protocol):
+    """Where the images of records come from."""
+
+    @property
+    def resident(self) -> bool:
+        """Whether decoded images lie in memory, so that keeping them gains nothing."""
+        ...
+
+    def pixels(self, record: ImageRecord) -> NDArray[np.uint8]:
+        """
+        Read one image.
+
+        Args:
+            record: one of those that came with the images.
+
+        Returns:
+            (H, W, 3) uint8 BGR; not to be written to.
+
+        Raises:
+            DataError: it cannot be read; names it.
+        """
+        ...
+
+    def encoded(self, record: ImageRecord) -> bytes:
+        """Return the bytes as stored."""
+        ...
+
+    def damages(self) -> list[str]:
+        """Compare what has a checksum with it; one message for each difference."""
+        ...
+
+
+class EncodedImages:
+    """Image files, or members of archives, decoded when they are asked for."""
+
+    resident = False
+
+    def __init__(self, read_bytes: Callable[[ImageRecord], bytes]) -> None:
+        """
+        Say how files are read.
+
+        Args:
+            read_bytes: gives the encoded image of a record, or raises DataError.
+        """
+        self._read_bytes = read_bytes
+        self._lock = threading.Lock()  # archives are not safe to read from two threads
+
+    def pixels(self, record: ImageRecord) -> NDArray[np.uint8]:
+        """Read and decode one image; see Images."""
+        return decode_image(self.encoded(record), record.source)
+
+    def encoded(self, record: ImageRecord) -> bytes:
+        """Read the file of an image."""
+        with self._lock:
+            return self._read_bytes(record)
+
+    def damages(self) -> list[str]:
+        """Return nothing: the decoder tells of what is damaged."""
+        return []
+
+
 class Dataset:
     """Records and their images, in a fixed order."""
 
     def __init__(self, name: str, class_names: Sequence[str], records: Sequence[ImageRecord],
-                 read_bytes: Callable[[ImageRecord], bytes], keep_decoded: bool = False) -> None:
+                 images: Images, keep_decoded: bool = False) -> None:
         """
-        Put together records and the way to their images.
+        Put together records and their images.
 
         Args:
             name: of the split, as the user wrote it.
             class_names: object classes; label k is class_names[k - 1].
             records: at least one.
-            read_bytes: gives the encoded image of a record.
+            images: of the records.
             keep_decoded: keep decoded images after the first read, as long as all data sets
                 together take no more than half of the memory.
+
+        Raises:
+            DataError: there is no record.
         """
         if not records:
             raise DataError(f'{name}: the split holds no image')
         self.name = name
         self.class_names = tuple(class_names)
         self.records = tuple(records)
-        self._read_bytes = read_bytes
-        self._lock = threading.Lock()  # archives are not safe to read from two threads
-        self._decoded: dict[int, NDArray[np.uint8]] | None = {} if keep_decoded else None
+        self.images = images
+        self._decoded: dict[int, NDArray[np.uint8]] | None = (
+            {} if keep_decoded and not images.resident else None)
 
     def __len__(self) -> int:
         return len(self.records)
@@ -107,22 +173,6 @@ class Dataset:
             _kept_bytes[self] = _kept_bytes.get(self, 0) + pixels.nbytes
         return pixels
 
-    def encoded(self, record: ImageRecord) -> bytes:
-        """
-        Read the file of an image.
-
-        Args:
-            record: of this data set.
-
-        Returns:
-            Its bytes.
-
-        Raises:
-            DataError: it cannot be read.
-        """
-        with self._lock:
-            return self._read_bytes(record)
-
     def decode(self, record: ImageRecord) -> NDArray[np.uint8]:
         """
         Read and decode one image, whatever is kept.
@@ -137,7 +187,7 @@ class Dataset:
             DataError: the file is missing, does not decode, or has another shape than its
                 annotation says; names it.
         """
-        pixels = decode_image(self.encoded(record), record.source)
+        pixels = self.images.pixels(record)
         height, width = pixels.shape[:2]
         wanted_height, wanted_width = record.size_hw
         # a reduced copy keeps the aspect ratio up to a pixel of rounding on either side
@@ -154,7 +204,7 @@ _kept_bytes: WeakKeyDictionary[Dataset, int] = WeakKeyDictionary()
 
 def decode_image(encoded: bytes, source: str) -> NDArray[np.uint8]:
     """
-    Decode JPEG, PNG, WebP and what else OpenCV knows.
+    Decode JPEG, PNG, WebP or BMP: grey, colour, with or without transparency, 8 or 16 bit.
 
     Args:
         encoded: the file's bytes.
@@ -164,10 +214,11 @@ def decode_image(encoded: bytes, source: str) -> NDArray[np.uint8]:
         (H, W, 3) uint8 BGR.
 
     Raises:
-        DataError: it is truncated (OpenCV would fill a JPEG with grey) or does not decode.
+        DataError: it is of another format, truncated (OpenCV would fill a JPEG with grey), has
+            more pixels than MAX_PIXELS, or does not decode.
     """
     try:
-        stored_size_wh(encoded)
+        _check_pixels(_stored_size_wh(encoded), source)
         pixels: Any = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR)
     except UnsupportedImageError as err:
         raise DataError(f'{source}: {err}; replace the file or take it out of the split') from err
@@ -177,6 +228,67 @@ def decode_image(encoded: bytes, source: str) -> NDArray[np.uint8]:
         raise DataError(f'{source}: does not decode as an image ({len(encoded)} bytes); '
                         'replace the file or take it out of the split')
     return pixels
+
+
+def _stored_size_wh(encoded: bytes) -> tuple[int, int]:
+    size_wh = stored_size_wh(encoded)
+    if size_wh is None and encoded[:2] == b'BM' and len(encoded) >= 26:
+        # negative heights are of images stored from the top
+        size_wh = (abs(int.from_bytes(encoded[18:22], 'little', signed=True)),
+                   abs(int.from_bytes(encoded[22:26], 'little', signed=True)))
+    if size_wh is None:  # nothing else tells its size in time
+        raise UnsupportedImageError(
+            f'does not decode as an image ({len(encoded)} bytes): not JPEG, PNG, WebP or BMP')
+    return size_wh
+
+
+def _check_pixels(size_wh: tuple[int, int], source: str) -> None:
+    width, height = size_wh
+    if width * height > MAX_PIXELS:
+        raise DataError(f'{source}: its header claims {width} x {height} pixels, '
+                        f'{MAX_PIXELS // 10 ** 6} million are allowed; take it out of the split')
+
+
+def read_file(path: Path) -> bytes:
+    """
+    Read a file of a data set.
+
+    Args:
+        path: of an image or an annotation.
+
+    Returns:
+        Its bytes.
+
+    Raises:
+        DataError: it cannot be read, is no ordinary file or absurdly large.
+    """
+    try:
+        if not path.is_file():  # nor a pipe, which would never end
+            raise DataError(f'{path}: cannot be read: no such file')
+        if (size := path.stat().st_size) > MAX_FILE_BYTES:
+            raise DataError(f'{path}: has {size / 1e9:.1f} GB; {MAX_FILE_BYTES / 1e9:.1f} GB are '
+                            'allowed')
+        return path.read_bytes()
+    except (OSError, ValueError) as err:  # ValueError: a zero byte in the name
+        raise DataError(f'{path}: cannot be read: {err}') from err
+
+
+def reduce_image(pixels: NDArray[np.uint8], longest_px: int) -> NDArray[np.uint8]:
+    """
+    Make a large image smaller.
+
+    Args:
+        pixels: (H, W, 3) uint8.
+        longest_px: of the longer side; a smaller image stays as it is.
+
+    Returns:
+        (h, w, 3) uint8.
+    """
+    longest = max(pixels.shape[:2])
+    if longest <= longest_px:
+        return pixels
+    size_wh = [max(1, round(side * longest_px / longest)) for side in pixels.shape[1::-1]]
+    return np.asarray(cv2.resize(pixels, size_wh, interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
 
 def refuse_overlap(train: Sequence[Dataset], other: Dataset) -> None:

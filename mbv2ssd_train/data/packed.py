@@ -18,6 +18,8 @@ import zipfile
 import zlib
 
 import cv2
+import numpy as np
+from numpy.typing import NDArray
 
 from mbv2ssd_ros.core.errors import ConfigError, DataError
 from mbv2ssd_train.data.annotations import (
@@ -29,14 +31,21 @@ from mbv2ssd_train.data.annotations import (
     OnFault,
     read_each,
     refuse,
+    short,
 )
-from mbv2ssd_train.data.dataset import Dataset, ImageRecord
+from mbv2ssd_train.data.dataset import (
+    Dataset,
+    EncodedImages,
+    ImageRecord,
+    MAX_FILE_BYTES,
+    reduce_image,
+)
 
 _FIELDS = ['class', 'xmin', 'ymin', 'xmax', 'ymax', 'difficult', 'truncated']
 
 
 def read_packed(folder: Path, name: str, class_names: Sequence[str], on_fault: OnFault = refuse
-                ) -> tuple[list[ImageRecord], dict[str, str], Callable[[ImageRecord], bytes]]:
+                ) -> tuple[list[ImageRecord], dict[str, str], EncodedImages]:
     """
     Read the annotations of a packed set and open its archives.
 
@@ -47,7 +56,7 @@ def read_packed(folder: Path, name: str, class_names: Sequence[str], on_fault: O
         on_fault: told of images and objects that are missing or wrong.
 
     Returns:
-        Records in the order of the JSON, the split of each image id, and the reader of images.
+        Records in the order of the JSON, the split of each image id, and the images.
 
     Raises:
         DataError: a file is missing or not of this form.
@@ -59,7 +68,8 @@ def read_packed(folder: Path, name: str, class_names: Sequence[str], on_fault: O
         images = dict(found['images'].items())
     except FileNotFoundError as err:
         raise DataError(f'{path}: no such file') from err
-    except (ValueError, KeyError, TypeError, AttributeError) as err:  # ValueError: not JSON
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as err:
+        # ValueError: not JSON; RecursionError: lists in lists in lists
         raise DataError(f'{path}: not a packed set (classes, object_fields, images): {err!r}'
                         ) from err
     if fields[:len(_FIELDS)] != _FIELDS:
@@ -70,7 +80,7 @@ def read_packed(folder: Path, name: str, class_names: Sequence[str], on_fault: O
         images.items(),
         lambda item: _read_image(*item, labels, archives, path, on_fault), on_fault)
     splits = {record.image_id: images[record.image_id]['split'] for record in records}
-    return records, splits, lambda record: _read_member(archives, record)
+    return records, splits, EncodedImages(lambda record: _read_member(archives, record))
 
 
 def _read_image(image_id: str, image: Mapping[str, Any], labels: Sequence[int],
@@ -102,8 +112,8 @@ def _read_object(item: Sequence[Any], labels: Sequence[int], where: str) -> Anno
         number, xmin, ymin, xmax, ymax, difficult = item[:6]
         corners = (float(xmin - 1), float(ymin - 1), float(xmax), float(ymax))
         label = labels[number] if 0 <= number < len(labels) else None
-    except (TypeError, ValueError) as err:
-        raise DataError(f'{where}: is {item!r}, expected {_FIELDS}') from err
+    except (TypeError, ValueError, OverflowError) as err:  # the latter of huge integers
+        raise DataError(f'{where}: is {short(item)}, expected {_FIELDS}') from err
     if label is None:
         raise DataError(f'{where}: class index {number} of {len(labels)} classes')
     return Annotation(label, corners, bool(difficult))
@@ -124,8 +134,13 @@ def _open_archives(folder: Path, name: str) -> dict[str, zipfile.ZipFile]:
 
 
 def _read_member(archives: dict[str, zipfile.ZipFile], record: ImageRecord) -> bytes:
+    name = f'{record.image_id}.webp'
     try:
-        return archives[record.image_id].read(f'{record.image_id}.webp')
+        archive = archives[record.image_id]
+        if (size := archive.getinfo(name).file_size) > MAX_FILE_BYTES:
+            raise DataError(f'{record.source}: is unpacked to {size / 1e9:.1f} GB; '
+                            f'{MAX_FILE_BYTES / 1e9:.1f} GB are allowed')
+        return archive.read(name)  # never more than that size
     except (KeyError, zipfile.BadZipFile, zlib.error, OSError, RuntimeError, EOFError) as err:
         # RuntimeError: encrypted, or packed in a way that Python does not know
         raise DataError(f'{record.source}: cannot be read: {err}') from err
@@ -154,10 +169,10 @@ def write_packed(dataset: Dataset, folder: Path, name: str, split: str, longest_
         DataError: there is such a set already.
     """
     path = folder / f'{name}.json'
-    if not re.fullmatch(r'[^@:/\\]+', name):
-        raise ConfigError(f'a set cannot have the name {name!r}: it is empty or has one of @ : /')
-    if path.exists():
-        raise DataError(f'{path}: exists; choose another name, or remove the set')
+    check_set_name(name)
+    for taken in (path, folder / f'{name}.cache'):
+        if taken.exists():
+            raise DataError(f'{taken}: exists; choose another name, or remove the set')
     folder.mkdir(parents=True, exist_ok=True)
     images: dict[str, Any] = {}
     # stored, not deflated: WebP does not shrink any further
@@ -175,13 +190,23 @@ def write_packed(dataset: Dataset, folder: Path, name: str, split: str, longest_
     return partial.replace(path)
 
 
-def _encode(pixels: Any, longest_px: int, quality: int) -> bytes:
-    longest = max(pixels.shape[:2])
-    if longest > longest_px:
-        size_wh = tuple(max(1, round(side * longest_px / longest))
-                        for side in pixels.shape[1::-1])
-        pixels = cv2.resize(pixels, size_wh, interpolation=cv2.INTER_AREA)
-    return bytes(cv2.imencode('.webp', pixels, [cv2.IMWRITE_WEBP_QUALITY, quality])[1])
+def check_set_name(name: str) -> None:
+    """
+    Make sure that a split can name a set.
+
+    Args:
+        name: of the set.
+
+    Raises:
+        ConfigError: it cannot.
+    """
+    if not re.fullmatch(r'[^@:/\\\0]+', name):
+        raise ConfigError(f'a set cannot have the name {name!r}: it is empty or has one of @ : /')
+
+
+def _encode(pixels: NDArray[np.uint8], longest_px: int, quality: int) -> bytes:
+    return bytes(cv2.imencode('.webp', reduce_image(pixels, longest_px),
+                              [cv2.IMWRITE_WEBP_QUALITY, quality])[1])
 
 
 def _objects_of(record: ImageRecord) -> list[list[int | float]]:

@@ -2,6 +2,7 @@
 From what a user writes (`--data ROOT --split SPLIT`) to a data set.
 
 ROOT is one of
+- a folder of caches (see cached.py): SPLIT is the name of one;
 - a folder of packed sets (see packed.py): SPLIT is `SET` or `SET:PART`, PART being the split noted
   for each image, e.g. `voc07_trainval:val`;
 - a VOCdevkit: SPLIT is `YEAR:LIST`, e.g. `VOC2007:test`;
@@ -16,18 +17,20 @@ choose with.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 import re
 
 from mbv2ssd_ros.core.errors import ConfigError, DataError
 from mbv2ssd_train.data.annotations import OnFault, refuse
+from mbv2ssd_train.data.cached import cache_path, read_cache, refuse_rivals, SUFFIX
 from mbv2ssd_train.data.coco import read_coco
-from mbv2ssd_train.data.dataset import Dataset, ImageRecord
+from mbv2ssd_train.data.dataset import Dataset, EncodedImages, ImageRecord, Images, read_file
 from mbv2ssd_train.data.described import read_described
 from mbv2ssd_train.data.description import FILE_NAME
 from mbv2ssd_train.data.packed import read_packed
 from mbv2ssd_train.data.voc import is_voc_tree, read_voc
+from mbv2ssd_train.durable import PARTIAL
 
 _SPLIT = re.compile(r'(?P<name>[^@:]+)(:(?P<part>[^@:]+))?(@(?P<but>!?)(?P<k>\d+)/(?P<n>\d+))?')
 
@@ -59,42 +62,47 @@ def open_dataset(root: str | Path, split: str, class_names: Sequence[str],
     if parsed is None:
         raise ConfigError(
             f'split {split!r} is not of the form NAME[:PART][@k/n], e.g. voc07_trainval:val')
-    records, read_bytes = _read(
+    records, images = _read(
         folder, parsed['name'], parsed['part'], class_names, on_fault)
     if parsed['n'] is not None:
         records = _every_nth(records, int(parsed['k']), int(parsed['n']), parsed['but'] == '!')
-    return Dataset(split, class_names, records, read_bytes, keep_decoded)
+    return Dataset(split, class_names, records, images, keep_decoded)
 
 
 def _read(folder: Path, name: str, part: str | None, class_names: Sequence[str],
-          on_fault: OnFault) -> tuple[list[ImageRecord], Callable[[ImageRecord], bytes]]:
+          on_fault: OnFault) -> tuple[list[ImageRecord], Images]:
+    cache = cache_path(folder, name)
+    if cache.is_dir() and part is None:
+        refuse_rivals(cache)
+        return read_cache(cache, class_names, on_fault)
     if (folder / FILE_NAME).is_file() and part is None:
-        return read_described(folder, name, class_names, on_fault), _read_file
+        return read_described(folder, name, class_names, on_fault), EncodedImages(_read_file)
     if (folder / f'{name}.json').is_file():
-        records, splits, read_bytes = read_packed(folder, name, class_names, on_fault)
+        records, splits, images = read_packed(folder, name, class_names, on_fault)
         if part is not None and part not in splits.values():
             raise DataError(f'{folder / name}.json: no image of the split {part!r}; it has '
                             f'{", ".join(sorted(set(splits.values())))}')
-        return [r for r in records if part in (None, splits[r.image_id])], read_bytes
+        return [r for r in records if part in (None, splits[r.image_id])], images
     coco = folder / 'annotations' / f'instances_{name}.json'
     if coco.is_file() and part is None:
-        return read_coco(coco, folder / name, class_names, on_fault), _read_file
+        return read_coco(coco, folder / name, class_names, on_fault), EncodedImages(_read_file)
     if is_voc_tree(folder) and part is None:
-        return read_voc(folder, name, class_names, on_fault), _read_file
+        return read_voc(folder, name, class_names, on_fault), EncodedImages(_read_file)
     if is_voc_tree(folder / name) and part is not None:
-        return read_voc(folder / name, part, class_names, on_fault), _read_file
+        return read_voc(folder / name, part, class_names, on_fault), EncodedImages(_read_file)
+    if cache.with_name(cache.name + PARTIAL).is_dir():
+        raise DataError(f'{cache}: was not written to the end; run `data cache` again')
+    caches = sorted(path.stem for path in folder.glob(f'*{SUFFIX}'))
     sets = sorted(path.stem for path in folder.glob('*.json'))
     years = sorted(path.name for path in folder.iterdir() if is_voc_tree(path))
     raise DataError(
-        f'{folder}: holds no split {name!r}; packed sets: {", ".join(sets) or "none"}; VOC trees '
+        f'{folder}: holds no split {name!r}; caches: {", ".join(caches) or "none"}; packed sets: '
+        f'{", ".join(sets) or "none"}; VOC trees '
         f'(as TREE:LIST): {", ".join(years) or ("this one" if is_voc_tree(folder) else "none")}')
 
 
 def _read_file(record: ImageRecord) -> bytes:
-    try:
-        return Path(record.source).read_bytes()
-    except OSError as err:
-        raise DataError(f'{record.source}: cannot be read: {err}') from err
+    return read_file(Path(record.source))
 
 
 def _every_nth(records: list[ImageRecord], first: int, n: int, all_but: bool

@@ -1,4 +1,4 @@
-"""Packed sets: those of the shared data, hand-made ones, and the round trip of `data cache`."""
+"""Packed sets: those of the shared data, hand-made ones, and the round trip of `data pack`."""
 
 import json
 import zipfile
@@ -168,9 +168,9 @@ def test_ids_never_lead_out_of_the_archive(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == before
 
 
-def test_cache_gives_back_the_same_boxes(tmp_path, shared_data, capsys):
+def test_pack_gives_back_the_same_boxes(tmp_path, shared_data, capsys):
     devkit = shared_data / 'voc_mini' / 'VOCdevkit'
-    assert main(['data', 'cache', '--data', str(devkit), '--split', 'VOC2007:trainval',
+    assert main(['data', 'pack', '--data', str(devkit), '--split', 'VOC2007:trainval',
                  '--output', str(tmp_path), '--name', 'mini', '--longest-side', '200']) == 0
     original = open_dataset(devkit, 'VOC2007:trainval', VOC_CLASSES)
     packed = open_dataset(tmp_path, 'mini', VOC_CLASSES)

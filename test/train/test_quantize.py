@@ -11,7 +11,7 @@ import torch
 from mbv2ssd_ros.backends.base import BackendOptions, open_backend
 from mbv2ssd_ros.core.errors import ConfigError, ContractError
 from mbv2ssd_train.config import parse_config
-from mbv2ssd_train.data.dataset import Dataset, ImageRecord
+from mbv2ssd_train.data.dataset import Dataset, EncodedImages, ImageRecord
 from mbv2ssd_train.export.onnx_file import export_onnx
 from mbv2ssd_train.handover import build_contract, build_network
 from mbv2ssd_train.model.deploy import DeployModel
@@ -45,7 +45,7 @@ def noise_of(item):
 def dataset():
     records = [record(f'common{k}', 1) for k in range(30)] + [record('rare0', 2),
                                                               record('rare1', 2), record('none')]
-    return Dataset('train', ('bolt', 'nut'), records, noise_of)
+    return Dataset('train', ('bolt', 'nut'), records, EncodedImages(noise_of))
 
 
 @pytest.fixture(scope='module')
