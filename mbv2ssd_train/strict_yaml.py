@@ -25,7 +25,9 @@ def parse_yaml(text: str, source: str) -> dict[str, Any]:
     """
     try:
         found = yaml.load(text, _UniqueKeyLoader)
-    except yaml.YAMLError as err:
+    # ValueError: the thirteenth month, an integer of thousands of digits; RecursionError: lists
+    # in lists in lists
+    except (yaml.YAMLError, ValueError, RecursionError) as err:
         raise ConfigError(f'{source}: not YAML: {" ".join(str(err).split())}') from err
     if not isinstance(found, dict):
         raise ConfigError(f'{source}: expected keys and values, found {type(found).__name__}')

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 from pydantic import Field
 
-from mbv2ssd_train.config.section import Section, Share
-
-Side = Annotated[int, Field(ge=32)]
+from mbv2ssd_train.config.section import Section, Share, Side
 
 
 class AugmentConfig(Section):

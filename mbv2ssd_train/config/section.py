@@ -10,6 +10,7 @@ from typing_extensions import Self
 
 Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
+Side = Annotated[int, Field(ge=32, le=8192)]  # of a network input, pixels
 
 
 class Section(BaseModel):

@@ -14,7 +14,8 @@ from typing import TypeVar
 import numpy as np
 
 from mbv2ssd_ros.core.errors import DataError
-from mbv2ssd_train.data.dataset import ImageRecord
+from mbv2ssd_ros.core.image import MAX_SIDE_PX
+from mbv2ssd_train.data.dataset import ImageRecord, MAX_PIXELS
 
 OnFault = Callable[[DataError], None]
 Item = TypeVar('Item')
@@ -100,9 +101,30 @@ def check_size(size_hw: tuple[int, int], annotated_in: str) -> tuple[int, int]:
     Raises:
         DataError: it is impossible.
     """
-    if min(size_hw) < 1:
-        raise DataError(f'{annotated_in}: image size {size_hw[1]} x {size_hw[0]} is impossible')
+    height, width = size_hw
+    if not (0 < height <= MAX_SIDE_PX and 0 < width <= MAX_SIDE_PX
+            and height * width <= MAX_PIXELS):
+        raise DataError(
+            f'{annotated_in}: image size {short(width)} x {short(height)} is impossible; sides '
+            f'are 1 to {MAX_SIDE_PX} pixels, {MAX_PIXELS // 10 ** 6} million of them at most')
     return size_hw
+
+
+def short(value: object) -> str:
+    """
+    Show a value from a file that a stranger may have written, in a message.
+
+    Args:
+        value: of any size.
+
+    Returns:
+        At most some hundred characters.
+    """
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # Python writes out no integer of thousands of digits
+        return f'a {type(value).__name__} that is too large to show'
+    return text if len(text) <= 200 else f'{text[:200]}...'
 
 
 def check_object(item: Annotation, size_hw: tuple[int, int], where: str) -> Annotation:

@@ -23,6 +23,7 @@ from mbv2ssd_train.data.annotations import (
     OnFault,
     read_each,
     refuse,
+    short,
 )
 from mbv2ssd_train.data.dataset import ImageRecord
 from mbv2ssd_train.data.paths import inside
@@ -86,7 +87,7 @@ def _load(json_path: Path, on_fault: OnFault) -> dict[str, list[dict[str, Any]]]
         found = json.loads(json_path.read_text(encoding='utf-8'))
     except FileNotFoundError as err:
         raise DataError(f'{json_path}: no such annotation file') from err
-    except ValueError as err:  # or not UTF-8
+    except (ValueError, RecursionError) as err:  # not JSON, not UTF-8, lists in lists in lists
         raise DataError(f'{json_path}: not JSON: {err}') from err
     for key in _KEYS:
         if not isinstance(found, dict) or not isinstance(found.get(key), list):
@@ -102,8 +103,8 @@ def _checked_items(items: list[Any], key: str, json_path: Path, on_fault: OnFaul
         for name, kind in _KEYS[key].items():
             value = item.get(name) if isinstance(item, dict) else None
             if not isinstance(value, kind) or isinstance(value, bool):
-                raise DataError(f'{json_path}: {key}[{number}]: {name!r} is {value!r}: missing, '
-                                'or of the wrong type')
+                raise DataError(f'{json_path}: {key}[{number}]: {name!r} is {short(value)}: '
+                                'missing, or of the wrong type')
         return dict(item)
     return read_each(enumerate(items), check, on_fault)
 
@@ -118,7 +119,8 @@ def _read_image(image: Mapping[str, Any], objects: Sequence[Mapping[str, Any]],
     try:
         size_hw = check_size((int(image['height']), int(image['width'])), where)
     except (ValueError, OverflowError) as err:  # nan, infinite
-        raise DataError(f'{where}: its size is {image["width"]} x {image["height"]}') from err
+        raise DataError(f'{where}: its size is {short(image["width"])} x '
+                        f'{short(image["height"])}') from err
     found = read_each(
         objects,
         lambda item: check_object(_read_object(item, names, where, class_names), size_hw,
@@ -132,8 +134,9 @@ def _read_object(item: Mapping[str, Any], names: Mapping[Any, str], where: str,
     category = item['category_id']
     try:
         x, y, width, height = (float(side) for side in item['bbox'])
-    except (TypeError, ValueError) as err:
-        raise DataError(f'{where}: annotation {item.get("id")}: bbox is {item["bbox"]!r}, '
+    except (TypeError, ValueError, OverflowError) as err:  # the latter of huge integers
+        raise DataError(f'{where}: annotation {short(item.get("id"))}: bbox is '
+                        f'{short(item["bbox"])}, '
                         'expected four numbers') from err
     if category not in names:
         raise DataError(f'{where}: category {category!r} is not among the categories')

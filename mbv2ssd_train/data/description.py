@@ -12,12 +12,11 @@ Paths are relative to the folder and stay inside it.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-import yaml
 
-from mbv2ssd_ros.core.errors import DataError
+from mbv2ssd_ros.core.errors import ConfigError, DataError
+from mbv2ssd_train.strict_yaml import parse_yaml
 
 FILE_NAME = 'dataset.yaml'
 
@@ -53,12 +52,14 @@ def read_description(folder: Path) -> DatasetDescription:
     """
     path = folder / FILE_NAME
     try:
-        found: Any = yaml.safe_load(path.read_text(encoding='utf-8'))
+        found = parse_yaml(path.read_text(encoding='utf-8'), str(path))
         return DatasetDescription.model_validate(found)
     except FileNotFoundError as err:
         raise DataError(f'{path}: no such file') from err
-    except yaml.YAMLError as err:
-        raise DataError(f'{path}: not YAML: {" ".join(str(err).split())}') from err
+    except ConfigError as err:
+        raise DataError(str(err)) from err
+    except UnicodeDecodeError as err:
+        raise DataError(f'{path}: not YAML: {err}') from err
     except ValidationError as err:
         faults = '; '.join(f'{".".join(map(str, fault["loc"])) or "file"}: {fault["msg"]}'
                            for fault in err.errors())

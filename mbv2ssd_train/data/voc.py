@@ -24,7 +24,7 @@ from mbv2ssd_train.data.annotations import (
     read_each,
     refuse,
 )
-from mbv2ssd_train.data.dataset import ImageRecord
+from mbv2ssd_train.data.dataset import ImageRecord, read_file
 from mbv2ssd_train.data.paths import inside
 
 _IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.webp', '.bmp')
@@ -95,13 +95,13 @@ def read_voc_files(paths: Sequence[Path], images: Path, class_names: Sequence[st
 
 def _read_file(xml_path: Path, images: Path, class_names: Sequence[str], on_fault: OnFault
                ) -> ImageRecord:
+    if not xml_path.is_file():
+        raise DataError(f'{xml_path}: no such annotation, but the split lists it')
+    text = read_file(xml_path)
+    if b'<!ENTITY' in text:  # which may be defined to grow without end
+        raise DataError(f'{xml_path}: defines entities, which no annotation needs; refused')
     try:
-        text = xml_path.read_bytes()
         root = ElementTree.fromstring(text)
-    except FileNotFoundError as err:
-        raise DataError(f'{xml_path}: no such annotation, but the split lists it') from err
-    except OSError as err:
-        raise DataError(f'{xml_path}: cannot be read: {err}') from err
     except (ElementTree.ParseError, LookupError, ValueError) as err:  # the latter of encodings
         raise DataError(f'{xml_path}: not well-formed XML: {err}') from err
     size_hw = check_size((_integer(root, 'size/height', str(xml_path)),
@@ -137,7 +137,7 @@ def _read_object(item: ElementTree.Element, class_names: Sequence[str], where: s
 
 def _image_path(images: Path, image_id: str) -> Path:
     for suffix in (*_IMAGE_SUFFIXES, *map(str.upper, _IMAGE_SUFFIXES)):
-        path = images / f'{image_id}{suffix}'
+        path = inside(images, f'{image_id}{suffix}', str(images))
         if path.is_file():
             return path
     raise DataError(f'{images / image_id}: no image with a suffix of '

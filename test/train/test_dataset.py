@@ -1,5 +1,6 @@
 """Images on disk, and the guard between training and evaluation."""
 
+import os
 import struct
 import zlib
 
@@ -9,7 +10,7 @@ import pytest
 from synthetic import add_image, add_list
 
 from mbv2ssd_ros.core.errors import DataError
-from mbv2ssd_train.data.dataset import decode_image, refuse_overlap
+from mbv2ssd_train.data.dataset import decode_image, read_file, reduce_image, refuse_overlap
 from mbv2ssd_train.data.sources import open_dataset
 
 CLASSES = ('bolt',)
@@ -71,6 +72,42 @@ def test_a_png_that_claims_gigapixels_is_refused():
             + chunk(b'IDAT', zlib.compress(bytes(100))) + chunk(b'IEND', b''))
     with pytest.raises(DataError, match=r'a\.png'):
         decode_image(data, 'a.png')
+
+
+@pytest.mark.parametrize('size_wh', [(60_000, 60_000), (60_000, -60_000)])
+def test_a_bmp_that_claims_gigapixels_is_refused(size_wh):
+    data = bytearray(encoded('.bmp'))
+    data[18:26] = struct.pack('<ii', *size_wh)
+    with pytest.raises(DataError, match=r'a\.bmp: its header claims 60000 x 60000 pixels'):
+        decode_image(bytes(data), 'a.bmp')
+
+
+def test_formats_that_do_not_tell_their_size_in_time_are_refused():
+    with pytest.raises(DataError, match=r'a\.tif: .*not JPEG, PNG, WebP or BMP'):
+        decode_image(encoded('.tif'), 'a.tif')
+
+
+def test_sixteen_bits_become_eight():
+    deep = PICTURE.astype(np.uint16) * 257
+    np.testing.assert_array_equal(decode_image(encoded('.png', deep), 'a'), PICTURE)
+
+
+def test_a_file_of_gigabytes_is_refused_by_its_size(tmp_path, monkeypatch):
+    monkeypatch.setattr('mbv2ssd_train.data.dataset.MAX_FILE_BYTES', 99)
+    (tmp_path / 'a.png').write_bytes(bytes(100))
+    with pytest.raises(DataError, match=r'a\.png: has 0\.0 GB; 0\.0 GB are allowed'):
+        read_file(tmp_path / 'a.png')
+
+
+def test_a_pipe_is_no_file(tmp_path):
+    os.mkfifo(tmp_path / 'a.png')
+    with pytest.raises(DataError, match=r'a\.png: cannot be read'):
+        read_file(tmp_path / 'a.png')
+
+
+@pytest.mark.parametrize(('longest', 'expected'), [(40, (24, 40)), (50, (30, 50)), (99, (30, 50))])
+def test_reduced_images_keep_their_aspect_ratio(longest, expected):
+    assert reduce_image(PICTURE, longest).shape[:2] == expected
 
 
 @pytest.fixture

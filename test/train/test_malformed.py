@@ -6,18 +6,21 @@ import random
 import zipfile
 
 import cv2
+from hypothesis import given, settings
+from hypothesis import strategies as st
 import numpy as np
 import pytest
 from synthetic import add_image, add_list
 import yaml
 
-from mbv2ssd_ros.core.errors import Mbv2SsdError
+from mbv2ssd_ros.core.errors import DataError, Mbv2SsdError
 from mbv2ssd_train.config import load_config
+from mbv2ssd_train.data.dataset import decode_image, MAX_PIXELS
 from mbv2ssd_train.data.sources import open_dataset
 
 PIXELS = np.full((20, 40, 3), 90, np.uint8)
 JUNK = (None, True, -1, 0, 1e308, float('nan'), float('inf'), '', 'x', [], {}, [1], {'a': 1},
-        2 ** 70, '\0', [[]], '../../x', '/etc/passwd')
+        2 ** 70, 10 ** 400, '\0', [[]], '../../x', '/etc/passwd')
 PACKED = {
     'classes': ['bolt', 'nut'],
     'object_fields': ['class', 'xmin', 'ymin', 'xmax', 'ymax', 'difficult', 'truncated'],
@@ -135,6 +138,95 @@ def test_voc_annotations_with_noise_in_them(tmp_path, seed):
             read_all(tmp_path, 'train')
         except Mbv2SsdError as err:
             assert 'a.' in str(err)
+
+
+DEEP = '[' * 100_000
+
+
+@pytest.mark.parametrize('text', [
+    DEEP, '{"images": ' + DEEP, '{"images": ' + '9' * 9999 + '}', '\ufeff{}', 'null', '"images"'])
+@pytest.mark.parametrize('name', ['set.json', 'annotations/instances_set.json'])
+def test_json_that_is_hard_to_read(tmp_path, name, text):
+    (tmp_path / 'annotations').mkdir()
+    (tmp_path / name).write_text(text)
+    with pytest.raises(DataError, match=f'{name}: not'):
+        open_dataset(tmp_path, 'set', ('bolt', 'nut'))
+
+
+@pytest.mark.parametrize('text, said', [
+    ('classes: [bolt]\nclasses: [nut]', "the key 'classes' stands there twice"),
+    ('classes: ' + DEEP, 'not YAML'), ('classes: ' + '9' * 9999, 'not YAML'),
+    ('classes: 2001-13-41', 'not YAML'), ('a: &a [*a]', 'a: Extra inputs'),
+    ('classes: &a [*a]\nsplits: {x: {images: a, annotations: b}}', r'classes\.0'),
+    ('a: !!python/object/apply:os.system [x]', 'not YAML'), ('- a', 'keys and values')])
+def test_yaml_that_is_hard_to_read(tmp_path, text, said):
+    (tmp_path / 'dataset.yaml').write_text(text)
+    with pytest.raises(DataError, match=rf'dataset\.yaml: .*{said}'):
+        open_dataset(tmp_path, 'train', ('bolt', 'nut'))
+
+
+def test_yaml_that_grows_when_its_aliases_are_followed(tmp_path):
+    """Ten lists of ten times the list before: ten thousand million words, if written out."""
+    lines = ['a0: &a0 [lol]'] + [
+        f'a{k}: &a{k} [{", ".join([f"*a{k - 1}"] * 10)}]' for k in range(1, 11)]
+    (tmp_path / 'dataset.yaml').write_text('\n'.join([*lines, 'classes: *a10']))
+    with pytest.raises(DataError) as caught:
+        open_dataset(tmp_path, 'train', ('bolt', 'nut'))
+    assert len(str(caught.value)) < 2000
+
+
+def test_xml_that_grows_when_its_entities_are_followed(tmp_path):
+    add_image(tmp_path, 'a', PIXELS, [])
+    add_list(tmp_path, 'train', ['a'])
+    (tmp_path / 'Annotations/a.xml').write_text(
+        '<!DOCTYPE x [<!ENTITY a "lol"><!ENTITY b "&a;&a;">]><annotation>&b;</annotation>')
+    with pytest.raises(DataError, match=r'a\.xml: defines entities'):
+        open_dataset(tmp_path, 'train', ('bolt', 'nut'))
+
+
+@pytest.mark.parametrize('linked', ['JPEGImages/a.png', 'Annotations/a.xml'])
+def test_links_that_lead_out_of_the_data_are_not_followed(tmp_path, linked):
+    tree = tmp_path / 'tree'
+    add_image(tree, 'a', PIXELS, [])
+    add_list(tree, 'train', ['a'])
+    outside = tmp_path / 'outside'
+    (tree / linked).rename(outside)
+    (tree / linked).symlink_to(outside)
+    with pytest.raises(DataError, match=r"'a\.\w+' leads out of"):
+        open_dataset(tree, 'train', ('bolt', 'nut'))
+
+
+def test_a_folder_may_lie_elsewhere(tmp_path):
+    tree = tmp_path / 'tree'
+    add_image(tree, 'a', PIXELS, [])
+    add_list(tree, 'train', ['a'])
+    (tree / 'JPEGImages').rename(tmp_path / 'photos')
+    (tree / 'JPEGImages').symlink_to(tmp_path / 'photos')
+    read_all(tree, 'train')
+
+
+def test_a_member_that_unpacks_to_gigabytes_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr('mbv2ssd_train.data.packed.MAX_FILE_BYTES', 1000)
+    with zipfile.ZipFile(tmp_path / 'set.part1.zip', 'w', zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr('a.webp', bytes(1001))
+    (tmp_path / 'set.json').write_text(json.dumps(PACKED))
+    with pytest.raises(DataError, match=r'a\.webp: is unpacked to'):
+        read_all(tmp_path, 'set')
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(suffix=st.sampled_from(['.png', '.jpg', '.webp', '.bmp']), place=st.floats(0, 1),
+       noise=st.binary(max_size=12), cut=st.floats(0, 1))
+def test_images_with_noise_in_them(suffix, place, noise, cut):
+    data = cv2.imencode(suffix, PIXELS)[1].tobytes()
+    start = int(place * len(data))
+    data = data[:start] + noise + data[start + int(cut * len(noise)):]
+    try:
+        pixels = decode_image(data, 'photos/a')
+    except DataError as err:
+        assert 'photos/a' in str(err)
+    else:
+        assert pixels.ndim == 3 and pixels.shape[2] == 3 and pixels.size <= 3 * MAX_PIXELS
 
 
 @pytest.mark.parametrize('content', [b'a\0b', b'\xff\xfe', b'a\na', b'..', b'/', b'\n \n'])
