@@ -13,15 +13,18 @@ _LOG_EVERY_S = 30.0
 class ProgressBar:
     """A bar with a changing text; use as a context manager."""
 
-    def __init__(self, title: str, total: int, done: int = 0) -> None:
+    def __init__(self, title: str, total: int | None, done: int = 0, shown: bool = True
+                 ) -> None:
         """
         Prepare the bar.
 
         Args:
             title: in front of it.
-            total: steps.
+            total: steps; None where nobody knows.
             done: steps made before.
+            shown: or of a process that keeps quiet.
         """
+        self._shown = shown
         self._title, self._total, self._done = title, total, done
         self._started, self._start_done, self._logged = time.monotonic(), done, time.monotonic()
         from rich import progress  # here, so that --help needs nothing installed
@@ -29,7 +32,7 @@ class ProgressBar:
             progress.TextColumn('{task.description}'), progress.BarColumn(),
             progress.MofNCompleteColumn(), progress.TimeElapsedColumn(),
             progress.TimeRemainingColumn(), progress.TextColumn('{task.fields[note]}'),
-            disable=not sys.stdout.isatty())
+            disable=not (shown and sys.stdout.isatty()))
         self._task = self._bar.add_task(title, total=total, completed=done, note='')
 
     def __enter__(self) -> ProgressBar:
@@ -49,12 +52,17 @@ class ProgressBar:
         self._done += 1
         self._bar.update(self._task, advance=1, note=note)
         now = time.monotonic()
-        if self._bar.disable and (now - self._logged > _LOG_EVERY_S or self._done == self._total):
+        due = now - self._logged > _LOG_EVERY_S or self._done == self._total
+        if self._shown and self._bar.disable and due:
             self._logged = now
-            rate = (self._done - self._start_done) / (now - self._started)
-            left = (self._total - self._done) / max(rate, 1e-9)
-            print(f'{self._title}: {self._done}/{self._total}, {left / 60:.0f} min left {note}',
-                  flush=True)
+            print(f'{self._title}: {self._done}{self._left(now)} {note}', flush=True)
+
+    def _left(self, now: float) -> str:
+        if self._total is None:
+            return ''
+        rate = (self._done - self._start_done) / (now - self._started)
+        left = (self._total - self._done) / max(rate, 1e-9)
+        return f'/{self._total}, {left / 60:.0f} min left'
 
     def write(self, text: str) -> None:
         """
@@ -63,7 +71,8 @@ class ProgressBar:
         Args:
             text: to print.
         """
-        self._bar.console.print(text, highlight=False, markup=False, soft_wrap=True)
+        if self._shown:
+            self._bar.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 def with_progress(title: str) -> Any:

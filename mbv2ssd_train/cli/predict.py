@@ -1,36 +1,109 @@
-"""`mbv2ssd_train predict`: detect and show."""
+"""`mbv2ssd_train predict`: detect in images, videos, webcams and streams."""
 
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
-from mbv2ssd_train.cli.options import (
-    add_model,
-    add_settings,
-    detection_settings,
-)
-from mbv2ssd_train.progress import with_progress
+from mbv2ssd_ros.core.errors import ConfigError, DataError
+from mbv2ssd_train.cli.options import add_model, add_settings, detection_settings
 
 
 def add_to(verbs: argparse._SubParsersAction) -> None:
     """Register the verb."""
     verb = verbs.add_parser(
-        'predict', help='detect in image files',
-        description='Write annotated copies of images and detections.json.')
+        'predict', help='detect in images, videos, webcams and streams',
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description='Write annotated copies, detections.json for images and detections.jsonl for '
+        'videos.\nAn input that cannot be read is told and passed over; the exit code is 1 then.',
+        epilog='examples:\n'
+               '  mbv2ssd_train predict --model model.onnx photos/ --recursive\n'
+               '  mbv2ssd_train predict --model model.onnx drive.mp4 --every 5 --classes cat,dog\n'
+               '  mbv2ssd_train predict --model model.onnx 0 --max-frames 100\n'
+               '  mbv2ssd_train predict --model model.onnx rtsp://camera/stream --save none')
     add_model(verb)
-    verb.add_argument('inputs', nargs='+', help='image files or folders')
-    verb.add_argument('--output', type=Path, default=Path('predictions'), help='folder')
+    verb.add_argument('inputs', nargs='+', metavar='INPUT',
+                      help="image files or folders, globs ('*.jpg'), video files, the index of a "
+                      'webcam (0), or URLs of an image or a stream (http, rtsp)')
+    verb.add_argument('--output', type=Path, default=Path('predictions'),
+                      help='folder, default predictions')
+    verb.add_argument('--recursive', action='store_true', help='look into folders of folders')
+    save = verb.add_mutually_exclusive_group()
+    save.add_argument('--save', choices=('annotated', 'crops', 'none'), default='annotated',
+                      help='pictures beside the JSON: copies with boxes (default), one for each '
+                      'detection, or none')
+    save.add_argument('--no-images', dest='save', action='store_const', const='none',
+                      help='the same as --save none')
+    verb.add_argument('--show', action='store_true',
+                      help='show in a window; any key: next image, q: end')
+    verb.add_argument('--classes', metavar='NAME,...', help='report these only, default all')
     add_settings(verb, score_threshold=0.35, max_detections=100)
+    video = verb.add_argument_group('videos, webcams and streams')
+    video.add_argument('--every', type=_whole, metavar='N', help='look at every N-th frame only')
+    video.add_argument('--max-frames', type=_whole, metavar='N',
+                       help='stop after that many, default at the end or at Ctrl-C')
+    video.add_argument('--reconnect', type=_seconds, metavar='SECONDS',
+                       help='how long to try to reach a stream again that broke, default 10')
     verb.set_defaults(run=_run)
+
+
+def _whole(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f'{text!r} is not a whole number above 0')
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < float('inf'):
+        raise argparse.ArgumentTypeError(f'{text!r} is not a number of seconds from 0')
+    return value
 
 
 def _run(options: argparse.Namespace) -> None:
     from mbv2ssd_train.models import open_model
-    from mbv2ssd_train.predict import find_images, predict
-    found = predict(open_model(options.model), find_images(options.inputs),
-                    detection_settings(options), options.output, with_progress('predict'))
-    for name, detections in found.items():
-        listed = ', '.join(f'{d["label"]} {d["score"]:.2f}' for d in detections)
-        print(f'{name}: {listed or "nothing"}')
-    print(f'annotated images and detections.json are in {options.output}/')
+    from mbv2ssd_train.predict.inputs import find_inputs
+    from mbv2ssd_train.predict.run import predict, PredictOptions
+    from mbv2ssd_train.predict.stop import Interrupted, StopSignal
+    backend = open_model(options.model)
+    settings = replace(detection_settings(options),
+                       class_allow=_classes(options.classes, backend.contract.object_names))
+    inputs = find_inputs(options.inputs, options.output, options.recursive)
+    if not inputs.videos:
+        _refuse_video_options(options)
+    chosen = PredictOptions(
+        options.output, options.save, options.every or 1, options.max_frames,
+        10.0 if options.reconnect is None else options.reconnect, options.show)
+    with StopSignal() as stop:
+        outcome = predict(backend, inputs, settings, chosen, stop)
+    where = f'{outcome}; results are in {options.output}/'
+    if stop():
+        raise Interrupted(stop.number, where)
+    print(where)
+    if outcome.faults:
+        count = len(inputs.images) + len(inputs.videos)
+        raise DataError(outcome.faults[0] if count == 1 else
+                        f'{len(outcome.faults)} of {count} inputs could not be read to the end; '
+                        'see the faults above')
+
+
+def _classes(text: str | None, known: tuple[str, ...]) -> frozenset[str] | None:
+    if text is None:
+        return None
+    names = [name.strip() for name in text.split(',')]
+    for name in names:
+        if name not in known:
+            raise ConfigError(f'--classes: the model knows no class {name!r}; it knows '
+                              f'{", ".join(known)}')
+    return frozenset(names)
+
+
+def _refuse_video_options(options: argparse.Namespace) -> None:
+    for name in ('every', 'max_frames', 'reconnect'):
+        if getattr(options, name) is not None:
+            raise ConfigError(f'--{name.replace("_", "-")} is for videos, webcams and streams; '
+                              'all inputs are images')

@@ -1,0 +1,1 @@
+"""Detections in images, videos, webcams and streams, as pictures and as JSON."""

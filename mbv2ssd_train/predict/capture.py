@@ -1,0 +1,221 @@
+"""Videos, webcams and streams through OpenCV, frame by frame."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+import math
+import os
+from pathlib import Path
+import time
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from mbv2ssd_ros.core.errors import DataError
+from mbv2ssd_train.predict.inputs import VideoInput
+
+DEFAULT_RATE_HZ = 25.0  # where a source does not say
+_WAIT_MS = 10_000  # for a stream to open, and for each frame of it
+_RETRY_S = 1.0  # between two attempts to open a stream again
+
+
+@dataclass(frozen=True)
+class VideoFrame:
+    """One picture of a video."""
+
+    index: int  # of all frames that the source sent, from 0
+    time_s: float  # since the first frame: of a file as recorded, of a live source as it arrived
+    image_bgr: NDArray[np.uint8]  # (H, W, 3)
+
+
+@contextmanager
+def quiet_opencv() -> Iterator[None]:
+    """Keep OpenCV and FFmpeg from writing on stderr what our own messages say."""
+    os.environ.setdefault('OPENCV_FFMPEG_LOGLEVEL', '-8')  # read when FFmpeg is first used
+    before = cv2.setLogLevel(0)
+    try:
+        yield
+    finally:
+        cv2.setLogLevel(before)
+
+
+class Capture:
+    """An open video, webcam or stream; belongs to the thread that reads it."""
+
+    def __init__(self, video: VideoInput) -> None:
+        """
+        Open it.
+
+        `frame_count` is None where the source does not say. `is_live`: frames come at their own
+        pace and are gone when nobody takes them.
+
+        Args:
+            video: what to open.
+
+        Raises:
+            DataError: it cannot be opened; says what there is instead.
+        """
+        self._capture = _open(video)
+        if not self._capture.isOpened():
+            raise DataError(_why_not(video))
+        count = self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
+        # where there is no length, some say so by a huge number below zero, webcams by 1
+        has_length = 0 < count < 1e9 and not isinstance(video.source, int)
+        self.frame_count = int(count) if has_length else None
+        self.is_live = video.path is None and not has_length
+        rate = self._capture.get(cv2.CAP_PROP_FPS)
+        self.rate_hz = rate if 0.1 <= rate <= 1000 else DEFAULT_RATE_HZ
+
+    @property
+    def position_s(self) -> float:
+        """Time of the last frame in a file; nan where the file does not say."""
+        position = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+        return position if 0 <= position < 1e9 else math.nan
+
+    def skip(self) -> bool:
+        """Pass a frame; False where there is none."""
+        return bool(self._capture.grab())
+
+    def read(self) -> NDArray[np.uint8] | None:
+        """Decode the next frame; None where there is none."""
+        found, image = self._capture.read()
+        return np.asarray(image, dtype=np.uint8) if found else None
+
+    def close(self) -> None:
+        """Free it."""
+        self._capture.release()
+
+
+def _open(video: VideoInput) -> Any:
+    if isinstance(video.source, int):
+        return cv2.VideoCapture(video.source)
+    if cv2.CAP_FFMPEG not in cv2.videoio_registry.getStreamBackends():
+        return cv2.VideoCapture(video.source)  # an OpenCV of another build, with GStreamer
+    return cv2.VideoCapture(video.source, cv2.CAP_FFMPEG, [
+        cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, _WAIT_MS, cv2.CAP_PROP_READ_TIMEOUT_MSEC, _WAIT_MS])
+
+
+def _why_not(video: VideoInput) -> str:
+    if isinstance(video.source, int):
+        there = sorted(str(path) for path in Path('/dev').glob('video*'))
+        return (f'{video.shown}: cannot be opened; this machine has '
+                f'{", ".join(there) or "no /dev/video*"}. Is it plugged in, free, and may you '
+                'read it (group video)?')
+    if video.path is None:
+        return (f'{video.shown}: no stream can be opened there; check the address, user name and '
+                'password with another player')
+    size = video.path.stat().st_size
+    return (f'{video.shown}: neither an image nor a video that OpenCV can read ({size} bytes); a '
+            'recording that was cut off before its end often has no index')
+
+
+def video_frames(video: VideoInput, capture: Capture, every: int = 1, reconnect_s: float = 10.0,
+                 tell: Callable[[str], None] = print) -> Generator[VideoFrame, None, None]:
+    """
+    Read a video to its end, or a live source for ever.
+
+    Args:
+        video: what is read.
+        capture: of it; closed at the end.
+        every: yield the frames 0, every, 2 * every, ...
+        reconnect_s: how long to try to open a stream again that has broken; 0: not at all.
+        tell: called with a line when a stream breaks and when it goes on.
+
+    Yields:
+        The frames.
+
+    Raises:
+        DataError: a file ends before its end, or a live source broke and did not come back.
+            Everything before was yielded.
+    """
+    clock = _FileClock() if not capture.is_live else _LiveClock()
+    index = 0
+    try:
+        while True:
+            wanted = index % every == 0
+            image = capture.read() if wanted else None
+            if image is None and (wanted or not capture.skip()):
+                if not capture.is_live:
+                    _refuse_truncated(video, capture, index, clock.time_s)
+                    return
+                capture.close()
+                capture = _reopen(video, index, reconnect_s, tell)
+                continue
+            clock.tick(index, capture)
+            if image is not None:
+                yield VideoFrame(index, clock.time_s, image)
+            index += 1
+    finally:
+        capture.close()
+
+
+class _FileClock:
+    """Time as recorded; never backwards, whatever the file says."""
+
+    time_s = 0.0
+
+    def __init__(self) -> None:
+        self._offset_s: float | None = None
+
+    def tick(self, index: int, capture: Capture) -> None:
+        position_s = capture.position_s
+        if math.isnan(position_s):
+            position_s = index / capture.rate_hz
+        if self._offset_s is None:
+            self._offset_s = position_s
+        self.time_s = max(self.time_s, position_s - self._offset_s)
+
+
+class _LiveClock:
+    """Time since the first frame arrived."""
+
+    time_s = 0.0
+
+    def __init__(self) -> None:
+        self._started: float | None = None
+
+    def tick(self, index: int, capture: Capture) -> None:
+        now = time.monotonic()
+        self._started = self._started or now
+        self.time_s = now - self._started
+
+
+def _refuse_truncated(video: VideoInput, capture: Capture, read: int, last_s: float) -> None:
+    """
+    Compare what was read with what the file declares.
+
+    In time, not in frames: of a video with a changing rate the number is only an estimate.
+    """
+    declared = capture.frame_count or read
+    length_s = declared / capture.rate_hz
+    interval_s = max(1 / capture.rate_hz, last_s / max(1, read - 1))
+    if read and length_s - last_s <= 2.5 * interval_s:
+        return
+    raise DataError(f'{video.shown}: ends after {read} frames ({last_s:.1f} s), its header '
+                    f'declares {declared} ({length_s:.1f} s): it is truncated or damaged. What '
+                    'could be decoded is kept')
+
+
+def _reopen(video: VideoInput, read: int, reconnect_s: float, tell: Callable[[str], None]
+            ) -> Capture:
+    broke, attempts = time.monotonic(), 0
+    while time.monotonic() - broke < reconnect_s:
+        if not attempts:
+            tell(f'{video.shown}: broke after {read} frames; trying again for {reconnect_s:g} s')
+        else:
+            time.sleep(_RETRY_S)
+        attempts += 1
+        try:
+            capture = Capture(video)
+        except DataError:
+            continue
+        tell(f'{video.shown}: goes on')
+        return capture
+    raise DataError(
+        f'{video.shown}: broke after {read} frames'
+        + (f' and did not come back within {reconnect_s:g} s (--reconnect)' if attempts
+           else '; --reconnect SECONDS would try again') + '. What came before is kept')

@@ -1,0 +1,63 @@
+"""What a detection shows, cut out as a picture of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+import re
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from mbv2ssd_ros.core.detections import Detections
+from mbv2ssd_ros.core.errors import DataError
+
+
+def save_crops(folder: Path, name: str, image_bgr: NDArray[np.uint8], detections: Detections,
+               class_names: tuple[str, ...]) -> None:
+    """
+    Write one JPEG for each detection, NAME.NUMBER_CLASS.jpg.
+
+    Args:
+        folder: created where missing.
+        name: of the image or frame, with / for folders.
+        image_bgr: (H, W, 3) without boxes.
+        detections: boxes in pixels of it, best first.
+        class_names: of the contract.
+    """
+    for number, (crop, label) in enumerate(_crops(image_bgr, detections), start=1):
+        text = re.sub(r'[^\w-]', '_', class_names[label])
+        save_image(folder / f'{name}.{number}_{text}.jpg', crop)
+
+
+def save_image(path: Path, image_bgr: NDArray[np.uint8]) -> None:
+    """
+    Write an image in the format of its suffix; its folder is created where missing.
+
+    Args:
+        path: of the file.
+        image_bgr: (H, W, 3).
+
+    Raises:
+        DataError: OpenCV cannot encode it.
+    """
+    try:
+        done, encoded = cv2.imencode(path.suffix, image_bgr)
+    except cv2.error:
+        done = False
+    if not done:
+        height, width = image_bgr.shape[:2]
+        raise DataError(f'{path}: an image of {width} x {height} pixels cannot be written as '
+                        f'{path.suffix}')
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(encoded.tobytes())
+
+
+def _crops(image_bgr: NDArray[np.uint8], detections: Detections
+           ) -> Iterator[tuple[NDArray[np.uint8], int]]:
+    """Yield pixels and label; every pixel that a box touches belongs to it."""
+    for box, label in zip(detections.boxes_xyxy, detections.labels, strict=True):
+        left, top = np.floor(box[:2]).astype(int)
+        right, bottom = np.ceil(box[2:]).astype(int)
+        yield image_bgr[top:bottom, left:right], int(label)

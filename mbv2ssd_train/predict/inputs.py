@@ -1,0 +1,149 @@
+"""What a user may name for prediction: images, folders, globs, videos, webcams, URLs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+import glob
+from pathlib import Path
+import re
+
+import cv2
+
+from mbv2ssd_ros.core.errors import DataError
+from mbv2ssd_train.predict.url import fetch_image, is_url, name_of_url, without_secrets
+
+IMAGE_SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.png', '.ppm', '.tif', '.tiff', '.webp')
+_VIDEO_SUFFIXES = ('.avi', '.m4v', '.mkv', '.mov', '.mp4', '.mpg', '.ts', '.webm', '.wmv')
+
+
+@dataclass(frozen=True)
+class ImageInput:
+    """A still image."""
+
+    name: str  # of its entry in detections.json and of its annotated copy, with / for folders
+    shown: str  # where it comes from, for messages
+    read: Callable[[], bytes]  # the encoded image
+    path: Path | None = None  # None: not of this machine
+
+
+@dataclass(frozen=True)
+class VideoInput:
+    """A video file, a webcam or a stream."""
+
+    name: str  # of its lines in detections.jsonl
+    shown: str  # where it comes from, for messages; without password
+    source: str | int  # for OpenCV: absolute path, URL, or the index of a webcam
+    path: Path | None = None  # None: a webcam or a stream
+
+    @property
+    def stem(self) -> str:
+        """Name of its annotated video, without suffix."""
+        return Path(self.name).stem
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Everything to predict on, once each."""
+
+    images: tuple[ImageInput, ...]
+    videos: tuple[VideoInput, ...]
+
+
+def find_inputs(texts: Iterable[str], output: Path, recursive: bool = False) -> Inputs:
+    """
+    Find out what is meant by what was typed.
+
+    Args:
+        texts: image files, folders of images, globs, video files, indices of webcams, URLs.
+        output: folder of the results; what lies in it is not taken from folders and globs.
+        recursive: look into folders of folders too.
+
+    Returns:
+        At least one image or video. Folders and globs are taken in the order of names.
+
+    Raises:
+        DataError: nothing is there, a URL cannot be read, or two inputs have the same name and
+            so the same results.
+    """
+    images: dict[str, ImageInput] = {}
+    videos: dict[str, VideoInput] = {}
+    for text in texts:
+        for found in _find(text, output.resolve(), recursive):
+            if isinstance(found, ImageInput):
+                _add(images, found.name, found)
+            else:
+                _add(videos, found.stem, found)
+    return Inputs(tuple(images.values()), tuple(videos.values()))
+
+
+def _find(text: str, output: Path, recursive: bool) -> Iterable[ImageInput | VideoInput]:
+    path = Path(text)
+    if is_url(text):
+        return [_of_url(text)]
+    if camera := re.fullmatch(r'(?:/dev/video)?(\d+)', text):
+        return [VideoInput(f'webcam{int(camera[1])}', f'webcam {int(camera[1])}', int(camera[1]))]
+    if path.is_dir():
+        return _of_folder(path, output, recursive)
+    if path.is_file():
+        return [_of_file(path, path.name)]
+    if re.search(r'[*?[]', text):
+        return _of_glob(text, output)
+    raise DataError(f'{text}: no such file or folder; expected images, folders, a video, the '
+                    'index of a webcam or a URL')
+
+
+def _of_url(url: str) -> ImageInput | VideoInput:
+    shown, image = without_secrets(url), fetch_image(url)
+    if image is None:
+        return VideoInput(name_of_url(url), shown, url)
+    encoded = image
+    return ImageInput(name_of_url(url), shown, lambda: encoded)
+
+
+def _of_file(path: Path, name: str) -> ImageInput | VideoInput:
+    if path.suffix.lower() in IMAGE_SUFFIXES or cv2.haveImageReader(str(path)):
+        return ImageInput(name, str(path), partial(path.read_bytes), path)
+    # absolute: FFmpeg takes what stands before a colon in a relative name for a protocol
+    return VideoInput(name, str(path), str(path.resolve()), path)
+
+
+def _of_folder(folder: Path, output: Path, recursive: bool) -> list[ImageInput | VideoInput]:
+    files = sorted(folder.rglob('*') if recursive else folder.iterdir())
+    found = [_of_file(file, file.relative_to(folder).as_posix())
+             for file in _images_outside(files, output)]
+    if not found:
+        videos = [file.name for file in files if file.suffix.lower() in _VIDEO_SUFFIXES]
+        hint = ('; give videos by name: ' + ', '.join(videos[:3]) if videos
+                else '' if recursive else '; --recursive looks into the folders in it')
+        raise DataError(f'{folder}: no image with a suffix of {", ".join(IMAGE_SUFFIXES)} in this '
+                        f'folder{hint}')
+    return found
+
+
+def _images_outside(files: Iterable[Path], output: Path) -> Iterator[Path]:
+    """Leave out earlier results, and hidden files: other systems keep notes beside images."""
+    for file in files:
+        if (file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith('.')
+                and output not in file.resolve().parents and file.is_file()):
+            yield file
+
+
+def _of_glob(pattern: str, output: Path) -> list[ImageInput | VideoInput]:
+    files = [Path(name) for name in sorted(glob.glob(pattern, recursive=True))]
+    found = [_of_file(file, file.name) for file in files
+             if file.is_file() and output not in file.resolve().parents]
+    if not found:
+        raise DataError(f'{pattern}: no file has such a name')
+    return found
+
+
+def _add(known: dict, name: str, item: ImageInput | VideoInput) -> None:
+    """Take an input once, also when a file was named twice; refuse another one of its name."""
+    before = known.setdefault(name, item)
+    same_file = item.path and before.path and item.path.resolve() == before.path.resolve()
+    if before is not item and not same_file and item.shown != before.shown:
+        raise DataError(
+            f'{before.shown} and {item.shown} would both have the results {name!r}; predict '
+            'them separately, or give the folder above both with --recursive')

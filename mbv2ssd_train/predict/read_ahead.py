@@ -1,0 +1,100 @@
+"""Decoding in one thread while another one infers."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
+import threading
+from typing import Generic, TypeVar
+
+Item = TypeVar('Item')
+_LOOK_S = 0.1  # how often a waiting reader looks whether it shall stop
+
+
+class ReadAhead(Generic[Item]):
+    """
+    Runs an iterator in a thread of its own, a few items ahead.
+
+    Use as a context manager; leaving it ends the thread, unless that hangs in a dead stream,
+    where it ends with the process.
+    """
+
+    def __init__(self, items: Generator[Item, None, None], depth: int,
+                 newest_only: bool = False) -> None:
+        """
+        Prepare the thread.
+
+        Args:
+            items: runs in the thread, which is the only one that touches it.
+            depth: items that may wait; bounds the memory.
+            newest_only: drop the oldest item where all places are taken, for live sources;
+                otherwise the thread waits.
+        """
+        self.dropped = 0
+        self._items, self._depth, self._newest_only = items, depth, newest_only
+        self._ready: deque[Item] = deque()
+        self._changed = threading.Condition()
+        self._closed = self._ended = False
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._read, name='read-ahead', daemon=True)
+
+    def __enter__(self) -> ReadAhead[Item]:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        self._thread.join(timeout=2.0)
+
+    def until(self, stop: Callable[[], bool]) -> Iterator[Item]:
+        """
+        Yield the items in their order.
+
+        Args:
+            stop: asked before every item, and while there is none.
+
+        Yields:
+            The items, until there are no more or stop says so.
+
+        Raises:
+            BaseException: what the iterator raised, after the items before it.
+        """
+        while not stop():
+            with self._changed:
+                if not self._ready and not self._ended:
+                    self._changed.wait(_LOOK_S)
+                    continue
+                if not self._ready:
+                    if self._error is not None:
+                        raise self._error
+                    return
+                item = self._ready.popleft()
+                self._changed.notify_all()
+            yield item
+
+    def _read(self) -> None:
+        try:
+            for item in self._items:
+                if not self._put(item):
+                    break
+        except BaseException as err:  # handed over to who waits for the items
+            self._error = err
+        finally:
+            self._items.close()
+            with self._changed:
+                self._ended = True
+                self._changed.notify_all()
+
+    def _put(self, item: Item) -> bool:
+        with self._changed:
+            while len(self._ready) >= self._depth and not self._closed:
+                if self._newest_only:
+                    self._ready.popleft()
+                    self.dropped += 1
+                else:
+                    self._changed.wait()
+            self._ready.append(item)
+            self._changed.notify_all()
+            return not self._closed
