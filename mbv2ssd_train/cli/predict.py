@@ -83,7 +83,8 @@ def _run(options: argparse.Namespace) -> None:
     where = f'{outcome}; results are in {options.output}/'
     if stop():
         raise Interrupted(stop.number, where)
-    print(where)
+    if outcome.images or outcome.frames:
+        print(where)
     if outcome.faults:
         count = len(inputs.images) + len(inputs.videos)
         raise DataError(outcome.faults[0] if count == 1 else

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mbv2ssd_ros.core.errors import DataError
-from mbv2ssd_train.predict.inputs import VideoInput
+from mbv2ssd_train.predict.inputs import VIDEO_SUFFIXES, VideoInput
 
 DEFAULT_RATE_HZ = 25.0  # where a source does not say
 _WAIT_MS = 10_000  # for a stream to open, and for each frame of it
@@ -108,9 +108,10 @@ def _why_not(video: VideoInput) -> str:
     if video.path is None:
         return (f'{video.shown}: no stream can be opened there; check the address, user name and '
                 'password with another player')
-    size = video.path.stat().st_size
-    return (f'{video.shown}: neither an image nor a video that OpenCV can read ({size} bytes); a '
-            'recording that was cut off before its end often has no index')
+    hint = ('; a recording that was cut off often lacks its index'
+            if video.path.suffix.lower() in VIDEO_SUFFIXES else '')
+    return (f'{video.shown}: neither an image nor a video that OpenCV can read '
+            f'({video.path.stat().st_size} bytes){hint}')
 
 
 def video_frames(video: VideoInput, capture: Capture, every: int = 1, reconnect_s: float = 10.0,

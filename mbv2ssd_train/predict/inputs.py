@@ -15,7 +15,7 @@ from mbv2ssd_ros.core.errors import DataError
 from mbv2ssd_train.predict.url import fetch_image, is_url, name_of_url, without_secrets
 
 IMAGE_SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.png', '.ppm', '.tif', '.tiff', '.webp')
-_VIDEO_SUFFIXES = ('.avi', '.m4v', '.mkv', '.mov', '.mp4', '.mpg', '.ts', '.webm', '.wmv')
+VIDEO_SUFFIXES = ('.avi', '.m4v', '.mkv', '.mov', '.mp4', '.mpg', '.ts', '.webm', '.wmv')
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,9 @@ def find_inputs(texts: Iterable[str], output: Path, recursive: bool = False) -> 
 
 def _find(text: str, output: Path, recursive: bool) -> Iterable[ImageInput | VideoInput]:
     path = Path(text)
+    if not text:  # a variable of a shell that is not set
+        raise DataError('an input is empty; expected images, folders, a video, the index of a '
+                        'webcam or a URL')
     if is_url(text):
         return [_of_url(text)]
     if camera := re.fullmatch(r'(?:/dev/video)?(\d+)', text):
@@ -114,7 +117,7 @@ def _of_folder(folder: Path, output: Path, recursive: bool) -> list[ImageInput |
     found = [_of_file(file, file.relative_to(folder).as_posix())
              for file in _images_outside(files, output)]
     if not found:
-        videos = [file.name for file in files if file.suffix.lower() in _VIDEO_SUFFIXES]
+        videos = [file.name for file in files if file.suffix.lower() in VIDEO_SUFFIXES]
         hint = ('; give videos by name: ' + ', '.join(videos[:3]) if videos
                 else '' if recursive else '; --recursive looks into the folders in it')
         raise DataError(f'{folder}: no image with a suffix of {", ".join(IMAGE_SUFFIXES)} in this '

@@ -82,13 +82,15 @@ def predict(backend: Backend, inputs: Inputs, settings: DetectionSettings,
         How much was looked at, and what could not be read.
 
     Raises:
-        DataError: an input would be overwritten, or a video that was written does not read back.
+        DataError: an input would be overwritten, the output is a file, or a video that was written does not read back.
         ConfigError: a class that the model does not know, or there is no screen to show on.
         BackendError: the model failed.
         OSError: the output folder cannot be written.
     """
     _refuse_overwriting(inputs, options)
     detector = Detector(backend, settings)
+    if options.output.exists() and not options.output.is_dir():
+        raise DataError(f'{options.output}: is a file; the output is a folder')
     options.output.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         stack.enter_context(quiet_opencv())

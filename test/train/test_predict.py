@@ -199,8 +199,15 @@ def test_a_whole_video_is_not_called_truncated(backend, tmp_path, name, codec):
 def test_something_else_with_the_name_of_a_video_is_told(backend, tmp_path):
     (tmp_path / 'a.mp4').write_text('hello')
     outcome = run(backend, [tmp_path / 'a.mp4'], tmp_path / 'out')
-    assert 'a.mp4: neither an image nor a video that OpenCV can read (5 bytes)' in (
-        outcome.faults[0])
+    assert outcome.faults[0].endswith(
+        'a.mp4: neither an image nor a video that OpenCV can read (5 bytes); a recording that '
+        'was cut off often lacks its index')
+
+
+def test_an_output_that_is_a_file_is_refused(backend, tmp_path):
+    (tmp_path / 'out').touch()
+    with pytest.raises(DataError, match='out: is a file; the output is a folder'):
+        run(backend, [picture(tmp_path / 'a.png')], tmp_path / 'out')
 
 
 def test_two_videos_share_the_lines_and_have_a_video_each(backend, tmp_path):

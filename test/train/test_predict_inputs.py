@@ -77,6 +77,11 @@ def test_webcams_are_named_by_their_index(tmp_path, text, index):
     assert (found.name, found.source) == (f'webcam{index}', index)
 
 
+def test_an_empty_input_is_not_the_working_folder(tmp_path):
+    with pytest.raises(DataError, match='an input is empty; expected images, folders'):
+        names('', folder=tmp_path)
+
+
 def test_a_missing_input_is_named(tmp_path):
     with pytest.raises(DataError, match='nothing: no such file or folder; expected images, fo'):
         names(tmp_path / 'nothing', folder=tmp_path)
