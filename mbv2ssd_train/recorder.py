@@ -96,7 +96,7 @@ class Recorder:
         Record a picture: the newest as images/TAG.png, all of them in TensorBoard.
 
         Args:
-            tag: letters, digits, '_' and '-'.
+            tag: name, such as first_batch or worst/0.
             step: optimizer steps made.
             picture: (H, W, 3) uint8 BGR, as draw_batch returns it.
 
@@ -107,8 +107,9 @@ class Recorder:
             raise ShapeError(f'picture {tag!r} is {picture.shape} {picture.dtype}, expected '
                              '(H, W, 3) uint8')
         path = self.folder / 'images' / f'{tag}.png'
-        path.parent.mkdir(exist_ok=True)
-        cv2.imwrite(str(path), picture)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not cv2.imwrite(str(path), picture):
+            self._say(f'{path}: cannot be written; is the disk full?')
         if self._writer:
             self._writer.add_image(tag, picture[..., ::-1].copy(), step, dataformats='HWC')
 

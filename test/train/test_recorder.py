@@ -1,6 +1,7 @@
 """What a run measured: lines, TensorBoard events, plots, and all of them after a resume."""
 
 import json
+import subprocess
 import sys
 
 import cv2
@@ -216,6 +217,21 @@ def test_closing_draws_the_plots(tmp_path):
 def test_a_running_mean_looks_back():
     np.testing.assert_allclose(running_mean([1, 2, 3, 4], 2), [1, 1.5, 2.5, 3.5])
     np.testing.assert_allclose(running_mean([5.0], 3), [5.0])
+
+
+def test_nothing_slow_is_imported_before_it_is_needed(tmp_path):
+    code = '''
+import sys
+import mbv2ssd_train.recorder as recorder, pathlib
+assert not {'matplotlib', 'tensorboard'} & set(sys.modules)
+folder = pathlib.Path(sys.argv[1])
+recorder.Recorder(folder, 9).train_step(1, 1.0, {'loss': 0.5})
+recorder.draw_plots(folder / 'metrics.jsonl', folder)
+assert 'matplotlib' in sys.modules and 'matplotlib.pyplot' not in sys.modules
+'''
+    done = subprocess.run([sys.executable, '-c', code, str(tmp_path)], capture_output=True,
+                          text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_metrics_are_json_that_every_reader_takes(tmp_path):
