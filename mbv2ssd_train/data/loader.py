@@ -8,22 +8,26 @@ whatever was made before it, whichever thread makes it, and however many process
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import islice
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import cv2
 import torch
 
 from mbv2ssd_ros.core.errors import DataError
 from mbv2ssd_train.config import TrainConfig
-from mbv2ssd_train.data.augment import draw_views, DRAWS, objects_of
+from mbv2ssd_train.data.augment import draw_views, DRAWS, Objects, objects_of, Views
 from mbv2ssd_train.data.batch import Batch, make_batch
-from mbv2ssd_train.data.dataset import Dataset
+from mbv2ssd_train.data.dataset import Dataset, ImageRecord
 from mbv2ssd_train.data.draws import uniform_draws
 from mbv2ssd_train.data.order import BatchPlan, EpochOrder
 from mbv2ssd_train.data.render import render
+
+Plan = TypeVar('Plan')
+Made = TypeVar('Made')
 
 
 class Loader(Protocol):
@@ -31,7 +35,7 @@ class Loader(Protocol):
 
     def __len__(self) -> int: ...
 
-    def epoch(self, epoch: int, first_batch: int = 0) -> Iterator[Batch]:
+    def epoch(self, epoch: int, first_batch: int = 0) -> Generator[Batch, None, None]:
         """
         Go through the data once.
 
@@ -73,6 +77,53 @@ def open_loader(datasets: Sequence[Dataset], config: TrainConfig, device: torch.
     return TrainLoader(datasets, config, rank, world_size, pin=device.type == 'cuda')
 
 
+def made_ahead(make: Callable[[Plan], Made], plans: Iterable[Plan], workers: int
+               ) -> Generator[Made, None, None]:
+    """
+    Make things in threads, a few of them ahead of where they are wanted.
+
+    Args:
+        make: called in a thread.
+        plans: of what to make.
+        workers: number of threads.
+
+    Yields:
+        What was made, in the order of the plans. Where it is given up early, or something
+        cannot be made, no thread is left behind.
+    """
+    waiting_plans = iter(plans)
+    pool = ThreadPoolExecutor(workers, 'augment')
+    # one more than workers: none of them waits for the step to end
+    under_way = deque(pool.submit(make, plan) for plan in islice(waiting_plans, workers + 1))
+    try:
+        while under_way:
+            made = under_way.popleft().result()
+            under_way.extend(pool.submit(make, plan) for plan in islice(waiting_plans, 1))
+            yield made
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def views_of(plan: BatchPlan, epoch: int, records: Sequence[ImageRecord],
+             sizes_hw: Sequence[tuple[int, int]], config: TrainConfig) -> tuple[Views, Objects]:
+    """
+    Decide what the network sees in a batch; everything but the pixels.
+
+    Args:
+        plan: of the batch.
+        epoch: 0-based.
+        records: of its images.
+        sizes_hw: of its images as they are read.
+        config: of the experiment.
+
+    Returns:
+        The views, and the objects in them.
+    """
+    draws = uniform_draws(config.seed, epoch, plan.places, plan.copies, DRAWS)
+    return draw_views(objects_of(records), sizes_hw, plan.input_size_hw, config.augment, draws,
+                      config.model.resize_mode)
+
+
 class TrainLoader:
     """Batches made ahead by threads of this process: OpenCV and numpy work without the GIL."""
 
@@ -99,7 +150,7 @@ class TrainLoader:
     def __len__(self) -> int:
         return len(self._order)
 
-    def epoch(self, epoch: int, first_batch: int = 0) -> Iterator[Batch]:
+    def epoch(self, epoch: int, first_batch: int = 0) -> Generator[Batch, None, None]:
         """
         Go through the data once; see Loader.
 
@@ -110,30 +161,17 @@ class TrainLoader:
         Yields:
             Batches in main memory.
         """
-        plans = iter(self._order.plans(epoch, first_batch))
-        workers = self._config.data.workers
-        pool = ThreadPoolExecutor(workers, 'augment')
-        waiting = deque(pool.submit(self._make, epoch, plan)
-                        # one more than workers: none of them waits for the step to end
-                        for plan in islice(plans, workers + 1))
-        try:
-            while waiting:
-                batch = waiting.popleft().result()
-                if (plan := next(plans, None)) is not None:
-                    waiting.append(pool.submit(self._make, epoch, plan))
-                yield batch
-        finally:  # given up early, or an image is broken
-            pool.shutdown(cancel_futures=True)
+        yield from made_ahead(partial(self._make, epoch), self._order.plans(epoch, first_batch),
+                              self._config.data.workers)
 
     def _make(self, epoch: int, plan: BatchPlan) -> Batch:
         chosen = [self._places[place] for place in plan.places]
         records = [dataset.records[index] for dataset, index in chosen]
         sources = [record.source for record in records]
         pixels = [dataset.image(index) for dataset, index in chosen]
-        draws = uniform_draws(self._config.seed, epoch, plan.places, plan.copies, DRAWS)
-        views, objects = draw_views(
-            objects_of(records), [(image.shape[0], image.shape[1]) for image in pixels],
-            plan.input_size_hw, self._config.augment, draws, self._config.model.resize_mode)
+        views, objects = views_of(
+            plan, epoch, records, [(image.shape[0], image.shape[1]) for image in pixels],
+            self._config)
         images = torch.empty((len(chosen), *plan.input_size_hw, 3), dtype=torch.uint8,
                              pin_memory=self._pin)
         try:
