@@ -75,7 +75,7 @@ class Criterion(nn.Module):
         self._check_shapes(loc, conf_logits, priors, batch)
         loc, conf_logits = loc.float(), conf_logits.float()
         objects = PaddedObjects.of(batch)
-        targets = self.assign(loc, conf_logits, priors, objects)
+        targets = self.assign(loc, conf_logits, batch)
         positive = Selection(targets.positive)
         found, wanted, own_priors = self._boxes(loc, positive, priors, objects, targets)
         quality = self._quality(found, wanted, own_priors, positive, targets)
@@ -104,20 +104,19 @@ class Criterion(nn.Module):
         return self._priors[key]
 
     @torch.no_grad()
-    def assign(self, loc: Tensor, conf_logits: Tensor, priors: PriorBoxes,
-               objects: PaddedObjects) -> Targets:
+    def assign(self, loc: Tensor, conf_logits: Tensor, batch: Batch) -> Targets:
         """
         Decide which prior learns which object.
 
         Args:
             loc: (B, P, 4) float32; looked at by task_aligned only.
             conf_logits: (B, P, C) float32, likewise.
-            priors: P of them.
-            objects: of the batch.
+            batch: images and objects.
 
         Returns:
             The targets.
         """
+        priors, objects = self.priors_for(batch), PaddedObjects.of(batch)
         if self._match.method == 'iou':
             return assign_by_iou(priors, objects, self._match)
         if self._match.method == 'atss':
