@@ -179,7 +179,8 @@ def crops_of(boxes_xyxy: NDArray[np.float32], real: NDArray[np.bool_], config: A
     origin = draws[:, _CROP_ORIGINS].reshape(pairs) * (1 - size)
     trials = np.concatenate([origin, size], axis=2)  # (B, 50, 4)
     fits = (size[..., 0] <= 2 * size[..., 1]) & (size[..., 1] <= 2 * size[..., 0])
-    fits &= _shows_an_object(trials, boxes_xyxy, real, least_iou) | ~real.any(axis=1)[:, None]
+    some = np.flatnonzero(real.any(axis=1))
+    fits[some] &= _shows_an_object(trials[some], boxes_xyxy[some], real[some], least_iou[some])
     first = fits.argmax(axis=1)
     rows = np.arange(len(draws))
     return np.where(fits[rows, first][:, None], trials[rows, first], WHOLE)
@@ -188,19 +189,23 @@ def crops_of(boxes_xyxy: NDArray[np.float32], real: NDArray[np.bool_], config: A
 def _shows_an_object(trials: NDArray[np.float64], boxes_xyxy: NDArray[np.float32],
                      real: NDArray[np.bool_], least_iou: NDArray[np.float32]
                      ) -> NDArray[np.bool_]:
-    """Tell of each crop (B, 50) whether it holds a centre and overlaps enough."""
-    x1, y1, x2, y2 = (side[:, None] for side in np.moveaxis(boxes_xyxy, -1, 0))  # (B, 1, N)
-    left, top, width, height = (
-        side[:, :, None] for side in np.moveaxis(trials.astype(np.float32), -1, 0))  # (B, 50, 1)
+    """Tell of crops (B, 50) whether they hold a centre and overlap enough; all have objects."""
+    if not len(trials):
+        return np.zeros(trials.shape[:2], dtype=bool)
+    # The objects of all images one after the other: padding would be most of the work.
+    image, _ = np.nonzero(real)
+    x1, y1, x2, y2 = boxes_xyxy[real].T[..., None]  # (objects, 1)
+    left, top, width, height = np.moveaxis(trials.astype(np.float32)[image], -1, 0)
     right, bottom = left + width, top + height
     centre_x, centre_y = (x1 + x2) / 2, (y1 + y2) / 2
     holds = (left < centre_x) & (centre_x < right) & (top < centre_y) & (centre_y < bottom)
     shared = (np.maximum(np.minimum(right, x2) - np.maximum(left, x1), 0)
               * np.maximum(np.minimum(bottom, y2) - np.maximum(top, y1), 0))
     union = width * height + (x2 - x1) * (y2 - y1) - shared  # above 0: a crop has an area
-    overlaps = shared >= least_iou[:, None, None] * union
-    real = real[:, None]
-    shows: NDArray[np.bool_] = (holds & real).any(axis=2) & (overlaps & real).any(axis=2)
+    overlaps = shared >= least_iou[image, None] * union
+    first = np.flatnonzero(np.diff(image, prepend=-1))  # object of each image
+    shows: NDArray[np.bool_] = (np.logical_or.reduceat(holds, first)
+                                & np.logical_or.reduceat(overlaps, first))
     return shows
 
 
