@@ -47,10 +47,9 @@ def assign_by_alignment(priors: PriorBoxes, objects: PaddedObjects, predicted_xy
     claims = torch.full_like(iou, NO_CLAIM).scatter(
         2, which, iou.gather(2, which).where(best > 0, NO_CLAIM))
     owners, rescued = settle(claims, prior_iou, objects)
-    scaled = torch.where(rescued, _of_owner(prior_iou, owners),
-                         _scale(_of_owner(alignment, owners), _of_owner(iou, owners), owners,
-                                objects, rescued))
-    return Targets.of(owners, ignored, objects, scaled)
+    scaled = _scale(_of_owner(alignment, owners), _of_owner(iou, owners), owners, objects)
+    wanted = torch.where(rescued, _of_owner(prior_iou, owners), scaled)
+    return Targets.of(owners, ignored, objects, wanted)
 
 
 def _scores_of_objects(scores: Tensor, objects: PaddedObjects) -> Tensor:
@@ -66,12 +65,11 @@ def _of_owner(values: Tensor, owners: Tensor) -> Tensor:
     return own.where(owners > NOBODY, 0.0)
 
 
-def _scale(alignment: Tensor, iou: Tensor, owners: Tensor, objects: PaddedObjects,
-           rescued: Tensor) -> Tensor:
+def _scale(alignment: Tensor, iou: Tensor, owners: Tensor, objects: PaddedObjects) -> Tensor:
     """Scale (B, P) alignments so that the best one of each object is its largest IoU."""
     best_alignment, best_iou = (
         torch.zeros_like(objects.labels, dtype=values.dtype).scatter_reduce(
-            1, owners.clamp(min=0), values.masked_fill(rescued, 0.0), 'amax')
+            1, owners.clamp(min=0), values, 'amax')
         for values in (alignment, iou))  # (B, N)
     factor = best_iou / best_alignment.clamp(min=torch.finfo(alignment.dtype).tiny)
     return (alignment * factor.gather(1, owners.clamp(min=0))).clamp(max=1.0)
