@@ -14,7 +14,7 @@ from mbv2ssd_ros.core.priors import (
     ssd300_levels,
     ssd_shapes,
 )
-from mbv2ssd_train.config.section import Positive, Section
+from mbv2ssd_train.config.section import Positive, Section, Side
 
 _MOBILENETS = ('mobilenet_v2', 'mobilenet_v3_large')
 _PRESET_HINT = 'config/train/base/model/ has complete model sections to begin with'
@@ -41,7 +41,7 @@ class ModelConfig(Section):
         'extras': ('backbone', _MOBILENETS),
         'first_stride': ('backbone', _MOBILENETS)}
 
-    input_size_hw: tuple[Annotated[int, Field(ge=32)], Annotated[int, Field(ge=32)]] = Field(
+    input_size_hw: tuple[Side, Side] = Field(
         (320, 320), description='network input, height and width in pixels')
     resize_mode: Literal['stretch', 'letterbox'] = Field(
         'stretch', description='letterbox keeps the aspect ratio and pads')
