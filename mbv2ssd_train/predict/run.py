@@ -82,7 +82,8 @@ def predict(backend: Backend, inputs: Inputs, settings: DetectionSettings,
         How much was looked at, and what could not be read.
 
     Raises:
-        DataError: an input would be overwritten, the output is a file, or a video that was written does not read back.
+        DataError: an input would be overwritten, the output is a file, or a video that was
+            written does not read back.
         ConfigError: a class that the model does not know, or there is no screen to show on.
         BackendError: the model failed.
         OSError: the output folder cannot be written.

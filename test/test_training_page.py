@@ -1,0 +1,157 @@
+"""README.md and docs/training.md teach commands, keys, files and figures that are there."""
+
+from pathlib import Path
+import re
+import shlex
+
+import pytest
+import yaml
+
+pytest.importorskip('pydantic', reason='configurations need pydantic (the extra `train`)')
+
+from mbv2ssd_train.cli.program import _parse, _parser  # noqa: E402
+from mbv2ssd_train.config import ModelConfig, TrainConfig  # noqa: E402
+from mbv2ssd_train.config.loading import load_config  # noqa: E402
+from mbv2ssd_train.config.section import Section  # noqa: E402
+from mbv2ssd_train.data.description import DatasetDescription  # noqa: E402
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / 'README.md').read_text(encoding='utf-8')
+PAGE = (ROOT / 'docs' / 'training.md').read_text(encoding='utf-8')
+SECTIONS = {name: field.annotation for name, field in TrainConfig.model_fields.items()
+            if isinstance(field.annotation, type) and issubclass(field.annotation, Section)}
+KEYS = {*TrainConfig.model_fields} | {
+    f'{section}.{key}' for section, kind in SECTIONS.items() for key in kind.model_fields}
+
+
+def fenced(text, language):
+    """Return the contents of all code blocks of a language."""
+    return re.findall(rf'^```{language}\n(.*?)^```', text, re.MULTILINE | re.DOTALL)
+
+
+def commands(text):
+    """Return the arguments of every `mbv2ssd_train` that a reader may type."""
+    lines = '\n'.join(fenced(text, 'bash')).replace('\\\n', ' ').splitlines()
+    lines += [code for code in re.findall(r'`([^`\n]+)`', text)
+              if re.match(r'mbv2ssd_train \w+ \S', code) and '...' not in code]
+    found = []
+    for line in lines:
+        words = shlex.split(line, comments=True)
+        if words[:1] == ['torchrun'] and 'mbv2ssd_train' in words:
+            words = words[words.index('mbv2ssd_train'):]
+        if words[:1] == ['mbv2ssd_train'] and '--help' not in words:
+            found.append(words[1:])
+    return found
+
+
+ALL_COMMANDS = commands(README) + commands(PAGE)
+
+
+@pytest.mark.parametrize('words', ALL_COMMANDS, ids=' '.join)
+def test_a_command_is_understood(words):
+    options = _parse(words)
+    for override in getattr(options, 'overrides', ()):
+        assert override.partition('=')[0] in KEYS
+
+
+def test_the_commands_are_found_and_show_every_verb():
+    verbs = {verb for action in _parser()._subparsers._group_actions for verb in action.choices}
+    assert {words[0] for words in commands(PAGE)} == verbs
+    assert len(ALL_COMMANDS) >= 20 and len(commands(README)) >= 5
+
+
+def test_every_option_says_what_it_is():
+    def silent(parser):
+        for action in parser._actions:
+            if hasattr(action, 'choices') and isinstance(action.choices, dict):
+                for child in action.choices.values():
+                    yield from silent(child)
+            elif not action.help:
+                yield f'{parser.prog} {action.dest}'
+
+    assert list(silent(_parser())) == []
+
+
+def test_keys_that_are_named_exist():
+    named = re.findall(rf'`((?:{"|".join(SECTIONS)})\.\w+)(?:=[^`]*|: [^`]*)?`', README + PAGE)
+    assert len(set(named)) >= 25
+    assert sorted(set(named) - KEYS) == []
+
+
+def test_print_config_explains_every_key():
+    config = TrainConfig(name='x', data={'root': 'r', 'train': ['a'], 'val': 'b'})
+    section, explained = '', set()
+    for line in config.to_explained_yaml().splitlines():
+        key, comment = re.match(r' *(\w+):.*?  # (.*)', line).groups()
+        assert len(comment) >= 4, line
+        section = section if line.startswith(' ') else key
+        explained.add(f'{section}.{key}' if line.startswith(' ') else key)
+    assert explained == KEYS
+
+
+def test_every_section_is_in_the_table_of_sections():
+    table = PAGE[PAGE.index('| section |'):]
+    rows = re.findall(r'^\| (`.+?) \|', table[:table.index('\n\n')], re.MULTILINE)
+    assert {name for row in rows for name in re.findall(r'`(\w+)`', row)} == set(SECTIONS)
+
+
+def test_files_that_are_named_exist():
+    named = set(re.findall(
+        r'\b(?:config|models|docs|test|mbv2ssd_ros|mbv2ssd_train)/[\w./]*\w', README + PAGE))
+    named |= {f'docs/{name}' for name in re.findall(r'\]\(([^)#:]+)(?:#[^)]*)?\)', PAGE)}
+    assert len(named) >= 20
+    assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
+
+
+def test_headings_that_are_linked_exist():
+    for text in (README, PAGE):
+        for name, anchor in re.findall(r'\]\(([^)#:]*)#([^)]+)\)', text):
+            target = (ROOT / 'docs' / name if text is PAGE else ROOT / name).read_text()
+            headings = re.findall(r'^#+ (.+)$', target, re.MULTILINE)
+            assert anchor in {re.sub(r'[^\w -]', '', h).lower().replace(' ', '-')
+                              for h in headings}
+
+
+def test_yaml_that_is_shown_is_a_description_of_data():
+    block, = fenced(PAGE, 'yaml')
+    description = DatasetDescription.model_validate(yaml.safe_load(block))
+    assert description.classes == ('bolt', 'nut')
+
+
+def rows_of_models():
+    """Return (model section, input side, prior boxes, parameters, GMAC) as the page has them."""
+    table = PAGE[PAGE.index('| file | network'):PAGE.index('With 20 classes.')]
+    folder = ROOT / 'config' / 'train' / 'base' / 'model'
+    for line in table.splitlines()[2:-1]:
+        name, _, side, priors, parameters, gmac = line.strip('| ').split(' | ')
+        name = name.strip('`')
+        keys = {} if name == '(default)' else yaml.safe_load((folder / name).read_text())
+        yield pytest.param(ModelConfig(**keys), int(side), int(priors.replace(',', '')),
+                           float(parameters), float(gmac), id=name)
+
+
+def test_every_model_section_is_in_the_table():
+    folder = ROOT / 'config' / 'train' / 'base' / 'model'
+    assert {row.id for row in rows_of_models()} == {
+        '(default)', *(path.name for path in folder.iterdir())}
+
+
+@pytest.mark.parametrize(('model', 'side', 'priors', 'parameters', 'gmac'), rows_of_models())
+def test_the_figures_of_a_model_are_right(model, side, priors, parameters, gmac):
+    torch = pytest.importorskip('torch')
+    from mbv2ssd_train.handover import build_network
+    from mbv2ssd_train.model.cost import count_macs, count_parameters
+    config = TrainConfig(name='x', data={'root': 'r', 'train': ['a'], 'val': 'b'}, model=model)
+    with torch.device('meta'):  # shapes alone: nothing is computed
+        network = build_network(config)
+        macs = count_macs(network, model.input_size_hw)
+    assert model.input_size_hw == (side, side)
+    assert sum(level.count for level in model.prior_levels()) == priors
+    assert count_parameters(network) / 1e6 == pytest.approx(parameters, abs=0.005)
+    assert macs / 1e9 == pytest.approx(gmac, abs=0.005)
+
+
+def test_the_shipped_configurations_load(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    for path in sorted((ROOT / 'config' / 'train').glob('*.yaml')):
+        assert load_config(path).name
