@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 import os
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,20 @@ import torch
 from mbv2ssd_ros.core.errors import DataError
 from mbv2ssd_train.config import parse_config, TrainConfig
 
-FORMAT = 1
+FORMAT = 2
+
+
+@dataclass(frozen=True)
+class RunState:
+    """How far a run has come."""
+
+    step: int = 0  # optimizer steps made
+    epoch: int = 0  # of the next step, 0-based
+    batch: int = 0  # of the next step in its epoch: where the sampler goes on
+    evaluated_epoch: int = 0  # behind which the last evaluation was
+    best_map: float = -1.0  # on the validation split, -1 before the first evaluation
+    best_epoch: int = 0  # behind which it was measured
+    stale_evaluations: int = 0  # since the best one
 
 
 @dataclass(frozen=True)
@@ -20,11 +33,13 @@ class Checkpoint:
     """The state of a run after a number of steps."""
 
     config: str  # YAML of the whole configuration
-    step: int  # optimizer steps made
+    fingerprints: dict[str, str]  # arch and recipe
+    class_names: tuple[str, ...]
+    state: dict[str, Any]  # of RunState
     model: dict[str, Any]  # weights as trained
     averaged: dict[str, Any]  # their moving average, which is what is evaluated and exported
-    optimizer: dict[str, Any]
-    best_map: float  # on the validation split, -1 before the first evaluation
+    learner: dict[str, Any]  # optimizer and loss scaler
+    random: dict[str, Any]  # states of torch's generators; images have their own by (seed, place)
     map_50: float | None  # of `averaged` on the validation split, where it was measured
     format: int = FORMAT
 
@@ -32,19 +47,38 @@ class Checkpoint:
         """Return the configuration of the run."""
         return parse_config(self.config, 'the configuration in the checkpoint')
 
+    def parsed_state(self) -> RunState:
+        """Return how far the run had come."""
+        return RunState(**self.state)
+
     def save(self, path: Path) -> None:
         """
-        Write the file whole or not at all.
+        Write the file to disk.
 
         Args:
-            path: replaced when the new file is complete on disk.
+            path: of the file; CheckpointStore puts it in place when it is complete.
         """
-        partial = path.with_name(f'{path.name}.partial')
-        with partial.open('wb') as file:
+        with path.open('wb') as file:
             torch.save(asdict(self), file)
             file.flush()
             os.fsync(file.fileno())
-        partial.replace(path)
+
+
+def random_state() -> dict[str, Any]:
+    """Return the state of torch's generators."""
+    return {'cpu': torch.get_rng_state(), 'cuda': torch.cuda.get_rng_state_all()}
+
+
+def restore_random_state(state: dict[str, Any]) -> None:
+    """
+    Go on with random numbers where an earlier process stopped.
+
+    Args:
+        state: from random_state; that of GPUs which are not there is left out.
+    """
+    torch.set_rng_state(state['cpu'])
+    for index, value in enumerate(state['cuda'][:torch.cuda.device_count()]):
+        torch.cuda.set_rng_state(value, index)
 
 
 def load_checkpoint(path: str | Path) -> Checkpoint:
@@ -65,11 +99,15 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         raise DataError(f'{source}: no such checkpoint')
     try:
         found = torch.load(source, map_location='cpu', weights_only=True)
-        if found['format'] != FORMAT:
-            raise DataError(f'{source}: checkpoint format {found["format"]}, this package reads '
-                            f'{FORMAT}; use the version of the package that wrote it')
-        return Checkpoint(**found)
-    except DataError:
-        raise
     except Exception as err:  # torch.load's errors have no common base
         raise DataError(f'{source}: not a checkpoint of mbv2ssd_train: {err}') from err
+    if not isinstance(found, dict) or 'format' not in found:
+        raise DataError(f'{source}: not a checkpoint of mbv2ssd_train; weights of torchvision '
+                        'come in by model.backbone_weights or `mbv2ssd_train import-weights`')
+    if found['format'] != FORMAT:
+        raise DataError(f'{source}: checkpoint format {found["format"]}, this package reads '
+                        f'{FORMAT}; use the version of the package that wrote it')
+    missing = sorted({field.name for field in fields(Checkpoint)} - set(found))
+    if missing:
+        raise DataError(f'{source}: the checkpoint lacks {", ".join(missing)}; is it whole?')
+    return Checkpoint(**found)

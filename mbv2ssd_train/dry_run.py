@@ -8,6 +8,8 @@ import resource
 import tempfile
 import time
 
+import torch
+
 from mbv2ssd_train.config import TrainConfig
 from mbv2ssd_train.engine import Trainer
 
@@ -34,11 +36,14 @@ def dry_run(config: TrainConfig) -> Iterator[str]:
                    f'{level.count} priors')
         batch = next(iter(trainer.loader.epoch(0)))
         started = time.perf_counter()
-        loss = trainer.train_step(batch)
+        result = trainer.learner.learn(batch)
         seconds = time.perf_counter() - started
-        yield (f'one step of {len(batch.sources)} images: {seconds:.2f} s, the first being the '
-               f'slowest; loss {loss.total.item():.2f}, {loss.positives} positive and '
-               f'{loss.negatives} negative priors')
+        yield (f'one step of {len(batch)} images: {seconds:.2f} s, the first being the '
+               f'slowest; loss {result.loss:.2f}, {result.positives} positive and '
+               f'{result.negatives} negative priors')
+        if batch.images.device.type == 'cuda':
+            peak_mb = torch.cuda.max_memory_allocated(batch.images.device) / 1e6
+            yield f'GPU memory at its highest {peak_mb:.0f} MB'
         # ru_maxrss is in KiB on Linux
         peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
-        yield f'memory so far {peak_mb:.0f} MB; decoded images come on top (data.keep_decoded)'
+        yield f'memory so far {peak_mb:.0f} MB; decoded images come on top (data.keep)'

@@ -1,70 +1,48 @@
-"""The training loop: forward, loss, finite check, backward, step, average, log."""
+"""A training run: epochs of steps, evaluations, checkpoints."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
-import signal
 import time
 from typing import Any
 
-import cv2
-import numpy as np
 import torch
-from torch import nn
 
-from mbv2ssd_ros.core.errors import DataError, Mbv2SsdError
-from mbv2ssd_ros.core.priors import build_priors
-from mbv2ssd_train.assign import assign
-from mbv2ssd_train.box_coder import cxcywh_to_xyxy
-from mbv2ssd_train.checkpoint import Checkpoint, load_checkpoint
+from mbv2ssd_ros.core.errors import DataError
+from mbv2ssd_train.checkpoint import (
+    Checkpoint,
+    load_checkpoint,
+    random_state,
+    restore_random_state,
+    RunState,
+)
 from mbv2ssd_train.config import TrainConfig
 from mbv2ssd_train.data.batch import Batch
 from mbv2ssd_train.data.dataset import Dataset, refuse_overlap
-from mbv2ssd_train.data.loader import TrainLoader
+from mbv2ssd_train.data.loader import open_loader
 from mbv2ssd_train.data.mosaic import draw_batch
 from mbv2ssd_train.data.sources import open_dataset
-from mbv2ssd_train.evaluate import evaluate, Evaluation
+from mbv2ssd_train.distributed import World
+from mbv2ssd_train.evaluate import detect_all, Evaluation, summarise
 from mbv2ssd_train.handover import build_contract, build_network
-from mbv2ssd_train.loss import multibox_loss, MultiboxLoss
+from mbv2ssd_train.learner import Learner, StepResult
 from mbv2ssd_train.model.cost import count_macs, count_parameters
-from mbv2ssd_train.model.deploy import DeployModel, Normalisation
-from mbv2ssd_train.model.ssdlite import SSDLite
-from mbv2ssd_train.optimizer import (
-    average_weights,
-    build_optimizer,
-    schedule_factor,
-    set_learning_rates,
-)
+from mbv2ssd_train.model.deploy import DeployModel
+from mbv2ssd_train.preemption import Preempted, StopRequest
 from mbv2ssd_train.pretrained import load_backbone
 from mbv2ssd_train.progress import ProgressBar
+from mbv2ssd_train.recorder import Recorder
 from mbv2ssd_train.runs import RunFolder
 from mbv2ssd_train.torch_backend import TorchBackend
 
 
-class NotFiniteError(Mbv2SsdError):
-    """Loss, gradient or weights became infinite or undefined; no checkpoint has them."""
-
-
-class Preempted(Mbv2SsdError):
-    """A signal ended the run early; it can be resumed."""
-
-    def __init__(self, signum: int) -> None:
-        """
-        Note the signal.
-
-        Args:
-            signum: its number.
-        """
-        super().__init__(
-            f'stopped by {signal.Signals(signum).name}; the state is saved, go on with --resume')
-        self.exit_code = 128 + signum
-
-
 class Trainer:
-    """One run: its data, its network, and where it stands."""
+    """One run: its data, its learner, and how far it has come."""
 
-    def __init__(self, config: TrainConfig, runs: Path, resume: bool = False) -> None:
+    def __init__(self, config: TrainConfig, runs: Path, resume: bool = False,
+                 world: World | None = None) -> None:
         """
         Open the data, build the network, take up an earlier state where asked.
 
@@ -72,33 +50,33 @@ class Trainer:
             config: of the experiment.
             runs: folder of run folders.
             resume: go on with the run of this very configuration.
+            world: the processes that train together; by default this one alone.
 
         Raises:
             DataError: data or weights are missing or wrong, or training and validation overlap.
             ConfigError: resume does not fit what is there.
         """
-        self.config = config
-        self.folder = RunFolder(runs, config)
+        self.config, self._world = config, world or World()
         torch.manual_seed(config.seed)
+        torch.use_deterministic_algorithms(config.training.deterministic, warn_only=True)
         if config.training.threads:
             torch.set_num_threads(config.training.threads)
         train_sets, self._validation = open_datasets(config)
-        self.loader = TrainLoader(train_sets, config.model.input_size_hw,
-                                  config.training.batch_size, config.augment, config.seed,
-                                  config.model.resize_mode)
-        self.network = build_network(config)
+        self.loader = open_loader(
+            train_sets, config, self._world.device, self._world.rank, self._world.size)
+        network = build_network(config)
+        self.start_report = ''
         if config.model.backbone_weights:
-            load_backbone(self.network.backbone, config.model.backbone_weights)
-        self.network.to(memory_format=torch.channels_last)
-        _freeze_first(self.network, config.training.freeze_blocks)
-        self._optimizer = build_optimizer(self.network, config.optimizer)
-        self._average = average_weights(self.network, config.training.ema_decay)
-        self._normalise = Normalisation(config.model.mean, config.model.std)
-        self._priors = torch.from_numpy(build_priors(config.model.prior_levels()))
-        self._priors_xyxy = cxcywh_to_xyxy(self._priors)
-        self.step, self.best_map = 0, -1.0
-        self._signal = 0
-        self.folder.open(resume)
+            load_backbone(network.backbone, config.model.backbone_weights)
+        self.learner = Learner(network, config, self.total_steps, self._world)
+        self.state = RunState()
+        self._stop = StopRequest()
+        self._recorder: Recorder | None = None
+        self.folder = RunFolder(runs, config)
+        if self._world.is_main:
+            self.folder.open(resume)
+            self._checkpoints = self.folder.open_checkpoints(config.training.keep_checkpoints)
+        self._world.wait()
         if resume:
             self._restore(load_checkpoint(self.folder.last))
 
@@ -107,104 +85,147 @@ class Trainer:
         """Optimizer steps of the whole run."""
         return self.config.training.epochs * len(self.loader)
 
-    def draw_first_batch(self) -> Path:
-        """
-        Draw the first augmented batch, to look at before waiting for hours.
-
-        Returns:
-            The picture in the run folder.
-        """
-        path = self.folder.path / 'first_batch.png'
-        batch = next(iter(self.loader.epoch(0)))
-        cv2.imwrite(str(path), draw_batch(batch, self.config.data.classes))
-        return path
-
     def describe(self) -> str:
         """Return the size of the run in one line."""
-        macs = count_macs(self.network, self.config.model.input_size_hw)
-        rates = sorted({group['peak_lr'] for group in self._optimizer.param_groups})
-        return (f'{len(self.loader)} batches an epoch, steps {self.step} to {self.total_steps}, '
-                f'{count_parameters(self.network) / 1e6:.2f} M parameters, '
-                f'{macs / 1e6:.0f} MMAC, {len(self._priors)} priors, learning rates '
-                f'{", ".join(f"{rate:g}" for rate in rates)}')
+        network, model = self.learner.network, self.config.model
+        rates = sorted({group['peak_lr'] for group in self.learner.optimizer.param_groups})
+        priors = sum(level.count for level in model.prior_levels())
+        return (f'{len(self.loader)} batches an epoch, steps {self.state.step} to '
+                f'{self.total_steps}, {count_parameters(network) / 1e6:.2f} M parameters, '
+                f'{count_macs(network, model.input_size_hw) / 1e6:.0f} MMAC, {priors} priors, '
+                f'learning rates {", ".join(f"{rate:g}" for rate in rates)}, on '
+                f'{self._world.size} x {self._world.device}')
 
     def run(self) -> None:
         """
-        Train to the end; evaluate, save and log on the way.
+        Train to the end; evaluate, save and record on the way.
 
         Raises:
             NotFiniteError: names the images of the batch that broke the loss.
             Preempted: SIGINT or SIGTERM came; the state is saved.
             DataError: an image cannot be read; the state is saved.
         """
-        handlers = {signum: signal.signal(signum, self._on_signal)
-                    for signum in (signal.SIGINT, signal.SIGTERM)}
-        self.folder.set_status('running', step=self.step)
+        self._set_status('running')
         try:
-            self._run_or_save()
+            with self._stop:
+                self._run_or_save()
+            self._set_status('success')
         except Preempted as err:
-            self.folder.set_status('preempted', step=self.step, reason=str(err))
+            self._set_status('preempted', reason=str(err))
             raise
         except BaseException as err:
-            self.folder.set_status('failed', step=self.step, reason=f'{err!r}')
+            self._set_status('failed', reason=f'{err!r}')
             raise
         finally:
-            for signum, handler in handlers.items():
-                signal.signal(signum, handler)
-        self.folder.set_status('success', step=self.step, best_map_50=self.best_map)
+            self.folder.close()
+
+    def _set_status(self, status: str, **facts: Any) -> None:
+        if self._world.is_main:
+            self.folder.set_status(status, step=self.state.step,
+                                   best_map_50=self.state.best_map, **facts)
 
     def _run_or_save(self) -> None:
+        if self._world.is_main:
+            self._recorder = Recorder(self.folder.path, self.total_steps, self.state.step)
         try:
-            with ProgressBar(self.config.name, self.total_steps, self.step) as bar:
+            with ProgressBar(self.config.name, self.total_steps, self.state.step,
+                             shown=self._world.is_main) as bar:
+                if self._recorder and not self.state.step:  # to look at before waiting for hours
+                    self._draw_first_batch(self._recorder)
                 self._run_epochs(bar)
         except (Preempted, DataError):  # once a broken image is mended, the run can go on
-            self.save(self.folder.last)
+            self.save()
             raise
+        finally:
+            if self._recorder:
+                self._recorder.close()
 
-    def train_step(self, batch: Batch) -> MultiboxLoss:
-        """
-        Learn from one batch.
+    def _draw_first_batch(self, recorder: Recorder) -> None:
+        batch = next(iter(self.loader.epoch(0)))
+        recorder.images('first_batch', 0, draw_batch(batch, self.config.data.classes))
 
-        Args:
-            batch: images and objects.
+    def _run_epochs(self, bar: ProgressBar) -> None:
+        if self.state.step and not self.state.batch:
+            # stopped behind the last step of an epoch, perhaps before it was evaluated
+            self._end_epoch(self.state.epoch, bar)
+        for epoch in range(self.state.epoch, self.config.training.epochs):
+            if self._is_over():
+                return
+            self._run_epoch(epoch, bar)
+            self._end_epoch(epoch + 1, bar)
 
-        Returns:
-            Its loss.
+    def _run_epoch(self, epoch: int, bar: ProgressBar) -> None:
+        started = time.monotonic()
+        for index, batch in enumerate(self.loader.epoch(epoch, self.state.batch),
+                                      start=self.state.batch + 1):
+            result = self.learner.learn(batch)
+            ends = index == len(self.loader)
+            self.state = replace(self.state, step=self.learner.step, epoch=epoch + ends,
+                                    batch=0 if ends else index)
+            bar.advance(f'loss {result.loss:.2f} (class {result.class_loss:.2f}, '
+                        f'box {result.box_loss:.2f})')
+            if self._recorder and self.state.step % self.config.training.log_every == 0:
+                self._record(self._recorder, result, batch, time.monotonic() - started)
+            started = time.monotonic()
+            self._leave_when_asked()
+            if not ends and self.state.step % self.config.training.save_every == 0:
+                self.save()
 
-        Raises:
-            NotFiniteError: before the weights are changed.
-        """
+    def _record(self, recorder: Recorder, result: StepResult, batch: Batch, seconds: float
+                ) -> None:
+        images = self.config.training.batch_size
+        recorder.train_step(
+            self.state.step, self.state.step / len(self.loader),
+            {**asdict(result), 'loss': result.loss,
+             'positives_mean': result.positives / images,
+             'input_height_px': float(batch.images.shape[1]),
+             'images_per_s': images / seconds})
+
+    def _record_weights(self, recorder: Recorder) -> None:
+        for name, part in self.learner.network.named_children():
+            weights = [weight.detach().flatten() for weight in part.parameters()]
+            if weights:
+                recorder.histogram(f'weights/{name}', self.state.step, torch.cat(weights))
+
+    def _leave_when_asked(self) -> None:
+        signum = self._world.largest(self._stop.signum)
+        if signum:
+            raise Preempted(signum)
+
+    def _is_over(self) -> bool:
+        patience = self.config.training.patience
+        return 0 < patience <= self.state.stale_evaluations
+
+    def _end_epoch(self, epoch: int, bar: ProgressBar) -> None:
         config = self.config.training
-        self.network.train()
-        # layers that do not learn take up no statistics either
-        _freeze_batch_norm(self.network.backbone if config.freeze_bn
-                           else self.network.backbone.features[:config.freeze_blocks])
-        set_learning_rates(self._optimizer, schedule_factor(
-            self.step, self.total_steps, self.config.schedule))
-        with torch.autocast('cpu', torch.bfloat16, enabled=config.precision == 'bf16'):
-            loc, conf_logits = self.network(self._normalise(batch.images))
-        boxes, labels, difficult = (
-            [rows[kept] for rows, kept in zip(field, batch.labels > 0, strict=True)]
-            for field in (batch.boxes_xyxy, batch.labels, batch.difficult))
-        targets = assign(self._priors_xyxy, boxes, labels, difficult, self.config.match)
-        loss = multibox_loss(loc, conf_logits, targets, self._priors,
-                             self.config.model.variances, self.config.loss)
-        _check_finite(loss, batch, self.step)
-        self._optimizer.zero_grad()
-        loss.total.backward()
-        limit = self.config.optimizer.clip_norm or float('inf')
-        norm = nn.utils.clip_grad_norm_(self.network.parameters(), limit)
-        if not torch.isfinite(norm):
-            raise NotFiniteError(f'step {self.step}: the gradient is {norm.item()}; images: '
-                                 f'{", ".join(batch.sources)}. Lower optimizer.learning_rate')
-        self._optimizer.step()
-        self._average.update_parameters(self.network)
-        self.step += 1
-        return loss
+        due = epoch == config.epochs or epoch % config.eval_every == 0
+        if due and epoch > self.state.evaluated_epoch:
+            self._evaluate_and_keep_best(epoch, bar)
+        self.save()
+        if self._is_over():
+            bar.write(f'no better mAP in {self.state.stale_evaluations} evaluations '
+                      '(training.patience): the run ends')
+
+    def _evaluate_and_keep_best(self, epoch: int, bar: ProgressBar) -> None:
+        result = self.evaluate()
+        if self._recorder:
+            self._recorder.evaluation(self.state.step, epoch, result.to_dict())
+            self._record_weights(self._recorder)
+        bar.write(f'epoch {epoch}: mAP@0.5 {result.map_50:.4f} (area), '
+                  f'{result.map_50_11point:.4f} (11-point) on {result.split}, '
+                  f'{result.images} images')
+        better = result.map_50 > self.state.best_map
+        self.state = replace(
+            self.state, evaluated_epoch=epoch,
+            best_map=result.map_50 if better else self.state.best_map,
+            best_epoch=epoch if better else self.state.best_epoch,
+            stale_evaluations=0 if better else self.state.stale_evaluations + 1)
+        if better:
+            self._write(best_map=result.map_50)
 
     def evaluate(self) -> Evaluation:
         """
-        Measure the averaged weights on the validation split.
+        Measure the averaged weights on the validation split, each process a share of it.
 
         Returns:
             What was measured.
@@ -213,88 +234,52 @@ class Trainer:
             Preempted: SIGINT or SIGTERM came.
         """
         backend = TorchBackend(
-            DeployModel(self._average.module, self.config.model),
+            DeployModel(self.learner.average.module, self.config.model),
             build_contract(self.config, None))
-        return evaluate(backend, self._validation, self.config.evaluation.detection_settings(),
-                        self._until_signal)
+        indices = self._world.share(range(len(self._validation)))
+        found = list(detect_all(backend, self._validation,
+                                self.config.evaluation.detection_settings(), self._until_signal,
+                                indices))
+        self._leave_when_asked()
+        return summarise(self._validation, self._world.gather(found))
 
     def _until_signal(self, items: Iterable[Any], _: int) -> Iterator[Any]:
         for item in items:
             yield item
-            if self._signal:  # --resume evaluates again
-                raise Preempted(self._signal)
+            if self._stop.signum and self._world.size == 1:  # --resume evaluates again
+                raise Preempted(self._stop.signum)
 
-    def save(self, path: Path, map_50: float | None = None) -> None:
+    def save(self) -> None:
         """
-        Write a checkpoint.
-
-        Args:
-            path: of the file.
-            map_50: of the averaged weights on the validation split, where it was measured.
+        Write the checkpoint of this step.
 
         Raises:
             NotFiniteError: a weight is not finite; nothing is written.
         """
-        for name, value in self.network.state_dict().items():
-            if not torch.isfinite(value).all():
-                raise NotFiniteError(f'step {self.step}: {name} is no longer finite; {path} is '
-                                     'not written. Lower optimizer.learning_rate')
-        Checkpoint(
-            config=self.config.to_yaml(), step=self.step, model=self.network.state_dict(),
-            averaged=self._average.module.state_dict(), optimizer=self._optimizer.state_dict(),
-            best_map=self.best_map, map_50=map_50).save(path)
+        self._write(best_map=None)
+
+    def _write(self, best_map: float | None) -> None:
+        self.learner.check_weights()
+        if not self._world.is_main:
+            return
+        checkpoint = Checkpoint(
+            config=self.config.to_yaml(),
+            fingerprints={'arch': self.config.arch_fingerprint(),
+                          'recipe': self.config.recipe_fingerprint()},
+            class_names=self.config.data.classes, state=asdict(self.state),
+            model=self.learner.network.state_dict(),
+            averaged=self.learner.average.module.state_dict(), learner=self.learner.state(),
+            random=random_state(), map_50=best_map)
+        if best_map is None:
+            self._checkpoints.save(self.state.step, checkpoint.save)
+        else:
+            self._checkpoints.save_best(checkpoint.save)
 
     def _restore(self, checkpoint: Checkpoint) -> None:
-        self.network.load_state_dict(checkpoint.model)
-        self._average.module.load_state_dict(checkpoint.averaged)
-        self._average.n_averaged.fill_(checkpoint.step)
-        self._optimizer.load_state_dict(checkpoint.optimizer)
-        self.step, self.best_map = checkpoint.step, checkpoint.best_map
-
-    def _run_epochs(self, bar: ProgressBar) -> None:
-        per_epoch, started = len(self.loader), time.monotonic()
-        if self.step and self.step % per_epoch == 0:
-            # stopped behind the last step of an epoch, perhaps before it was evaluated
-            self._end_epoch(self.step // per_epoch, bar)
-        for epoch in range(self.step // per_epoch, self.config.training.epochs):
-            for batch in self.loader.epoch(epoch, self.step % per_epoch):
-                loss = self.train_step(batch)
-                note = (f'loss {loss.total.item():.2f} (class {loss.class_loss.item():.2f}, '
-                        f'box {loss.box_loss.item():.2f})')
-                bar.advance(note)
-                if self.step % 50 == 0:
-                    self.folder.log(
-                        step=self.step, epoch=self.step / per_epoch,
-                        elapsed_s=round(time.monotonic() - started, 1),
-                        class_loss=loss.class_loss.item(), box_loss=loss.box_loss.item(),
-                        positives=loss.positives, negatives=loss.negatives,
-                        learning_rate=max(g['lr'] for g in self._optimizer.param_groups))
-                if self._signal:
-                    raise Preempted(self._signal)
-                if self.step % self.config.training.save_every == 0:
-                    self.save(self.folder.last)
-            self._end_epoch(epoch + 1, bar)
-
-    def _end_epoch(self, epoch: int, bar: ProgressBar) -> None:
-        config = self.config.training
-        if epoch == config.epochs or epoch % config.eval_every == 0:
-            self._evaluate_and_keep_best(epoch, bar)
-        self.save(self.folder.last)
-
-    def _evaluate_and_keep_best(self, epoch: int, bar: ProgressBar) -> None:
-        result = self.evaluate()
-        bar.write(f'epoch {epoch}: mAP@0.5 {result.map_50:.4f} (area), '
-                  f'{result.map_50_11point:.4f} (11-point) on {result.split}, '
-                  f'{result.images} images')
-        self.folder.log(step=self.step, epoch=epoch, **result.to_dict())
-        if result.map_50 > self.best_map:
-            self.best_map = result.map_50
-            self.save(self.folder.best, result.map_50)
-
-    def _on_signal(self, signum: int, _: Any) -> None:
-        if self._signal:  # the second one means now
-            raise SystemExit(128 + signum)
-        self._signal = signum
+        self.state = checkpoint.parsed_state()
+        self.learner.restore(
+            self.state.step, checkpoint.model, checkpoint.averaged, checkpoint.learner)
+        restore_random_state(checkpoint.random)
 
 
 def open_datasets(config: TrainConfig) -> tuple[list[Dataset], Dataset]:
@@ -311,9 +296,9 @@ def open_datasets(config: TrainConfig) -> tuple[list[Dataset], Dataset]:
         DataError: missing or wrong, or they share an image.
     """
     data = config.data
-    train = [open_dataset(data.root, split, data.classes, data.keep_decoded)
+    train = [open_dataset(data.root, split, data.classes, data.keep == 'memory')
              for split in data.train]
-    validation = open_dataset(data.root, data.val, data.classes, data.keep_decoded)
+    validation = open_dataset(data.root, data.val, data.classes, data.keep != 'none')
     refuse_overlap(train, validation)
     if not any((~record.difficult).any() for dataset in train for record in dataset.records):
         raise DataError(f'{data.root}: no object in {", ".join(data.train)} that is not '
@@ -324,23 +309,3 @@ def open_datasets(config: TrainConfig) -> tuple[list[Dataset], Dataset]:
         raise DataError(f'{data.root}: no object in {data.val} that is not difficult, so that no '
                         'mAP can be measured there; choose another data.val')
     return train, validation
-
-
-def _freeze_first(network: SSDLite, blocks: int) -> None:
-    for layer in network.backbone.features[:blocks]:
-        layer.requires_grad_(False)
-
-
-def _freeze_batch_norm(module: nn.Module) -> None:
-    for part in module.modules():
-        if isinstance(part, nn.BatchNorm2d):
-            part.eval()
-
-
-def _check_finite(loss: MultiboxLoss, batch: Batch, step: int) -> None:
-    if torch.isfinite(loss.image_totals).all():
-        return
-    broken = np.flatnonzero(~torch.isfinite(loss.image_totals).numpy())
-    raise NotFiniteError(
-        f'step {step}: the loss is not finite on {", ".join(batch.sources[k] for k in broken)}; '
-        'look at their boxes, or lower optimizer.learning_rate. The weights were not changed')

@@ -31,6 +31,8 @@ class TrainingConfig(Section):
         False, description='BatchNorm of the backbone: its statistics stay as they are')
     sync_bn: bool = Field(
         False, description='BatchNorm over the images of all processes, for few images in each')
+    deterministic: bool = Field(
+        True, description='the same weights from the same seed, on a GPU too, where it is slower')
     ema_decay: float = Field(
         0.999, ge=0, lt=1, description='of the averaged weights, which are evaluated; 0 = off')
     threads: int = Field(0, ge=0, description='of torch; 0 = all cores')

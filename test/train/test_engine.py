@@ -19,7 +19,9 @@ import yaml
 from mbv2ssd_ros.core.errors import ConfigError, DataError
 from mbv2ssd_train.checkpoint import load_checkpoint
 from mbv2ssd_train.cli import main
-from mbv2ssd_train.engine import NotFiniteError, Preempted, Trainer
+from mbv2ssd_train.engine import Trainer
+from mbv2ssd_train.learner import NotFiniteError
+from mbv2ssd_train.preemption import Preempted
 
 # three steps an epoch, nine in all, evaluated after the second and the last epoch
 RECIPES = {
@@ -68,7 +70,7 @@ def tensors_of(checkpoint):
             for key, item in value.items():
                 yield from walk(item, (*path, key))
     return dict(walk({'model': checkpoint.model, 'averaged': checkpoint.averaged,
-                      'optimizer': checkpoint.optimizer}, ()))
+                      'learner': checkpoint.learner, 'random': checkpoint.random}, ()))
 
 
 def assert_bitwise_equal(found, expected):
@@ -76,19 +78,19 @@ def assert_bitwise_equal(found, expected):
     assert ours.keys() == theirs.keys() and len(ours) > 700
     for path, value in theirs.items():
         assert torch.equal(ours[path], value), path
-    assert (found.step, found.best_map) == (expected.step, expected.best_map)
+    assert found.state == expected.state
 
 
 def run_until(trainer, step, stop):
     """Run and do `stop` during a step."""
-    real = trainer.train_step
+    real = trainer.learner.learn
 
-    def train_step(batch):
-        loss = real(batch)
-        if trainer.step == step:
+    def learn(batch):
+        result = real(batch)
+        if trainer.learner.step == step:
             stop()
-        return loss
-    trainer.train_step = train_step
+        return result
+    trainer.learner.learn = learn
     trainer.run()
 
 
@@ -103,7 +105,7 @@ def test_a_run_that_a_signal_stopped_goes_on_bit_for_bit(
     with pytest.raises(Preempted):
         run_until(first, step, lambda: os.kill(os.getpid(), signal.SIGTERM))
     assert status(first.folder)['status'] == 'preempted'
-    assert load_checkpoint(first.folder.last).step == step
+    assert load_checkpoint(first.folder.last).state['step'] == step
     second = trainer(world, tmp_path, resume=True, **recipe)
     second.run()
     assert status(second.folder)['status'] == 'success'
@@ -124,7 +126,7 @@ def test_a_run_that_crashed_goes_on_from_its_last_checkpoint(uninterrupted, worl
         run_until(first, 5, crash)
     assert status(first.folder)['status'] == 'failed'
     second = trainer(world, tmp_path, resume=True, **recipe)
-    assert second.step == 4
+    assert second.state.step == 4
     second.run()
     assert_bitwise_equal(load_checkpoint(second.folder.last), expected)
     assert sorted(set(measured(second.folder))) == maps
@@ -141,7 +143,7 @@ def test_a_signal_in_an_evaluation_does_not_wait_for_its_end(uninterrupted, worl
     first.evaluate = evaluate
     with pytest.raises(Preempted):
         first.run()
-    assert load_checkpoint(first.folder.last).step == 6
+    assert load_checkpoint(first.folder.last).state['step'] == 6
     second = trainer(world, tmp_path, resume=True, **RECIPES[name])
     second.run()
     expected, maps = uninterrupted(name)
@@ -180,7 +182,7 @@ def test_sigterm_ends_the_program_with_143_and_a_state_to_go_on_from(world, tmp_
     assert 'Traceback' not in errors
     folder, = runs.iterdir()
     assert json.loads((folder / 'status.json').read_text())['status'] == 'preempted'
-    assert load_checkpoint(folder / 'checkpoints' / 'last.pt').step >= 1
+    assert load_checkpoint(folder / 'checkpoints' / 'last.pt').state['step'] >= 1
 
 
 def test_a_run_leaves_its_whole_story(world, tmp_path):
@@ -195,9 +197,9 @@ def test_a_run_leaves_its_whole_story(world, tmp_path):
         run.config.to_yaml())
     assert json.loads((run.folder.path / 'fingerprints.json').read_text()) == {
         'arch': run.config.arch_fingerprint(), 'recipe': run.config.recipe_fingerprint()}
-    assert status(run.folder)['best_map_50'] == run.best_map
+    assert status(run.folder)['best_map_50'] == run.state.best_map
     best = load_checkpoint(run.folder.best)
-    assert best.map_50 == run.best_map and best.parsed_config() == run.config
+    assert best.map_50 == run.state.best_map and best.parsed_config() == run.config
 
 
 def test_metrics_are_json_that_every_reader_takes(world, tmp_path):
@@ -232,34 +234,39 @@ def test_a_run_that_never_got_to_a_checkpoint_begins_afresh(world, tmp_path):
 
 def test_a_weight_that_is_nan_names_the_images_and_saves_nothing(world, tmp_path):
     run = trainer(world, tmp_path)
-    run.network.loc_heads[0][1].weight.data.fill_(math.nan)
+    run.learner.network.loc_heads[0][1].weight.data.fill_(math.nan)
     with pytest.raises(NotFiniteError, match=r'step 0: the loss is not finite on .*train\d+\.png'):
         run.run()
     assert status(run.folder)['status'] == 'failed'
     assert not list(run.folder.path.rglob('*.pt'))
 
 
-def test_a_box_that_is_nan_names_its_image_alone(world, tmp_path):
+def test_a_prediction_that_is_nan_names_its_image_alone(world, tmp_path):
     run = trainer(world, tmp_path)
     batch = next(run.loader.epoch(0))
-    broken = next(k for k, boxes in enumerate(batch.boxes_xyxy) if len(boxes))
-    batch.boxes_xyxy[broken][0, 2] = math.nan
-    before = {name: value.clone() for name, value in run.network.named_parameters()}
+    broken = next(k for k, labels in enumerate(batch.labels) if labels.any())
+    poison = torch.zeros(len(batch), 1, 1)
+    poison[broken] = math.nan
+    run.learner.network.register_forward_hook(
+        lambda module, images, found: (found[0] + poison, found[1]))
+    before = {n: value.clone() for n, value in run.learner.network.named_parameters()}
     with pytest.raises(NotFiniteError) as caught:
-        run.train_step(batch)
+        run.learner.learn(batch)
     assert [source in str(caught.value) for source in batch.sources] == [
-        k == broken for k in range(len(batch.sources))]
-    assert all(torch.equal(value, before[name]) for name, value in run.network.named_parameters())
-    assert run.step == 0
+        k == broken for k in range(len(batch))]
+    assert all(torch.equal(value, before[n])
+               for n, value in run.learner.network.named_parameters())
+    assert run.state.step == 0
 
 
 def test_a_gradient_that_overflows_changes_no_weight(world, tmp_path):
     run = trainer(world, tmp_path)
-    before = {name: value.clone() for name, value in run.network.named_parameters()}
-    run.network.loc_heads[0][1].bias.register_hook(lambda grad: grad * math.inf)
+    before = {name: value.clone() for name, value in run.learner.network.named_parameters()}
+    run.learner.network.loc_heads[0][1].bias.register_hook(lambda grad: grad * math.inf)
     with pytest.raises(NotFiniteError, match=r'step 0: the gradient is (nan|inf); images: .*png'):
-        run.train_step(next(run.loader.epoch(0)))
-    assert all(torch.equal(value, before[name]) for name, value in run.network.named_parameters())
+        run.learner.learn(next(run.loader.epoch(0)))
+    assert all(torch.equal(value, before[name])
+               for name, value in run.learner.network.named_parameters())
 
 
 def test_no_checkpoint_ever_holds_a_nan(world, tmp_path):
@@ -281,14 +288,14 @@ def test_a_broken_image_keeps_what_was_learnt_and_can_be_mended(tmp_path):
         content = file.read()
     with open(last, 'wb') as file:
         file.write(content[:len(content) // 2])
-    run = trainer(world, tmp_path / 'runs', data={'keep_decoded': False})
+    run = trainer(world, tmp_path / 'runs', data={'keep': 'none'})
     with pytest.raises(DataError, match=f'{last}: .*truncated'):
         run.run()
-    assert status(run.folder)['status'] == 'failed' and run.step > 0
+    assert status(run.folder)['status'] == 'failed' and run.state.step > 0
     with open(last, 'wb') as file:
         file.write(content)
     again = trainer(world, tmp_path / 'runs', resume=True)
-    assert again.step == run.step
+    assert again.state.step == run.state.step
     again.run()
 
 
@@ -298,9 +305,9 @@ def state_of(module):
 
 def test_blocks_that_are_frozen_stay_as_they_are(world, tmp_path):
     run = trainer(world, tmp_path, training={'freeze_blocks': 3})
-    features = run.network.backbone.features
+    features = run.learner.network.backbone.features
     frozen, learning = state_of(features[:3]), state_of(features[3:])
-    run.train_step(next(run.loader.epoch(0)))
+    run.learner.learn(next(run.loader.epoch(0)))
     assert all(torch.equal(value, frozen[name])
                for name, value in features[:3].state_dict().items())
     assert not any(torch.equal(value, learning[name])
@@ -309,9 +316,9 @@ def test_blocks_that_are_frozen_stay_as_they_are(world, tmp_path):
 
 def test_frozen_statistics_stay_while_scales_learn(world, tmp_path):
     run = trainer(world, tmp_path, training={'freeze_bn': True})
-    before = state_of(run.network)
-    run.train_step(next(run.loader.epoch(0)))
-    for name, value in run.network.state_dict().items():
+    before = state_of(run.learner.network)
+    run.learner.learn(next(run.loader.epoch(0)))
+    for name, value in run.learner.network.state_dict().items():
         if name.startswith('backbone.') or name.endswith('running_mean'):
             stays = name.startswith('backbone.') and name.endswith(
                 ('running_mean', 'running_var', 'num_batches_tracked'))
@@ -321,15 +328,15 @@ def test_frozen_statistics_stay_while_scales_learn(world, tmp_path):
 def test_the_loss_goes_down_on_one_batch(world, tmp_path):
     run = trainer(world, tmp_path, training={'epochs': 10})
     batch = next(run.loader.epoch(0))
-    losses = [run.train_step(batch).total.item() for _ in range(12)]
+    losses = [run.learner.learn(batch).loss for _ in range(12)]
     assert losses[-1] < 0.7 * losses[0]
 
 
 def test_the_averaged_weights_are_evaluated(world, tmp_path):
     run = trainer(world, tmp_path)
-    run.train_step(next(run.loader.epoch(0)))
+    run.learner.learn(next(run.loader.epoch(0)))
     before = run.evaluate()
-    for parameter in run.network.parameters():
+    for parameter in run.learner.network.parameters():
         parameter.data.fill_(math.nan)
     assert run.evaluate().map_50 == before.map_50
 
@@ -347,7 +354,7 @@ def test_images_without_objects_are_learnt_from(tmp_path):
     empty(world, 'negatives')
     run = trainer(world, tmp_path, data={'train': ['train', 'negatives']})
     run.run()
-    assert run.step == 2
+    assert run.state.step == 2
 
 
 @pytest.mark.parametrize('data, match', [

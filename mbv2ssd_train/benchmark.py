@@ -1,0 +1,98 @@
+"""How much of the training time the data path costs: both sides in one run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from statistics import median
+import tempfile
+import time
+from typing import Any
+
+import torch
+
+from mbv2ssd_ros.core.errors import ConfigError
+from mbv2ssd_train.config import TrainConfig
+from mbv2ssd_train.data.batch import Batch
+from mbv2ssd_train.engine import Trainer
+from mbv2ssd_train.progress import with_progress
+
+_STEADY = 8  # batches behind which the loader's head start is used up
+
+
+@dataclass(frozen=True)
+class Throughput:
+    """Images a second, each the median over rounds."""
+
+    device: str
+    batch_size: int
+    rounds: int
+    steps: int  # of each measurement
+    train_images_per_s: float  # read, decoded, augmented, learnt
+    resident_images_per_s: float  # one batch in memory, learnt again and again
+    ratio: float  # median of the rounds' ratios
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what `--json` writes."""
+        return asdict(self)
+
+
+def measure_training(config: TrainConfig, rounds: int = 5, steps: int = 20) -> Throughput:
+    """
+    Train on the data and on one resident batch, in turns.
+
+    Args:
+        config: of an experiment; nothing of it is kept.
+        rounds: pairs of measurements.
+        steps: of each measurement.
+
+    Returns:
+        What was measured.
+
+    Raises:
+        ConfigError: an epoch is too short to measure in.
+    """
+    with tempfile.TemporaryDirectory() as runs:
+        trainer = Trainer(config, Path(runs))
+        if len(trainer.loader) < _STEADY + steps:
+            raise ConfigError(
+                f'an epoch has {len(trainer.loader)} batches, {_STEADY + steps} are needed to '
+                'measure; lower --steps or training.batch_size')
+        # decoded images that are kept are there from the second epoch on, so measure that
+        for _ in with_progress('read once')(trainer.loader.epoch(0), len(trainer.loader)):
+            pass
+        resident = next(trainer.loader.epoch(0))
+        epochs = with_progress('benchmark')(range(1, rounds + 1), rounds)
+        found = [_measure_pair(trainer, resident, steps, epoch) for epoch in epochs]
+    images = config.training.batch_size * steps
+    train, alone = ([images / pair[side] for pair in found] for side in (0, 1))
+    return Throughput(
+        str(trainer.learner.device), config.training.batch_size, rounds, steps, median(train),
+        median(alone), median(ours / bare for ours, bare in zip(train, alone, strict=True)))
+
+
+def _measure_pair(trainer: Trainer, resident: Batch, steps: int, epoch: int
+                  ) -> tuple[float, float]:
+    batches = trainer.loader.epoch(epoch)
+    for batch in islice(batches, _STEADY):
+        trainer.learner.learn(batch)
+    train_s = _seconds(trainer, islice(batches, steps))
+    batches.close()  # no thread works for it while the other side is measured
+    resident = resident.to(trainer.learner.device)
+    return train_s, _seconds(trainer, (resident for _ in range(steps)))
+
+
+def _seconds(trainer: Trainer, batches: Iterator[Batch]) -> float:
+    _wait(trainer.learner.device)
+    started = time.perf_counter()
+    for batch in batches:
+        trainer.learner.learn(batch)
+    _wait(trainer.learner.device)
+    return time.perf_counter() - started
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == 'cuda':
+        torch.cuda.synchronize(device)

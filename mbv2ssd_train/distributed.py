@@ -1,0 +1,140 @@
+"""
+Training on several processes, as torchrun starts them.
+
+    torchrun --nproc-per-node 2 -m mbv2ssd_train train CONFIG
+
+Every process makes its share of each batch, and what is added up over them (gradients, losses,
+stop requests) is the same as if one process had made it all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+import os
+from typing import TypeVar
+
+import torch
+from torch import distributed, Tensor
+
+from mbv2ssd_ros.core.errors import ConfigError
+
+_TIMEOUT = timedelta(minutes=30)  # rank 0 may be decoding a whole validation set
+Item = TypeVar('Item')
+
+
+class World:
+    """The processes of a run; one alone needs no others."""
+
+    def __init__(self, rank: int = 0, size: int = 1, device: torch.device | None = None) -> None:
+        """
+        Describe this process.
+
+        Args:
+            rank: of this process, 0 writes files.
+            size: number of processes.
+            device: that it computes on.
+        """
+        self.rank, self.size = rank, size
+        self.device = device or torch.device('cpu')
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes files and talks."""
+        return self.rank == 0
+
+    def sum(self, values: Tensor) -> Tensor:
+        """Return a tensor added up over all processes."""
+        if self.size > 1:
+            values = values.clone()
+            distributed.all_reduce(values)
+        return values
+
+    def average_(self, tensors: Sequence[Tensor]) -> None:
+        """Replace tensors by their means over all processes, all in one message."""
+        if self.size > 1 and tensors:
+            flat = torch.cat([tensor.flatten() for tensor in tensors])
+            distributed.all_reduce(flat)
+            parts = (flat / self.size).split([tensor.numel() for tensor in tensors])
+            for tensor, part in zip(tensors, parts, strict=True):
+                tensor.copy_(part.view_as(tensor))
+
+    def largest(self, value: int) -> int:
+        """Return the largest of all processes' numbers."""
+        if self.size == 1:
+            return value
+        found = torch.tensor(value, device=self.device)
+        distributed.all_reduce(found, distributed.ReduceOp.MAX)
+        return int(found)
+
+    def share(self, items: Sequence[Item]) -> Sequence[Item]:
+        """Return every size-th item, beginning with the rank-th: no item twice, none left out."""
+        return items[self.rank::self.size]
+
+    def gather(self, items: list[Item]) -> list[Item]:
+        """Return the items of all processes, those of rank 0 first."""
+        if self.size == 1:
+            return items
+        shares: list[list[Item]] = [[] for _ in range(self.size)]
+        distributed.all_gather_object(shares, items)
+        return [item for share in shares for item in share]
+
+    def wait(self) -> None:
+        """Wait for all processes."""
+        if self.size > 1:
+            distributed.barrier()
+
+
+@contextmanager
+def join_world(device: str) -> Iterator[World]:
+    """
+    Meet the other processes that torchrun has started, if it has.
+
+    Args:
+        device: 'auto', 'cpu', 'cuda' or 'cuda:1'; without a number each process takes its own.
+
+    Yields:
+        The world, as long as the run lasts.
+
+    Raises:
+        ConfigError: there is no such device.
+    """
+    size, rank, local = (int(os.environ.get(name, default)) for name, default in
+                         (('WORLD_SIZE', 1), ('RANK', 0), ('LOCAL_RANK', 0)))
+    chosen = choose_device(device, local)
+    if size == 1:
+        yield World(device=chosen)
+        return
+    if chosen.type == 'cuda':
+        torch.cuda.set_device(chosen)
+    distributed.init_process_group('nccl' if chosen.type == 'cuda' else 'gloo', timeout=_TIMEOUT)
+    try:
+        yield World(rank, size, chosen)
+    finally:
+        distributed.destroy_process_group()
+
+
+def choose_device(name: str, local_rank: int = 0) -> torch.device:
+    """
+    Choose where to compute.
+
+    Args:
+        name: 'auto' takes a GPU where PyTorch has one; 'cpu', 'cuda', 'cuda:1'.
+        local_rank: of this process on its machine, which is its GPU where none is named.
+
+    Returns:
+        The device.
+
+    Raises:
+        ConfigError: PyTorch has no such device.
+    """
+    count = torch.cuda.device_count()
+    if name == 'cpu' or (name == 'auto' and not count):
+        return torch.device('cpu')
+    index = int(name.partition(':')[2] or local_rank)
+    if index >= count:
+        raise ConfigError(
+            f'training.device is {name}, but this PyTorch {torch.__version__} finds {count} GPUs '
+            f'and GPU {index} is asked for; set it to cpu, or start fewer processes')
+    return torch.device('cuda', index)

@@ -1,0 +1,215 @@
+"""One step of learning: forward, loss, backward, finite check, step, average."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn, Tensor
+from torch.nn.parallel import DistributedDataParallel
+
+from mbv2ssd_ros.core.errors import Mbv2SsdError
+from mbv2ssd_train.config import TrainConfig
+from mbv2ssd_train.criterion import Criterion, LossSums
+from mbv2ssd_train.data.batch import Batch
+from mbv2ssd_train.distributed import World
+from mbv2ssd_train.model.deploy import Normalisation
+from mbv2ssd_train.model.ssd import SSD
+from mbv2ssd_train.model.sync_batch_norm import synchronise_batch_norm
+from mbv2ssd_train.optimizer import (
+    average_weights,
+    build_optimizer,
+    schedule_factor,
+    set_learning_rates,
+)
+
+_LOW_PRECISION = {'bf16': torch.bfloat16, 'fp16': torch.float16}
+
+
+class NotFiniteError(Mbv2SsdError):
+    """Loss, gradient or weights became infinite or undefined; no checkpoint has them."""
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What a step measured, over the images of all processes."""
+
+    class_loss: float
+    box_loss: float
+    gradient_norm: float
+    learning_rate: float  # the largest of the groups
+    positives: int  # priors that learnt an object
+    negatives: int  # priors that learnt background
+    positives_min: int  # of the images of this process
+    positives_max: int
+    images_without_positives: int
+
+    @property
+    def loss(self) -> float:
+        """What was minimised."""
+        return self.class_loss + self.box_loss
+
+
+class Learner:
+    """Network, optimizer and moving average, and how they learn from a batch."""
+
+    def __init__(self, network: SSD, config: TrainConfig, total_steps: int, world: World) -> None:
+        """
+        Put the network on its device and make what it learns with.
+
+        Args:
+            network: changed in place; its frozen parts are.
+            config: of the run.
+            total_steps: of the whole run, for the schedule.
+            world: the processes that learn together.
+        """
+        self.config, self._total_steps, self._world = config, total_steps, world
+        if config.training.sync_bn and world.size > 1:
+            synchronise_batch_norm(network)
+        self.network = network.to(world.device, memory_format=torch.channels_last)
+        self.network.freeze(config.training.freeze_blocks, config.training.freeze_bn)
+        self.optimizer = build_optimizer(self.network, config.optimizer)
+        self.average = average_weights(self.network, config.training.ema_decay)
+        self.step = 0
+        self._criterion = Criterion(config).to(world.device)
+        self._normalise = Normalisation(config.model.mean, config.model.std).to(world.device)
+        self._scaler = torch.amp.GradScaler(
+            world.device.type, enabled=config.training.precision == 'fp16')
+        self._parallel: nn.Module = self.network
+        if world.size > 1:
+            # statistics of BatchNorm are averaged behind each step instead
+            self._parallel = DistributedDataParallel(self.network, broadcast_buffers=False)
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return self._world.device
+
+    def learn(self, batch: Batch) -> StepResult:
+        """
+        Learn from this process's share of a batch.
+
+        The loss is divided by the normaliser (positives, say) of the whole batch: the result is
+        that of one process with one pass, however many processes and parts the batch is split
+        into, up to BatchNorm, which sees each part by itself.
+
+        Args:
+            batch: images and objects.
+
+        Returns:
+            What was measured.
+
+        Raises:
+            NotFiniteError: before the weights are changed; names the images.
+        """
+        self.network.train()
+        set_learning_rates(self.optimizer, schedule_factor(
+            self.step, self._total_steps, self.config.schedule))
+        self.optimizer.zero_grad()
+        batch = batch.to(self._world.device)
+        parts = batch.parts(self.config.training.accumulate)
+        losses = [self._backward(part, last=part is parts[-1]) for part in parts]
+        sums = self._world.sum(torch.stack([
+            torch.stack([total(loss).float() for loss in losses]).sum() for total in _TOTALS]))
+        normaliser = sums[2].clamp(min=1)
+        norm = self._rescale_gradients(self._world.size / normaliser)
+        found = torch.cat([sums, norm[None]]).tolist()  # the only wait for the device in a step
+        self._check_finite(found, losses, batch)
+        self._scaler.step(self.optimizer)
+        self._scaler.update()
+        self._average_statistics()
+        self.average.update_parameters(self.network)
+        self.step += 1
+        positives = torch.cat([loss.positives for loss in losses])
+        return StepResult(
+            found[0] / max(found[2], 1), found[1] / max(found[2], 1), found[-1],
+            max(group['lr'] for group in self.optimizer.param_groups), int(found[3]),
+            int(found[4]), int(positives.min()), int(positives.max()), int(found[5]))
+
+    def state(self) -> dict[str, Any]:
+        """Return what learning goes on from, but the weights."""
+        return {'optimizer': self.optimizer.state_dict(), 'scaler': self._scaler.state_dict()}
+
+    def restore(self, step: int, model: dict[str, Any], averaged: dict[str, Any],
+                state: dict[str, Any]) -> None:
+        """
+        Go on from an earlier state.
+
+        Args:
+            step: optimizer steps made.
+            model: weights as trained.
+            averaged: their moving average.
+            state: of an earlier learner.
+        """
+        self.network.load_state_dict(model)
+        self.average.module.load_state_dict(averaged)
+        self.average.n_averaged.fill_(step)
+        self.optimizer.load_state_dict(state['optimizer'])
+        self._scaler.load_state_dict(state['scaler'])
+        self.step = step
+
+    def check_weights(self) -> None:
+        """
+        Make sure that every weight is a number.
+
+        Raises:
+            NotFiniteError: names the first that is not.
+        """
+        for name, value in self.network.state_dict().items():
+            if not torch.isfinite(value).all():
+                raise NotFiniteError(f'step {self.step}: {name} is no longer finite; no '
+                                     'checkpoint is written. Lower optimizer.learning_rate')
+
+    def _backward(self, part: Batch, last: bool) -> LossSums:
+        low = _LOW_PRECISION.get(self.config.training.precision)
+        with self._gradients_stay_here(unless=last):
+            with torch.autocast(part.images.device.type, low, enabled=low is not None):
+                loc, conf_logits = self._parallel(self._normalise(part.images))
+            loss = self._criterion(loc, conf_logits, part)
+            self._scaler.scale((loss.class_sums + loss.box_sums).sum()).backward()
+        return loss
+
+    def _gradients_stay_here(self, unless: bool) -> AbstractContextManager[Any]:
+        """Add up over parts first, so that gradients travel once a step."""
+        if unless or not isinstance(self._parallel, DistributedDataParallel):
+            return nullcontext()
+        return self._parallel.no_sync()
+
+    def _rescale_gradients(self, factor: Tensor) -> Tensor:
+        """Undo the loss scaling, divide by the normaliser, clip; return the norm before."""
+        self._scaler.unscale_(self.optimizer)
+        gradients = [p.grad for p in self.network.parameters() if p.grad is not None]
+        torch._foreach_mul_(gradients, factor)
+        limit = self.config.optimizer.clip_norm or float('inf')
+        return nn.utils.clip_grad_norm_(self.network.parameters(), limit)
+
+    def _check_finite(self, found: list[float], losses: list[LossSums], batch: Batch) -> None:
+        if not np.isfinite(found[:-1]).all():
+            totals = torch.cat([loss.class_sums + loss.box_sums for loss in losses])
+            broken = torch.nonzero(~torch.isfinite(totals)).flatten().tolist()
+            names = ', '.join(batch.sources[k] for k in broken) or 'images of another process'
+            raise NotFiniteError(
+                f'step {self.step}: the loss is not finite on {names}; look at their boxes, or '
+                'lower optimizer.learning_rate. The weights were not changed')
+        # a scaled loss may overflow the range of fp16; the scaler then leaves the step out
+        if not np.isfinite(found[-1]) and not self._scaler.is_enabled():
+            raise NotFiniteError(
+                f'step {self.step}: the gradient is {found[-1]}; images: '
+                f'{", ".join(batch.sources)}. Lower optimizer.learning_rate')
+
+    def _average_statistics(self) -> None:
+        if self._world.size > 1 and not self.config.training.sync_bn:
+            self._world.average_([buffer for buffer in self.network.buffers()
+                                  if buffer.is_floating_point()])
+
+
+_TOTALS = (
+    lambda loss: loss.class_sums.detach().sum(),
+    lambda loss: loss.box_sums.detach().sum(),
+    lambda loss: loss.normaliser.detach(),
+    lambda loss: loss.positives.sum(),
+    lambda loss: loss.negatives.sum(),
+    lambda loss: (loss.positives == 0).sum())

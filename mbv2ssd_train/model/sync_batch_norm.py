@@ -1,0 +1,44 @@
+"""BatchNorm over the images of all processes; torch has it for GPUs only."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn, Tensor
+from torch.distributed.nn.functional import all_reduce  # whose gradient is added up too
+
+
+class SyncBatchNorm2d(nn.BatchNorm2d):
+    """BatchNorm2d with the mean and variance of the whole batch, wherever its parts are."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) to the same shape; in eval mode as BatchNorm2d."""
+        if not self.training:
+            return super().forward(x)
+        values = x.float()
+        ones = values.new_full((1,), values[:, 0].numel())
+        sums = all_reduce(torch.cat([values.sum(dim=(0, 2, 3)), ones]))
+        count = sums[-1]
+        centred = values - (sums[:-1] / count)[:, None, None]
+        variance = all_reduce(centred.square().sum(dim=(0, 2, 3))) / count
+        self._remember((sums[:-1] / count).detach(), (variance * count / (count - 1)).detach())
+        scale = self.weight * torch.rsqrt(variance + self.eps)
+        return (centred * scale[:, None, None] + self.bias[:, None, None]).to(x.dtype)
+
+    @torch.no_grad()
+    def _remember(self, mean: Tensor, unbiased_variance: Tensor) -> None:
+        new = float(self.momentum or 0.0)
+        self.running_mean.lerp_(mean, new)  # type: ignore[union-attr]
+        self.running_var.lerp_(unbiased_variance, new)  # type: ignore[union-attr]
+        self.num_batches_tracked.add_(1)  # type: ignore[union-attr]
+
+
+def synchronise_batch_norm(network: nn.Module) -> None:
+    """
+    Turn every BatchNorm of a network into one over all processes; weights and names stay.
+
+    Args:
+        network: changed.
+    """
+    for module in network.modules():
+        if type(module) is nn.BatchNorm2d:
+            module.__class__ = SyncBatchNorm2d

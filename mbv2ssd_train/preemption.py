@@ -1,0 +1,47 @@
+"""Ending a run early: the first signal asks, the second one means now."""
+
+from __future__ import annotations
+
+import signal
+from types import FrameType
+from typing import Any
+
+from mbv2ssd_ros.core.errors import Mbv2SsdError
+
+
+class Preempted(Mbv2SsdError):
+    """A signal ended the run early; it can be resumed."""
+
+    def __init__(self, signum: int) -> None:
+        """
+        Note the signal.
+
+        Args:
+            signum: its number.
+        """
+        super().__init__(
+            f'stopped by {signal.Signals(signum).name}; the state is saved, go on with --resume')
+        self.exit_code = 128 + signum
+
+
+class StopRequest:
+    """SIGINT and SIGTERM while the context lasts, noted for the next good moment."""
+
+    def __init__(self) -> None:
+        """Begin without a request."""
+        self.signum = 0
+        self._handlers: dict[int, Any] = {}
+
+    def __enter__(self) -> StopRequest:
+        self._handlers = {signum: signal.signal(signum, self._on_signal)
+                          for signum in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for signum, handler in self._handlers.items():
+            signal.signal(signum, handler)
+
+    def _on_signal(self, signum: int, _: FrameType | None) -> None:
+        if self.signum:
+            raise SystemExit(128 + signum)
+        self.signum = signum

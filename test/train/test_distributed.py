@@ -1,0 +1,170 @@
+"""Two processes learn what one does, and measure the same."""
+
+import json
+import os
+from pathlib import Path
+import subprocess
+import sys
+
+from model_settings import small_run
+import numpy as np
+import pytest
+from synthetic import write_world
+import torch
+from torch import distributed, multiprocessing, nn
+
+from mbv2ssd_ros.core.errors import ConfigError
+from mbv2ssd_train.checkpoint import load_checkpoint
+from mbv2ssd_train.config import load_config
+from mbv2ssd_train.distributed import choose_device, World
+from mbv2ssd_train.engine import Trainer
+from mbv2ssd_train.model.sync_batch_norm import SyncBatchNorm2d
+
+# extras and heads with BatchNorm over both processes; seven images to measure on, which two cannot
+# share evenly
+TRAINING = {'epochs': 2, 'batch_size': 8, 'eval_every': 1, 'sync_bn': True, 'freeze_bn': True,
+            'log_every': 1}
+
+
+def train(config, runs, launcher):
+    environment = {**os.environ, 'OMP_NUM_THREADS': '1'}
+    done = subprocess.run(
+        [sys.executable, *launcher, '-m', 'mbv2ssd_train', 'train', str(config),
+         '--runs', str(runs)], capture_output=True, text=True, env=environment, timeout=240)
+    assert done.returncode == 0, done.stderr
+    folder, = Path(runs).iterdir()
+    lines = map(json.loads, (folder / 'metrics.jsonl').read_text().splitlines())
+    return folder, list(lines), done.stdout
+
+
+@pytest.fixture(scope='module')
+def one_and_two(tmp_path_factory):
+    """Give folder, metrics and output of the same experiment on one and on two processes."""
+    world = write_world(tmp_path_factory.mktemp('world'), train=24, val=7)
+    config = tmp_path_factory.mktemp('config') / 'c.yaml'
+    # Rounding must stay small: no Adam, which makes a full step out of a gradient that is nothing
+    # but rounding, and no learning statistics in a deep random backbone, which turns a change of
+    # 1e-7 of its first weights into 1 % of the loss after a step, in one process too.
+    config.write_text(small_run(
+        world, training=TRAINING, optimizer={'name': 'sgd', 'learning_rate': 0.01}).to_yaml())
+    torchrun = ['-m', 'torch.distributed.run', '--standalone', '--nproc-per-node', '2']
+    return [train(config, tmp_path_factory.mktemp(name), launcher)
+            for name, launcher in (('one', []), ('two', torchrun))]
+
+
+@pytest.mark.slow
+def test_the_losses_are_the_same_within_rounding(one_and_two):
+    one, two = ([line for line in lines if line['kind'] == 'train']
+                for _, lines, _ in one_and_two)
+    assert [line['step'] for line in one] == [line['step'] for line in two] == [1, 2, 3, 4, 5, 6]
+    for key, tolerance in (('class_loss', 1e-4), ('box_loss', 1e-4), ('gradient_norm', 1e-2)):
+        np.testing.assert_allclose([line[key] for line in two], [line[key] for line in one],
+                                   rtol=tolerance)
+    assert [line['positives'] for line in one] == [line['positives'] for line in two]
+    # in the first step nothing but the order of sums differs
+    assert two[0]['loss'] == pytest.approx(one[0]['loss'], rel=1e-5)
+
+
+@pytest.mark.slow
+def test_the_weights_are_the_same_within_rounding(one_and_two):
+    (one, _, _), (two, _, _) = one_and_two
+    ours, theirs = (load_checkpoint(folder / 'checkpoints' / 'last.pt') for folder in (one, two))
+    assert theirs.state['step'] == ours.state['step'] == 6
+    for name, value in ours.model.items():
+        torch.testing.assert_close(theirs.model[name], value, rtol=1e-2, atol=1e-3)
+
+
+def evaluate_share(rank, size, runs, store):
+    """Evaluate the last checkpoint of a run in one of several processes."""
+    torch.set_num_threads(1)
+    if size > 1:
+        distributed.init_process_group(
+            'gloo', init_method=f'file://{store}', rank=rank, world_size=size)
+    path, = Path(runs).glob('*/config.yaml')
+    trainer = Trainer(load_config(path), Path(runs), resume=True, world=World(rank, size))
+    result = trainer.evaluate()
+    Path(f'{store}_{rank}.json').write_text(json.dumps([result.images, result.map_50]))
+    if size > 1:
+        distributed.destroy_process_group()
+
+
+@pytest.mark.slow
+def test_the_same_map_is_measured(one_and_two, tmp_path):
+    runs = one_and_two[0][0].parent
+    multiprocessing.spawn(evaluate_share, (1, str(runs), f'{tmp_path}/one'), nprocs=1)
+    multiprocessing.spawn(evaluate_share, (2, str(runs), f'{tmp_path}/two'), nprocs=2)
+    expected, first, second = (json.loads((tmp_path / f'{name}.json').read_text())
+                               for name in ('one_0', 'two_0', 'two_1'))
+    assert expected[0] == 7 and expected[1] > 0
+    assert first == second == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.slow
+def test_one_process_alone_talks(one_and_two):
+    (_, _, one), (_, _, two) = one_and_two
+    assert two.count('best mAP@0.5') == one.count('best mAP@0.5') == 1
+
+
+def compute_share(rank, folder):
+    """Sum, gather and normalise in one of two processes."""
+    store = f'file://{folder}/store'
+    distributed.init_process_group('gloo', init_method=store, rank=rank, world_size=2)
+    world = World(rank, 2)
+    share = world.share(range(5))
+    norm = SyncBatchNorm2d(2)
+    images = torch.load(f'{folder}/images.pt')[rank * 2:rank * 2 + 2].requires_grad_()
+    normed = norm(images)
+    (normed * normed.detach().sign().cumsum(3)).sum().backward()
+    grads = [norm.weight.grad, norm.bias.grad]
+    averaged = torch.tensor([float(rank)])
+    world.average_([averaged])
+    torch.save({'gathered': world.gather(list(share)), 'largest': world.largest(rank * 15),
+                'sum': world.sum(torch.tensor(rank + 1.0)), 'averaged': averaged,
+                'normed': normed.detach(), 'image_grad': images.grad,
+                'grads': [world.sum(grad) for grad in grads],
+                'statistics': [norm.running_mean, norm.running_var]}, f'{folder}/{rank}.pt')
+    distributed.destroy_process_group()
+
+
+@pytest.fixture(scope='module')
+def shares(tmp_path_factory):
+    """Give the images, and what each of two processes made of its two."""
+    folder = tmp_path_factory.mktemp('shares')
+    images = torch.randn(4, 2, 3, 5, generator=torch.Generator().manual_seed(1)) * 3 + 7
+    torch.save(images, folder / 'images.pt')
+    multiprocessing.spawn(compute_share, (str(folder),), nprocs=2)
+    return images, [torch.load(folder / f'{rank}.pt') for rank in range(2)]
+
+
+def test_shares_leave_nothing_out_and_take_nothing_twice(shares):
+    for found in shares[1]:
+        assert sorted(found['gathered']) == [0, 1, 2, 3, 4]
+        assert found['largest'] == 15 and found['sum'] == 3 and found['averaged'] == 0.5
+
+
+def test_batch_norm_over_two_processes_is_that_over_their_images(shares):
+    images, found = shares
+    norm = nn.BatchNorm2d(2)
+    images = images.clone().requires_grad_()
+    expected = norm(images)
+    (expected * expected.detach().sign().cumsum(3)).sum().backward()
+    torch.testing.assert_close(torch.cat([f['normed'] for f in found]), expected.detach())
+    torch.testing.assert_close(
+        torch.cat([f['image_grad'] for f in found]), images.grad, atol=1e-4, rtol=1e-4)
+    for one in found:
+        torch.testing.assert_close(one['grads'], [norm.weight.grad, norm.bias.grad],
+                                   atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(one['statistics'], [norm.running_mean, norm.running_var])
+
+
+def test_one_process_alone_is_a_world():
+    world, tensor = World(), torch.tensor([2.0])
+    assert world.is_main and world.gather([1, 2]) == [1, 2] and world.largest(3) == 3
+    assert world.sum(tensor) is tensor and list(world.share(range(3))) == [0, 1, 2]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason='there is a GPU here')
+def test_a_gpu_that_is_not_there_is_named():
+    assert choose_device('auto').type == 'cpu'
+    with pytest.raises(ConfigError, match=r'training\.device is cuda:1, .* finds 0 GPUs'):
+        choose_device('cuda:1')
