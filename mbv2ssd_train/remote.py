@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterator
 from contextlib import contextmanager
 import json
@@ -84,9 +85,16 @@ class _Place:
 class _Http:
     """Plain web servers, by the standard library: fsspec would need another two packages."""
 
+    def __init__(self, user: str) -> None:
+        self._user = user  # NAME:PASSWORD, may be empty
+
     def open(self, address: str) -> Any:
+        asked = request.Request(address)
+        if self._user:  # not told to another server that this one redirects to
+            code = base64.b64encode(parse.unquote(self._user).encode()).decode()
+            asked.add_unredirected_header('Authorization', f'Basic {code}')
         try:
-            return request.urlopen(address, timeout=_TIMEOUT_S)
+            return request.urlopen(asked, timeout=_TIMEOUT_S)
         except error.HTTPError as err:
             if err.code in (404, 410):
                 raise FileNotFoundError(str(err)) from err
@@ -98,7 +106,9 @@ def _open_place(source: str) -> _Place:
     shown = without_user(parts._replace(query='').geturl()).rstrip('/')
     if parts.scheme in ('http', 'https') and '::' not in source:
         query = f'?{parts.query}' if parts.query else ''  # a signature, say
-        return _Place(_Http(), parts._replace(query='', fragment='').geturl(), query, shown)
+        user, _, host = parts.netloc.rpartition('@')
+        address = parts._replace(netloc=host, query='', fragment='').geturl()
+        return _Place(_Http(user), address, query, shown)
     import fsspec
     try:
         files, address = fsspec.core.url_to_fs(source)

@@ -1,5 +1,7 @@
 """Runs from elsewhere: paths, URLs, what is refused, and that nothing half done stays."""
 
+import base64
+from contextlib import contextmanager
 import functools
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 import json
@@ -49,20 +51,37 @@ def run(tmp_path):
     return write_run(tmp_path / 'elsewhere')
 
 
-@pytest.fixture
-def web(tmp_path):
-    """Serve tmp_path / 'elsewhere'; yields the address."""
-    class Quiet(SimpleHTTPRequestHandler):
-        def log_message(self, *_):
-            pass
+class Quiet(SimpleHTTPRequestHandler):
+    """A web server that does not print."""
 
-    handler = functools.partial(Quiet, directory=str(tmp_path / 'elsewhere'))
+    def log_message(self, *_):
+        pass
+
+
+@contextmanager
+def served(handler):
+    """Serve with a handler; yields host and port."""
     with ThreadingHTTPServer(('127.0.0.1', 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={'poll_interval': 0.01})
         thread.start()
-        yield f'http://127.0.0.1:{server.server_address[1]}'
-        server.shutdown()
-        thread.join()
+        try:
+            yield f'127.0.0.1:{server.server_address[1]}'
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.fixture(autouse=True)
+def no_proxy(monkeypatch):
+    """Reach this machine directly."""
+    monkeypatch.setenv('no_proxy', '*')
+
+
+@pytest.fixture
+def web(tmp_path):
+    """Serve tmp_path / 'elsewhere'; yields the address."""
+    with served(functools.partial(Quiet, directory=str(tmp_path / 'elsewhere'))) as host:
+        yield f'http://{host}'
 
 
 def parts_of(folder):
@@ -247,20 +266,46 @@ def test_a_server_that_is_not_there_is_named_without_password(tmp_path):
 
 
 def test_a_download_that_breaks_off_is_noticed(run, tmp_path):
-    class Short(SimpleHTTPRequestHandler):
-        def log_message(self, *_):
-            pass
-
+    class Short(Quiet):
         def do_GET(self):
             self.send_response(200)
             self.send_header('Content-Length', '1000')
             self.end_headers()
             self.wfile.write(b'name: small\n')
 
-    with ThreadingHTTPServer(('127.0.0.1', 0), Short) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={'poll_interval': 0.01})
-        thread.start()
-        with pytest.raises(DataError, match=r'config\.yaml: the connection ended after 12 of'):
-            fetch_run(f'http://127.0.0.1:{server.server_address[1]}/run', tmp_path / 'runs')
-        server.shutdown()
-        thread.join()
+    with served(Short) as host, pytest.raises(
+            DataError, match=r'config\.yaml: the connection ended after 12 of 1000'):
+        fetch_run(f'http://{host}/run', tmp_path / 'runs')
+
+
+def test_a_password_is_for_the_server_of_the_url_alone(run, web, tmp_path):
+    asked, asked_elsewhere = [], []
+
+    class Redirecting(Quiet):
+        def do_GET(self):
+            asked.append(self.headers['Authorization'])
+            self.send_response(302)
+            self.send_header('Location', f'http://{other}{self.path}')
+            self.end_headers()
+
+    class Other(Quiet):
+        def do_GET(self):
+            asked_elsewhere.append(self.headers['Authorization'])
+            super().do_GET()
+
+    with served(functools.partial(Other, directory=str(run.parent))) as other, \
+            served(Redirecting) as host:
+        found = fetch_run(f'http://me:p%40ss@{host}/{run.name}', tmp_path / 'runs')
+    assert_same_run(found, run)
+    assert set(asked) == {'Basic ' + base64.b64encode(b'me:p@ss').decode()}
+    assert set(asked_elsewhere) == {None}
+
+
+def test_a_server_that_fails_is_named_with_its_answer(tmp_path):
+    class Failing(Quiet):
+        def do_GET(self):
+            self.send_error(503)
+
+    with served(Failing) as host, pytest.raises(
+            DataError, match=r'run/config\.yaml: cannot be read: HTTP Error 503'):
+        fetch_run(f'http://{host}/run', tmp_path / 'runs')

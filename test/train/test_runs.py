@@ -1,5 +1,7 @@
 """Run folders: one process at a time, files that a kill leaves whole, the list of runs."""
 
+import errno
+import fcntl
 import json
 import os
 from pathlib import Path
@@ -119,6 +121,15 @@ def test_a_run_opened_again_in_its_process_belongs_to_the_later_one(tmp_path):
     assert not RunLock(second.path / 'lock').is_free()
     second.close()
     assert RunLock(second.path / 'lock').is_free()
+
+
+def test_a_file_system_without_locks_is_said(tmp_path, monkeypatch, capsys):
+    def no_locks(file, kind):
+        raise OSError(errno.ENOLCK, 'No locks available')
+
+    monkeypatch.setattr(fcntl, 'flock', no_locks)
+    opened(tmp_path)
+    assert 'lock: this file system knows no locks (No locks available)' in capsys.readouterr().err
 
 
 def test_a_folder_that_was_refused_is_not_held(tmp_path):
