@@ -67,8 +67,8 @@ def _seconds(text: str) -> float:
 def _run(options: argparse.Namespace) -> None:
     from mbv2ssd_train.models import open_model
     from mbv2ssd_train.predict.inputs import find_inputs
-    from mbv2ssd_train.predict.run import predict, PredictOptions
-    from mbv2ssd_train.predict.stop import Interrupted, StopSignal
+    from mbv2ssd_train.predict.run import Interrupted, predict, PredictOptions
+    from mbv2ssd_train.preemption import StopRequest
     backend = open_model(options.model)
     settings = replace(detection_settings(options),
                        class_allow=_classes(options.classes, backend.contract.object_names))
@@ -78,11 +78,11 @@ def _run(options: argparse.Namespace) -> None:
     chosen = PredictOptions(
         options.output, options.save, options.every or 1, options.max_frames,
         10.0 if options.reconnect is None else options.reconnect, options.show)
-    with StopSignal() as stop:
-        outcome = predict(backend, inputs, settings, chosen, stop)
+    with StopRequest() as stop:
+        outcome = predict(backend, inputs, settings, chosen, lambda: stop.signum != 0)
     where = f'{outcome}; results are in {options.output}/'
-    if stop():
-        raise Interrupted(stop.number, where)
+    if stop.signum:
+        raise Interrupted(stop.signum, where)
     if outcome.images or outcome.frames:
         print(where)
     if outcome.faults:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Generator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+import signal
 import time
 from typing import Any
 
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from mbv2ssd_ros.backends.base import Backend
 from mbv2ssd_ros.core.detections import Detections, DetectionSettings
 from mbv2ssd_ros.core.drawing import draw_detections
-from mbv2ssd_ros.core.errors import ConfigError, DataError
+from mbv2ssd_ros.core.errors import ConfigError, DataError, Mbv2SsdError
 from mbv2ssd_ros.core.image import SourceImage
 from mbv2ssd_ros.detector import Detector
 from mbv2ssd_train.data.dataset import decode_image
@@ -31,6 +32,21 @@ from mbv2ssd_train.progress import ProgressBar
 
 SAVE_CHOICES = ('annotated', 'crops', 'none')
 _AHEAD = 4  # decoded pictures that may wait: enough for uneven ones, 100 MB in 4K
+
+
+class Interrupted(Mbv2SsdError):
+    """A signal ended the work early; what was done is on disk."""
+
+    def __init__(self, signum: int, done: str) -> None:
+        """
+        Note the signal.
+
+        Args:
+            signum: of the signal.
+            done: how far it came, and where the results are.
+        """
+        super().__init__(f'stopped by {signal.Signals(signum).name}; {done}')
+        self.exit_code = 128 + signum
 
 
 @dataclass(frozen=True)
