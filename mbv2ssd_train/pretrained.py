@@ -1,31 +1,184 @@
-"""What the backbone begins with: ImageNet weights, or those of a model of ours."""
+"""What a network begins with: ImageNet weights for the backbone, or a model of ours."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
-from google.protobuf.message import DecodeError
-import onnx
-from onnx import numpy_helper
-from safetensors.torch import load_file
-import torch
-from torch import Tensor
+from torch import nn, Tensor
 
 from mbv2ssd_ros.core.errors import DataError
+from mbv2ssd_train.checkpoint import load_checkpoint
+from mbv2ssd_train.config import parse_config, TrainConfig
+from mbv2ssd_train.model.backbone import Backbone
 from mbv2ssd_train.model.fold import unfold_batch_norm
-from mbv2ssd_train.model.mobilenet_v2 import MobileNetV2
+from mbv2ssd_train.model.heads import predictor
+from mbv2ssd_train.model.ssd import SSD
+from mbv2ssd_train.weight_files import read_exported, read_state_dict
 
-_BACKBONE_PREFIX = 'network.backbone.'
+_BACKBONE = 'backbone.'
+_COUNTER = 'num_batches_tracked'  # of BatchNorm; files from other frameworks have none
 
 
-def load_backbone(backbone: MobileNetV2, path: str | Path) -> None:
+@dataclass(frozen=True)
+class Scores:
+    """What the columns of a network's class predictions mean."""
+
+    classes: tuple[str, ...]  # without the background
+    sigmoid: bool
+
+    @property
+    def columns(self) -> int:
+        """Of the scores; a softmax has one for the background."""
+        return len(self.classes) + (0 if self.sigmoid else 1)
+
+    def difference(self, wanted: Scores) -> str:
+        """Say why class predictions of this kind are of no use for another, '' where they are."""
+        if self.sigmoid != wanted.sigmoid:
+            names = {False: 'softmax', True: 'sigmoid'}
+            return f'{names[self.sigmoid]} -> {names[wanted.sigmoid]} scores'
+        if self.columns != wanted.columns:
+            return f'{self.columns} -> {wanted.columns} columns of scores'
+        return '' if self.classes == wanted.classes else 'other classes'
+
+
+def load_start(network: SSD, config: TrainConfig) -> str:
+    """
+    Give a network the weights that its configuration begins with.
+
+    Args:
+        network: with random weights; changed.
+        config: names files, or none.
+
+    Returns:
+        What was taken and what begins at random, for people; '' where no file is named.
+
+    Raises:
+        DataError: a file is missing, or is for another backbone.
+        ContractError: an exported model says something about itself that cannot be read.
+    """
+    model = config.model
+    if model.weights:
+        found = load_network(network, model.weights,
+                             Scores(config.data.classes, config.sigmoid_scores))
+        if Path(model.weights).suffix == '.onnx' and not config.training.freeze_bn:
+            found += ('; an exported model has no BatchNorm statistics to go on with: set '
+                      'training.freeze_bn, or begin with its checkpoint')
+        return found
+    if model.backbone_weights:
+        load_backbone(network.backbone, model.backbone_weights)
+        return f'{model.backbone_weights}: backbone taken; extras and heads begin at random'
+    return ''
+
+
+def load_network(network: SSD, path: str | Path, scores: Scores) -> str:
+    """
+    Load all weights of a model that fit; the others stay as they are.
+
+    Args:
+        network: changed.
+        path: a checkpoint of ours (.pt), or an .onnx file exported by this package.
+        scores: what the columns of the network's class predictions mean.
+
+    Returns:
+        How many tensors were taken, which were not, and why.
+
+    Raises:
+        DataError: no such file, or its backbone is not that of the network.
+        ContractError: an exported model says something about itself that cannot be read.
+    """
+    source = Path(path)
+    if not source.is_file():
+        raise DataError(f'{source}: no such weights; set model.weights to a checkpoint (.pt) or '
+                        'an exported model (.onnx), or to null to begin otherwise')
+    found, found_scores = (_exported if source.suffix == '.onnx' else _checkpoint)(network, source)
+    wanted = {name: value for name, value in network.state_dict().items()
+              if not name.endswith(_COUNTER)}
+    refused = {name: why for name, value in wanted.items()
+               if (why := _misfit(found.get(name), value))}
+    _require_backbone(source, wanted, found, refused)
+    if reason := found_scores.difference(scores):
+        refused.update(dict.fromkeys(_class_predictors(network), _Refusal(reason)))
+    network.load_state_dict({name: found[name] for name in wanted if name not in refused},
+                            strict=False)
+    taken = f'{source}: {len(wanted) - len(refused)} of {len(wanted)} tensors taken'
+    return '; '.join([taken, *_explain(refused)])
+
+
+def _checkpoint(_: SSD, source: Path) -> tuple[Mapping[str, Tensor], Scores]:
+    checkpoint = load_checkpoint(source)
+    config = parse_config(checkpoint.config, f'{source}: its configuration')
+    return checkpoint.averaged, Scores(config.data.classes, config.sigmoid_scores)
+
+
+def _exported(network: SSD, source: Path) -> tuple[Mapping[str, Tensor], Scores]:
+    weights, contract = read_exported(source)
+    if contract is None or contract.precision != 'fp32':
+        precision = 'no contract' if contract is None else f'precision {contract.precision}'
+        raise DataError(f'{source}: has {precision}; only a float32 file that `mbv2ssd_train '
+                        'export` wrote can be learnt on')
+    return (unfold_batch_norm(network, weights),
+            Scores(contract.object_names, contract.background_index is None))
+
+
+@dataclass(frozen=True)
+class _Refusal:
+    """Why a tensor of a file is not taken."""
+
+    reason: str
+    detail: str = ''
+
+
+def _misfit(found: Tensor | None, wanted: Tensor) -> _Refusal | None:
+    if found is None:
+        return _Refusal('not in the file')
+    if found.shape != wanted.shape:
+        return _Refusal('other shapes', f' {tuple(found.shape)} -> {tuple(wanted.shape)}')
+    return None
+
+
+def _require_backbone(source: Path, wanted: Mapping[str, Tensor], found: Mapping[str, Tensor],
+                      refused: Mapping[str, _Refusal]) -> None:
+    faults = [f'{name}: {why.reason}{why.detail}' for name, why in refused.items()
+              if name.startswith(_BACKBONE)]
+    faults += [f'{name}: not in this network' for name in found
+               if name.startswith(_BACKBONE) and name not in wanted
+               and not name.endswith(_COUNTER)]
+    if faults:
+        raise DataError(
+            f'{source}: its backbone is another one, {len(faults)} of its tensors differ: '
+            f'{faults[0]}. Set model.backbone, width_mult, min_depth and reduced_tail to those of '
+            'the file')
+
+
+def _class_predictors(network: SSD) -> list[str]:
+    layers = {predictor(head) for head in network.conf_heads}
+    return [f'{name}.{parameter}' for name, module in network.named_modules() if module in layers
+            for parameter, _ in module.named_parameters()]
+
+
+def _explain(refused: Mapping[str, _Refusal]) -> list[str]:
+    """Put the tensors of one part that begin at random for one reason into one line."""
+    lines: dict[tuple[str, str], list[str]] = {}
+    for name, why in refused.items():
+        part, _, rest = name.partition('.')
+        lines.setdefault((part, why.reason), []).append(f'{rest}{why.detail}')
+    return [f'{part}: {reason}: {len(names)} tensors begin at random ({", ".join(names)})'
+            for (part, reason), names in lines.items()]
+
+
+def load_backbone(backbone: Backbone, path: str | Path) -> None:
     """
     Load weights into the backbone.
 
+    Of VGG16 the layers behind `features`, which the classifier has in another form, begin at
+    random.
+
     Args:
-        backbone: of the width that the file holds; changed.
-        path: torchvision's mobilenet_v2 state dict or another with its key names (.safetensors,
-            or saved by torch), or an .onnx file exported by this package.
+        backbone: of the kind and width that the file holds; changed.
+        path: state dict of torchvision's classifier with this backbone, or another with its key
+            names (.safetensors, or saved by torch), or an .onnx file exported by this package.
 
     Raises:
         DataError: no such file, or its keys or shapes are not those of this backbone.
@@ -33,56 +186,40 @@ def load_backbone(backbone: MobileNetV2, path: str | Path) -> None:
     source = Path(path)
     if not source.is_file():
         raise DataError(f'{source}: no such weights; set model.backbone_weights to a torchvision '
-                        'mobilenet_v2 state dict, or to null to begin from random weights')
-    if source.suffix == '.onnx':
-        _load_exported(backbone, source)
-    else:
-        _load_state_dict(backbone, source)
-
-
-def _load_exported(backbone: MobileNetV2, source: Path) -> None:
+                        'state dict of this backbone, or to null to begin from random weights')
+    features = (_exported_features if source.suffix == '.onnx' else _saved_features)(
+        backbone, source)
+    wanted = [name for name in backbone.state_dict()
+              if source.suffix == '.onnx' or name.startswith('features.')]
     try:
-        initializers = onnx.load(source).graph.initializer
-        weights = {item.name.removeprefix(_BACKBONE_PREFIX):
-                   torch.from_numpy(numpy_helper.to_array(item).copy())
-                   for item in initializers if item.name.startswith(_BACKBONE_PREFIX)}
-        unfold_batch_norm(backbone, weights)
-    except KeyError as err:
-        raise DataError(f'{source}: has no backbone layer {err}; was it exported by '
-                        '`mbv2ssd_train export` in float32?') from err
+        _, unexpected = backbone.load_state_dict(features, strict=False)
     except RuntimeError as err:
-        raise DataError(f'{source}: its layers have other sizes than this backbone; is '
-                        f'model.width_mult that of the file? {_first_fault(err)}') from err
-    except DecodeError as err:
-        raise DataError(f'{source}: not an ONNX file: {err}') from err
-
-
-def _load_state_dict(backbone: MobileNetV2, source: Path) -> None:
-    weights = _read(source)
-    features = {key: value.float() if value.is_floating_point() else value
-                for key, value in weights.items() if key.startswith('features.')}
-    try:
-        missing, unexpected = backbone.load_state_dict(features, strict=False)
-    except RuntimeError as err:
-        raise DataError(f'{source}: its layers have other sizes than this backbone; is '
-                        f'model.width_mult that of the file? {_first_fault(err)}') from err
-    # files converted from other frameworks have no batch counters
-    missing = [key for key in missing if not key.endswith('num_batches_tracked')]
+        raise DataError(f'{source}: its layers have other sizes than this backbone; are '
+                        'model.backbone, model.width_mult and model.reduced_tail those of the '
+                        f'file? {_first_fault(err)}') from err
+    missing = [name for name in wanted if name not in features and not name.endswith(_COUNTER)]
     if missing or unexpected:
         raise DataError(f'{source}: not the weights of this backbone: lacks {missing[:5]}, has '
                         f'besides {unexpected[:5]}')
+
+
+def _exported_features(backbone: Backbone, source: Path) -> dict[str, Tensor]:
+    weights, _ = read_exported(source)
+    folded = {name.removeprefix(_BACKBONE): value for name, value in weights.items()
+              if name.startswith(_BACKBONE)}
+    if not folded:
+        first = next(iter(backbone.state_dict()))
+        raise DataError(f'{source}: has no backbone layer {first!r}; was it exported by '
+                        '`mbv2ssd_train export` in float32?')
+    return unfold_batch_norm(backbone, folded)
+
+
+def _saved_features(_: nn.Module, source: Path) -> dict[str, Tensor]:
+    return {name: value.float() if value.is_floating_point() else value
+            for name, value in read_state_dict(source).items() if name.startswith('features.')}
 
 
 def _first_fault(err: RuntimeError) -> str:
     """Take the first of load_state_dict's lines that names a layer; there is one for each."""
     _, *layers = str(err).splitlines()
     return layers[0].strip() if layers else str(err)
-
-
-def _read(source: Path) -> dict[str, Tensor]:
-    try:
-        if source.suffix == '.safetensors':
-            return load_file(source)
-        return dict(torch.load(source, map_location='cpu', weights_only=True))
-    except Exception as err:  # the two libraries' errors have no common base
-        raise DataError(f'{source}: cannot be read as weights: {err}') from err

@@ -31,29 +31,30 @@ def fold_batch_norm(network: Network) -> Network:
     return folded
 
 
-def unfold_batch_norm(network: nn.Module, folded: Mapping[str, Tensor]) -> None:
+def unfold_batch_norm(network: nn.Module, folded: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """
-    Put the weights of a folded network into one with BatchNorm, which then computes the same.
+    Turn the weights of a folded network into those of one with BatchNorm that computes the same.
 
-    Each BatchNorm takes over the bias and leaves everything else as it is, so the network must
-    learn with frozen statistics.
+    Each BatchNorm takes over the bias of its convolution and leaves everything else as it is, so
+    a network with these weights must learn with frozen statistics.
 
     Args:
-        network: changed.
-        folded: weights and biases of fold_batch_norm(network), by name.
+        network: of the layers with BatchNorm; not changed.
+        folded: weights and biases of fold_batch_norm(network), by name; layers may be missing.
 
-    Raises:
-        KeyError: a layer is missing.
-        RuntimeError: a layer has another size.
+    Returns:
+        Weights by the names of the network's state dict, of the layers that are in `folded`.
     """
+    weights = dict(folded)
     for prefix, layers, index in conv_norm_pairs(network):
-        norm = layers[index + 1]
-        layers[index].load_state_dict({'weight': folded[f'{prefix}.{index}.weight']})
-        norm.load_state_dict({
-            'weight': torch.ones_like(norm.weight), 'bias': folded[f'{prefix}.{index}.bias'],
-            'running_mean': torch.zeros_like(norm.running_mean),
-            'running_var': torch.full_like(norm.running_var, 1 - norm.eps),
-            'num_batches_tracked': torch.zeros_like(norm.num_batches_tracked)})
+        bias = weights.pop(f'{prefix}.{index}.bias', None)
+        if bias is not None:
+            norm = f'{prefix}.{index + 1}'
+            weights[f'{norm}.weight'] = torch.ones_like(bias)
+            weights[f'{norm}.bias'] = bias
+            weights[f'{norm}.running_mean'] = torch.zeros_like(bias)
+            weights[f'{norm}.running_var'] = torch.full_like(bias, 1 - layers[index + 1].eps)
+    return weights
 
 
 def conv_norm_pairs(network: nn.Module) -> Iterator[tuple[str, nn.Sequential, int]]:

@@ -16,6 +16,7 @@ from mbv2ssd_train.export import onnx_file
 from mbv2ssd_train.export.onnx_file import export_onnx, ExportError, Parity
 from mbv2ssd_train.handover import build_contract, build_network
 from mbv2ssd_train.model.deploy import DeployModel
+from mbv2ssd_train.pretrained import load_network, Scores
 from mbv2ssd_train.torch_backend import TorchBackend
 
 CONFIG = small_run('d', model={'stride2_padding': 'tensorflow'})  # 64 x 96 pixels
@@ -32,6 +33,8 @@ def make_backend(config=CONFIG):
             module.bias.data.uniform_(-0.3, 0.3)
     for head in network.conf_heads:
         torch.nn.init.normal_(head[1].weight, std=0.3)  # scores that differ
+    for head in (*network.conf_heads, *network.loc_heads):
+        head[1].bias.data.uniform_(-0.3, 0.3)
     return TorchBackend(DeployModel(network, config.model), build_contract(config, 0.5))
 
 
@@ -84,6 +87,16 @@ def test_the_contract_is_inside(exported):
     assert contract.arch_fingerprint == CONFIG.arch_fingerprint()
     assert contract.provenance.config == CONFIG.to_yaml()
     assert (contract.provenance.metric, contract.provenance.metric_value) == ('map_50 on val', 0.5)
+
+
+def test_a_network_that_begins_with_the_file_computes_the_same(exported):
+    network = build_network(CONFIG)
+    report = load_network(network, exported[1], Scores(CONFIG.data.classes, sigmoid=False))
+    assert 'begin at random' not in report
+    images = np.random.default_rng(3).integers(0, 256, (2, 64, 96, 3), dtype=np.uint8)
+    begun = TorchBackend(DeployModel(network, CONFIG.model), exported[0].contract)
+    for found, expected in zip(begun.infer(images), exported[0].infer(images), strict=True):
+        np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
 def test_an_unmeasured_model_says_so():

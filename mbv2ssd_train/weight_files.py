@@ -1,0 +1,75 @@
+"""Weights as they lie in files: state dicts of PyTorch, and the graphs that we export."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from google.protobuf.message import DecodeError
+import onnx
+from onnx import numpy_helper
+from safetensors.torch import load_file
+import torch
+from torch import Tensor
+
+from mbv2ssd_ros.core.contract import METADATA_KEY, ModelContract
+from mbv2ssd_ros.core.errors import DataError
+
+_NETWORK = 'network.'  # what the exporter puts before the names of the network's weights
+
+
+def read_state_dict(source: Path) -> dict[str, Tensor]:
+    """
+    Read a state dict; executes no code from the file.
+
+    Args:
+        source: .safetensors, or saved by torch: the state dict itself, or a training checkpoint
+            that has it under 'model', as torchvision's reference training writes.
+
+    Returns:
+        Tensors by name, on the CPU.
+
+    Raises:
+        DataError: the file holds something else.
+    """
+    try:
+        if source.suffix == '.safetensors':
+            return load_file(source)
+        found: Any = torch.load(source, map_location='cpu', weights_only=True)
+    except Exception as err:  # the two libraries' errors have no common base
+        raise DataError(f'{source}: cannot be read as weights: {err}') from err
+    if isinstance(found, Mapping) and isinstance(found.get('model'), Mapping):
+        found = found['model']
+    if not isinstance(found, Mapping) or not found or not all(
+            isinstance(value, Tensor) for value in found.values()):
+        raise DataError(f'{source}: cannot be read as weights: expected tensors by name, found '
+                        f'{type(found).__name__}')
+    return dict(found)
+
+
+def read_exported(source: Path) -> tuple[dict[str, Tensor], ModelContract | None]:
+    """
+    Read the weights of a graph that `mbv2ssd_train export` wrote.
+
+    Args:
+        source: .onnx.
+
+    Returns:
+        Tensors by their name in the network, BatchNorm folded into the convolutions; and what the
+        file says about itself, None where it says nothing.
+
+    Raises:
+        DataError: not an ONNX file.
+        ContractError: what it says about itself cannot be read.
+    """
+    try:
+        model = onnx.load(source)
+    except DecodeError as err:
+        raise DataError(f'{source}: not an ONNX file: {err}') from err
+    weights = {item.name.removeprefix(_NETWORK):
+               torch.from_numpy(numpy_helper.to_array(item).copy())
+               for item in model.graph.initializer if item.name.startswith(_NETWORK)}
+    metadata = {item.key: item.value for item in model.metadata_props}
+    text = metadata.get(METADATA_KEY)
+    return weights, None if text is None else ModelContract.from_json(text, str(source))
