@@ -7,7 +7,7 @@ from pathlib import Path
 from mbv2ssd_ros.backends.base import Backend, BackendOptions, open_backend
 from mbv2ssd_ros.core.errors import DataError
 
-_CHECKPOINT_SUFFIXES = ('.pt', '.pth')
+CHECKPOINT_SUFFIXES = ('.pt', '.pth')
 
 
 def open_model(path: str | Path) -> Backend:
@@ -28,10 +28,10 @@ def open_model(path: str | Path) -> Backend:
     source = Path(path)
     if source.suffix == '.onnx':
         return open_backend('onnxruntime', source, BackendOptions())
-    if source.suffix in _CHECKPOINT_SUFFIXES:
+    if source.suffix in CHECKPOINT_SUFFIXES:
         # Imported here: scoring an ONNX file needs no PyTorch.
         from mbv2ssd_train.checkpoint import load_checkpoint
         from mbv2ssd_train.handover import open_checkpoint
         return open_checkpoint(load_checkpoint(source))
     raise DataError(f'{source}: neither an .onnx file nor a checkpoint '
-                    f'({", ".join(_CHECKPOINT_SUFFIXES)})')
+                    f'({", ".join(CHECKPOINT_SUFFIXES)})')

@@ -8,10 +8,19 @@ import os
 import sys
 
 from mbv2ssd_ros.core.errors import Mbv2SsdError
-from mbv2ssd_train.cli import benchmark, data, export, predict, quantize, runs, train
+from mbv2ssd_train.cli import (
+    benchmark,
+    data,
+    export,
+    import_weights,
+    predict,
+    quantize,
+    runs,
+    train,
+)
 from mbv2ssd_train.cli import eval as evaluation
 
-_VERBS = (train, runs, evaluation, export, quantize, predict, data, benchmark)
+_VERBS = (train, runs, evaluation, export, quantize, predict, data, import_weights, benchmark)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

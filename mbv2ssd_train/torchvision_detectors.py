@@ -1,0 +1,108 @@
+"""torchvision's SSD detectors: how they are configured here, and what their weights are called."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+import re
+from typing import Any
+
+from torch import Tensor
+
+from mbv2ssd_ros.core.errors import DataError
+
+# COCO's categories by id, 1 to 90; ten ids were never given to anything
+_COCO_BY_ID = (
+    'person', 'bicycle', 'car', 'motorcycle', 'airplane', 'bus', 'train', 'truck', 'boat',
+    'traffic light', 'fire hydrant', '', 'stop sign', 'parking meter', 'bench', 'bird', 'cat',
+    'dog', 'horse', 'sheep', 'cow', 'elephant', 'bear', 'zebra', 'giraffe', '', 'backpack',
+    'umbrella', '', '', 'handbag', 'tie', 'suitcase', 'frisbee', 'skis', 'snowboard',
+    'sports ball', 'kite', 'baseball bat', 'baseball glove', 'skateboard', 'surfboard',
+    'tennis racket', 'bottle', '', 'wine glass', 'cup', 'fork', 'knife', 'spoon', 'bowl',
+    'banana', 'apple', 'sandwich', 'orange', 'broccoli', 'carrot', 'hot dog', 'pizza', 'donut',
+    'cake', 'chair', 'couch', 'potted plant', 'bed', '', 'dining table', '', '', 'toilet', '',
+    'tv', 'laptop', 'mouse', 'remote', 'keyboard', 'cell phone', 'microwave', 'oven', 'toaster',
+    'sink', 'refrigerator', '', 'book', 'clock', 'vase', 'scissors', 'teddy bear', 'hair drier',
+    'toothbrush')
+# The network has a column for each id, so the unused ones need names of their own.
+COCO_CLASSES = tuple(name or f'unused {number}' for number, name in enumerate(_COCO_BY_ID, 1))
+
+_HEADS = (
+    (r'head\.classification_head\.module_list\.', 'conf_heads.'),
+    (r'head\.regression_head\.module_list\.', 'loc_heads.'))
+
+
+@dataclass(frozen=True)
+class TorchvisionDetector:
+    """One of its architectures."""
+
+    model: Mapping[str, Any]  # section of a configuration
+    names: tuple[tuple[str, str], ...]  # beginning of a weight's name (a pattern), and ours
+
+    def rename(self, name: str) -> str:
+        """
+        Translate the name of a weight.
+
+        Args:
+            name: of torchvision.
+
+        Returns:
+            Of this package.
+
+        Raises:
+            DataError: a name that this architecture has not.
+        """
+        for pattern, ours in (*self.names, *_HEADS):
+            match = re.match(pattern, name)
+            if match:
+                return match.expand(ours) + name[match.end():]
+        raise DataError(f'it has a weight {name!r}, which this architecture has not')
+
+
+def class_columns(weights: Mapping[str, Tensor], shapes: int) -> int:
+    """
+    Count the columns of the class predictions.
+
+    Args:
+        weights: of this package's names.
+        shapes: prior boxes in a cell of the first map.
+
+    Returns:
+        Classes with the background.
+
+    Raises:
+        DataError: there is no class predictor, or its size is not a multiple of shapes.
+    """
+    biases = [value for name, value in weights.items()
+              if re.fullmatch(r'conf_heads\.0\.(1\.)?bias', name)]
+    if len(biases) != 1 or biases[0].ndim != 1 or len(biases[0]) % shapes:
+        raise DataError(f'its first class predictor is no layer for {shapes} prior boxes a cell')
+    return len(biases[0]) // shapes
+
+
+DETECTORS = {
+    'ssd300_vgg16': TorchvisionDetector(
+        {'input_size_hw': [300, 300], 'backbone': 'vgg16', 'head': 'ssd',
+         'extra_channels': [512, 256, 256, 256],
+         'scales': [0.07, 0.15, 0.33, 0.51, 0.69, 0.87, 1.05],
+         'aspect_ratios': [[2], [2, 3], [2, 3], [2, 3], [2], [2]], 'clip_priors': True,
+         'mean': [0.48235, 0.45882, 0.40784], 'std': 1 / 255},
+        ((r'backbone\.scale_weight$', 'backbone.l2_norm.scale'),
+         (r'backbone\.features\.', 'backbone.features.'),
+         (r'backbone\.extra\.0\.1\.', 'backbone.features.24.'),
+         (r'backbone\.extra\.0\.3\.', 'backbone.features.26.'),
+         (r'backbone\.extra\.0\.5\.', 'backbone.features.28.'),
+         (r'backbone\.extra\.0\.7\.1\.', 'backbone.fc6.'),
+         (r'backbone\.extra\.0\.7\.3\.', 'backbone.fc7.'),
+         *((rf'backbone\.extra\.{number}\.', f'extras.{number - 1}.') for number in range(1, 5)))),
+    'ssdlite320_mobilenet_v3_large': TorchvisionDetector(
+        {'input_size_hw': [320, 320], 'backbone': 'mobilenet_v3_large', 'reduced_tail': True,
+         'first_stride': 16, 'extra_channels': [512, 256, 256, 128],
+         'scales': [0.2, 0.35, 0.5, 0.65, 0.8, 0.95], 'clip_priors': True},
+        # its backbone is cut in two behind the expansion layer of block 13
+        ((r'backbone\.features\.0\.13\.', 'backbone.features.13.block.0.'),
+         (r'backbone\.features\.0\.', 'backbone.features.'),
+         (r'backbone\.features\.1\.0\.', 'backbone.features.13.block.'),
+         *((rf'backbone\.features\.1\.{number}\.', f'backbone.features.{13 + number}.')
+           for number in range(1, 4)),
+         (r'backbone\.extra\.', 'extras.')))}
