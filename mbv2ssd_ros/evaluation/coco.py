@@ -88,19 +88,33 @@ def coco_figures(results: Sequence[ImageResult], class_names: Sequence[str]) -> 
     Raises:
         ConfigError: faster-coco-eval is not installed.
     """
-    try:
-        from faster_coco_eval import COCO, COCOeval_faster
-    except ImportError as err:
-        raise ConfigError(
-            'COCO mAP needs the Python package faster-coco-eval, which is missing: pip install '
-            "'mbv2ssd_ros[eval]', or in a clone '.[eval]'") from err
+    library = coco_library()
     truth, found = coco_datasets(results, class_names)
-    evaluation = COCOeval_faster(COCO(truth), COCO(found), 'bbox')
+    evaluation = library.COCOeval_faster(library.COCO(truth), library.COCO(found), 'bbox')
     evaluation.params.maxDets = list(_MAX_DETECTIONS)
     evaluation.evaluate()
     evaluation.accumulate()
     return _figures(np.asarray(evaluation.eval['precision']),
                     np.asarray(evaluation.eval['recall']))
+
+
+def coco_library() -> Any:
+    """
+    Import faster-coco-eval; call it before a long evaluation to know that it is there.
+
+    Returns:
+        The package.
+
+    Raises:
+        ConfigError: it is not installed.
+    """
+    try:
+        import faster_coco_eval
+    except ImportError as err:
+        raise ConfigError(
+            'COCO mAP needs the Python package faster-coco-eval, which is missing: pip install '
+            "'mbv2ssd_ros[eval]', or in a clone '.[eval]'") from err
+    return faster_coco_eval
 
 
 def coco_datasets(results: Sequence[ImageResult], class_names: Sequence[str]

@@ -1,0 +1,1 @@
+"""One self-contained HTML page that says how good a detector is, and where it fails."""

@@ -1,0 +1,67 @@
+"""HTML built from elements: whatever is not markup is escaped, so no name can become markup."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from html import escape
+
+_VOID = frozenset(('img', 'meta', 'wbr'))  # elements without content, of those used here
+
+
+class Markup(str):
+    """Text that is markup already and is not escaped again."""
+
+    __slots__ = ()
+
+
+Child = str | int | float | None | Iterable['Child']
+Attribute = str | int | float | bool | None
+
+
+def element(name: str, /, *children: Child, **attributes: Attribute) -> Markup:
+    """
+    Build an element.
+
+    Args:
+        name: of the element.
+        *children: Markup stands as it is, other text is escaped, None is left out; lists are
+            taken apart.
+        **attributes: escaped; True gives an attribute without value, None and False none. In
+            names, _ stands for -, and a _ at the end keeps Python's words apart: class_.
+
+    Returns:
+        The element.
+    """
+    parts = [f'<{name}']
+    for key, value in attributes.items():
+        if value is None or value is False:
+            continue
+        key = key.rstrip('_').replace('_', '-')
+        parts.append(f' {key}' if value is True else f' {key}="{escape(str(value))}"')
+    parts.append('>')
+    if name not in _VOID:
+        parts += [joined(children), f'</{name}>']
+    return Markup(''.join(parts))
+
+
+def joined(children: Iterable[Child]) -> Markup:
+    """
+    Put markup and text one after the other.
+
+    Args:
+        children: as of `element`.
+
+    Returns:
+        All of it.
+    """
+    return Markup(''.join(_text(child) for child in children))
+
+
+def _text(child: Child) -> str:
+    if child is None:
+        return ''
+    if isinstance(child, Markup):
+        return child
+    if isinstance(child, (str, int, float)):
+        return escape(str(child))
+    return joined(child)
