@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 import math
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mbv2ssd_train.cli.options import (
     add_model,
@@ -15,41 +17,80 @@ from mbv2ssd_train.cli.options import (
     SPLIT_HELP,
     write_json,
 )
-from mbv2ssd_train.evaluate import Evaluation
 from mbv2ssd_train.progress import with_progress
+
+if TYPE_CHECKING:
+    from mbv2ssd_ros.evaluation.analysis import Analysis
+
+CURVE_THRESHOLD, SCORE_THRESHOLD, MAX_DETECTIONS = 0.02, 0.35, 200
 
 
 def add_to(verbs: argparse._SubParsersAction) -> None:
     """Register the verb."""
     verb = verbs.add_parser(
-        'eval', help='measure mAP of a checkpoint or an ONNX file',
-        description="Measure VOC mAP@0.5 with the detector node's own resize, thresholds and NMS. "
-        'Objects marked difficult are ignored, as the VOC devkit does.')
+        'eval', help='measure a checkpoint or an ONNX file',
+        description="Measure VOC mAP@0.5 and COCO mAP with the detector node's own resize and "
+        'NMS; precision, recall and F1 at its score threshold; and where the model fails. '
+        'Objects marked difficult are ignored, as the VOC devkit does; COCO mAP takes them for '
+        'crowd regions. A model is not measured on images that it learnt from.')
     add_model(verb)
     verb.add_argument('--data', required=True, help=DATA_HELP)
     verb.add_argument('--split', required=True, help=SPLIT_HELP)
-    verb.add_argument('--json', type=Path, help='write the figures to this file')
-    add_settings(verb, score_threshold=0.02, max_detections=200)
+    verb.add_argument('--json', type=Path, help='write all figures to this file')
+    verb.add_argument('--report', type=Path, metavar='DIR',
+                      help='write DIR/report.html: one page with figures, curves and the worst '
+                      'images, which needs no other file')
+    verb.add_argument('--curve-threshold', type=float, default=CURVE_THRESHOLD,
+                      help='score above which detections are kept for mAP and curves, so low '
+                      f'that these reach their end; default {CURVE_THRESHOLD}')
+    add_settings(verb, SCORE_THRESHOLD, MAX_DETECTIONS,
+                 'operating point of precision, recall, confusion and mistakes')
     verb.set_defaults(run=_run)
 
 
 def _run(options: argparse.Namespace) -> None:
+    from mbv2ssd_ros.evaluation.analysis import analyse, Subject
+    from mbv2ssd_ros.evaluation.coco import coco_library
+    from mbv2ssd_ros.evaluation.report.detector_report import write_report
     from mbv2ssd_train.data.sources import open_dataset
-    from mbv2ssd_train.evaluate import evaluate
+    from mbv2ssd_train.evaluate import detect_all, summarise
     from mbv2ssd_train.models import open_model
+    coco_library()
+    for folder in filter(None, (options.report, options.json and options.json.parent)):
+        folder.mkdir(parents=True, exist_ok=True)  # now, rather than fail after all the work
+    settings = replace(detection_settings(options), score_threshold=options.curve_threshold)
     backend = open_model(options.model)
-    dataset = open_dataset(options.data, options.split, backend.contract.object_names)
+    names = backend.contract.object_names
+    subject = Subject(options.model, options.split, names, options.curve_threshold,
+                      options.score_threshold)
+    dataset = open_dataset(options.data, options.split, names)
     refuse_training_data(backend.contract.provenance.config, options, dataset)
-    result = evaluate(backend, dataset, detection_settings(options), with_progress('evaluate'))
-    _print_evaluation(result)
+    results = detect_all(backend, dataset, settings, with_progress('evaluate'))
+    analysis = analyse(subject, summarise(dataset, results).results)
+    _print_analysis(analysis)
     if options.json:
-        write_json(options.json, {'model': options.model, **result.to_dict()})
+        write_json(options.json, analysis.to_dict())
+    if options.report:
+        print(f'report: {write_report(options.report, analysis, dataset.image)}')
 
 
-def _print_evaluation(result: Evaluation) -> None:
-    for label, curve in result.curves.items():
-        if not math.isnan(curve.average_precision):
-            print(f'  {result.class_names[label - 1]:<14} AP {curve.average_precision:.3f}   '
-                  f'{curve.num_objects} objects')
-    print(f'mAP@0.5 {result.map_50:.4f} (area), {result.map_50_11point:.4f} (11-point) on '
-          f'{result.split}, {result.images} images')
+def _print_analysis(analysis: Analysis) -> None:
+    for label, scope in analysis.classes.items():
+        if scope.curve.num_objects:
+            print(f'  {analysis.name(label):<14} AP {scope.curve.average_precision:.3f}   '
+                  f'{scope.curve.num_objects} objects')
+    split, coco, chosen = analysis.subject.split, analysis.coco, analysis.overall.chosen
+    print(f'mAP@0.5 {_figure(analysis.map_50)} (area), {_figure(analysis.map_50_11point)} '
+          f'(11-point) on {split}, {len(analysis.results)} images')
+    print(f'COCO mAP {_figure(coco.ap)}, at IoU 0.5 {_figure(coco.ap_50)}, at 0.75 '
+          f'{_figure(coco.ap_75)}; small {_figure(coco.ap_small)}, medium '
+          f'{_figure(coco.ap_medium)}, large {_figure(coco.ap_large)} on {split}')
+    print(f'above a score of {chosen.score_threshold:g}: precision {_figure(chosen.precision)}, '
+          f'recall {_figure(chosen.recall)}, F1 {_figure(chosen.f1)} on {split}')
+    if best := analysis.overall.best:
+        print(f'best F1 {_figure(best.f1)}, above a score of {best.score_threshold:.3f} on '
+              f'{split}')
+
+
+def _figure(value: float) -> str:
+    return 'none' if math.isnan(value) else f'{value:.4f}'
