@@ -27,17 +27,34 @@ Item = TypeVar('Item')
 class World:
     """The processes of a run; one alone needs no others."""
 
-    def __init__(self, rank: int = 0, size: int = 1, device: torch.device | None = None) -> None:
+    def __init__(self, rank: int = 0, size: int = 1, local_rank: int = 0,
+                 device: torch.device | None = None) -> None:
         """
         Describe this process.
 
         Args:
             rank: of this process, 0 writes files.
             size: number of processes.
+            local_rank: of this process on its machine.
             device: that it computes on.
         """
-        self.rank, self.size = rank, size
+        self.rank, self.size, self._local_rank = rank, size, local_rank
         self.device = device or torch.device('cpu')
+
+    def on(self, device: str) -> World:
+        """
+        Return the world with this process on a device.
+
+        Args:
+            device: 'auto', 'cpu', 'cuda' or 'cuda:1'; without a number each takes its own.
+
+        Raises:
+            ConfigError: there is no such device.
+        """
+        chosen = choose_device(device, self._local_rank)
+        if chosen.type == 'cuda':
+            torch.cuda.set_device(chosen)
+        return World(self.rank, self.size, self._local_rank, chosen)
 
     @property
     def is_main(self) -> bool:
@@ -87,30 +104,21 @@ class World:
 
 
 @contextmanager
-def join_world(device: str) -> Iterator[World]:
+def join_world() -> Iterator[World]:
     """
     Meet the other processes that torchrun has started, if it has.
 
-    Args:
-        device: 'auto', 'cpu', 'cuda' or 'cuda:1'; without a number each process takes its own.
-
     Yields:
         The world, as long as the run lasts.
-
-    Raises:
-        ConfigError: there is no such device.
     """
-    size, rank, local = (int(os.environ.get(name, default)) for name, default in
-                         (('WORLD_SIZE', 1), ('RANK', 0), ('LOCAL_RANK', 0)))
-    chosen = choose_device(device, local)
+    size, rank, local_rank = (int(os.environ.get(name, default)) for name, default in
+                              (('WORLD_SIZE', 1), ('RANK', 0), ('LOCAL_RANK', 0)))
     if size == 1:
-        yield World(device=chosen)
+        yield World()
         return
-    if chosen.type == 'cuda':
-        torch.cuda.set_device(chosen)
-    distributed.init_process_group('nccl' if chosen.type == 'cuda' else 'gloo', timeout=_TIMEOUT)
+    distributed.init_process_group(timeout=_TIMEOUT)  # gloo between CPUs, nccl between GPUs
     try:
-        yield World(rank, size, chosen)
+        yield World(rank, size, local_rank)
     finally:
         distributed.destroy_process_group()
 

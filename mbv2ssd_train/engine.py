@@ -31,7 +31,7 @@ from mbv2ssd_train.learner import Learner, StepResult
 from mbv2ssd_train.model.cost import count_macs, count_parameters
 from mbv2ssd_train.model.deploy import DeployModel
 from mbv2ssd_train.preemption import Preempted, StopRequest
-from mbv2ssd_train.pretrained import load_backbone
+from mbv2ssd_train.pretrained import load_start
 from mbv2ssd_train.progress import ProgressBar
 from mbv2ssd_train.recorder import Recorder
 from mbv2ssd_train.runs import RunFolder
@@ -56,7 +56,8 @@ class Trainer:
             DataError: data or weights are missing or wrong, or training and validation overlap.
             ConfigError: resume does not fit what is there.
         """
-        self.config, self._world = config, world or World()
+        self.config = config
+        self._world = (world or World()).on(config.training.device)
         torch.manual_seed(config.seed)
         torch.use_deterministic_algorithms(config.training.deterministic, warn_only=True)
         if config.training.threads:
@@ -65,9 +66,8 @@ class Trainer:
         self.loader = open_loader(
             train_sets, config, self._world.device, self._world.rank, self._world.size)
         network = build_network(config)
-        self.start_report = ''
-        if config.model.backbone_weights:
-            load_backbone(network.backbone, config.model.backbone_weights)
+        # a run that goes on has its own weights, wherever those it began with are now
+        self.start_report = '' if resume else load_start(network, config)
         self.learner = Learner(network, config, self.total_steps, self._world)
         self.state = RunState()
         self._stop = StopRequest()

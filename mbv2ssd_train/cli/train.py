@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+import sys
+from typing import TYPE_CHECKING
 
 from mbv2ssd_ros.core.errors import ConfigError
+
+if TYPE_CHECKING:  # they are slow to import
+    from mbv2ssd_train.config import TrainConfig
+    from mbv2ssd_train.distributed import World
 
 
 def add_to(verbs: argparse._SubParsersAction) -> None:
@@ -36,50 +42,77 @@ def add_to(verbs: argparse._SubParsersAction) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
-    from mbv2ssd_train.config import load_config
-    path, resume = _what_to_run(options)
-    config = load_config(path, tuple(options.overrides))
+    _refuse_contradictions(options)
     if options.print_config:
-        print(config.to_explained_yaml(), end='')
-        return
-    # Imported here: only this needs PyTorch's training half.
-    from mbv2ssd_train.distributed import join_world
-    from mbv2ssd_train.dry_run import dry_run
-    from mbv2ssd_train.engine import Trainer
-    if options.dry_run:
-        for line in dry_run(config):
+        print(_load(options).to_explained_yaml(), end='')
+    elif options.dry_run:
+        # Imported here: only these need PyTorch's training half.
+        from mbv2ssd_train.dry_run import dry_run
+        for line in dry_run(_load(options)):
             print(line)
-        return
-    with join_world(config.training.device) as world:
-        trainer = Trainer(config, options.runs, resume, world)
-        if world.is_main:
-            print(f'{trainer.folder.path}: {trainer.describe()}')
-            if trainer.start_report:
-                print(trainer.start_report)
-            print(f'look at what it learns from: {trainer.folder.path}/images/first_batch.png',
-                  flush=True)
-        trainer.run()
-        if world.is_main:
-            print(f'best mAP@0.5 {trainer.state.best_map:.4f} on {config.data.val}: '
-                  f'{trainer.folder.best}\nnext: mbv2ssd_train export --checkpoint '
-                  f'{trainer.folder.best} --output model.onnx')
+    else:
+        from mbv2ssd_train.distributed import join_world
+        with join_world() as world:
+            config = (_load_run(_fetch(options, world), options.overrides) if options.run_from
+                      else _load(options))
+            _train(config, options.runs, options.resume or bool(options.run_from), world)
 
 
-def _what_to_run(options: argparse.Namespace) -> tuple[Path, bool]:
-    """Choose the configuration file, and whether its run goes on."""
+def _fetch(options: argparse.Namespace, world: World) -> Path:
+    """Copy a run, by one process for all, and return its folder."""
+    from mbv2ssd_train.remote import fetch_run
+    found = str(fetch_run(options.run_from, options.runs)) if world.is_main else ''
+    return Path(world.gather([found])[0])
+
+
+def _train(config: TrainConfig, runs: Path, resume: bool, world: World) -> None:
+    from mbv2ssd_train.engine import Trainer
+    trainer = Trainer(config, runs, resume, world)
+    if world.is_main:
+        print(f'{trainer.folder.path}: {trainer.describe()}')
+        if trainer.start_report:
+            print(trainer.start_report)
+        if not trainer.state.step:
+            print(f'look at what it learns from: {trainer.folder.path}/images/first_batch.png')
+        sys.stdout.flush()
+    trainer.run()
+    if world.is_main:
+        print(f'best mAP@0.5 {trainer.state.best_map:.4f} on {config.data.val}: '
+              f'{trainer.folder.best}\nnext: mbv2ssd_train export --checkpoint '
+              f'{trainer.folder.best} --output model.onnx')
+
+
+def _refuse_contradictions(options: argparse.Namespace) -> None:
     if options.config and '=' in options.config and not Path(options.config).exists():
-        raise ConfigError(f'{options.config!r} is no configuration file; overrides stand behind '
-                          'one, and a run that goes on keeps its configuration')
-    if options.run_from:
-        if options.config:
-            raise ConfigError(
-                f'--run-from brings its own configuration; leave {options.config} out, or set '
-                'model.weights in it to begin another experiment with those weights')
-        from mbv2ssd_train.remote import fetch_run
-        return fetch_run(options.run_from, options.runs) / 'config.yaml', True
-    if options.config:
-        return Path(options.config), options.resume
-    if not options.resume:
+        # train --resume data.root=elsewhere: the run brings its configuration
+        options.config, options.overrides = None, [options.config, *options.overrides]
+    if options.run_from and options.config:
+        raise ConfigError(
+            f'--run-from brings its own configuration; leave {options.config} out, or set '
+            'model.weights in it to begin another experiment with those weights')
+    if options.run_from and (options.print_config or options.dry_run):
+        raise ConfigError('--run-from trains; name the configuration of its run folder to look at '
+                          'it')
+    if not (options.config or options.resume or options.run_from):
         raise ConfigError('name a configuration; config/train/ has examples')
+
+
+def _load(options: argparse.Namespace) -> TrainConfig:
+    """Read the configuration that was named, else that of the latest run."""
+    from mbv2ssd_train.config import load_config
+    if options.config:
+        return load_config(options.config, tuple(options.overrides))
     from mbv2ssd_train.runs import latest_run
-    return latest_run(options.runs) / 'config.yaml', True
+    return _load_run(latest_run(options.runs), options.overrides)
+
+
+def _load_run(folder: Path, overrides: list[str]) -> TrainConfig:
+    """Read the configuration of a run; only what lies elsewhere on this machine may change."""
+    from mbv2ssd_train.config import load_config
+    config = load_config(folder / 'config.yaml', tuple(overrides))
+    if not folder.name.endswith(config.recipe_fingerprint()):
+        raise ConfigError(
+            f'{folder}: {" ".join(overrides)} would make it another experiment; a run that goes '
+            'on keeps its configuration, but for places and devices (data.root, '
+            'training.device, ...). Begin another one with its config.yaml')
+    return config

@@ -1,0 +1,95 @@
+"""`mbv2ssd_train train`: which run it begins, and which it goes on with."""
+
+from model_settings import small_run
+import pytest
+from synthetic import write_world
+
+from mbv2ssd_train.cli import main
+from mbv2ssd_train.runs import read_status
+
+
+@pytest.fixture(scope='module')
+def world(tmp_path_factory):
+    """Eight images to learn from, two to measure on."""
+    return write_world(tmp_path_factory.mktemp('world'), train=8, val=2)
+
+
+def write_config(path, world, **sections):
+    path.write_text(small_run(world, training={'epochs': 1}, **sections).to_yaml())
+    return str(path)
+
+
+@pytest.fixture
+def finished(world, tmp_path):
+    """A run that has ended, and the folder that it lies in."""
+    config = write_config(tmp_path / 'c.yaml', world)
+    assert main(['train', config, '--runs', str(tmp_path / 'runs')]) == 0
+    folder, = (tmp_path / 'runs').iterdir()
+    return folder
+
+
+def test_resume_alone_takes_the_latest_run(world, finished, tmp_path, capsys):
+    other = write_config(tmp_path / 'o.yaml', world, name='other')
+    assert main(['train', other, '--runs', str(finished.parent)]) == 0
+    capsys.readouterr()
+    assert main(['train', '--resume', '--runs', str(finished.parent)]) == 0
+    assert '/runs/other_' in capsys.readouterr().out
+
+
+def test_the_data_of_a_run_may_lie_elsewhere(world, finished, tmp_path):
+    moved = tmp_path / 'moved'
+    moved.symlink_to(world)
+    arguments = ['train', '--resume', '--runs', str(finished.parent)]
+    assert main([*arguments, f'data.root={moved}']) == 0
+    assert f'root: {moved}' in (finished / 'config.yaml').read_text()
+
+
+def test_a_run_that_goes_on_stays_the_same_experiment(finished, capsys):
+    assert main(['train', '--resume', 'seed=7', '--runs', str(finished.parent)]) == 1
+    assert 'seed=7 would make it another experiment' in capsys.readouterr().err
+
+
+def test_resume_alone_needs_a_run(tmp_path, capsys):
+    assert main(['train', '--resume', '--runs', str(tmp_path)]) == 1
+    assert 'no run with a checkpoint to resume' in capsys.readouterr().err
+
+
+def test_a_run_from_elsewhere_goes_on_here(finished, tmp_path, capsys):
+    assert main(['train', '--run-from', str(finished), '--runs', str(tmp_path / 'here')]) == 0
+    copy = tmp_path / 'here' / finished.name
+    assert read_status(copy).status == 'success'
+    assert (copy / 'checkpoints' / 'last.pt').is_file()
+
+
+@pytest.mark.parametrize('arguments, match', [
+    ([], 'name a configuration; config/train/ has examples'),
+    (['training.epochs=3'], 'name a configuration'),
+    (['--run-from', 'there', '--print-config'], '--run-from trains'),
+    (['c.yaml', '--run-from', 'there'], 'brings its own configuration; leave c.yaml out')])
+def test_contradictions_are_explained(arguments, match, capsys):
+    assert main(['train', *arguments]) == 1
+    assert match in capsys.readouterr().err
+
+
+def test_a_run_that_goes_on_does_not_need_the_weights_it_began_with(world, finished, tmp_path):
+    weights = tmp_path / 'begin.pt'
+    weights.write_bytes((finished / 'checkpoints' / 'best.pt').read_bytes())
+    config = write_config(tmp_path / 'w.yaml', world, name='second',
+                          model={'weights': str(weights)})
+    runs = str(tmp_path / 'runs2')
+    assert main(['train', config, '--runs', runs]) == 0
+    weights.unlink()
+    assert main(['train', config, '--runs', runs, '--resume']) == 0
+
+
+def test_patience_ends_a_run_that_gets_no_better(world, tmp_path, capsys):
+    path = tmp_path / 'c.yaml'
+    # a rate so small that no evaluation can be better than the first
+    path.write_text(small_run(world, optimizer={'learning_rate': 1e-12}, training={
+        'epochs': 50, 'eval_every': 1, 'patience': 2}).to_yaml())
+    assert main(['train', str(path), '--runs', str(tmp_path / 'runs')]) == 0
+    out = capsys.readouterr().out
+    assert 'no better mAP in 2 evaluations (training.patience): the run ends' in out
+    assert 'epoch 3:' in out and 'epoch 4:' not in out
+    assert main(['train', str(path), '--runs', str(tmp_path / 'runs'), '--resume']) == 0
+    assert 'epoch' not in capsys.readouterr().out.split('learning rates')[1]
