@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mbv2ssd_ros.core.errors import ConfigError
-from mbv2ssd_train.cli.options import CLASSES_HELP, DATA_HELP, SPLIT_HELP
+from mbv2ssd_train.cli.options import CLASSES_HELP, DATA_HELP, SPLIT_HELP, write_json
 from mbv2ssd_train.progress import with_progress
 
 
@@ -23,6 +23,19 @@ def add_to(verbs: argparse._SubParsersAction) -> None:
     check.add_argument('--split', required=True, help=SPLIT_HELP)
     check.add_argument('--classes', nargs='+', help=CLASSES_HELP)
     check.set_defaults(run=_check)
+    stats = data.add_parser(
+        'stats', help='count objects, sizes and shapes; try prior boxes on them',
+        description='Say what is in a split, and whether the prior boxes of a model suit its '
+        'objects; suggest others where they would suit better. No image is read.')
+    stats.add_argument('--data', required=True, help=DATA_HELP)
+    stats.add_argument('--split', required=True, help=SPLIT_HELP)
+    stats.add_argument('--classes', nargs='+', help=CLASSES_HELP)
+    stats.add_argument('--config', type=Path, help='YAML whose model has the prior boxes '
+                       '(default: the default model)')
+    stats.add_argument('--json', type=Path, help='write the figures to this file')
+    stats.add_argument('--output', type=Path,
+                       help='folder for classes.png, boxes.png and priors.png')
+    stats.set_defaults(run=_stats)
     cache = data.add_parser(
         'cache', help='decode a split once, for fast training',
         description='Write a split as OUTPUT/NAME.cache: decoded images, reduced to the size that '
@@ -62,6 +75,22 @@ def _check(options: argparse.Namespace) -> int:
     print(f'{report.split}: {report.images} images, {report.images_without_objects} of them '
           f'without objects; {report.objects} objects; {len(report.faults)} faults')
     return 1 if report.faults else 0
+
+
+def _stats(options: argparse.Namespace) -> None:
+    from mbv2ssd_train.config import load_config, ModelConfig
+    from mbv2ssd_train.data.sources import open_dataset
+    from mbv2ssd_train.data.statistics import describe, measure
+    model = load_config(options.config).model if options.config else ModelConfig()
+    found = measure(open_dataset(options.data, options.split, _classes(options)), model)
+    for line in describe(found):
+        print(line)
+    if options.json:
+        write_json(options.json, found.to_dict())
+    if options.output and len(found.labels):
+        from mbv2ssd_train.data.statistics_plots import draw_statistics
+        for path in draw_statistics(found, options.output):
+            print(path)
 
 
 def _cache(options: argparse.Namespace) -> None:
