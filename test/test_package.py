@@ -136,6 +136,13 @@ def test_every_package_is_installed(installed):
         assert missing == []  # a folder without __init__.py, perhaps
 
 
+def test_files_beside_the_modules_are_installed(installed):
+    files = [path.relative_to(ROOT) for suffix in ('css', 'js')
+             for path in (ROOT / 'mbv2ssd_ros').rglob(f'*.{suffix}')]
+    assert len(files) >= 2
+    assert [str(path) for path in files if not (installed / path).is_file()] == []
+
+
 def test_installed_copy_detects_without_torch(installed):
     code = ('import sys, mbv2ssd_ros.detector as detector; '
             'print(detector.__file__, "torch" in sys.modules)')
