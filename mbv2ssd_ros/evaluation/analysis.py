@@ -17,7 +17,7 @@ from mbv2ssd_ros.evaluation.matching import MATCH_IOU, match_results, Matches, N
 from mbv2ssd_ros.evaluation.mistakes import break_down, Mistakes
 from mbv2ssd_ros.evaluation.operating_point import best_point, OperatingPoint, point_at, pooled
 from mbv2ssd_ros.evaluation.results import ImageResult
-from mbv2ssd_ros.evaluation.scores import score_bins, ScoreBins
+from mbv2ssd_ros.evaluation.scores import BINS, score_bins, ScoreBins
 from mbv2ssd_ros.evaluation.sizes import (
     IN_PIXELS,
     IN_SHARES,
@@ -170,7 +170,8 @@ def _scope_to_dict(scope: ScopeFigures) -> dict[str, Any]:
         'curve': _curve_to_dict(scope.curve),
         'recall_by_size_px': [bucket.to_dict() for bucket in scope.sizes_px],
         'recall_by_size_share': [bucket.to_dict() for bucket in scope.sizes_share],
-        'scores': {'correct': scope.scores.correct.tolist(),
+        'scores': {'bins_from_0_to_1': BINS,
+                   'correct': scope.scores.correct.tolist(),
                    'false': scope.scores.false.tolist(),
                    'calibration_error': none_for_nan(scope.scores.calibration_error)}}
 
