@@ -36,6 +36,17 @@ def add_to(verbs: argparse._SubParsersAction) -> None:
     stats.add_argument('--output', type=Path,
                        help='folder for classes.png, boxes.png and priors.png')
     stats.set_defaults(run=_stats)
+    preview = data.add_parser(
+        'preview', help='see what the network sees',
+        description='Draw the first augmented batches of a configuration with their boxes: '
+        'OUTPUT/batch000.png, ... Boxes that miss their objects show here.')
+    preview.add_argument('--config', required=True, help='YAML as for train')
+    preview.add_argument('overrides', nargs='*', metavar='key.path=value',
+                         help='replace a value of the file, e.g. augment.expand=0')
+    preview.add_argument('--batches', type=int, default=2, help='default 2')
+    preview.add_argument('--epoch', type=int, default=0, help='0-based, default 0')
+    preview.add_argument('--output', required=True, type=Path, help='folder')
+    preview.set_defaults(run=_preview)
     cache = data.add_parser(
         'cache', help='decode a split once, for fast training',
         description='Write a split as OUTPUT/NAME.cache: decoded images, reduced to the size that '
@@ -91,6 +102,23 @@ def _stats(options: argparse.Namespace) -> None:
         from mbv2ssd_train.data.statistics_plots import draw_statistics
         for path in draw_statistics(found, options.output):
             print(path)
+
+
+def _preview(options: argparse.Namespace) -> None:
+    from mbv2ssd_train.config import load_config
+    from mbv2ssd_train.data.loader import TrainLoader
+    from mbv2ssd_train.data.mosaic import draw_batches
+    from mbv2ssd_train.data.sources import open_dataset
+    if options.batches < 1 or options.epoch < 0:
+        raise ConfigError(f'--batches {options.batches} must be positive and --epoch '
+                          f'{options.epoch} not negative')
+    config = load_config(options.config, tuple(options.overrides))
+    datasets = [open_dataset(config.data.root, split, config.data.classes)
+                for split in config.data.train]
+    loader = TrainLoader(datasets, config)
+    for path in draw_batches(loader.epoch(options.epoch), config.data.classes, options.batches,
+                             options.output):
+        print(path)
 
 
 def _cache(options: argparse.Namespace) -> None:

@@ -224,7 +224,7 @@ def _draw_cover_of_sizes(axes: Axes, found: Statistics) -> None:
     axes.set_ylim(0, 1.02)
     axes.set_xlabel('side of the box, as share of the image')
     axes.set_ylabel('share')
-    axes.legend(loc='center left')
+    axes.legend(loc='upper left', fontsize=8)
 
 
 def _draw_levels(axes: Axes, found: Statistics) -> None:

@@ -1,34 +1,60 @@
 """The picture of an augmented batch."""
 
-import numpy as np
+import threading
+
+import cv2
+from model_settings import small_run
+from synthetic import write_world
 import torch
 
 from mbv2ssd_ros.core.drawing import class_colour
+from mbv2ssd_train.cli import main
 from mbv2ssd_train.data.batch import Batch
 from mbv2ssd_train.data.mosaic import draw_batch
 
-HEIGHT, WIDTH = 40, 60
+HEIGHT, WIDTH, GAP = 240, 300, 4
 
 
-def grey_batch(count):
+def grey_batch(count, height=HEIGHT, width=WIDTH):
     """Only the last image has an object; the others have an empty place for one."""
     boxes, labels = torch.zeros((count, 1, 4)), torch.zeros((count, 1), dtype=torch.int64)
     boxes[-1, 0], labels[-1, 0] = torch.tensor([0.5, 0.5, 1.0, 1.0]), 2
-    return Batch(torch.full((count, HEIGHT, WIDTH, 3), 50, dtype=torch.uint8), boxes, labels,
+    return Batch(torch.full((count, height, width, 3), 50, dtype=torch.uint8), boxes, labels,
                  torch.zeros((count, 1)).bool(), ('x',) * count)
 
 
 def test_pictures_lie_in_rows_and_boxes_in_their_picture():
     drawn = draw_batch(grey_batch(5), ('bolt', 'nut'), columns=3)
-    assert drawn.shape == (2 * HEIGHT, 3 * WIDTH, 3)
+    assert drawn.shape == (2 * HEIGHT + GAP, 3 * WIDTH + 2 * GAP, 3)
     # the fifth picture is the second of the second row; its box fills the lower right quarter
-    corner = drawn[2 * HEIGHT - 1, 2 * WIDTH - 1]
+    corner = drawn[2 * HEIGHT + GAP - 1, 2 * WIDTH + GAP - 1]
     assert tuple(corner.tolist()) == class_colour('nut')
-    assert (drawn[:HEIGHT] == 50).all()
+    assert (drawn[:HEIGHT, :WIDTH] == 50).all()
+    assert (drawn[HEIGHT:HEIGHT + GAP] == 255).all() and (drawn[:, WIDTH:WIDTH + GAP] == 255).all()
 
 
 def test_the_image_is_drawn_in_its_own_colours():
     batch = grey_batch(1)
     batch.images[..., 0] = 200  # red, first in RGB and last in BGR
     assert draw_batch(batch, ('bolt', 'nut'), columns=1)[0, 0].tolist() == [50, 50, 200]
-    assert isinstance(draw_batch(batch, ('bolt', 'nut')), np.ndarray)
+
+
+def test_small_pictures_are_enlarged_and_the_whole_is_about_square():
+    # 80 x 100 pixels, three times as large; 16 of them in 4 rows of 4
+    drawn = draw_batch(grey_batch(16, 80, 100), ('bolt', 'nut'))
+    assert drawn.shape == (4 * HEIGHT + 3 * GAP, 4 * WIDTH + 3 * GAP, 3)
+
+
+def test_preview_draws_the_first_batches_and_ends(tmp_path, capsys):
+    write_world(tmp_path / 'world', train=9)
+    config = tmp_path / 'config.yaml'
+    config.write_text(small_run(tmp_path / 'world').to_yaml())
+    threads = set(threading.enumerate())
+    assert main(['data', 'preview', '--config', str(config), '--batches', '1', '--output',
+                 str(tmp_path / 'out'), 'training.batch_size=3', 'augment.flip=1']) == 0
+    assert set(threading.enumerate()) == threads
+    assert [path.name for path in (tmp_path / 'out').iterdir()] == ['batch000.png']
+    assert 'batch000.png' in capsys.readouterr().out
+    picture = cv2.imread(str(tmp_path / 'out/batch000.png'))
+    # three pictures of 64 x 96, four times as large, two in a row
+    assert picture.shape == (2 * 256 + GAP, 2 * 384 + GAP, 3)
