@@ -11,12 +11,12 @@ from rclpy.subscription import Subscription
 from sensor_msgs.msg import CompressedImage, Image
 from vision_msgs.msg import Detection2DArray
 
+from mbv2ssd_ros.core.compressed_message import image_from_compressed_msg
 from mbv2ssd_ros.core.image import SourceImage
+from mbv2ssd_ros.core.image_message import image_from_msg
 from mbv2ssd_ros.frames import CameraAccount, Frame
 from mbv2ssd_ros.latency import LatencyWindow
 from mbv2ssd_ros.rate_limit import RateLimit
-from mbv2ssd_ros.ros.compressed import image_from_compressed_msg
-from mbv2ssd_ros.ros.conversions import image_from_msg
 from mbv2ssd_ros.ros.events import NO_EVENTS, SubscriptionEventCallbacks
 from mbv2ssd_ros.ros.parameters import CameraParams
 

@@ -296,9 +296,9 @@ def _remember(items: dict[int, Any], stamp_ns: int, item: Any) -> None:
 
 def _source_image(message: Any, transport: str) -> SourceImage:
     if transport == 'compressed':
-        from mbv2ssd_ros.ros.compressed import image_from_compressed_msg
+        from mbv2ssd_ros.core.compressed_message import image_from_compressed_msg
         return image_from_compressed_msg(message)
-    from mbv2ssd_ros.ros.conversions import image_from_msg
+    from mbv2ssd_ros.core.image_message import image_from_msg
     return image_from_msg(message)
 
 

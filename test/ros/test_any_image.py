@@ -8,10 +8,10 @@ import cv2
 import numpy as np
 import pytest
 
+from mbv2ssd_ros.core.compressed_message import image_from_compressed_msg
 from mbv2ssd_ros.core.errors import UnsupportedImageError
 from mbv2ssd_ros.core.image import resize_into
-from mbv2ssd_ros.ros.compressed import image_from_compressed_msg
-from mbv2ssd_ros.ros.conversions import ENCODINGS, image_from_msg
+from mbv2ssd_ros.core.image_message import ENCODINGS, image_from_msg
 
 RAW_ROUNDS, RAW_IMAGES = 2, 4000
 COMPRESSED_ROUNDS, COMPRESSED_IMAGES = 4, 500

@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
+from mbv2ssd_ros.core.compressed_message import image_from_compressed_msg
 from mbv2ssd_ros.core.errors import UnsupportedImageError
-from mbv2ssd_ros.ros.compressed import image_from_compressed_msg
 
 EXTENSIONS = ('.jpg', '.png', '.webp')
 # blue on the left, red on the right; wider than high

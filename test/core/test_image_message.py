@@ -7,10 +7,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from mbv2ssd_ros.core import image_message
 from mbv2ssd_ros.core.errors import UnsupportedImageError
 from mbv2ssd_ros.core.image import resize_into
-from mbv2ssd_ros.ros import conversions
-from mbv2ssd_ros.ros.conversions import ENCODINGS, image_from_msg
+from mbv2ssd_ros.core.image_message import ENCODINGS, image_from_msg
 
 BYTES_A_PIXEL = {
     'rgb8': 3, 'bgr8': 3, 'rgba8': 4, 'bgra8': 4, 'mono8': 1, '8UC1': 1, '8UC3': 3, '8UC4': 4,
@@ -151,9 +151,9 @@ def test_what_cannot_be_an_image_is_refused(encoding, width, height, step, count
 @pytest.fixture
 def fresh_cv_bridge():
     """Forget whether cv_bridge was found, before and after."""
-    conversions._cv_bridge.cache_clear()
+    image_message._cv_bridge.cache_clear()
     yield
-    conversions._cv_bridge.cache_clear()
+    image_message._cv_bridge.cache_clear()
 
 
 @pytest.mark.parametrize('encoding', ['', 'BGR8', 'bgr', '32FC1', '8UC2', 'nv24', '\ufffd' * 50])
