@@ -67,9 +67,15 @@ def read_exported(source: Path) -> tuple[dict[str, Tensor], ModelContract | None
         model = onnx.load(source)
     except DecodeError as err:
         raise DataError(f'{source}: not an ONNX file: {err}') from err
-    weights = {item.name.removeprefix(_NETWORK):
-               torch.from_numpy(numpy_helper.to_array(item).copy())
-               for item in model.graph.initializer if item.name.startswith(_NETWORK)}
+    tensors = {item.name: item for item in model.graph.initializer}
+    names = {name: name for name in tensors}
+    for node in model.graph.node:
+        # of equal tensors the exporter keeps one: a bias may go by the name of another
+        if node.op_type == 'Conv' and len(node.input) == 3 and node.input[2] in tensors:
+            names[f'{node.input[1].removesuffix(".weight")}.bias'] = node.input[2]
+    weights = {name.removeprefix(_NETWORK):
+               torch.from_numpy(numpy_helper.to_array(tensors[kept]).copy())
+               for name, kept in names.items() if name.startswith(_NETWORK)}
     metadata = {item.key: item.value for item in model.metadata_props}
     text = metadata.get(METADATA_KEY)
     return weights, None if text is None else ModelContract.from_json(text, str(source))

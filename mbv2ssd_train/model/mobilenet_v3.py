@@ -84,7 +84,7 @@ class SqueezeExcitation(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) to the same shape."""
-        pooled = F.adaptive_avg_pool2d(x, 1)
+        pooled = x.mean(dim=(2, 3), keepdim=True)
         return x * F.hardsigmoid(self.fc2(F.relu(self.fc1(pooled))))
 
 
