@@ -10,10 +10,10 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
 from mbv2ssd_train.config import OptimizerConfig, ScheduleConfig
-from mbv2ssd_train.model.ssdlite import SSDLite
+from mbv2ssd_train.model.ssd import SSD
 
 
-def build_optimizer(model: SSDLite, config: OptimizerConfig) -> torch.optim.Optimizer:
+def build_optimizer(model: SSD, config: OptimizerConfig) -> torch.optim.Optimizer:
     """
     Give backbone and heads their own learning rates, and vectors no weight decay.
 
@@ -83,7 +83,7 @@ def set_learning_rates(optimizer: torch.optim.Optimizer, factor: float) -> None:
         group['lr'] = group['peak_lr'] * factor
 
 
-def average_weights(model: SSDLite, decay: float) -> AveragedModel:
+def average_weights(model: SSD, decay: float) -> AveragedModel:
     """
     Start an exponential moving average of weights and BatchNorm statistics.
 

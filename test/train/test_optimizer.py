@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from mbv2ssd_train.config import OptimizerConfig
-from mbv2ssd_train.model.ssdlite import SSDLite
+from mbv2ssd_train.model.ssd import SSD
 from mbv2ssd_train.optimizer import (
     average_weights,
     build_optimizer,
@@ -19,7 +19,7 @@ from mbv2ssd_train.optimizer import (
 
 @pytest.mark.parametrize('name', ['sgd', 'adamw'])
 def test_the_backbone_learns_slower_and_vectors_do_not_decay(name):
-    network = SSDLite(small_model(), 4)
+    network = SSD(small_model(), 4)
     config = OptimizerConfig(
         name=name, learning_rate=0.02, backbone_factor=0.1, weight_decay=0.05, momentum=0.8)
     optimizer = build_optimizer(network, config)
@@ -37,7 +37,7 @@ def test_the_backbone_learns_slower_and_vectors_do_not_decay(name):
 
 
 def test_what_does_not_learn_is_not_optimised():
-    network = SSDLite(small_model(), 4)
+    network = SSD(small_model(), 4)
     network.backbone.requires_grad_(False)
     optimizer = build_optimizer(network, OptimizerConfig())
     optimised = sum(len(group['params']) for group in optimizer.param_groups)
@@ -63,7 +63,7 @@ def test_no_step_of_a_short_run_has_a_rate_of_zero(total, warmup):
 
 
 def test_a_factor_applies_to_the_full_rate_of_each_group():
-    optimizer = build_optimizer(SSDLite(small_model(), 4), OptimizerConfig(learning_rate=0.01))
+    optimizer = build_optimizer(SSD(small_model(), 4), OptimizerConfig(learning_rate=0.01))
     for factor in (0.5, 0.25):  # not one on top of the other
         set_learning_rates(optimizer, factor)
         assert sorted({group['lr'] for group in optimizer.param_groups}) == pytest.approx(
