@@ -51,7 +51,7 @@ class DeployModel(nn.Module):
         Wrap a network.
 
         Args:
-            network: trained; used as it is, in eval mode.
+            network: trained; used as it is, in eval mode and on its device.
             config: that it was built from.
         """
         super().__init__()
@@ -60,6 +60,7 @@ class DeployModel(nn.Module):
         self.variances = config.variances
         priors = build_priors(config.prior_levels()).astype(np.float32)
         self.register_buffer('priors', torch.from_numpy(priors), persistent=False)
+        self.to(next(network.parameters()).device)
         self.eval()
 
     def folded(self) -> DeployModel:

@@ -304,8 +304,7 @@ def test_a_gpu_computes_the_same():
     images = np.random.default_rng(0).integers(0, 256, (2, 64, 96, 3), dtype=np.uint8)
     expected = backend_of(config, network).infer(images)
     torch.backends.cudnn.allow_tf32 = False
-    moved = TorchBackend(DeployModel(copy.deepcopy(network), config.model).to('cuda'),
-                         build_contract(config, None))
+    moved = backend_of(config, copy.deepcopy(network).to('cuda'))
     assert moved.detail.endswith(', CUDA')
     for found, wanted in zip(moved.infer(images), expected, strict=True):
         np.testing.assert_allclose(found, wanted, atol=1e-3)
