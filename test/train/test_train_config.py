@@ -36,8 +36,8 @@ def test_an_unknown_key_names_file_place_and_the_nearest_one():
 
 
 def test_a_key_like_no_other_lists_those_there_are():
-    refused(r'match\.xyzzy: unknown key; known keys are box_weight, ignore_iou, match_iou',
-            match={'xyzzy': 1})
+    refused(r'experiment\.xyzzy: unknown key; known keys are author, created, description, tags$',
+            experiment={'xyzzy': 1})
 
 
 def test_all_faults_are_told_at_once():
