@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator, PlainValidator
 
 from mbv2ssd_ros.core.priors import (
     clip_shapes,
@@ -24,8 +25,23 @@ def _three_channels(value: Any) -> Any:
     return (value,) * 3 if isinstance(value, (int, float)) else value
 
 
+def _ratio_or_list(value: Any) -> Any:
+    if isinstance(value, (list, tuple)):
+        return tuple(_ratio(item) for item in value)
+    return _ratio(value)
+
+
+def _ratio(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ValueError('expected a number, or a list of numbers for one level')
+    if not 0 < value < math.inf:
+        raise ValueError('an aspect ratio should be greater than 0')
+    return float(value)
+
+
 Channels = Annotated[tuple[float, float, float], BeforeValidator(_three_channels)]
-Ratios = tuple[Positive, ...]
+# not a union of two types, which would complain of either
+Ratios = Annotated[float | tuple[float, ...], PlainValidator(_ratio_or_list)]
 
 
 class ModelConfig(Section):
@@ -68,7 +84,7 @@ class ModelConfig(Section):
         (0.08, 0.18, 0.36, 0.54, 0.72, 0.90), min_length=3,
         description='prior box scale of each level, as a share of the image side; one more, '
         'else 1.0, counts as the next after the last')
-    aspect_ratios: tuple[Positive | Ratios, ...] = Field(
+    aspect_ratios: tuple[Ratios, ...] = Field(
         (2.0, 3.0), description='of prior boxes, each lying and standing, beside squares; one '
         'list for all levels or one for each')
     prior_shapes: Literal['ssd', 'grid'] = Field(
@@ -100,8 +116,8 @@ class ModelConfig(Section):
             raise ValueError(
                 f'scales has {len(self.scales)} entries, but first_stride {self.first_stride} '
                 f'gives {self.backbone_maps} maps of the backbone and extra_channels '
-                f'{len(self.extra_channels)} more: expected {levels}, or {levels + 1} with the '
-                'next after the last')
+                f'{len(self.extra_channels)} more: with or without the next after the last, '
+                f'expected {levels}')
         nested = [isinstance(item, tuple) for item in self.aspect_ratios]
         if any(nested) and not (all(nested) and len(nested) == levels):
             raise ValueError(
