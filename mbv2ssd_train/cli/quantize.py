@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from mbv2ssd_ros.core.errors import ConfigError
 from mbv2ssd_train.cli.options import (
     add_settings,
     DATA_HELP,
@@ -51,6 +52,12 @@ def _run(options: argparse.Namespace) -> int:
     from mbv2ssd_train.quantize.calibration import CalibrationImages, choose_images, list_hash
     from mbv2ssd_train.quantize.comparison import compare
     from mbv2ssd_train.quantize.ptq import quantize_onnx
+    if options.model.suffix != '.onnx':
+        raise ConfigError(f'{options.model}: expected an exported model (.onnx); make one with '
+                          'mbv2ssd_train export')
+    if options.output.resolve() == options.model.resolve():
+        raise ConfigError(f'{options.output}: is the model itself and would be overwritten; choose '
+                          'another --output')
     contract = open_model(options.model).contract
     calibration, measured = (
         open_dataset(options.data, split, contract.object_names)

@@ -10,6 +10,7 @@ import torch
 
 from mbv2ssd_ros.backends.base import BackendOptions, open_backend
 from mbv2ssd_ros.core.errors import ConfigError, ContractError
+from mbv2ssd_train.cli import main
 from mbv2ssd_train.config import parse_config
 from mbv2ssd_train.data.dataset import Dataset, EncodedImages, ImageRecord
 from mbv2ssd_train.export.onnx_file import export_onnx
@@ -215,3 +216,16 @@ def test_softmax_and_decoding_stay_in_float(quantised, target):
 def test_a_quantised_file_is_not_quantised_again(quantised, dataset, tmp_path):
     with pytest.raises(ContractError, match=r'cpu\.onnx: is int8; quantise the fp32 file'):
         quantize_onnx(quantised('cpu'), tmp_path / 'twice.onnx', None, 'cpu', 'minmax', '')
+
+
+@pytest.mark.parametrize(('model', 'output', 'said'), [
+    ('m.onnx', './m.onnx', 'm.onnx: is the model itself and would be overwritten'),
+    ('best.pt', 'm.onnx', 'best.pt: expected an exported model (.onnx); make one with mbv2ssd_tr')])
+def test_the_verb_refuses_files_before_it_touches_them(
+        model, output, said, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path(model).write_bytes(b'as it was')
+    assert main(['quantize', '--model', model, '--output', output, '--target', 'cpu', '--data',
+                 '.', '--calibration-split', 'a', '--split', 'b']) == 1
+    assert said in capsys.readouterr().err
+    assert Path(model).read_bytes() == b'as it was'
