@@ -56,8 +56,8 @@ def _run(options: argparse.Namespace) -> int:
         raise ConfigError(f'{options.model}: expected an exported model (.onnx); make one with '
                           'mbv2ssd_train export')
     if options.output.resolve() == options.model.resolve():
-        raise ConfigError(f'{options.output}: is the model itself and would be overwritten; choose '
-                          'another --output')
+        raise ConfigError(f'{options.output}: is the model itself and would be overwritten; '
+                          'choose another --output')
     contract = open_model(options.model).contract
     calibration, measured = (
         open_dataset(options.data, split, contract.object_names)

@@ -220,7 +220,7 @@ def test_a_quantised_file_is_not_quantised_again(quantised, dataset, tmp_path):
 
 @pytest.mark.parametrize(('model', 'output', 'said'), [
     ('m.onnx', './m.onnx', 'm.onnx: is the model itself and would be overwritten'),
-    ('best.pt', 'm.onnx', 'best.pt: expected an exported model (.onnx); make one with mbv2ssd_tr')])
+    ('best.pt', 'm.onnx', 'best.pt: expected an exported model (.onnx); make one with')])
 def test_the_verb_refuses_files_before_it_touches_them(
         model, output, said, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
