@@ -67,8 +67,9 @@ def load_start(network: SSD, config: TrainConfig) -> str:
                       'training.freeze_bn, or begin with its checkpoint')
         return found
     if model.backbone_weights:
-        load_backbone(network.backbone, model.backbone_weights)
-        return f'{model.backbone_weights}: backbone taken; extras and heads begin at random'
+        left = load_backbone(network.backbone, model.backbone_weights)
+        return (f'{model.backbone_weights}: backbone taken; '
+                f'{", ".join([*left, "extras and heads"])} begin at random')
     return ''
 
 
@@ -168,7 +169,7 @@ def _explain(refused: Mapping[str, _Refusal]) -> list[str]:
             for (part, reason), names in lines.items()]
 
 
-def load_backbone(backbone: Backbone, path: str | Path) -> None:
+def load_backbone(backbone: Backbone, path: str | Path) -> list[str]:
     """
     Load weights into the backbone.
 
@@ -179,6 +180,9 @@ def load_backbone(backbone: Backbone, path: str | Path) -> None:
         backbone: of the kind and width that the file holds; changed.
         path: state dict of torchvision's classifier with this backbone, or another with its key
             names (.safetensors, or saved by torch), or an .onnx file exported by this package.
+
+    Returns:
+        Layers that the file has in no form, and that are left as they were.
 
     Raises:
         DataError: no such file, or its keys or shapes are not those of this backbone.
@@ -201,6 +205,8 @@ def load_backbone(backbone: Backbone, path: str | Path) -> None:
     if missing or unexpected:
         raise DataError(f'{source}: not the weights of this backbone: lacks {missing[:5]}, has '
                         f'besides {unexpected[:5]}')
+    return sorted({name.partition('.')[0] for name in backbone.state_dict()
+                   if name not in wanted})
 
 
 def _exported_features(backbone: Backbone, source: Path) -> dict[str, Tensor]:

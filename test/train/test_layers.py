@@ -80,19 +80,19 @@ def test_a_batch_norm_that_learns_takes_up_statistics():
     assert layer[1].num_batches_tracked == 1
 
 
-@pytest.mark.parametrize('tensorflow_padding', [False, True])
+@pytest.mark.parametrize('kernel, tensorflow_padding', [(3, False), (3, True), (5, False)])
 @pytest.mark.parametrize('stride', [1, 2])
 @pytest.mark.parametrize('size_hw', SIZES_HW)
 def test_low_precision_depthwise_gradients_equal_autograd_in_double(
-        size_hw, stride, tensorflow_padding):
-    # small integers: bfloat16 holds them and all sums of nine products exactly
-    conv = nn.Conv2d(3, 3, 3, stride, 1, groups=3, bias=False)
+        size_hw, stride, kernel, tensorflow_padding):
+    # small integers: bfloat16 holds them and all sums of their products exactly
+    conv = nn.Conv2d(3, 3, kernel, stride, kernel // 2, groups=3, bias=False)
     generator = torch.Generator().manual_seed(1)
 
     def integers(*shape):
         return torch.randint(-3, 4, shape, generator=generator).float()
 
-    x, weight = integers(2, 3, *size_hw), integers(3, 1, 3, 3)
+    x, weight = integers(2, 3, *size_hw), integers(3, 1, kernel, kernel)
     gradients = []
     for dtype, low in ((torch.float32, True), (torch.float64, False)):
         leaves = [x.to(dtype).clone().requires_grad_(), weight.to(dtype).clone().requires_grad_()]

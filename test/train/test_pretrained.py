@@ -166,7 +166,8 @@ def test_a_classifier_of_torchvision_gives_its_features(tmp_path, backbone, own)
                if name.startswith('features.')}
     torch.save({**weights, 'classifier.0.weight': torch.zeros(2, 2)}, tmp_path / 'weights.pth')
     before = {name: value.clone() for name, value in target.state_dict().items()}
-    load_backbone(target, tmp_path / 'weights.pth')
+    left = load_backbone(target, tmp_path / 'weights.pth')
+    assert [f'{name}.' for name in left] == sorted(own)
     for name, value in target.state_dict().items():
         expected = before[name] if name.startswith(own) and own else weights[name]
         assert torch.equal(value, expected), name
