@@ -73,7 +73,8 @@ class TrainConfig(Section):
     def arch_fingerprint(self) -> str:
         """Name what decides whether weights can be loaded; the same on every machine."""
         return _fingerprint({**self.model.shape_of_weights(),
-                             'score_columns': self.score_columns})
+                             'score_columns': self.score_columns,
+                             'sigmoid_scores': self.sigmoid_scores})
 
     def recipe_fingerprint(self) -> str:
         """Name the experiment: everything that the result depends on, but where files lie."""

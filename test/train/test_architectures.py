@@ -16,7 +16,7 @@ from mbv2ssd_ros.core.errors import ConfigError
 from mbv2ssd_ros.core.image import SourceImage
 from mbv2ssd_ros.core.priors import build_priors
 from mbv2ssd_ros.detector import Detector
-from mbv2ssd_train.config import ModelConfig
+from mbv2ssd_train.config import load_config, ModelConfig
 from mbv2ssd_train.export.onnx_file import export_onnx
 from mbv2ssd_train.handover import build_contract, build_network
 from mbv2ssd_train.model.backbone import Taps
@@ -46,6 +46,25 @@ def shapes_of(config, columns=4):
     with torch.device('meta'):
         return [tuple(output.shape) for output in SSD(config, columns).eval()(
             torch.zeros(2, 3, *config.input_size_hw))]
+
+
+@pytest.mark.parametrize('path', PRESETS, ids=lambda path: path.stem)
+def test_an_experiment_takes_an_architecture_by_its_file(tmp_path, path):
+    (tmp_path / 'mine.yaml').write_text(yaml.safe_dump({
+        'defaults': {'model': str(path)}, 'name': 'mine',
+        'data': {'root': 'd', 'train': ['t'], 'val': 'v', 'classes': ['a']},
+        'model': {'input_size_hw': [300, 420]}}))
+    config = load_config(tmp_path / 'mine.yaml')
+    assert config.model == preset(path.stem, input_size_hw=(300, 420))
+
+
+def test_scores_of_another_kind_are_another_architecture():
+    # as many columns: two classes and the background, three classes
+    softmax = small_run('d', data={'classes': ['a', 'b']})
+    sigmoid = small_run('d', data={'classes': ['a', 'b', 'c']},
+                        loss={'classification': 'focal'})
+    assert softmax.score_columns == sigmoid.score_columns == 3
+    assert softmax.arch_fingerprint() != sigmoid.arch_fingerprint()
 
 
 # torchvision's documentation: 35,641,826 parameters and 34.858 GMAC, 3,440,060 and 0.583
