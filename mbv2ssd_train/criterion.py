@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+import math
 
 import torch
 from torch import nn, Tensor
@@ -17,9 +18,11 @@ from mbv2ssd_train.config import TrainConfig
 from mbv2ssd_train.data.batch import Batch
 from mbv2ssd_train.mining import mine_hard_negatives
 from mbv2ssd_train.overlap import iou
-from mbv2ssd_train.selection import Selection
+from mbv2ssd_train.selection import on_host, Selection
 from mbv2ssd_train.targets import BACKGROUND_LABEL, PaddedObjects, PriorBoxes, Targets
 from mbv2ssd_train.task_aligned import assign_by_alignment
+
+_CACHED = 2 ** 18  # values for (images, objects, priors) at once on a CPU, that its cache holds
 
 
 @dataclass(frozen=True)
@@ -116,7 +119,17 @@ class Criterion(nn.Module):
         Returns:
             The targets.
         """
-        priors, objects = self.priors_for(batch), PaddedObjects.of(batch)
+        priors = self.priors_for(batch)
+        count = math.ceil(batch.labels.numel() * len(priors.xyxy) / _CACHED)
+        parts = batch.parts(max(count, 1) if on_host(loc) else 1)
+        sizes = [len(part) for part in parts]
+        return Targets.join([
+            self._assign_part(*part, priors) for part in zip(
+                loc.split(sizes), conf_logits.split(sizes), map(PaddedObjects.of, parts),
+                strict=True)])
+
+    def _assign_part(self, loc: Tensor, conf_logits: Tensor, objects: PaddedObjects,
+                     priors: PriorBoxes) -> Targets:
         if self._match.method == 'iou':
             return assign_by_iou(priors, objects, self._match)
         if self._match.method == 'atss':

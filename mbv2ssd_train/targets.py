@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from mbv2ssd_ros.core.priors import build_priors, PriorLevel
 from mbv2ssd_train.box_coder import cxcywh_to_xyxy
 from mbv2ssd_train.data.batch import Batch
+from mbv2ssd_train.selection import on_host
 
 BACKGROUND_LABEL = 0
 IGNORED_LABEL = -1
@@ -71,11 +72,17 @@ class PaddedObjects:
 
     @staticmethod
     def of(batch: Batch) -> PaddedObjects:
-        """Take the objects of a batch; an empty place stands in where no image has any."""
-        if batch.labels.shape[1]:
-            return PaddedObjects(batch.boxes_xyxy, batch.labels, batch.difficult)
-        return PaddedObjects(F.pad(batch.boxes_xyxy, (0, 0, 0, 1)), F.pad(batch.labels, (0, 1)),
-                             F.pad(batch.difficult, (0, 1)))
+        """Take the objects of a batch; where that is free, without places empty in all images."""
+        places = batch.labels.shape[1]
+        if on_host(batch.labels):
+            used = (batch.labels > 0).any(dim=0).nonzero()
+            places = int(used[-1]) + 1 if len(used) else 0
+        if places:
+            return PaddedObjects(batch.boxes_xyxy[:, :places], batch.labels[:, :places],
+                                 batch.difficult[:, :places])
+        one = len(batch), 1  # for what looks for the best of all objects
+        return PaddedObjects(batch.boxes_xyxy.new_zeros((*one, 4)), batch.labels.new_zeros(one),
+                             batch.difficult.new_zeros(one))
 
     @property
     def real(self) -> Tensor:
@@ -95,6 +102,14 @@ class Targets:
     labels: Tensor  # (B, P) int64: 0 background, -1 ignored, otherwise the class
     objects: Tensor  # (B, P) int64 place of the object; meaningful where labels > 0
     alignment: Tensor | None = None  # (B, P) in [0, 1], how good predictions count as (TOOD)
+
+    @staticmethod
+    def join(parts: Sequence[Targets]) -> Targets:
+        """Put the targets of parts of a batch together."""
+        alignments = [part.alignment for part in parts if part.alignment is not None]
+        return Targets(torch.cat([part.labels for part in parts]),
+                       torch.cat([part.objects for part in parts]),
+                       torch.cat(alignments) if alignments else None)
 
     @property
     def positive(self) -> Tensor:

@@ -10,7 +10,9 @@ import torch
 from torch import nn
 
 from mbv2ssd_ros.core.errors import ShapeError
+from mbv2ssd_train import criterion as criterion_module
 from mbv2ssd_train import mining, selection
+from mbv2ssd_train import targets as targets_module
 from mbv2ssd_train.config import LossConfig, MatchConfig
 from mbv2ssd_train.criterion import Criterion
 from mbv2ssd_train.targets import Targets
@@ -157,8 +159,8 @@ def test_a_device_that_is_not_waited_for_gives_the_same(combination, monkeypatch
     config, batch = config_of(*combination), random_batch(3)
     found = []
     for on_host in (True, False):
-        monkeypatch.setattr(selection, 'on_host', lambda tensor, answer=on_host: answer)
-        monkeypatch.setattr(mining, 'on_host', lambda tensor, answer=on_host: answer)
+        for module in (criterion_module, mining, selection, targets_module):
+            monkeypatch.setattr(module, 'on_host', lambda tensor, answer=on_host: answer)
         loc, conf = predictions(config, batch)
         sums = Criterion(config)(loc, conf, batch)
         (sums.class_sums + sums.box_sums).sum().backward()
@@ -166,6 +168,19 @@ def test_a_device_that_is_not_waited_for_gives_the_same(combination, monkeypatch
                       sums.negatives, loc.grad, conf.grad))
     for one, other in zip(*found, strict=True):
         torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize('method', METHODS)
+def test_a_few_images_at_a_time_are_matched_as_all_together(method, monkeypatch):
+    config, batch = config_of(method), random_batch(8, (3, 0, 5, 1, 2))
+    loc, conf = predictions(config, batch)
+    found = []
+    for cached in (1, 5000, 10 ** 9):  # images one by one, two and two, all at once
+        monkeypatch.setattr(criterion_module, '_CACHED', cached)
+        found.append(Criterion(config).assign(loc, conf, batch))
+    for one in found[:2]:
+        assert torch.equal(one.labels, found[2].labels)
+        assert torch.equal(one.objects[one.positive], found[2].objects[one.positive])
 
 
 @pytest.mark.parametrize('combination', COMBINATIONS)
