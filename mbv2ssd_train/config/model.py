@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator, PlainValidator
+from pydantic import BeforeValidator, Field, model_validator
 
 from mbv2ssd_ros.core.priors import (
     clip_shapes,
@@ -40,8 +40,8 @@ def _ratio(value: Any) -> float:
 
 
 Channels = Annotated[tuple[float, float, float], BeforeValidator(_three_channels)]
-# not a union of two types, which would complain of either
-Ratios = Annotated[float | tuple[float, ...], PlainValidator(_ratio_or_list)]
+# a number or a tuple of numbers; as a union, a fault would be told twice
+Ratios = Annotated[Any, BeforeValidator(_ratio_or_list)]
 
 
 class ModelConfig(Section):

@@ -3,6 +3,7 @@
 import copy
 import math
 from pathlib import Path
+import warnings
 
 from model_settings import small_model, small_run
 import numpy as np
@@ -16,7 +17,7 @@ from mbv2ssd_ros.core.errors import ConfigError
 from mbv2ssd_ros.core.image import SourceImage
 from mbv2ssd_ros.core.priors import build_priors
 from mbv2ssd_ros.detector import Detector
-from mbv2ssd_train.config import load_config, ModelConfig
+from mbv2ssd_train.config import load_config, ModelConfig, parse_config
 from mbv2ssd_train.export.onnx_file import export_onnx
 from mbv2ssd_train.handover import build_contract, build_network
 from mbv2ssd_train.model.backbone import Taps
@@ -56,6 +57,9 @@ def test_an_experiment_takes_an_architecture_by_its_file(tmp_path, path):
         'model': {'input_size_hw': [300, 420]}}))
     config = load_config(tmp_path / 'mine.yaml')
     assert config.model == preset(path.stem, input_size_hw=(300, 420))
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        assert parse_config(config.to_yaml(), 'written').model == config.model
 
 
 def test_scores_of_another_kind_are_another_architecture():
