@@ -1,0 +1,141 @@
+"""The camera frames of a bag, counted and named."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from mbv2ssd_ros.core.compressed_message import image_from_compressed_msg
+from mbv2ssd_ros.core.encoded import stored_size_wh
+from mbv2ssd_ros.core.errors import ConfigError, DataError, UnsupportedImageError
+from mbv2ssd_ros.core.image import SourceImage
+from mbv2ssd_ros.core.image_message import image_from_msg
+from mbv2ssd_ros.evaluation.bag import Bag, BagMessage
+from mbv2ssd_ros.evaluation.message_types import COMPRESSED_IMAGE, IMAGE
+
+IMAGE_KINDS = (IMAGE, COMPRESSED_IMAGE)
+CLOCKS = ('header', 'recorded')
+
+
+@dataclass(frozen=True)
+class BagFrame:
+    """One image message of a bag."""
+
+    number: int  # among all frames that are read, in the order of recording
+    index: int  # among those of its topic, also from 0
+    stamp_ns: int  # by the chosen clock
+    header_ns: int  # stamp of the header, 0 where the message cannot be read
+    frame_id: str
+    message: BagMessage
+
+    @property
+    def topic(self) -> str:
+        """Where it was published."""
+        return self.message.topic
+
+    def image(self) -> SourceImage:
+        """
+        Decode it as the node would.
+
+        Returns:
+            The image.
+
+        Raises:
+            UnsupportedImageError: it cannot be used.
+        """
+        if self.message.content is None:
+            raise UnsupportedImageError(self.message.fault)
+        if self.message.kind == COMPRESSED_IMAGE:
+            return image_from_compressed_msg(self.message.content)
+        return image_from_msg(self.message.content)
+
+    def size_hw(self) -> tuple[int, int]:
+        """
+        Read its size without decoding it.
+
+        Returns:
+            Height and width in pixels.
+
+        Raises:
+            UnsupportedImageError: it does not say.
+        """
+        content = self.message.content
+        if content is None:
+            raise UnsupportedImageError(self.message.fault)
+        if self.message.kind == IMAGE:
+            return content.height, content.width
+        size_wh = stored_size_wh(bytes(content.data))
+        if size_wh is None:
+            raise UnsupportedImageError(
+                f'compressed image ({content.format!r}): expected a JPEG, PNG or WebP file')
+        return size_wh[1], size_wh[0]
+
+
+def image_topics(bag: Bag, asked: Sequence[str]) -> tuple[str, ...]:
+    """
+    Choose the cameras to read.
+
+    Args:
+        bag: open.
+        asked: names of topics; empty: the only image topic that the bag has.
+
+    Returns:
+        Names of image topics, in the order asked for.
+
+    Raises:
+        DataError: a topic is missing or has no images, or the bag has no image topic.
+        ConfigError: the bag has several and none was asked for, or one is asked for twice.
+    """
+    if asked:
+        bag.require(asked, IMAGE_KINDS)
+        if len(set(asked)) < len(asked):
+            raise ConfigError(f'a topic is named twice: {", ".join(asked)}')
+        return tuple(asked)
+    found = [topic.name for topic in bag.topics if topic.kind in IMAGE_KINDS]
+    if not found:
+        raise DataError(f'{bag.path}: has no topic with images; it has {bag.contents()}')
+    if len(found) > 1:
+        raise ConfigError(f'{bag.path}: has the image topics {", ".join(found)}; choose with '
+                          '--topic, once for each camera')
+    return tuple(found)
+
+
+def read_frames(bag: Bag, topics: Sequence[str], clock: str = 'header') -> Iterator[BagFrame]:
+    """
+    Read every frame once, in the order of recording.
+
+    Args:
+        bag: open.
+        topics: of images.
+        clock: 'header' takes the stamps of the cameras, 'recorded' the times of recording.
+
+    Yields:
+        The frames, decoded when asked for; also those that cannot be.
+
+    Raises:
+        DataError: the bag cannot be read to its end.
+    """
+    indices: Counter[str] = Counter()
+    for number, message in enumerate(bag.messages(topics)):
+        header = getattr(message.content, 'header', None)
+        header_ns = 0 if header is None else stamp_ns(header)
+        yield BagFrame(
+            number, indices[message.topic],
+            message.log_ns if clock == 'recorded' or header is None else header_ns, header_ns,
+            '' if header is None else header.frame_id, message)
+        indices[message.topic] += 1
+
+
+def stamp_ns(header: object) -> int:
+    """
+    Read the stamp of a header.
+
+    Args:
+        header: std_msgs/Header, of ROS 1 or 2.
+
+    Returns:
+        Nanoseconds.
+    """
+    stamp = header.stamp  # type: ignore[attr-defined]
+    return int(stamp.sec) * 10 ** 9 + int(stamp.nanosec)

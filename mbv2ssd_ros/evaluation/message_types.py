@@ -1,0 +1,103 @@
+"""The message types of bags, known without a ROS installation."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+from mbv2ssd_ros.core.errors import ConfigError
+
+IMAGE = 'sensor_msgs/msg/Image'
+COMPRESSED_IMAGE = 'sensor_msgs/msg/CompressedImage'
+DETECTIONS = 'vision_msgs/msg/Detection2DArray'
+
+# vision_msgs 4.x, which rosbags does not bring along
+_VISION_MSGS = {
+    'vision_msgs/msg/Point2D': 'float64 x\nfloat64 y',
+    'vision_msgs/msg/Pose2D': 'vision_msgs/Point2D position\nfloat64 theta',
+    'vision_msgs/msg/BoundingBox2D':
+        'vision_msgs/Pose2D center\nfloat64 size_x\nfloat64 size_y',
+    'vision_msgs/msg/ObjectHypothesis': 'string class_id\nfloat64 score',
+    'vision_msgs/msg/ObjectHypothesisWithPose':
+        'vision_msgs/ObjectHypothesis hypothesis\ngeometry_msgs/PoseWithCovariance pose',
+    'vision_msgs/msg/Detection2D':
+        'std_msgs/Header header\nvision_msgs/ObjectHypothesisWithPose[] results\n'
+        'vision_msgs/BoundingBox2D bbox\nstring id',
+    DETECTIONS: 'std_msgs/Header header\nvision_msgs/Detection2D[] detections',
+}
+
+
+def rosbags_library() -> Any:
+    """
+    Import rosbags; call it early to know that it is there.
+
+    Returns:
+        The package, with its readers, writer and type system.
+
+    Raises:
+        ConfigError: it is not installed.
+    """
+    try:
+        import rosbags.rosbag1
+        import rosbags.rosbag2
+        import rosbags.typesys
+    except ImportError as err:
+        raise ConfigError(
+            f'bags need the Python package rosbags, which cannot be imported ({err}): pip '
+            "install 'mbv2ssd_ros[bags]', or in a clone '.[bags]'") from err
+    return rosbags
+
+
+@lru_cache(maxsize=2)
+def standard_types(ros1: bool = False) -> Any:
+    """
+    Collect the types of images and detections.
+
+    Args:
+        ros1: those of ROS 1, which has another header.
+
+    Returns:
+        A typestore of rosbags; not to be changed.
+    """
+    typesys = rosbags_library().typesys
+    store = typesys.get_typestore(
+        typesys.Stores.ROS1_NOETIC if ros1 else typesys.Stores.ROS2_HUMBLE)
+    types: dict[str, Any] = {}
+    for name, definition in _VISION_MSGS.items():
+        types.update(typesys.get_types_from_msg(definition, name))
+    store.register(types)
+    return store
+
+
+def types_of(definition: str, name: str, ros1: bool) -> Any:
+    """
+    Take a type from the definition that a bag brings along.
+
+    Args:
+        definition: of the type and all it consists of, in the format of .msg files.
+        name: of the type.
+        ros1: from a ROS 1 bag.
+
+    Returns:
+        A typestore of rosbags with this type; the standard ones where there is no definition.
+    """
+    if not definition:
+        return standard_types(ros1)
+    typesys = rosbags_library().typesys
+    store = typesys.get_typestore(typesys.Stores.EMPTY)
+    store.register(typesys.get_types_from_msg(definition, name))
+    return store
+
+
+def full_name(name: str) -> str:
+    """
+    Complete the name of a type as the first ROS 2 distributions and ROS 1 wrote it.
+
+    Args:
+        name: such as sensor_msgs/Image.
+
+    Returns:
+        Such as sensor_msgs/msg/Image.
+    """
+    package, _, message = name.partition('/')
+    return name if not message or '/' in message else f'{package}/msg/{message}'
