@@ -30,7 +30,8 @@ def build_optimizer(model: SSD, config: OptimizerConfig) -> torch.optim.Optimize
     groups: dict[tuple[bool, bool], list[torch.nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            key = (name.startswith('backbone.'), parameter.ndim > 1)
+            # one number for each channel is a vector, in whatever shape
+            key = (name.startswith('backbone.'), parameter.numel() > len(parameter))
             groups.setdefault(key, []).append(parameter)
     settings = []
     for (in_backbone, is_matrix), parameters in sorted(groups.items()):

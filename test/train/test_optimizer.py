@@ -9,6 +9,7 @@ from torch import nn
 
 from mbv2ssd_train.config import OptimizerConfig
 from mbv2ssd_train.model.ssd import SSD
+from mbv2ssd_train.model.vgg16 import L2Norm
 from mbv2ssd_train.optimizer import (
     average_weights,
     build_optimizer,
@@ -34,6 +35,13 @@ def test_the_backbone_learns_slower_and_vectors_do_not_decay(name):
             assert group['weight_decay'] == (0.05 if parameter.ndim == 4 else 0), key
             assert (group['betas'][0] if name == 'adamw' else group['momentum']) == 0.8
     assert sorted(seen) == sorted(names.values())
+
+
+def test_the_scale_of_an_l2_norm_does_not_decay():
+    network = nn.Module()
+    network.backbone = L2Norm(3)  # (3, 1, 1)
+    group, = build_optimizer(network, OptimizerConfig(weight_decay=0.05)).param_groups
+    assert group['params'] == [network.backbone.scale] and group['weight_decay'] == 0
 
 
 def test_what_does_not_learn_is_not_optimised():
