@@ -54,22 +54,43 @@ def test_a_command_is_understood(words):
         assert override.partition('=')[0] in KEYS
 
 
-def test_the_commands_are_found_and_show_every_verb():
-    verbs = {verb for action in _parser()._subparsers._group_actions for verb in action.choices}
-    assert {words[0] for words in commands(PAGE)} == verbs
+def parsers(parser):
+    """Yield a parser and those of its verbs, at any depth."""
+    yield parser
+    for action in parser._actions:
+        if isinstance(action.choices, dict):
+            for child in action.choices.values():
+                yield from parsers(child)
+
+
+def verbs():
+    """Return the words that call each verb, such as ('data', 'check')."""
+    return {tuple(parser.prog.split()[1:]) for parser in parsers(_parser())
+            if not any(isinstance(action.choices, dict) for action in parser._actions)}
+
+
+def test_the_page_shows_every_verb_in_a_command():
+    shown = {tuple(words[:count]) for words in commands(PAGE) for count in (1, 2)}
+    assert len(verbs()) >= 12
+    assert sorted(verbs() - shown) == []
+
+
+def test_the_commands_are_found():
     assert len(ALL_COMMANDS) >= 20 and len(commands(README)) >= 5
 
 
-def test_every_option_says_what_it_is():
-    def silent(parser):
-        for action in parser._actions:
-            if hasattr(action, 'choices') and isinstance(action.choices, dict):
-                for child in action.choices.values():
-                    yield from silent(child)
-            elif not action.help:
-                yield f'{parser.prog} {action.dest}'
+def test_options_that_the_page_names_exist():
+    known = {option for parser in parsers(_parser()) for option in parser._option_string_actions}
+    kept = '\n'.join(line for line in PAGE.splitlines() if not line.startswith('| ✗'))
+    named = set(re.findall(r'`(--[a-z-]+)', kept))
+    assert len(named) >= 8 and named <= known
 
-    assert list(silent(_parser())) == []
+
+def test_every_option_says_what_it_is():
+    silent = [f'{parser.prog} {action.dest}' for parser in parsers(_parser())
+              for action in parser._actions
+              if not action.help and not isinstance(action.choices, dict)]
+    assert silent == []
 
 
 def test_keys_that_are_named_exist():
