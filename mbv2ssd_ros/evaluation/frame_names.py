@@ -1,0 +1,93 @@
+"""
+Names of frames: what a file of annotations is called so that its frame can be found again.
+
+    camera__image_raw-1700000000_123456789.jpg    topic and stamp, as label_bag writes them
+    1700000000.123456789.jpg, 1700000000123456789.png   stamp
+    frame_000042.xml, 42.jpg                      number of the frame within its topic, from 0
+
+The topic may also be the name of a folder on the way; what stands in front of the - and is no
+topic of the bag says nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+import re
+
+from mbv2ssd_ros.core.errors import DataError
+
+_SUFFIX = re.compile(r'\.(jpe?g|png|webp|bmp|xml)$', re.IGNORECASE)
+_TOPIC = r'(?:(?P<topic>.+)-)?'
+_SPLIT_STAMP = re.compile(_TOPIC + r'(?P<sec>\d{1,10})[._](?P<nanosec>\d{9})')
+_STAMP = re.compile(_TOPIC + r'(?P<stamp>\d{16,19})')
+_INDEX = re.compile(_TOPIC + r'(?:frame_?)?(?P<index>\d{1,9})')
+
+
+@dataclass(frozen=True)
+class FrameKey:
+    """How an annotation names its frame: by stamp or by index, and by topic where it does."""
+
+    topic: str | None
+    stamp_ns: int | None
+    index: int | None
+
+
+def topic_part(topic: str) -> str:
+    """
+    Turn a topic into part of a file name; ROS 2 allows no __ in topics.
+
+    Args:
+        topic: such as /front/image_raw.
+
+    Returns:
+        Such as front__image_raw.
+    """
+    return topic.strip('/').replace('/', '__')
+
+
+def frame_name(topic: str, stamp_ns: int) -> str:
+    """
+    Name a frame.
+
+    Args:
+        topic: of its images.
+        stamp_ns: nanoseconds.
+
+    Returns:
+        A file name without suffix, from which parse_name gets both back.
+    """
+    return f'{topic_part(topic)}-{stamp_ns // 10 ** 9}_{stamp_ns % 10 ** 9:09d}'
+
+
+def parse_name(name: str, topics: Sequence[str]) -> FrameKey:
+    """
+    Find out which frame a file name means.
+
+    Args:
+        name: of a file, with folders or not.
+        topics: of images, in the bag.
+
+    Returns:
+        The key.
+
+    Raises:
+        DataError: it names none; says which names do.
+    """
+    path = PurePosixPath(name.replace('\\', '/'))
+    stem = _SUFFIX.sub('', path.name)
+    parts = {topic_part(topic): topic for topic in topics}
+    folder = next((parts[part] for part in reversed(path.parent.parts) if part in parts), None)
+    for pattern in (_SPLIT_STAMP, _STAMP, _INDEX):
+        if found := pattern.fullmatch(stem):
+            fields = found.groupdict()
+            topic = parts.get(fields['topic'] or '', folder)
+            if 'index' in fields:
+                return FrameKey(topic, None, int(fields['index']))
+            stamp = (int(fields['stamp']) if 'stamp' in fields
+                     else int(fields['sec']) * 10 ** 9 + int(fields['nanosec']))
+            return FrameKey(topic, stamp, None)
+    raise DataError(
+        f'{name!r} names no frame; expected TOPIC-SEC_NANOSEC, SEC.NANOSEC, nanoseconds, or the '
+        'number of the frame such as frame_000042')

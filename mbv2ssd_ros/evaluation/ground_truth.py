@@ -1,0 +1,199 @@
+"""What is really there in the frames of a bag: COCO JSON, VOC XML or a topic of the bag."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mbv2ssd_ros.core.errors import DataError
+from mbv2ssd_ros.core.metrics import GroundTruth
+from mbv2ssd_ros.evaluation.coco_truth import read_coco_truth
+from mbv2ssd_ros.evaluation.frame_names import FrameKey
+from mbv2ssd_ros.evaluation.pairing import pair_by_index, pair_by_stamp, Pairing
+from mbv2ssd_ros.evaluation.truth_frames import AnnotatedFrame, no_box
+from mbv2ssd_ros.evaluation.voc_truth import read_voc_truth
+
+MAX_LISTED = 5  # in messages
+
+
+@dataclass(frozen=True)
+class Truths:
+    """All annotated frames of one source."""
+
+    source: str  # file or topic, for messages
+    frames: tuple[AnnotatedFrame, ...]
+
+    def __post_init__(self) -> None:
+        if not self.frames:
+            raise DataError(f'{self.source}: annotates no frame')
+
+    @property
+    def by_index(self) -> bool:
+        """Whether frames are named by their number, not by stamp."""
+        return self.frames[0].key.index is not None
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The classes of all objects, sorted."""
+        return tuple(sorted({name for frame in self.frames for name in frame.names}))
+
+    def refuse_foreign(self, class_names: Sequence[str]) -> None:
+        """
+        Check that a model can be measured with this.
+
+        Args:
+            class_names: of the model.
+
+        Raises:
+            DataError: an object is of another class; names it and where it is.
+        """
+        for frame in self.frames:
+            for name in frame.names:
+                if name not in class_names:
+                    raise DataError(
+                        f'{self.source}: {frame.name} has an object of class {name!r}, which is '
+                        f'not one of those measured: {", ".join(class_names)}. Rename or remove '
+                        'these objects, or take a model that knows the class')
+
+
+@dataclass(frozen=True)
+class FrameStamp:
+    """Where a frame of the bag stands."""
+
+    topic: str
+    index: int
+    stamp_ns: int
+
+
+def read_truths(path: Path, topics: Sequence[str]) -> Truths:
+    """
+    Read annotations.
+
+    Args:
+        path: of a COCO JSON file, a VOC XML file, or a folder of these (with subfolders).
+        topics: of images, in the bag.
+
+    Returns:
+        The annotated frames, all named by stamp or all by index.
+
+    Raises:
+        DataError: missing, not of these forms, or frames that cannot be told apart.
+    """
+    if path.is_dir():
+        frames = read_voc_truth(sorted(path.rglob('*.xml')), topics)
+        if not frames:
+            raise DataError(f'{path}: has no *.xml; expected a folder of VOC annotations or a '
+                            'COCO JSON file')
+    elif path.suffix.lower() == '.xml':
+        frames = read_voc_truth([path], topics)
+    else:
+        frames = read_coco_truth(path, topics)
+    _check_keys(str(path), frames)
+    return Truths(str(path), tuple(frames))
+
+
+def _check_keys(source: str, frames: Sequence[AnnotatedFrame]) -> None:
+    seen: dict[FrameKey, str] = {}
+    for frame in frames:
+        first = frames[0]
+        if (frame.key.index is None) != (first.key.index is None):
+            raise DataError(f'{source}: {first.name!r} and {frame.name!r} name frames in '
+                            'different ways, one by stamp and one by number; use one of them')
+        if frame.key in seen:
+            raise DataError(f'{source}: {seen[frame.key]!r} and {frame.name!r} name the same '
+                            'frame')
+        seen[frame.key] = frame.name
+
+
+def pair(truths: Truths, frames: Sequence[FrameStamp], topics: Sequence[str], tolerance_ns: int
+         ) -> Pairing:
+    """
+    Find the annotation of each frame.
+
+    Args:
+        truths: with or without topics.
+        frames: of the bag.
+        topics: that are measured; annotations of other topics are left aside.
+        tolerance_ns: by which stamps may differ.
+
+    Returns:
+        Indices of frames and of truths.frames.
+
+    Raises:
+        DataError: several topics, and an annotation that does not say which one it means; or
+            nothing pairs at all.
+    """
+    pairs: list[tuple[int, int]] = []
+    concerned: set[int] = set()
+    for topic in topics:
+        of_frames = [i for i, frame in enumerate(frames) if frame.topic == topic]
+        of_truths = list(_of_topic(truths, topic, topics))
+        concerned.update(of_truths)
+        found = _pair_topic(truths, [frames[i] for i in of_frames], of_truths, tolerance_ns)
+        pairs += [(of_frames[a], of_truths[b]) for a, b in found.pairs]
+    if not pairs:
+        raise DataError(_nothing_pairs(truths, frames, tolerance_ns))
+    pairs.sort()
+    paired, used = {a for a, _ in pairs}, {b for _, b in pairs}
+    return Pairing(tuple(pairs), tuple(i for i in range(len(frames)) if i not in paired),
+                   tuple(sorted(concerned - used)))
+
+
+def _of_topic(truths: Truths, topic: str, topics: Sequence[str]) -> Iterator[int]:
+    for index, frame in enumerate(truths.frames):
+        if frame.key.topic is None and len(topics) > 1:
+            raise DataError(
+                f'{truths.source}: {frame.name!r} does not say which of the topics '
+                f'{", ".join(topics)} it means; put the topic in front of the stamp '
+                '(front__image_raw-1700000000_123456789) or into a folder of that name')
+        if frame.key.topic in (None, topic):
+            yield index
+
+
+def _pair_topic(truths: Truths, frames: Sequence[FrameStamp], of_truths: Sequence[int],
+                tolerance_ns: int) -> Pairing:
+    keys = [truths.frames[i].key for i in of_truths]
+    if truths.by_index:
+        return pair_by_index([frame.index for frame in frames],
+                             [key.index for key in keys if key.index is not None])
+    return pair_by_stamp([frame.stamp_ns for frame in frames],
+                         [key.stamp_ns for key in keys if key.stamp_ns is not None],
+                         tolerance_ns)
+
+
+def _nothing_pairs(truths: Truths, frames: Sequence[FrameStamp], tolerance_ns: int) -> str:
+    if truths.by_index:
+        numbers = [frame.key.index for frame in truths.frames if frame.key.index is not None]
+        return (f'{truths.source}: no annotation belongs to a frame: annotated are the numbers '
+                f'{min(numbers)} to {max(numbers)}, the bag has {len(frames)} frames')
+    stamps = [frame.key.stamp_ns for frame in truths.frames if frame.key.stamp_ns is not None]
+    ours = [frame.stamp_ns for frame in frames]
+    span = f'{_seconds(min(ours))} to {_seconds(max(ours))}' if ours else 'none at all'
+    return (f'{truths.source}: no annotation belongs to a frame within {tolerance_ns / 1e6:g} '
+            f'ms: annotated are the stamps {_seconds(min(stamps))} to {_seconds(max(stamps))}, '
+            f'the frames have {span}. Is it of another recording, or should stamps be taken '
+            'from the time of recording (--clock recorded) or from topics of the same name?')
+
+
+def _seconds(stamp_ns: int) -> str:
+    return f'{stamp_ns // 10 ** 9}.{stamp_ns % 10 ** 9:09d}'
+
+
+def ground_truth(frame: AnnotatedFrame, class_names: Sequence[str]) -> GroundTruth:
+    """
+    Turn an annotated frame into what metrics take.
+
+    Args:
+        frame: annotated.
+        class_names: label k is class_names[k - 1].
+
+    Returns:
+        Boxes in pixels.
+    """
+    labels: NDArray[np.intp] = np.array(
+        [class_names.index(name) + 1 for name in frame.names], dtype=np.intp)
+    return GroundTruth(frame.boxes_xyxy if len(labels) else no_box(), labels, frame.difficult)

@@ -1,0 +1,91 @@
+"""Which frame belongs to which annotation, by stamp."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """Indices of two lists, paired one to one."""
+
+    pairs: tuple[tuple[int, int], ...]  # by the first index
+    first_alone: tuple[int, ...]
+    second_alone: tuple[int, ...]
+
+
+def pair_by_stamp(first_ns: Sequence[int], second_ns: Sequence[int], tolerance_ns: int
+                  ) -> Pairing:
+    """
+    Pair what is nearest in time: each is the other's nearest, and not further than the tolerance.
+
+    Equal stamps are told apart by their order: the first one pairs with the first one.
+
+    Args:
+        first_ns: stamps in any order.
+        second_ns: stamps in any order.
+        tolerance_ns: by which a pair may differ, inclusive.
+
+    Returns:
+        The pairs, and what is left alone.
+    """
+    if not len(first_ns) or not len(second_ns):
+        return _pairing([], len(first_ns), len(second_ns))
+    first, second = _numbered(first_ns), _numbered(second_ns)
+    to_second, to_first = _nearest(first, second), _nearest(second, first)
+    pairs = []
+    for index, other in enumerate(to_second.tolist()):
+        if to_first[other] == index and abs(first_ns[index] - second_ns[other]) <= tolerance_ns:
+            pairs.append((index, other))
+    return _pairing(pairs, len(first_ns), len(second_ns))
+
+
+def pair_by_index(first: Sequence[int], second: Sequence[int]) -> Pairing:
+    """
+    Pair equal numbers.
+
+    Args:
+        first: numbers, each once.
+        second: numbers, each once.
+
+    Returns:
+        The pairs, and what is left alone.
+    """
+    place = {number: index for index, number in enumerate(second)}
+    return _pairing([(index, place[number]) for index, number in enumerate(first)
+                     if number in place], len(first), len(second))
+
+
+def _numbered(stamps_ns: Sequence[int]) -> NDArray[np.int64]:
+    """(N, 2): the stamp, and how many equal ones came before it."""
+    seen: dict[int, int] = {}
+    rows = []
+    for stamp in stamps_ns:
+        rows.append((stamp, seen.get(stamp, 0)))
+        seen[stamp] = rows[-1][1] + 1
+    return np.array(rows, dtype=np.int64).reshape(-1, 2)
+
+
+def _nearest(of: NDArray[np.int64], among: NDArray[np.int64]) -> NDArray[np.intp]:
+    """(N,) index of the nearest stamp; of two equally near the one with the equal place."""
+    order = np.lexsort((among[:, 1], among[:, 0]))
+    stamps = among[order]
+    nearest = np.empty(len(of), np.intp)
+    for index, (stamp, place) in enumerate(of.tolist()):
+        left = int(np.searchsorted(stamps[:, 0], stamp, side='left'))
+        if left > 0 and (left == len(stamps)
+                         or stamp - stamps[left - 1, 0] <= stamps[left, 0] - stamp):
+            left = int(np.searchsorted(stamps[:, 0], stamps[left - 1, 0], side='left'))
+        equal = int(np.searchsorted(stamps[:, 0], stamps[left, 0], side='right')) - left
+        nearest[index] = order[left + min(place, equal - 1)]
+    return nearest
+
+
+def _pairing(pairs: Sequence[tuple[int, int]], first: int, second: int) -> Pairing:
+    taken, also_taken = {a for a, _ in pairs}, {b for _, b in pairs}
+    return Pairing(tuple(pairs), tuple(i for i in range(first) if i not in taken),
+                   tuple(i for i in range(second) if i not in also_taken))

@@ -1,0 +1,47 @@
+"""Annotated frames from Detection2DArray topics of the bag itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mbv2ssd_ros.core.errors import DataError
+from mbv2ssd_ros.evaluation.bag import Bag
+from mbv2ssd_ros.evaluation.bag_frames import stamp_ns
+from mbv2ssd_ros.evaluation.detection_content import found_in
+from mbv2ssd_ros.evaluation.frame_names import frame_name, FrameKey
+from mbv2ssd_ros.evaluation.ground_truth import Truths
+from mbv2ssd_ros.evaluation.message_types import DETECTIONS
+from mbv2ssd_ros.evaluation.truth_frames import annotated_frame, AnnotatedFrame
+
+
+def read_topic_truth(bag: Bag, topics: Sequence[str], truth_topics: Sequence[str],
+                     clock: str = 'header') -> Truths:
+    """
+    Read annotations; every detection counts as an object, whatever its score.
+
+    Args:
+        bag: open.
+        topics: of images.
+        truth_topics: of annotations, one for each.
+        clock: see read_frames.
+
+    Returns:
+        A frame for each message, named by stamp.
+
+    Raises:
+        DataError: the bag lacks a topic, it is of another type, or a message cannot be read.
+    """
+    bag.require(truth_topics, (DETECTIONS,))
+    image_topic = dict(zip(truth_topics, topics, strict=True))
+    frames: list[AnnotatedFrame] = []
+    for message in bag.messages(truth_topics):
+        where = f'{bag.path}: {message.topic}'
+        if message.content is None:
+            raise DataError(f'{where}: {message.fault}')
+        stamp = message.log_ns if clock == 'recorded' else stamp_ns(message.content.header)
+        topic, found = image_topic[message.topic], found_in(message.content)
+        frames.append(annotated_frame(
+            frame_name(topic, stamp), FrameKey(topic, stamp, None), None,
+            [box for _, _, box in found], [name for name, _, _ in found], [False] * len(found),
+            where))
+    return Truths(f'{bag.path}: {", ".join(truth_topics)}', tuple(frames))
