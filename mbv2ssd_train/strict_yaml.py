@@ -8,6 +8,8 @@ import yaml
 
 from mbv2ssd_ros.core.errors import ConfigError
 
+_MOST_VALUES = 10 ** 6
+
 
 def parse_yaml(text: str, source: str) -> dict[str, Any]:
     """
@@ -21,7 +23,7 @@ def parse_yaml(text: str, source: str) -> dict[str, Any]:
         Plain values.
 
     Raises:
-        ConfigError: not YAML, not a mapping, or a key stands there twice.
+        ConfigError: not YAML, not a mapping, a key stands there twice, or aliases make it huge.
     """
     try:
         found = yaml.load(text, _UniqueKeyLoader)
@@ -29,9 +31,28 @@ def parse_yaml(text: str, source: str) -> dict[str, Any]:
     # in lists in lists
     except (yaml.YAMLError, ValueError, RecursionError) as err:
         raise ConfigError(f'{source}: not YAML: {" ".join(str(err).split())}') from err
+    _refuse_growth(found, source)
     if not isinstance(found, dict):
         raise ConfigError(f'{source}: expected keys and values, found {type(found).__name__}')
     return found
+
+
+def _refuse_growth(value: Any, source: str) -> None:
+    """Refuse values that become huge when each of their aliases is followed."""
+    sizes: dict[int, int] = {}
+
+    def size_of(part: Any) -> int:
+        if not isinstance(part, (list, dict)):
+            return 1
+        if id(part) not in sizes:
+            sizes[id(part)] = _MOST_VALUES  # so that what holds itself is too large
+            items = part.values() if isinstance(part, dict) else part
+            sizes[id(part)] = 1 + sum(map(size_of, items))
+        return sizes[id(part)]
+
+    if size_of(value) >= _MOST_VALUES:
+        raise ConfigError(f'{source}: its aliases make {_MOST_VALUES} values or more of it, or a '
+                          'value holds itself; write it without aliases')
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):

@@ -12,9 +12,11 @@ from mbv2ssd_ros.core.detections import DetectionSettings
 from mbv2ssd_ros.core.errors import ConfigError, DataError
 from mbv2ssd_train.data.dataset import Dataset
 
-DATA_HELP = ('folder of the data: packed sets (SET.json with SET.part*.zip), a VOCdevkit, or one '
-             'VOC tree (JPEGImages, Annotations, ImageSets)')
-SPLIT_HELP = ('packed: SET or SET:PART; VOCdevkit: VOC2007:test; VOC tree: test. '
+DATA_HELP = ('folder of the data: one with a dataset.yaml, a VOC tree (JPEGImages, Annotations, '
+             'ImageSets), a VOCdevkit, COCO (annotations/instances_SPLIT.json), caches '
+             '(SET.cache) or packed sets (SET.json with SET.part*.zip)')
+SPLIT_HELP = ('VOC tree: test; VOCdevkit: VOC2007:test; COCO: val2017; cache: SET; packed: SET or '
+              'SET:PART; else a split of the dataset.yaml. '
               'Append @k/n for every n-th image from the k-th, @!k/n (in quotes) for all others')
 
 CLASSES_HELP = 'object classes (default: those of dataset.yaml, else the 20 of VOC)'

@@ -21,7 +21,7 @@ class DataConfig(Section):
     local_keys = frozenset({'root', 'keep', 'workers'})
     only_with = {'repeat_below': ('sampling', ('class_balanced',))}
 
-    root: str = Field(description='folder of the data; a VOCdevkit, a VOC tree or packed sets')
+    root: str = Field(description='folder of the data; its forms are in data/sources.py')
     train: tuple[str, ...] = Field(min_length=1, description='splits to learn from')
     val: str = Field(description='split that chooses the best epoch; shares no image with train')
     classes: tuple[str, ...] = Field(

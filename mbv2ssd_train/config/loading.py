@@ -13,6 +13,7 @@ from mbv2ssd_train.config.compose import compose, merge, parse_override
 from mbv2ssd_train.config.data import DataConfig
 from mbv2ssd_train.config.experiment import TrainConfig
 from mbv2ssd_train.data.description import FILE_NAME, read_description
+from mbv2ssd_train.quoting import short
 from mbv2ssd_train.strict_yaml import parse_yaml
 
 
@@ -101,7 +102,7 @@ def _describe(error: Any) -> str:
     path = '.'.join(str(part) for part in error['loc']) or 'configuration'
     if error['type'] != 'extra_forbidden':
         known = error['type'] == 'missing' or isinstance(error['input'], dict)
-        found = '' if known else f' (found {error["input"]!r})'
+        found = '' if known else f' (found {short(error["input"])})'
         return f'{path}: {error["msg"]}{found}'
     known = _known_keys(error['loc'][:-1])
     nearest = difflib.get_close_matches(str(error['loc'][-1]), known, n=1)

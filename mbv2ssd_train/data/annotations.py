@@ -16,6 +16,7 @@ import numpy as np
 from mbv2ssd_ros.core.errors import DataError
 from mbv2ssd_ros.core.image import MAX_SIDE_PX
 from mbv2ssd_train.data.dataset import ImageRecord, MAX_PIXELS
+from mbv2ssd_train.quoting import short
 
 OnFault = Callable[[DataError], None]
 Item = TypeVar('Item')
@@ -108,23 +109,6 @@ def check_size(size_hw: tuple[int, int], annotated_in: str) -> tuple[int, int]:
             f'{annotated_in}: image size {short(width)} x {short(height)} is impossible; sides '
             f'are 1 to {MAX_SIDE_PX} pixels, {MAX_PIXELS // 10 ** 6} million of them at most')
     return size_hw
-
-
-def short(value: object) -> str:
-    """
-    Show a value from a file that a stranger may have written, in a message.
-
-    Args:
-        value: of any size.
-
-    Returns:
-        At most some hundred characters.
-    """
-    try:
-        text = repr(value)
-    except (ValueError, RecursionError):  # Python writes out no integer of thousands of digits
-        return f'a {type(value).__name__} that is too large to show'
-    return text if len(text) <= 200 else f'{text[:200]}...'
 
 
 def check_object(item: Annotation, size_hw: tuple[int, int], where: str) -> Annotation:

@@ -31,7 +31,7 @@ from mbv2ssd_train.data.annotations import (
     refuse,
 )
 from mbv2ssd_train.data.dataset import Dataset, ImageRecord, reduce_image
-from mbv2ssd_train.data.packed import check_set_name
+from mbv2ssd_train.data.packed import check_ids, check_set_name
 from mbv2ssd_train.durable import PARTIAL, sync
 
 SUFFIX = '.cache'
@@ -255,9 +255,7 @@ def write_cache(dataset: Dataset, folder: Path, name: str, data: str, longest_px
     if path.exists():
         raise DataError(f'{path}: exists; choose another name, or remove it')
     refuse_rivals(path)
-    ids = [record.image_id for record in dataset.records]
-    if len(set(ids)) < len(ids):
-        raise DataError(f'{dataset.name}: an image id occurs twice; `data check` names it')
+    check_ids(dataset)
     partial = path.with_name(path.name + PARTIAL)
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)

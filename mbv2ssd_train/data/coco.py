@@ -23,10 +23,10 @@ from mbv2ssd_train.data.annotations import (
     OnFault,
     read_each,
     refuse,
-    short,
 )
 from mbv2ssd_train.data.dataset import ImageRecord
 from mbv2ssd_train.data.paths import inside
+from mbv2ssd_train.quoting import short
 
 _NUMBER, _ID = (int, float), (int, str)
 _KEYS: dict[str, dict[str, Any]] = {  # what must stand in each item, and of which type

@@ -168,10 +168,16 @@ class Dataset:
         if self._decoded is not None and index in self._decoded:
             return self._decoded[index]
         pixels = self.decode(self.records[index])
-        if self._decoded is not None and sum(_kept_bytes.values()) + pixels.nbytes <= KEEP_BYTES:
-            self._decoded[index] = pixels
-            _kept_bytes[self] = _kept_bytes.get(self, 0) + pixels.nbytes
+        if self._decoded is not None:
+            self._keep(self._decoded, index, pixels)
         return pixels
+
+    def _keep(self, decoded: dict[int, NDArray[np.uint8]], index: int,
+              pixels: NDArray[np.uint8]) -> None:
+        with _keeping:  # several threads count
+            if index not in decoded and sum(_kept_bytes.values()) + pixels.nbytes <= KEEP_BYTES:
+                decoded[index] = pixels
+                _kept_bytes[self] = _kept_bytes.get(self, 0) + pixels.nbytes
 
     def decode(self, record: ImageRecord) -> NDArray[np.uint8]:
         """
@@ -200,6 +206,7 @@ class Dataset:
 
 
 _kept_bytes: WeakKeyDictionary[Dataset, int] = WeakKeyDictionary()
+_keeping = threading.Lock()
 
 
 def decode_image(encoded: bytes, source: str) -> NDArray[np.uint8]:

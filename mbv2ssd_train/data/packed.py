@@ -31,7 +31,6 @@ from mbv2ssd_train.data.annotations import (
     OnFault,
     read_each,
     refuse,
-    short,
 )
 from mbv2ssd_train.data.dataset import (
     Dataset,
@@ -40,6 +39,7 @@ from mbv2ssd_train.data.dataset import (
     MAX_FILE_BYTES,
     reduce_image,
 )
+from mbv2ssd_train.quoting import short
 
 _FIELDS = ['class', 'xmin', 'ymin', 'xmax', 'ymax', 'difficult', 'truncated']
 
@@ -166,13 +166,14 @@ def write_packed(dataset: Dataset, folder: Path, name: str, split: str, longest_
 
     Raises:
         ConfigError: a name that no split could name.
-        DataError: there is such a set already.
+        DataError: there is such a set already, or an image has an id that no file could have.
     """
     path = folder / f'{name}.json'
     check_set_name(name)
     for taken in (path, folder / f'{name}.cache'):
         if taken.exists():
             raise DataError(f'{taken}: exists; choose another name, or remove the set')
+    check_ids(dataset)
     folder.mkdir(parents=True, exist_ok=True)
     images: dict[str, Any] = {}
     # stored, not deflated: WebP does not shrink any further
@@ -202,6 +203,25 @@ def check_set_name(name: str) -> None:
     """
     if not re.fullmatch(r'[^@:/\\\0]+', name):
         raise ConfigError(f'a set cannot have the name {name!r}: it is empty or has one of @ : /')
+
+
+def check_ids(dataset: Dataset) -> None:
+    """
+    Make sure that every image of a new set can be named, and leads nowhere else.
+
+    Args:
+        dataset: to write.
+
+    Raises:
+        DataError: an id stands there twice, or is no file name.
+    """
+    ids = [record.image_id for record in dataset.records]
+    if len(set(ids)) < len(ids):
+        raise DataError(f'{dataset.name}: an image id stands there twice; `data check` names it')
+    for image_id in ids:
+        if not re.fullmatch(r'[^/\\\0]+', image_id) or image_id in ('.', '..'):
+            raise DataError(f'{dataset.name}: the image id {short(image_id)} is no file name; '
+                            'rename it in the annotations')
 
 
 def _encode(pixels: NDArray[np.uint8], longest_px: int, quality: int) -> bytes:

@@ -222,6 +222,19 @@ def test_an_interrupted_set_has_no_json_and_is_written_anew(tree, tmp_path):
     assert len(open_dataset(tmp_path / 'p', 'set', CLASSES)) == 2
 
 
+@pytest.mark.parametrize('image_id', ['../a', 'a/b', '..', 'a\\b', '', 'a\0'])
+def test_an_id_that_is_no_file_name_is_refused(tmp_path, image_id):
+    (tmp_path / 'annotations').mkdir()
+    (tmp_path / 'all').mkdir()
+    cv2.imwrite(str(tmp_path / 'all/x.png'), np.zeros((20, 40, 3), np.uint8))
+    (tmp_path / 'annotations/instances_all.json').write_text(json.dumps({
+        'images': [{'id': image_id, 'file_name': 'x.png', 'width': 40, 'height': 20}],
+        'categories': [], 'annotations': []}))
+    with pytest.raises(DataError, match='all: the image id .* is no file name'):
+        write_packed(open_dataset(tmp_path, 'all', CLASSES), tmp_path / 'p', 'set', 'all')
+    assert not (tmp_path / 'p').exists()
+
+
 @pytest.mark.parametrize('name', ['a:b', 'a@0', '../a', ''])
 def test_a_name_that_no_split_can_name_is_refused(tree, tmp_path, name):
     with pytest.raises(ConfigError, match='name'):
