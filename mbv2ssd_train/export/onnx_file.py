@@ -146,12 +146,13 @@ def _pool_globally(model: onnx.ModelProto) -> None:
     """Say GlobalAveragePool for the mean of a map: ReduceMean's axes moved in opset 18."""
     constants = {item.name: item for item in model.graph.initializer}
     for node in model.graph.node:
-        if node.op_type == 'ReduceMean' and len(node.input) == 2:
-            keeps = {item.name: item.i for item in node.attribute}.get('keepdims', 1)
-            axes = numpy_helper.to_array(constants[node.input[1]]).tolist()
-            if keeps and sorted(axis % 4 for axis in axes) == [2, 3]:  # of (B, C, H, W)
-                node.op_type = 'GlobalAveragePool'
-                del node.input[1:], node.attribute[:]
+        axes = constants.get(node.input[1]) if len(node.input) == 2 else None
+        if node.op_type != 'ReduceMean' or axes is None:
+            continue
+        keeps = {item.name: item.i for item in node.attribute}.get('keepdims', 1)
+        if keeps and sorted(numpy_helper.to_array(axes).tolist()) == [2, 3]:  # of (B, C, H, W)
+            node.op_type = 'GlobalAveragePool'
+            del node.input[1:], node.attribute[:]
     used = {name for node in model.graph.node for name in node.input}
     kept = [item for item in model.graph.initializer if item.name in used]
     del model.graph.initializer[:]

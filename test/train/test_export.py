@@ -6,6 +6,7 @@ import json
 from model_settings import small_run
 import numpy as np
 import onnx
+from onnx.reference import ReferenceEvaluator
 import pytest
 import torch
 
@@ -185,6 +186,32 @@ def test_an_operator_that_changed_between_opsets_is_refused():
     model = onnx.helper.make_model(onnx.helper.make_graph([node], 'g', [], []))
     with pytest.raises(ExportError, match="Pad of node 'pad it' changed between opset 17 and 18"):
         onnx_file._lower_opset(model)
+
+
+def mean_over(axes):
+    """A model that takes the mean of (1, 2, 3, 4) over some axes."""
+    helper, float32 = onnx.helper, onnx.TensorProto.FLOAT
+    shape = [1 if axis in axes else side for axis, side in enumerate((1, 2, 3, 4))]
+    return helper.make_model(helper.make_graph(
+        [helper.make_node('ReduceMean', ['x', 'axes'], ['y'], name='mean', keepdims=1)], 'g',
+        [helper.make_tensor_value_info('x', float32, [1, 2, 3, 4])],
+        [helper.make_tensor_value_info('y', float32, shape)],
+        [onnx.numpy_helper.from_array(np.array(axes, np.int64), 'axes')]))
+
+
+def test_the_mean_of_a_map_is_said_in_the_older_opset():
+    model = mean_over([2, 3])
+    onnx_file._lower_opset(model)
+    onnx.checker.check_model(model, full_check=True)
+    x = np.arange(24, dtype=np.float32).reshape(1, 2, 3, 4)
+    found, = ReferenceEvaluator(model).run(None, {'x': x})
+    np.testing.assert_allclose(found.flatten(), [5.5, 17.5])  # of 0 to 11 and 12 to 23
+    assert not model.graph.initializer
+
+
+def test_another_mean_is_refused():
+    with pytest.raises(ExportError, match="ReduceMean of node 'mean' changed between opset 17"):
+        onnx_file._lower_opset(mean_over([1]))
 
 
 def test_a_file_that_no_verb_would_open_is_not_written(tmp_path):

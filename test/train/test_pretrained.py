@@ -143,6 +143,15 @@ def test_an_integer_model_is_no_beginning(tmp_path):
         start(tmp_path / 'int8.onnx', model={'width_mult': 1.0})
 
 
+def test_a_model_that_says_nothing_about_itself_is_no_beginning(tmp_path):
+    import onnx
+    model = onnx.load(SHIPPED)
+    del model.metadata_props[:]
+    onnx.save(model, tmp_path / 'other.onnx')
+    with pytest.raises(DataError, match=r'other\.onnx: has no contract; only a float32 file'):
+        start(tmp_path / 'other.onnx', model={'width_mult': 1.0})
+
+
 def test_missing_weights_say_what_to_do(tmp_path):
     with pytest.raises(DataError, match=r'no\.pt: no such weights; set model\.weights to a chec'):
         start(tmp_path / 'no.pt')
