@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields
 import os
 from pathlib import Path
+import pickle
 from typing import Any
 
 import torch
@@ -99,6 +100,9 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         raise DataError(f'{source}: no such checkpoint')
     try:
         found = torch.load(source, map_location='cpu', weights_only=True)
+    except pickle.UnpicklingError as err:  # whose own words advise to run the file's code
+        raise DataError(f'{source}: not a checkpoint of mbv2ssd_train: not written by torch.save, '
+                        'or with more in it than tensors and plain values') from err
     except Exception as err:  # torch.load's errors have no common base
         raise DataError(f'{source}: not a checkpoint of mbv2ssd_train: {err}') from err
     if not isinstance(found, dict) or 'format' not in found:

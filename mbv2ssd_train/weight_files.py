@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+import pickle
 from typing import Any
 
 from google.protobuf.message import DecodeError
@@ -37,6 +38,9 @@ def read_state_dict(source: Path) -> dict[str, Tensor]:
         if source.suffix == '.safetensors':
             return load_file(source)
         found: Any = torch.load(source, map_location='cpu', weights_only=True)
+    except pickle.UnpicklingError as err:  # whose own words advise to run the file's code
+        raise DataError(f'{source}: cannot be read as weights: not written by torch.save, or with '
+                        'more in it than tensors by name; save a state_dict') from err
     except Exception as err:  # the two libraries' errors have no common base
         raise DataError(f'{source}: cannot be read as weights: {err}') from err
     if isinstance(found, Mapping) and isinstance(found.get('model'), Mapping):

@@ -71,6 +71,13 @@ def test_other_things_that_torch_saved_are_named(tmp_path, found):
         load_checkpoint(tmp_path / 'c.pt')
 
 
+def test_what_is_no_checkpoint_is_refused_without_advice_to_run_its_code(tmp_path):
+    (tmp_path / 'c.pt').write_text('name: a_configuration\n')
+    with pytest.raises(DataError, match='c.pt: not a checkpoint of mbv2ssd_train: not wri') as err:
+        load_checkpoint(tmp_path / 'c.pt')
+    assert 'weights_only' not in str(err.value)
+
+
 def test_another_version_names_both(tmp_path, checkpoint):
     dataclasses.replace(checkpoint, format=99).save(tmp_path / 'c.pt')
     with pytest.raises(DataError, match=r'c\.pt: checkpoint format 99, this package reads 2'):
