@@ -18,6 +18,7 @@ from mbv2ssd_train.torchvision_detectors import (
     class_columns,
     COCO_CLASSES,
     DETECTORS,
+    tail_of,
     TorchvisionDetector,
 )
 from mbv2ssd_train.weight_files import read_state_dict
@@ -81,7 +82,7 @@ def _config(name: str, detector: TorchvisionDetector, weights: Mapping[str, Tens
             'val': 'val2017' if coco else 'unknown',
             'classes': list(COCO_CLASSES if classes is None else classes)}
     config = parse_config(yaml.safe_dump({
-        'name': name, 'data': data, 'model': dict(detector.model),
+        'name': name, 'data': data, 'model': {**detector.model, **tail_of(weights)},
         'experiment': {'description': f'{Path(source).name}, imported from torchvision'}}), source)
     columns = class_columns(weights, len(config.model.prior_levels()[0].shapes_wh))
     if columns != config.score_columns:

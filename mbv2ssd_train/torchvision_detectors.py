@@ -27,6 +27,8 @@ _COCO_BY_ID = (
 # The network has a column for each id, so the unused ones need names of their own.
 COCO_CLASSES = tuple(name or f'unused {number}' for number, name in enumerate(_COCO_BY_ID, 1))
 
+_WHOLE_TAIL = 960  # channels of the last layer of MobileNetV3-Large
+
 _HEADS = (
     (r'head\.classification_head\.module_list\.', 'conf_heads.'),
     (r'head\.regression_head\.module_list\.', 'loc_heads.'))
@@ -78,6 +80,22 @@ def class_columns(weights: Mapping[str, Tensor], shapes: int) -> int:
     if len(biases) != 1 or biases[0].ndim != 1 or len(biases[0]) % shapes:
         raise DataError(f'its first class predictor is no layer for {shapes} prior boxes a cell')
     return len(biases[0]) // shapes
+
+
+def tail_of(weights: Mapping[str, Tensor]) -> dict[str, Any]:
+    """
+    Tell how wide the end of a MobileNetV3 is.
+
+    torchvision halves it in a detector that does not begin with ImageNet weights.
+
+    Args:
+        weights: of this package's names.
+
+    Returns:
+        The key of a model section that says so; none for other backbones.
+    """
+    last = weights.get('backbone.features.16.0.weight')
+    return {} if last is None else {'reduced_tail': len(last) < _WHOLE_TAIL}
 
 
 DETECTORS = {

@@ -14,7 +14,8 @@ from mbv2ssd_train.cli import main
 from mbv2ssd_train.cli.import_weights import ARCHITECTURES
 from mbv2ssd_train.config import ModelConfig
 from mbv2ssd_train.handover import open_checkpoint
-from mbv2ssd_train.import_weights import import_weights
+from mbv2ssd_train.import_weights import convert_weights, import_weights
+from mbv2ssd_train.model.ssd import SSD
 from mbv2ssd_train.torchvision_detectors import COCO_CLASSES, DETECTORS
 
 PRESETS = Path(__file__).resolve().parents[2] / 'config' / 'train' / 'base' / 'model'
@@ -98,6 +99,36 @@ def test_other_classes_are_named_by_whoever_trained_it(tmp_path):
     torch.save({'model': torchvision_state(3), 'epoch': 7}, tmp_path / 'own.pth')
     checkpoint = import_weights(NAME, tmp_path / 'own.pth', ['bolt', 'nut'])
     assert open_checkpoint(checkpoint).contract.class_names == ('background', 'bolt', 'nut')
+
+
+THEIR_NAMES = (
+    ('backbone.features.13.block.0.', 'backbone.features.0.13.'),
+    ('backbone.features.13.block.', 'backbone.features.1.0.'),
+    ('backbone.features.14.', 'backbone.features.1.1.'),
+    ('backbone.features.15.', 'backbone.features.1.2.'),
+    ('backbone.features.16.', 'backbone.features.1.3.'),
+    ('backbone.features.', 'backbone.features.0.'),
+    ('extras.', 'backbone.extra.'),
+    ('conf_heads.', 'head.classification_head.module_list.'),
+    ('loc_heads.', 'head.regression_head.module_list.'))
+
+
+def as_torchvision(weights):
+    """Call the weights of our SSDLite320 what torchvision calls them."""
+    renamed = {}
+    for name, value in weights.items():
+        ours, theirs = next(pair for pair in THEIR_NAMES if name.startswith(pair[0]))
+        renamed[theirs + name.removeprefix(ours)] = value
+    return renamed
+
+
+def test_a_model_that_began_with_imagenet_has_the_whole_tail():
+    model = {**DETECTORS[NAME].model, 'reduced_tail': False}
+    weights = SSD(ModelConfig.model_validate(model), 3).state_dict()
+    assert set(as_torchvision(weights)) == set(torchvision_state(3))
+    checkpoint = convert_weights(NAME, as_torchvision(weights), ['bolt', 'nut'], 'own.pth')
+    assert not checkpoint.parsed_config().model.reduced_tail
+    assert all(torch.equal(checkpoint.averaged[name], value) for name, value in weights.items())
 
 
 def test_other_classes_need_names(tmp_path):
