@@ -9,14 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+import importlib.util
+import logging
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mbv2ssd_ros.core.contract import ModelContract
-from mbv2ssd_ros.core.errors import BackendError, ConfigError
+from mbv2ssd_ros.core.contract import ModelContract, PRECISIONS
+from mbv2ssd_ros.core.errors import BackendError, ConfigError, ShapeError
+
+ANY_PRECISION = 'auto'
+CPU_PROVIDER = 'CPUExecutionProvider'
 
 
 @dataclass(frozen=True)
@@ -26,11 +31,45 @@ class BackendOptions:
     threads: int = 1  # of one inference on a CPU; 1 is as fast as 2 at camera pace
     spin: bool = False  # let waiting CPU threads spin: faster, at the price of a busy core
     workers: int = 2  # inferences at the same time on a CPU, one camera each
+    providers: tuple[str, ...] = (CPU_PROVIDER,)  # of ONNX Runtime, the preferred one first
+    precision: str = ANY_PRECISION  # what the model must be, or 'auto'
+    engine_cache_dir: str = ''  # where built engines are kept; empty: in the user's cache
+    max_batch: int = 1  # images that may come together, as many as there are cameras
 
     def __post_init__(self) -> None:
-        for name, count in (('threads', self.threads), ('workers', self.workers)):
-            if count < 1:
-                raise ConfigError(f'{name} is {count}, expected at least 1')
+        for name in ('threads', 'workers', 'max_batch'):
+            if getattr(self, name) < 1:
+                raise ConfigError(f'{name} is {getattr(self, name)}, expected at least 1')
+        if self.precision not in (ANY_PRECISION, *PRECISIONS):
+            raise ConfigError(
+                f'precision is {self.precision!r}, expected one of '
+                f'{", ".join((ANY_PRECISION, *PRECISIONS))}')
+        if not self.providers or len(set(self.providers)) != len(self.providers):
+            raise ConfigError(
+                f'providers is {list(self.providers)}, expected at least one and none twice, as '
+                f"in ['{CPU_PROVIDER}']")
+
+
+class Log(Protocol):
+    """Where a backend says what it does; a logger of Python or of ROS is one."""
+
+    def info(self, message: str, /) -> Any:
+        """Say what goes as it should."""
+
+    def warning(self, message: str, /) -> Any:
+        """Say what somebody should look at."""
+
+
+def _never() -> bool:
+    return False
+
+
+@dataclass(frozen=True)
+class Host:
+    """Who opens a model: loading may take minutes, so it is told how it goes and may give up."""
+
+    log: Log = logging.getLogger('mbv2ssd_ros')
+    cancelled: Callable[[], bool] = _never  # asked several times a second, from any thread
 
 
 class Backend(Protocol):
@@ -67,7 +106,7 @@ class Backend(Protocol):
 
         Returns:
             boxes (B, P, 4) float32 xyxy in [0, 1] and scores (B, P, C) float32. Valid until the
-            next call from the same thread.
+            next call from the same thread; where max_concurrency is 1, until the next call.
 
         Raises:
             ShapeError: images are not as described.
@@ -76,6 +115,42 @@ class Backend(Protocol):
 
     def close(self) -> None:
         """Free the engine; no call may follow but another close."""
+
+
+def check_images(images: NDArray[np.uint8], shape: tuple[int, ...]) -> None:
+    """
+    Refuse what `infer` does not take.
+
+    Args:
+        images: as given.
+        shape: (H, W, 3) of one image.
+
+    Raises:
+        ShapeError: another dtype or shape, or no image.
+    """
+    if images.dtype != np.uint8 or images.shape[1:] != shape or len(images) < 1:
+        raise ShapeError(
+            f'images are {images.dtype} {images.shape}, expected uint8 '
+            f'(batch, {", ".join(map(str, shape))})')
+
+
+def check_precision(contract: ModelContract, wanted: str, source: str) -> None:
+    """
+    Refuse a model of another precision than was asked for; a backend never converts one.
+
+    Args:
+        contract: of the model.
+        wanted: 'auto' or one of PRECISIONS.
+        source: name of the model file, for messages.
+
+    Raises:
+        ConfigError: the model has another one.
+    """
+    if wanted not in (ANY_PRECISION, contract.precision):
+        raise ConfigError(
+            f'{source}: its precision is {contract.precision}, the parameter precision asks for '
+            f'{wanted}; set model_path to a file of that precision (`mbv2ssd_train export` and '
+            f'`mbv2ssd_train quantize` make them), or precision to {ANY_PRECISION}')
 
 
 def warm_up(backend: Backend, source: str) -> None:
@@ -100,10 +175,10 @@ def warm_up(backend: Backend, source: str) -> None:
                 'in another precision')
 
 
-Opener = Callable[[Path, BackendOptions], Backend]
+Opener = Callable[[Path, BackendOptions, Host], Backend]
 
 
-def _open_onnxruntime(model_path: Path, options: BackendOptions) -> Backend:
+def _open_onnxruntime(model_path: Path, options: BackendOptions, host: Host) -> Backend:
     # Imported here: a machine needs the library of the backend it uses, no other.
     try:
         from mbv2ssd_ros.backends.ort import OrtBackend
@@ -114,25 +189,34 @@ def _open_onnxruntime(model_path: Path, options: BackendOptions) -> Backend:
     return OrtBackend(model_path, options)
 
 
-_OPENERS: dict[str, Opener] = {'onnxruntime': _open_onnxruntime}
+def _open_tensorrt(model_path: Path, options: BackendOptions, host: Host) -> Backend:
+    from mbv2ssd_ros.backends.nvidia import load_nvidia
+    from mbv2ssd_ros.backends.trt import TrtBackend
+    return TrtBackend(model_path, options, host, load_nvidia())
+
+
+_OPENERS: dict[str, Opener] = {'onnxruntime': _open_onnxruntime, 'tensorrt': _open_tensorrt}
 BACKENDS = ('auto', *_OPENERS)
+DEFAULT_HOST = Host()
 
 
-def open_backend(name: str, model_path: str | Path, options: BackendOptions) -> Backend:
+def open_backend(name: str, model_path: str | Path, options: BackendOptions,
+                 host: Host = DEFAULT_HOST) -> Backend:
     """
     Load a model into the engine of that name.
 
     Args:
-        name: one of BACKENDS; 'auto' takes the first one that this machine has and is the only
-            name that ever chooses.
+        name: one of BACKENDS; 'auto' takes TensorRT where it can be used and ONNX Runtime
+            elsewhere, says which and why, and is the only name that ever chooses.
         model_path: of an ONNX file with a contract.
         options: how the engine may use the machine.
+        host: who opens it.
 
     Returns:
         The backend, warmed up.
 
     Raises:
-        ConfigError: no backend of that name.
+        ConfigError: no backend of that name, or a model of another precision.
         BackendError: the engine or the file is missing, or the engine refuses the file.
         ContractError: the file has no contract or disagrees with it.
     """
@@ -143,4 +227,19 @@ def open_backend(name: str, model_path: str | Path, options: BackendOptions) -> 
         raise BackendError(
             f'{path}: no such model file; set model_path to an ONNX file made by '
             '`mbv2ssd_train export`')
-    return _OPENERS['onnxruntime' if name == 'auto' else name](path, options)
+    return _OPENERS[_choose(host.log) if name == 'auto' else name](path, options, host)
+
+
+def _choose(log: Log) -> str:
+    """Take TensorRT where it can be used; say what was taken, and why."""
+    from mbv2ssd_ros.backends.nvidia import describe_gpu, load_nvidia
+    try:
+        nvidia = load_nvidia()
+    except BackendError as err:
+        # Where TensorRT is installed somebody wants it, and should hear what is amiss.
+        say = log.info if importlib.util.find_spec('tensorrt') is None else log.warning
+        say(f'backend auto takes onnxruntime: {err}')
+        return 'onnxruntime'
+    log.info(f'backend auto takes tensorrt: TensorRT {nvidia.trt.__version__} and a GPU '
+             f'({describe_gpu(nvidia.cuda).name}) are here')
+    return 'tensorrt'

@@ -1,4 +1,4 @@
-"""ONNX Runtime on the CPU: the backend that works on any machine."""
+"""ONNX Runtime: the backend that works on any machine, on its CPU unless told otherwise."""
 
 from __future__ import annotations
 
@@ -8,9 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 import onnxruntime
 
-from mbv2ssd_ros.backends.base import BackendOptions, warm_up
+from mbv2ssd_ros.backends.base import (
+    BackendOptions,
+    check_images,
+    check_precision,
+    CPU_PROVIDER,
+    warm_up,
+)
 from mbv2ssd_ros.core.contract import METADATA_KEY, ModelContract
-from mbv2ssd_ros.core.errors import BackendError, ContractError, ShapeError
+from mbv2ssd_ros.core.errors import BackendError, ContractError
 
 _OUTPUTS = ['boxes', 'scores']
 
@@ -29,33 +35,39 @@ class OrtBackend:
 
         Args:
             model_path: ONNX file with a contract.
-            options: threads and spinning.
+            options: precision, providers, threads and spinning.
 
         Raises:
-            BackendError: ONNX Runtime refuses the file.
+            BackendError: ONNX Runtime refuses the file, or lacks a provider.
             BackendError: it fails, or computes nan, when it is run.
+            ConfigError: the model has another precision than was asked for.
             ContractError: no contract, or one that disagrees with the graph.
         """
+        _check_providers(options.providers)
         settings = onnxruntime.SessionOptions()
         settings.intra_op_num_threads = options.threads
         settings.inter_op_num_threads = 1
         # A spinning thread burns its core between frames: fp32 CPU time 43 ms a frame, not 11.
         settings.add_session_config_entry(
             'session.intra_op.allow_spinning', '1' if options.spin else '0')
+        if CPU_PROVIDER not in options.providers:  # else it takes what the others do not know
+            settings.add_session_config_entry('session.disable_cpu_ep_fallback', '1')
         settings.log_severity_level = 4  # fatal ones; errors reach us as exceptions
         try:
             self._session = onnxruntime.InferenceSession(
-                str(model_path), settings, providers=['CPUExecutionProvider'],
+                str(model_path), settings, providers=list(options.providers),
                 enable_fallback=0)  # it would try the same again, with a print
         except Exception as err:  # ONNX Runtime's exceptions have no common base but this
             raise BackendError(
                 f'{model_path}: ONNX Runtime {onnxruntime.__version__} cannot load it: '
                 f'{_one_line(err)}') from err
+        _check_used_providers(self._session.get_providers(), options.providers, str(model_path))
         try:
             self._contract = _read_contract(self._session, str(model_path))
         except UnicodeDecodeError as err:  # a damaged byte in a name or in the contract
             raise ContractError(
                 f'{model_path}: damaged, it has text that is not UTF-8 ({err.reason})') from err
+        check_precision(self._contract, options.precision, str(model_path))
         self._options = options
         self._source = str(model_path)
         self._shape = (*self._contract.input_size_hw, 3)
@@ -69,7 +81,9 @@ class OrtBackend:
     @property
     def detail(self) -> str:
         """Version and settings in one line, for logs and diagnostics."""
-        return (f'ONNX Runtime {onnxruntime.__version__}, CPU, '
+        used = ' + '.join(name.removesuffix('ExecutionProvider')
+                          for name in self._options.providers)
+        return (f'ONNX Runtime {onnxruntime.__version__}, {used}, '
                 f'{self._options.threads} thread(s) an inference')
 
     @property
@@ -90,10 +104,7 @@ class OrtBackend:
     def infer(self, images: NDArray[np.uint8]
               ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Run the network; see Backend.infer."""
-        if images.dtype != np.uint8 or images.shape[1:] != self._shape or len(images) < 1:
-            raise ShapeError(
-                f'images are {images.dtype} {images.shape}, expected uint8 '
-                f'(batch, {", ".join(map(str, self._shape))})')
+        check_images(images, self._shape)
         session = self._session  # close() in another thread lets this call finish
         if session is None:
             raise BackendError(f'{self._source}: this model was closed; open it again')
@@ -107,6 +118,24 @@ class OrtBackend:
     def close(self) -> None:
         """Free the session."""
         self._session = None
+
+
+def _check_providers(wanted: tuple[str, ...]) -> None:
+    """Refuse a provider that this build of ONNX Runtime does not have."""
+    present = onnxruntime.get_available_providers()
+    if missing := [name for name in wanted if name not in present]:
+        raise BackendError(
+            f'providers: this ONNX Runtime {onnxruntime.__version__} has no {", ".join(missing)}, '
+            f'only {", ".join(present)}; install a build that has, or take it off the list')
+
+
+def _check_used_providers(used: list[str], wanted: tuple[str, ...], source: str) -> None:
+    """Refuse a session without a provider that was asked for: it fell back without a word."""
+    if missing := [name for name in wanted if name not in used]:
+        raise BackendError(
+            f'{source}: ONNX Runtime could not start {", ".join(missing)} and would run on '
+            f'{", ".join(used)}; are the libraries of its GPU installed, in the versions that '
+            'onnxruntime names? Or take it off the list `providers`')
 
 
 def _one_line(err: Exception) -> str:

@@ -2,7 +2,8 @@
 What every backend must do, on a model whose answers can be worked out in the head.
 
 A new backend joins with one line in ENGINES. Tolerance: fp32 engines differ from numpy by the
-order of summation, so 1e-4.
+order of summation, so 1e-4. TensorRT runs here as a double (test/nvidia_double), in four versions:
+what is tested is our use of it, not TensorRT; test/hardware does that.
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -17,8 +18,12 @@ from mbv2ssd_ros.backends import BackendOptions, open_backend
 from mbv2ssd_ros.backends.base import BACKENDS
 from mbv2ssd_ros.core.errors import BackendError, ContractError, ShapeError
 
-ENGINES = {  # name: the module whose absence skips its tests
-    'onnxruntime': 'onnxruntime',
+ENGINES = {  # name: (backend, version of the double of TensorRT)
+    'onnxruntime': ('onnxruntime', None),
+    'tensorrt-8.6': ('tensorrt', '8.6'),
+    'tensorrt-10.3': ('tensorrt', '10.3'),
+    'tensorrt-10.16': ('tensorrt', '10.16'),
+    'tensorrt-11.4': ('tensorrt', '11.4'),
 }
 TOLERANCE = 1e-4
 HEIGHT, WIDTH = CONTRACT.input_size_hw
@@ -26,9 +31,12 @@ HEIGHT, WIDTH = CONTRACT.input_size_hw
 
 @pytest.fixture(params=ENGINES)
 def engine(request):
-    """Return the name of a backend whose library this machine has."""
-    pytest.importorskip(ENGINES[request.param])
-    return request.param
+    """Return the name of a backend."""
+    pytest.importorskip('onnxruntime')
+    name, version = ENGINES[request.param]
+    if version is not None:
+        request.getfixturevalue('tensorrt_here')(version=version)
+    return name
 
 
 @pytest.fixture

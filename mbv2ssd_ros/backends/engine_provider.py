@@ -1,0 +1,211 @@
+"""Gets the engine of a model onto the GPU: from the cache, or built, compared and kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+import platform
+import time
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mbv2ssd_ros.backends.base import Backend, BackendOptions, check_precision, Host
+from mbv2ssd_ros.backends.cuda_worker import CudaWorker
+from mbv2ssd_ros.backends.engine import Engine
+from mbv2ssd_ros.backends.engine_build import (
+    BuildRequest,
+    BuiltEngine,
+    OPTIMIZATION_LEVEL,
+    RECIPE,
+    WORKSPACE_MIB,
+)
+from mbv2ssd_ros.backends.engine_cache import (
+    EngineCache,
+    EngineKey,
+    manifest_for,
+    sha256,
+    UnusableEngineError,
+)
+from mbv2ssd_ros.backends.engine_check import check_agreement, compare
+from mbv2ssd_ros.backends.nvidia import Gpu, GpuMemoryError, Nvidia
+from mbv2ssd_ros.core.contract import ModelContract
+from mbv2ssd_ros.core.errors import BackendError, ContractError
+
+Build = Callable[[bytes, BuildRequest, bytes, Host], BuiltEngine]
+
+
+class LoadedEngine:
+    """An engine on the GPU, for use from any thread."""
+
+    def __init__(self, worker: CudaWorker, nvidia: Nvidia, plan: bytes, contract: ModelContract,
+                 batch_sizes: tuple[int, ...]) -> None:
+        """See Engine; loads in the thread of the worker."""
+        self._worker = worker
+        self._engine = worker.call(Engine, nvidia, plan, contract, batch_sizes)
+        self.contract = contract
+
+    def run(self, images: NDArray[np.uint8]
+            ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Run one batch; see Engine.run."""
+        return self._worker.call(self._engine.run, images)
+
+    def free(self) -> None:
+        """Free everything; only in the thread of the worker."""
+        self._engine.close()
+
+    def close(self) -> None:
+        """Free everything."""
+        self._worker.call(self.free)
+
+
+class EngineProvider:
+    """Knows which engine a model needs, where it would lie and how it is made."""
+
+    def __init__(self, model_path: Path, options: BackendOptions, host: Host, nvidia: Nvidia,
+                 gpu: Gpu, worker: CudaWorker, build: Build) -> None:
+        """
+        Read the model and open the cache.
+
+        Args:
+            model_path: ONNX file.
+            options: precision, largest batch, folder of the cache.
+            host: told how it goes; may cancel.
+            nvidia: the libraries.
+            gpu: what the engine is for.
+            worker: whose thread owns the GPU's context.
+            build: makes an engine.
+
+        Raises:
+            BackendError: the model cannot be read, or the cache is not to be trusted.
+        """
+        self._model_path = model_path
+        self._source = str(model_path)
+        self._options = options
+        self._host = host
+        self._nvidia = nvidia
+        self._worker = worker
+        self._build = build
+        try:
+            self._model = model_path.read_bytes()
+        except OSError as err:
+            raise BackendError(f'{model_path}: cannot be read: {err.strerror}') from err
+        self._cache = EngineCache(options.engine_cache_dir, host)
+        self._key = EngineKey(
+            model_sha256=sha256(self._model), tensorrt=str(nvidia.trt.__version__), gpu=gpu.name,
+            compute_capability=gpu.compute_capability, multiprocessors=gpu.multiprocessors,
+            gpu_memory_gib=gpu.memory_gib, machine=platform.machine(),
+            batch_sizes=tuple(range(1, options.max_batch + 1)),
+            optimization_level=OPTIMIZATION_LEVEL, workspace_mib=WORKSPACE_MIB, recipe=RECIPE)
+        self._name = self._cache.name(model_path, self._key)
+
+    def obtain(self) -> LoadedEngine:
+        """
+        Load the engine, or build it once.
+
+        Returns:
+            The engine.
+
+        Raises:
+            BackendError: there is none to be had, or the one that was built is wrong.
+            ConfigError: the model has another precision than was asked for.
+            ContractError: no contract, or one that disagrees with the graph.
+        """
+        try:
+            if engine := self._kept():
+                return engine
+        except UnusableEngineError:
+            pass  # perhaps it is just being written: look again when it is ours to write
+        with self._cache.locked(self._name):
+            try:
+                if engine := self._kept():
+                    return engine
+            except UnusableEngineError as err:
+                self._cache.quarantine(self._name, str(err))
+            return self._built()
+
+    def _kept(self) -> LoadedEngine | None:
+        kept = self._cache.find(self._name, self._key)
+        if kept is None:
+            return None
+        try:
+            contract = ModelContract.from_json(kept.manifest.contract, 'its manifest')
+        except (ContractError, TypeError) as err:
+            raise UnusableEngineError(str(err)) from err
+        check_precision(contract, self._options.precision, self._source)
+        try:
+            engine = self._load(kept.plan, contract)
+        except GpuMemoryError as err:  # no fault of the engine
+            raise BackendError(f'{self._source}: {err}') from err
+        except BackendError as err:
+            raise UnusableEngineError(str(err)) from err
+        self._host.log.info(f'{self._cache.engine_path(self._name)}: engine loaded '
+                            f'({kept.manifest.agreement})')
+        return engine
+
+    def _built(self) -> LoadedEngine:
+        reference = self._reference()  # refuses what is no model of ours
+        try:
+            contract = reference.contract
+            check_precision(contract, self._options.precision, self._source)
+            self._announce()
+            started = time.monotonic()
+            built = self._build(
+                self._model, self._request(contract), self._cache.timing(self._key), self._host)
+            build_s = time.monotonic() - started
+            engine, agreement = self._checked(built, contract, reference)
+        finally:
+            reference.close()
+        self._host.log.info(
+            f'{self._source}: engine built in {build_s:.0f} s; {agreement} from ONNX Runtime')
+        try:
+            self._cache.keep(self._name, built.plan, manifest_for(
+                self._key, built.plan, contract.to_json(), agreement, build_s))
+            self._cache.keep_timing(self._key, built.timing)
+        except OSError as err:
+            self._host.log.warning(
+                f'{self._cache.folder}: the engine cannot be kept ({err.strerror}), so it will '
+                'be built again at the next start; make room or set engine_cache_dir')
+        return engine
+
+    def _checked(self, built: BuiltEngine, contract: ModelContract, reference: Backend
+                 ) -> tuple[LoadedEngine, str]:
+        """Load a new engine; returns how it agrees with ONNX Runtime, or refuses it."""
+        try:
+            engine = self._load(built.plan, contract)
+        except BackendError as err:
+            raise BackendError(f'{self._source}: {err}') from err
+        try:
+            difference = compare(engine.run, reference.infer, self._key.batch_sizes,
+                                 contract.input_size_hw)
+            check_agreement(difference, contract.precision, self._source)
+        except BaseException:
+            engine.close()
+            raise
+        return engine, str(difference)
+
+    def _load(self, plan: bytes, contract: ModelContract) -> LoadedEngine:
+        return LoadedEngine(
+            self._worker, self._nvidia, plan, contract, self._key.batch_sizes)
+
+    def _reference(self) -> Backend:
+        try:
+            from mbv2ssd_ros.backends.ort import OrtBackend
+        except ImportError as err:
+            raise BackendError(
+                'backend tensorrt: a new engine is compared with ONNX Runtime, which cannot be '
+                f'imported ({err}); `pip install onnxruntime`') from err
+        return OrtBackend(self._model_path, BackendOptions())
+
+    def _request(self, contract: ModelContract) -> BuildRequest:
+        return BuildRequest(
+            self._source, contract.precision, contract.input_size_hw, self._key.batch_sizes)
+
+    def _announce(self) -> None:
+        self._host.log.info(
+            f'{self._source}: building a TensorRT engine for batches of 1 to '
+            f'{self._key.batch_sizes[-1]} on {self._key.gpu}; this takes minutes on a Jetson')
+        if not self._cache.writable:
+            self._host.log.warning(
+                f'{self._cache.folder} is read-only, so the engine will be built again at the '
+                'next start; set engine_cache_dir to a folder that can be written')

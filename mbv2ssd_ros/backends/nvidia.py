@@ -1,0 +1,233 @@
+"""
+NVIDIA's libraries, and the rules of their Python bindings that everything else relies on.
+
+They are arguments everywhere (`Nvidia`): importing these modules needs neither TensorRT nor a
+GPU. One API serves TensorRT 8.6 to 11; where versions differ the code asks for the attribute,
+never for a version number.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+import importlib
+import traceback
+from typing import Any, TypeVar
+
+from mbv2ssd_ros.core.errors import BackendError
+
+Made = TypeVar('Made')
+_KEPT_ERRORS = 4
+
+
+class GpuMemoryError(BackendError):
+    """The GPU has not enough memory: nothing is wrong with the model or its engine."""
+
+
+@dataclass(frozen=True)
+class Nvidia:
+    """The modules `tensorrt` and `pycuda.driver`, initialised, and TensorRT's logger."""
+
+    trt: Any
+    cuda: Any
+    logger: Any
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """What an engine is built for."""
+
+    name: str  # 'Orin' for several chips of that family, so the rest matters
+    compute_capability: tuple[int, int]
+    multiprocessors: int
+    memory_gib: int  # rounded: what the system keeps for itself varies
+    integrated: bool  # shares its memory with the CPU, as on a Jetson
+
+
+def load_nvidia() -> Nvidia:
+    """
+    Import the libraries and initialise CUDA.
+
+    Returns:
+        They, with one logger for the process.
+
+    Raises:
+        BackendError: one is missing, or there is no GPU; says what to do.
+    """
+    trt = _import('tensorrt', 'it comes with JetPack (`sudo apt install python3-libnvinfer`; a '
+                  'virtual environment needs --system-site-packages)')
+    cuda = _import('pycuda.driver', '`pip install pycuda`, with nvcc on PATH (docs/jetson.md)')
+    try:
+        # First of all: without a driver TensorRT's Runtime is an object that crashes when used.
+        cuda.init()
+        count = cuda.Device.count()
+    except cuda.Error as err:
+        raise BackendError(
+            f'backend tensorrt: CUDA cannot be initialised ({err}); is the NVIDIA driver loaded, '
+            'and may this user open /dev/nvidia* (group video)? Or set another backend') from err
+    if count < 1:
+        raise BackendError(
+            'backend tensorrt: CUDA sees no GPU; check CUDA_VISIBLE_DEVICES, or set another '
+            'backend')
+    return Nvidia(trt, cuda, _logger(trt))
+
+
+def describe_gpu(cuda: Any) -> Gpu:
+    """
+    Look at the first GPU; CUDA_VISIBLE_DEVICES says which that is.
+
+    Args:
+        cuda: pycuda.driver, initialised.
+
+    Returns:
+        What an engine for it depends on.
+    """
+    device, attribute = cuda.Device(0), cuda.device_attribute
+    return Gpu(
+        name=str(device.name()), compute_capability=tuple(device.compute_capability()),
+        multiprocessors=int(device.get_attribute(attribute.MULTIPROCESSOR_COUNT)),
+        memory_gib=round(device.total_memory() / 2 ** 30),
+        integrated=bool(device.get_attribute(attribute.INTEGRATED)
+                        and device.get_attribute(attribute.CAN_MAP_HOST_MEMORY)))
+
+
+@contextmanager
+def primary_context(cuda: Any) -> Iterator[None]:
+    """
+    Make the GPU's primary context, which TensorRT uses, current in this thread.
+
+    What was made inside must be gone before the end: TensorRT's and pycuda's objects free their
+    memory when they are destroyed, and need the context for it. An error keeps the frames it
+    passed through, with everything in them, so those are emptied.
+
+    Args:
+        cuda: pycuda.driver, initialised.
+    """
+    context = cuda.Device(0).retain_primary_context()
+    context.push()
+    try:
+        yield
+    except BaseException as err:
+        forget_locals(err)
+        raise
+    finally:
+        # A thread that ends with a context on its stack makes pycuda abort the process.
+        cuda.Context.pop()
+
+
+def forget_locals(error: BaseException) -> None:
+    """
+    Empty the frames that an error and its causes passed through.
+
+    Args:
+        error: caught; still prints the same traceback.
+    """
+    seen: BaseException | None = error
+    while seen is not None:
+        traceback.clear_frames(seen.__traceback__)
+        seen = seen.__cause__ or seen.__context__
+
+
+def made(maker: Callable[..., Made | None], *arguments: Any, logger: Any, what: str) -> Made:
+    """
+    Call a function of TensorRT that says by None, or a TypeError, that it failed.
+
+    Args:
+        maker: the function.
+        arguments: for it.
+        logger: TensorRT's, which is told why.
+        what: was tried, for the message: 'make a builder'.
+
+    Returns:
+        What it made.
+
+    Raises:
+        GpuMemoryError: for want of memory.
+        BackendError: for another reason.
+    """
+    logger.errors.clear()
+    try:
+        result = maker(*arguments)
+    except TypeError as err:  # the binding of a constructor that got a null pointer
+        raise failure(logger, what, str(err)) from err
+    # Without a driver a Runtime is returned all the same, and only the log says that it is none.
+    if result is None or (isinstance(maker, type) and logger.errors):
+        raise failure(logger, what)
+    return result
+
+
+def check(succeeded: bool, logger: Any, what: str) -> None:
+    """
+    Refuse the False by which TensorRT says that a call failed.
+
+    Args:
+        succeeded: what the call returned.
+        logger: TensorRT's, which is told why.
+        what: was tried, for the message.
+
+    Raises:
+        GpuMemoryError: for want of memory.
+        BackendError: for another reason.
+    """
+    if not succeeded:
+        raise failure(logger, what)
+
+
+def failure(logger: Any, what: str, detail: str = '') -> BackendError:
+    """
+    Put what TensorRT logged into an error.
+
+    Args:
+        logger: TensorRT's.
+        what: was tried.
+        detail: to say when nothing was logged.
+
+    Returns:
+        The error, to be raised.
+    """
+    reason = ' | '.join(logger.errors) or detail or 'it logged no reason'
+    kind = GpuMemoryError if is_about_memory(reason) else BackendError
+    return kind(f'TensorRT could not {what}: {reason}')
+
+
+def is_about_memory(reason: str) -> bool:
+    """
+    Tell whether TensorRT ran out of memory.
+
+    Args:
+        reason: as it logged it.
+
+    Returns:
+        True when it says so.
+    """
+    plain = reason.lower().replace(' ', '')
+    return 'outofmemory' in plain or 'outofdevicememory' in plain
+
+
+def _import(name: str, remedy: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except (ImportError, OSError) as err:  # OSError: a library that it loads by itself
+        reason = ' '.join(str(err).split())
+        raise BackendError(
+            f'backend tensorrt: {name.partition(".")[0]} cannot be imported ({reason}); '
+            f'{remedy}. Or set another backend') from err
+
+
+@cache
+def _logger(trt: Any) -> Any:
+    """Make the logger; it must outlive every object of TensorRT, so there is one and it stays."""
+    class Logger(trt.ILogger):  # type: ignore[misc]
+        """Keeps the last errors, for the messages of ours. Called from any thread."""
+
+        def __init__(self) -> None:
+            trt.ILogger.__init__(self)
+            self.errors: deque[str] = deque(maxlen=_KEPT_ERRORS)
+
+        def log(self, severity: Any, msg: str) -> None:
+            if severity in (trt.ILogger.ERROR, trt.ILogger.INTERNAL_ERROR):
+                self.errors.append(' '.join(str(msg).split()))
+    return Logger()

@@ -1,0 +1,69 @@
+"""The doubles of NVIDIA's libraries, and engines built without a process of their own."""
+
+import gc
+import json
+from pathlib import Path
+import sys
+
+import pytest
+
+DOUBLES = Path(__file__).parents[1] / 'nvidia_double'
+NAMES = ('tensorrt', 'pycuda', 'double_state')
+
+
+def forget_doubles():
+    """Let the next import make new ones."""
+    for name in [name for name in sys.modules if name.partition('.')[0] in NAMES]:
+        del sys.modules[name]
+
+
+@pytest.fixture
+def double(monkeypatch, tmp_path):
+    """
+    Put doubles of tensorrt and pycuda in place; returns a function that makes them.
+
+    At the end no rule may have been broken, and nothing may be left on the GPU.
+    """
+    monkeypatch.syspath_prepend(DOUBLES)
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
+    made = []
+
+    def make(**settings):
+        monkeypatch.setenv('MBV2SSD_DOUBLE', json.dumps(settings))
+        forget_doubles()
+        import double_state
+        import pycuda.driver
+        made.append((double_state.STATE, pycuda.driver.GPU))
+        return double_state.STATE
+
+    yield make
+    forget_doubles()
+    for state, gpu in made:
+        if gpu.memory or gpu.streams or gpu.primary_contexts:
+            gc.collect()  # what only a collection frees is freed in the wrong thread
+        assert state.broken_rules == []
+        assert [stack for stack in gpu.stacks.values() if stack] == []
+        assert (gpu.memory, dict(gpu.streams), gpu.primary_contexts) == ({}, {}, 0)
+
+
+def build_here(model, request, timing, host):
+    """Build as the child process does, in this one: a conformance test needs no process."""
+    from mbv2ssd_ros.backends.engine_build import build_engine
+    from mbv2ssd_ros.backends.nvidia import load_nvidia, primary_context
+    nvidia = load_nvidia()
+    with primary_context(nvidia.cuda):
+        return build_engine(nvidia, model, request, timing, lambda phase: None)
+
+
+@pytest.fixture
+def tensorrt_here(double, monkeypatch):
+    """Make `open_backend('tensorrt', ...)` use a double, and build in this process."""
+    from mbv2ssd_ros.backends import base
+
+    def open_here(model_path, options, host):
+        from mbv2ssd_ros.backends.nvidia import load_nvidia
+        from mbv2ssd_ros.backends.trt import TrtBackend
+        return TrtBackend(model_path, options, host, load_nvidia(), build_here)
+
+    monkeypatch.setitem(base._OPENERS, 'tensorrt', open_here)
+    return double

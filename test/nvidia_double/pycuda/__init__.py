@@ -1,0 +1,1 @@
+"""A test double of pycuda: no GPU, see pycuda.driver."""
