@@ -70,7 +70,7 @@ class DeviceLoader:
         self._order = EpochOrder(self._records, config, rank, world_size)
         size_hw = _kept_size(config)
         _check_memory(len(places), size_hw, device)
-        self._images = _load(places, size_hw, device)  # (I, 3, H, W) uint8 RGB
+        self._images = _load(places, size_hw, device, config.data.workers)  # (I, 3, H, W) uint8 RGB
 
     def __len__(self) -> int:
         return len(self._order)
@@ -177,9 +177,9 @@ def _check_memory(images: int, size_hw: tuple[int, int], device: torch.device) -
 
 
 def _load(places: Sequence[tuple[Dataset, ImageRecord]], size_hw: tuple[int, int],
-          device: torch.device) -> Tensor:
+          device: torch.device, workers: int) -> Tensor:
     kept = torch.empty((len(places), 3, *size_hw), dtype=torch.uint8, device=device)
-    with ThreadPoolExecutor(thread_name_prefix='load') as pool:
+    with ThreadPoolExecutor(workers, 'load') as pool:
         for first in range(0, len(places), _LOADED_AT_ONCE):
             some = list(pool.map(lambda place: _stretched(place[0].decode(place[1]), size_hw),
                                  places[first:first + _LOADED_AT_ONCE]))

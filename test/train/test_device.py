@@ -124,6 +124,18 @@ def test_it_shows_what_the_threads_show(world):
         assert difference.mean() < 8 and difference.median() <= 3
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='no CUDA device')
+def test_a_gpu_shows_what_the_cpu_shows(world):
+    settings = {'augment': {**STRONG, 'input_sizes_hw': [[64, 96], [32, 64]]}}
+    ours = list(DeviceLoader(world, config_of(**settings), torch.device('cuda')).epoch(1))
+    for found, expected in zip(ours, loader(world, **settings).epoch(1), strict=True):
+        assert found.images.device.type == found.boxes_xyxy.device.type == 'cuda'
+        torch.testing.assert_close(found.boxes_xyxy.cpu(), expected.boxes_xyxy, atol=0, rtol=0)
+        # a rounding of float32 may turn one grey value into the next
+        assert (found.images.cpu().int() - expected.images.int()).abs().max() <= 1
+
+
 def test_an_epoch_can_be_repeated_and_taken_up_in_the_middle(world):
     first, again = (list(loader(world, augment=STRONG).epoch(2)) for _ in range(2))
     rest = list(loader(world, augment=STRONG).epoch(2, 1))
