@@ -1,0 +1,145 @@
+"""The files of an evaluation: metrics.json, frames.csv, latency.csv, detections.mcap, report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+import csv
+import io
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mbv2ssd_ros.core.drawing import draw_detections
+from mbv2ssd_ros.core.errors import DataError
+from mbv2ssd_ros.evaluation.bag import Bag
+from mbv2ssd_ros.evaluation.bag_evaluation import BagEvaluation
+from mbv2ssd_ros.evaluation.bag_pictures import pictures, reduced_pictures
+from mbv2ssd_ros.evaluation.bag_report import bag_report
+from mbv2ssd_ros.evaluation.detections_bag import detections_bag
+from mbv2ssd_ros.evaluation.frame_record import FrameRecord, STAGES
+from mbv2ssd_ros.evaluation.matching import Kind
+from mbv2ssd_ros.evaluation.report.pictures import LONGEST_PX
+
+METRICS, FRAMES, LATENCY, REPORT = 'metrics.json', 'frames.csv', 'latency.csv', 'report.html'
+
+
+def write_outputs(folder: Path, evaluation: BagEvaluation, bag: Bag, annotated: bool) -> None:
+    """
+    Write everything; each file appears whole, or stays as it was.
+
+    Args:
+        folder: exists.
+        evaluation: of the bag.
+        bag: open; read again for pictures.
+        annotated: put images with boxes into detections.mcap.
+
+    Raises:
+        DataError: a file cannot be written.
+    """
+    write_text(folder / METRICS, json.dumps(evaluation.to_dict(), indent=1) + '\n')
+    write_text(folder / FRAMES, _csv(_frame_rows(evaluation)))
+    write_text(folder / LATENCY, _csv(_latency_rows(evaluation)))
+    _write_detections(folder, evaluation, bag, annotated)
+    write_text(folder / REPORT, bag_report(evaluation, _images(evaluation, bag)))
+
+
+def write_text(path: Path, text: str) -> None:
+    """
+    Write a file whole or not at all.
+
+    Args:
+        path: of the file.
+        text: its content.
+
+    Raises:
+        DataError: the disk is full, or the file cannot be written.
+    """
+    partial = path.with_name(f'{path.name}.partial')
+    try:
+        partial.write_text(text, encoding='utf-8', newline='')
+        os.replace(partial, path)
+    except OSError as err:
+        partial.unlink(missing_ok=True)
+        raise DataError(f'{path}: cannot be written: {err}') from err
+
+
+def _csv(rows: Iterable[Sequence[object]]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator='\n').writerows(rows)
+    return text.getvalue()
+
+
+def _frame_rows(evaluation: BagEvaluation) -> Iterable[Sequence[object]]:
+    yield ('number', 'topic', 'index', 'stamp', 'status', 'detections', 'annotation', 'objects',
+           'correct', 'false', 'missed', 'error')
+    annotation = _annotations(evaluation)
+    outcomes = _outcomes(evaluation)
+    for index, record in enumerate(evaluation.records):
+        found = len(evaluation.kept(record)) if record.detections is not None else ''
+        yield (record.number, record.topic, record.index, _stamp(record),
+               record.reason or 'answered', found, annotation.get(index, ''),
+               *outcomes.get(index, ('', '', '', '')), record.error)
+
+
+def _annotations(evaluation: BagEvaluation) -> dict[int, str]:
+    if evaluation.pairing is None or evaluation.truths is None:
+        return {}
+    return {frame: evaluation.truths.frames[truth].name
+            for frame, truth in evaluation.pairing.pairs}
+
+
+def _outcomes(evaluation: BagEvaluation) -> dict[int, tuple[int, int, int, int]]:
+    """Objects, correct, false and missed at the score threshold, by index of the record."""
+    if evaluation.analysis is None:
+        return {}
+    matches, count = evaluation.analysis.matches, len(evaluation.scored)
+    found, objects = matches.found, matches.objects
+    kept = (found.scores > evaluation.subject.score_threshold) & found.counts
+    right = found.kinds == Kind.CORRECT
+    objects_of = np.bincount(objects.images[~objects.difficult], minlength=count)
+    correct = np.bincount(found.images[kept & right], minlength=count)
+    false = np.bincount(found.images[kept & ~right], minlength=count)
+    return {index: (int(objects_of[k]), int(correct[k]), int(false[k]),
+                    int(objects_of[k] - correct[k]))
+            for k, index in enumerate(evaluation.scored)}
+
+
+def _latency_rows(evaluation: BagEvaluation) -> Iterable[Sequence[object]]:
+    yield ('number', 'topic', 'stamp', *(f'{stage}_ms' for stage in STAGES))
+    for record in evaluation.records:
+        if record.times_ms:
+            yield (record.number, record.topic, _stamp(record),
+                   *('' if np.isnan(t) else f'{t:.3f}' for t in record.times_ms))
+
+
+def _stamp(record: FrameRecord) -> str:
+    return f'{record.stamp_ns // 10 ** 9}.{record.stamp_ns % 10 ** 9:09d}'
+
+
+def _write_detections(folder: Path, evaluation: BagEvaluation, bag: Bag, annotated: bool) -> None:
+    names, topics = evaluation.subject.class_names, evaluation.topics
+    answered = {record.number: record for record in evaluation.records
+                if record.detections is not None}
+    with detections_bag(folder, topics, names, annotated) as writer:
+        if not annotated:
+            for record in answered.values():
+                writer.write(record, evaluation.kept(record))
+            return
+        for number, pixels in pictures(bag, topics, answered):
+            kept = evaluation.kept(answered[number])
+            writer.write(answered[number], kept, draw_detections(
+                pixels, kept.boxes_xyxy, kept.scores, [names[k - 1] for k in kept.labels]))
+
+
+def _images(evaluation: BagEvaluation, bag: Bag) -> Callable[[int], NDArray[np.uint8]]:
+    """Read the worst frames; index of a result -> its picture."""
+    if evaluation.analysis is None:
+        return lambda index: np.zeros((1, 1, 3), np.uint8)
+    numbers = {item.image: evaluation.records[evaluation.scored[item.image]].number
+               for item in evaluation.analysis.worst}
+    found = reduced_pictures(bag, evaluation.topics, numbers.values(), LONGEST_PX)
+    blank = np.full((30, 40, 3), 128, np.uint8)  # of a recording of which the end has gone since
+    return lambda index: found.get(numbers[index], blank)

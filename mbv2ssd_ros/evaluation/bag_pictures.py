@@ -1,0 +1,72 @@
+"""Images of chosen frames, read from the bag a second time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from mbv2ssd_ros.core.drawing import bgr_pixels
+from mbv2ssd_ros.core.errors import DataError, UnsupportedImageError
+from mbv2ssd_ros.evaluation.bag import Bag
+from mbv2ssd_ros.evaluation.bag_frames import read_frames
+
+ImageOf = Callable[[int], NDArray[np.uint8]]
+
+
+def pictures(bag: Bag, topics: Sequence[str], numbers: Collection[int]
+             ) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+    """
+    Decode chosen frames.
+
+    Args:
+        bag: open.
+        topics: as in the run that numbered the frames.
+        numbers: of the frames.
+
+    Yields:
+        Number and (H, W, 3) BGR pixels of each that can be decoded, in the order of the bag.
+    """
+    wanted = set(numbers)
+    frames = read_frames(bag, topics)
+    while wanted:
+        try:
+            frame = next(frames, None)
+        except DataError:  # the run has told of it
+            return
+        if frame is None:
+            return
+        if frame.number in wanted:
+            wanted.discard(frame.number)
+            try:
+                yield frame.number, bgr_pixels(frame.image())
+            except UnsupportedImageError:
+                continue
+
+
+def reduced_pictures(bag: Bag, topics: Sequence[str], numbers: Collection[int], longest_px: int
+                     ) -> dict[int, NDArray[np.uint8]]:
+    """
+    Keep small copies of frames, for a report.
+
+    Args:
+        bag: open.
+        topics: as in the run that numbered the frames.
+        numbers: of the frames, some dozens.
+        longest_px: of a copy.
+
+    Returns:
+        (H, W, 3) BGR pixels by number.
+    """
+    return {number: _reduced(pixels, longest_px)
+            for number, pixels in pictures(bag, topics, numbers)}
+
+
+def _reduced(pixels: NDArray[np.uint8], longest_px: int) -> NDArray[np.uint8]:
+    scale = longest_px / max(pixels.shape[:2])
+    if scale >= 1:
+        return pixels.copy()
+    size_wh = (max(1, round(pixels.shape[1] * scale)), max(1, round(pixels.shape[0] * scale)))
+    return np.asarray(cv2.resize(pixels, size_wh, interpolation=cv2.INTER_AREA), np.uint8)

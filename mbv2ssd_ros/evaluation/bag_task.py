@@ -1,0 +1,193 @@
+"""One evaluation of one bag, from its paths to its files; can be sent to another process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+import hashlib
+from pathlib import Path
+from typing import Any
+import zlib
+
+from mbv2ssd_ros.backends import BackendOptions, open_backend
+from mbv2ssd_ros.core.detections import DetectionSettings
+from mbv2ssd_ros.core.errors import ConfigError, DataError
+from mbv2ssd_ros.detector import Detector
+from mbv2ssd_ros.evaluation.analysis import Subject
+from mbv2ssd_ros.evaluation.bag import Bag
+from mbv2ssd_ros.evaluation.bag_evaluation import BagEvaluation, evaluate
+from mbv2ssd_ros.evaluation.bag_frames import IMAGE_KINDS, image_topics
+from mbv2ssd_ros.evaluation.bag_outputs import write_outputs
+from mbv2ssd_ros.evaluation.bag_run import Answers, ModelAnswers, RecordedAnswers, run
+from mbv2ssd_ros.evaluation.coco import coco_library
+from mbv2ssd_ros.evaluation.frame_record import FrameRecord
+from mbv2ssd_ros.evaluation.ground_truth import read_truths, Truths
+from mbv2ssd_ros.evaluation.journal import FILE_NAME as JOURNAL
+from mbv2ssd_ros.evaluation.journal import Journal
+from mbv2ssd_ros.evaluation.topic_truth import read_topic_truth
+
+INTERRUPTED = 'interrupted'
+_SAMPLE_BYTES = 1 << 16
+ProgressOf = Callable[[str, int, int], Callable[[Iterator[FrameRecord]], Iterator[FrameRecord]]]
+
+
+@dataclass(frozen=True)
+class BagTask:
+    """Everything that is asked for."""
+
+    bag: Path
+    output: Path
+    topics: tuple[str, ...] = ()  # of images; empty: the only one of the bag
+    model: Path | None = None  # None: score what was recorded
+    backend: str = 'auto'
+    threads: int = 1
+    recorded_topics: tuple[str, ...] = ()  # of detections, one for each image topic
+    class_names: tuple[str, ...] = ()  # of recorded detections; empty: those that occur
+    ground_truth: Path | None = None
+    truth_topics: tuple[str, ...] = ()  # of annotations, one for each image topic
+    curve_threshold: float = 0.02
+    score_threshold: float = 0.35
+    nms_iou: float = 0.45
+    max_detections: int = 200
+    tolerance_ms: float = 5.0
+    clock: str = 'header'
+    annotated: bool = False
+
+    def __post_init__(self) -> None:
+        if (self.model is None) == (not self.recorded_topics):
+            raise ConfigError('either a model runs, or recorded detections are scored: give a '
+                              'model or topics of detections')
+        if self.ground_truth is not None and self.truth_topics:
+            raise ConfigError('ground truth comes from a file or from topics, not from both')
+
+    @property
+    def is_scored(self) -> bool:
+        """Whether there is ground truth."""
+        return self.ground_truth is not None or bool(self.truth_topics)
+
+
+def no_progress(title: str, done: int, total: int
+                ) -> Callable[[Iterator[FrameRecord]], Iterator[FrameRecord]]:
+    """Show nothing."""
+    return lambda records: records
+
+
+def perform(task: BagTask, progress_of: ProgressOf = no_progress) -> BagEvaluation:
+    """
+    Answer what is not answered yet, score, and write the files.
+
+    Ctrl-C and a full disk end the run; what was done until then is scored and written, marked as
+    incomplete, and the next call goes on from there.
+
+    Args:
+        task: what is asked for.
+        progress_of: makes the display of progress, from a title, frames done and frames in all.
+
+    Returns:
+        The figures.
+
+    Raises:
+        Mbv2SsdError: nothing can be evaluated.
+    """
+    if task.is_scored:
+        coco_library()  # hours later would be too late
+    with Bag(task.bag) as bag:
+        topics = image_topics(bag, task.topics)
+        truths = _truths(task, bag, topics)
+        answers, inputs = _answers(task, bag, topics, truths)
+        if truths is not None:
+            truths.refuse_foreign(answers.class_names)
+        subject = Subject(
+            inputs['detections_of'], task.bag.name, answers.class_names,
+            task.curve_threshold if task.model else 0.0, task.score_threshold)
+        records, incomplete = _run(task, bag, topics, answers, inputs, progress_of)
+        evaluation = evaluate(inputs, subject, topics, records, incomplete, truths,
+                              task.tolerance_ms)
+        try:
+            write_outputs(task.output, evaluation, bag, task.annotated)
+        except DataError as err:
+            if incomplete:  # the reason of both, mostly
+                raise DataError(f'{incomplete}; {err}') from err
+            raise
+        return evaluation
+
+
+def _run(task: BagTask, bag: Bag, topics: tuple[str, ...], answers: Answers,
+         inputs: dict[str, Any], progress_of: ProgressOf) -> tuple[list[FrameRecord], str]:
+    """Return the records, and why they are not all."""
+    try:
+        task.output.mkdir(parents=True, exist_ok=True)
+    except OSError as err:
+        raise DataError(f'{task.output}: cannot be made: {err}') from err
+    journal = Journal(task.output / JOURNAL, inputs)
+    total = sum(topic.count for topic in bag.topics if topic.name in topics)
+    progress = progress_of(task.bag.name, len(journal.records), total)
+    try:
+        incomplete = run(bag, topics, answers, journal, task.clock, progress)
+    except KeyboardInterrupt:
+        incomplete = f'{INTERRUPTED} after {len(journal.records)} of {total} frames'
+    except DataError as err:  # of the journal: the disk is full
+        incomplete = str(err)
+    finally:
+        journal.close()
+    if not journal.records:
+        raise DataError(f'{task.bag}: {incomplete}' if incomplete else
+                        f'{task.bag}: has no message on {", ".join(topics)}')
+    return journal.records, incomplete
+
+
+def _truths(task: BagTask, bag: Bag, topics: tuple[str, ...]) -> Truths | None:
+    if task.truth_topics:
+        _one_each('ground truth', task.truth_topics, topics)
+        return read_topic_truth(bag, topics, task.truth_topics, task.clock)
+    if task.ground_truth is None:
+        return None
+    cameras = [topic.name for topic in bag.topics if topic.kind in IMAGE_KINDS]
+    return read_truths(task.ground_truth, cameras)
+
+
+def _answers(task: BagTask, bag: Bag, topics: tuple[str, ...], truths: Truths | None
+             ) -> tuple[Answers, dict[str, Any]]:
+    """Return the source of detections, and what they depend on."""
+    inputs = {'bag': _fingerprint(task.bag), 'topics': list(topics), 'clock': task.clock}
+    if task.model is None:
+        _one_each('recorded detections', task.recorded_topics, topics)
+        recorded = RecordedAnswers(bag, topics, task.recorded_topics)
+        occurring = {*recorded.names_found, *(truths.class_names if truths else ())}
+        names = task.class_names or tuple(sorted(occurring))
+        if foreign := sorted({*recorded.names_found} - {*names}):
+            raise DataError(f'{task.bag}: detections of class {foreign[0]!r} were recorded, which '
+                            f'is not one of {", ".join(names)}; name it with --classes')
+        if not names:
+            raise DataError(f'{task.bag}: {", ".join(task.recorded_topics)} has no detection of '
+                            'any class; name the classes with --classes')
+        recorded.class_names = names
+        return recorded, {**inputs, 'detections_of': ', '.join(task.recorded_topics),
+                          'class_names': list(names)}
+    settings = DetectionSettings(
+        score_threshold=task.curve_threshold, nms_iou=task.nms_iou,
+        max_detections=task.max_detections)
+    backend = open_backend(task.backend, task.model, BackendOptions(threads=task.threads))
+    return ModelAnswers(Detector(backend, settings)), {
+        **inputs, 'detections_of': task.model.name,
+        'model_sha256': hashlib.sha256(task.model.read_bytes()).hexdigest(),
+        'backend': backend.name, 'curve_threshold': task.curve_threshold,
+        'nms_iou': task.nms_iou, 'max_detections': task.max_detections}
+
+
+def _one_each(what: str, of: tuple[str, ...], topics: tuple[str, ...]) -> None:
+    if len(of) != len(topics):
+        raise ConfigError(f'{len(of)} topics of {what} ({", ".join(of)}) for {len(topics)} '
+                          f'image topics ({", ".join(topics)}); give one for each, in their order')
+
+
+def _fingerprint(path: Path) -> dict[str, Any]:
+    """Tell one bag from another without reading all of it."""
+    files = sorted(file for file in path.iterdir() if file.is_file()) if path.is_dir() else [path]
+    found = {}
+    for file in files:
+        with file.open('rb') as stream:
+            size, checksum = file.stat().st_size, zlib.crc32(stream.read(_SAMPLE_BYTES))
+            stream.seek(max(0, size - _SAMPLE_BYTES))
+            found[file.name] = [size, zlib.crc32(stream.read(), checksum)]
+    return {'name': path.name, 'files': found}
