@@ -53,6 +53,7 @@ setup(
             'tensorboard',
         ],
         'eval': ['faster-coco-eval'],  # COCO mAP without PyTorch
+        'bags': ['faster-coco-eval', 'rosbags'],  # evaluate_bag and label_bag
         'dev': [
             'pytest<8.4',  # launch_pytest breaks with 8.4
             'pytest-timeout',
@@ -73,6 +74,7 @@ setup(
             'play_images = mbv2ssd_ros.tools.play_images:main',
             'view_detections = mbv2ssd_ros.tools.view_detections:main',
             'benchmark = mbv2ssd_ros.tools.benchmark:main',
+            'evaluate_bag = mbv2ssd_ros.tools.evaluate_bag:main',
         ],
     },
 )

@@ -28,6 +28,48 @@ def positive(text: str) -> float:
     return value
 
 
+def share(text: str) -> float:
+    """
+    Read a number from 0 to 1 from a command line.
+
+    Args:
+        text: as typed.
+
+    Returns:
+        The number.
+
+    Raises:
+        argparse.ArgumentTypeError: not such a number.
+    """
+    return _at_most(text, 1)
+
+
+def points(text: str) -> float:
+    """
+    Read a number of points of 100 from a command line.
+
+    Args:
+        text: as typed.
+
+    Returns:
+        The number.
+
+    Raises:
+        argparse.ArgumentTypeError: not such a number.
+    """
+    return _at_most(text, 100)
+
+
+def _at_most(text: str, most: int) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= most:
+        raise argparse.ArgumentTypeError(f'{text!r} is not a number from 0 to {most}')
+    return value
+
+
 def whole(text: str) -> int:
     """
     Read a whole number above zero from a command line.

@@ -8,7 +8,7 @@ import pytest
 
 from mbv2ssd_ros.tools import view_detections
 
-PROGRAMS = ('play_images', 'view_detections', 'demo', 'benchmark')
+PROGRAMS = ('play_images', 'view_detections', 'demo', 'benchmark', 'evaluate_bag')
 
 
 def test_no_program_imports_ros_or_torch_before_it_runs():

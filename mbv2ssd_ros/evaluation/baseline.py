@@ -1,0 +1,156 @@
+"""Two evaluations side by side: has the detector become worse?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+import json
+from pathlib import Path
+from typing import Any
+
+from mbv2ssd_ros.core.errors import ConfigError, DataError
+
+_WIDTH = 26
+
+
+@dataclass(frozen=True)
+class Change:
+    """One figure before and after, in points of 100."""
+
+    name: str
+    before: float | None  # None: there was none, for lack of objects
+    after: float | None
+    decides: bool  # whether a drop of it makes the evaluation fail
+
+    @property
+    def difference(self) -> float | None:
+        """Gain, negative for a drop; None where one side has no figure."""
+        if self.before is None or self.after is None:
+            return None
+        return self.after - self.before
+
+    def is_worse(self, max_drop: float) -> bool:
+        """
+        Judge it.
+
+        Args:
+            max_drop: that is still accepted, in points.
+
+        Returns:
+            Whether it decides and fell by more, or is gone.
+        """
+        if not self.decides or self.before is None:
+            return False
+        return self.after is None or self.before - self.after > max_drop + 1e-9
+
+
+def read_metrics(path: Path) -> dict[str, Any]:
+    """
+    Read the metrics.json of an earlier evaluation.
+
+    Args:
+        path: of the file.
+
+    Returns:
+        Its content.
+
+    Raises:
+        DataError: missing, or not such a file.
+    """
+    try:
+        found = json.loads(path.read_text(encoding='utf-8'))
+    except (OSError, ValueError, RecursionError) as err:
+        raise DataError(f'{path}: cannot be read as metrics.json of an evaluation: {err}'
+                        ) from err
+    if not isinstance(found, dict) or not {'accuracy', 'complete', 'frames'} <= found.keys():
+        raise DataError(f'{path}: not the metrics.json of evaluate_bag: accuracy, complete or '
+                        'frames is missing')
+    if found['accuracy'] is None:
+        raise DataError(f'{path}: was made without ground truth and has no mAP to compare with')
+    return found
+
+
+def changes(before: Mapping[str, Any], after: Mapping[str, Any], where: str) -> list[Change]:
+    """
+    Compare accuracy; VOC and COCO mAP decide.
+
+    Args:
+        before: metrics of the baseline.
+        after: metrics of now.
+        where: file of the baseline, for messages.
+
+    Returns:
+        The means first, then each class.
+
+    Raises:
+        ConfigError: the two cannot be compared; says why.
+    """
+    old, new = before['accuracy'], after['accuracy']
+    if new is None:
+        raise ConfigError('a comparison needs ground truth: give --ground-truth')
+    if not before['complete']:
+        raise ConfigError(f'{where}: is incomplete ({before.get("incomplete_because")}); compare '
+                          'with a complete evaluation')
+    for key in ('classes', 'curve_threshold', 'score_threshold'):
+        if old[key] != new[key]:
+            raise ConfigError(f'{where}: {key} is {old[key]}, here it is {new[key]}; the two '
+                              'cannot be compared')
+    point = 'at_score_threshold'
+    rows = [('mAP@0.5', old['map_50'], new['map_50'], True),
+            ('COCO mAP', old['coco']['ap'], new['coco']['ap'], True),
+            *((f'{name} at the threshold', old['overall'][point][name],
+               new['overall'][point][name], False) for name in ('precision', 'recall', 'f1')),
+            *((f'AP@0.5 {name}', old['ap_50'][name], new['ap_50'][name], False)
+              for name in new['classes'] if new['objects'][name] or old['objects'][name])]
+    return [Change(name, _points(a), _points(b), decides) for name, a, b, decides in rows]
+
+
+def notes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """
+    Say what makes a comparison less than exact.
+
+    Args:
+        before: metrics of the baseline.
+        after: metrics of now.
+
+    Returns:
+        A line for each.
+    """
+    found = []
+    old, new = before['frames'].get('scored'), after['frames'].get('scored')
+    if old != new:
+        found.append(f'{old} frames were scored before, {new} now')
+    if before.get('inputs', {}).get('bag') != after.get('inputs', {}).get('bag'):
+        found.append('the bags are not the same')
+    return found
+
+
+def table(found: list[Change], max_drop: float | None, titles: tuple[str, str]) -> str:
+    """
+    Write a comparison for people.
+
+    Args:
+        found: from `changes`.
+        max_drop: accepted drop in points; None: nothing is judged.
+        titles: of the two columns.
+
+    Returns:
+        Lines of text.
+    """
+    lines = [f'{"":<{_WIDTH}} {titles[0]:>10} {titles[1]:>10} {"change":>8}']
+    for change in found:
+        difference = '' if change.difference is None else f'{change.difference:+.2f}'
+        line = (f'{change.name:<{_WIDTH}} {_figure(change.before):>10} '
+                f'{_figure(change.after):>10} {difference:>8}')
+        if max_drop is not None and change.is_worse(max_drop):
+            line += f'  worse by more than {max_drop:g}'
+        lines.append(line)
+    return '\n'.join(lines)
+
+
+def _points(share: float | None) -> float | None:
+    return None if share is None else 100 * share
+
+
+def _figure(points: float | None) -> str:
+    return 'none' if points is None else f'{points:.2f}'

@@ -1,0 +1,240 @@
+"""
+Measure a detector on a recording: mAP, precision and recall, latency, and what failed.
+
+Reads rosbag2 (sqlite3, mcap, compressed) and ROS 1 bags without a ROS installation.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import replace
+import json
+from pathlib import Path
+import sys
+
+from mbv2ssd_ros.backends.base import BACKENDS
+from mbv2ssd_ros.core.errors import ConfigError, Mbv2SsdError
+from mbv2ssd_ros.evaluation.bag_evaluation import BagEvaluation
+from mbv2ssd_ros.evaluation.bag_frames import CLOCKS
+from mbv2ssd_ros.evaluation.bag_outputs import METRICS, REPORT, write_text
+from mbv2ssd_ros.evaluation.bag_task import BagTask, INTERRUPTED, perform
+from mbv2ssd_ros.evaluation.baseline import changes, notes, read_metrics, table
+from mbv2ssd_ros.evaluation.journal import FILE_NAME as JOURNAL
+from mbv2ssd_ros.ros.model_file import find_model
+from mbv2ssd_ros.tools.arguments import points, positive, share, whole
+from mbv2ssd_ros.tools.frame_progress import frame_progress
+
+PROGRAM = 'evaluate_bag'
+COMPARED, COMPARISON = 'compared', 'comparison.json'
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """
+    Run the program.
+
+    Args:
+        argv: without the program's name; None: those of this process.
+
+    Returns:
+        The exit code: 0; 1 after an error, an incomplete bag, or a drop below the baseline; 130
+        when it was interrupted.
+    """
+    args = _parser().parse_args(argv)
+    try:
+        return _evaluate(args)
+    except Mbv2SsdError as err:
+        print(f'{PROGRAM}: error: {err}', file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f'{PROGRAM}: interrupted; the same command goes on from there', file=sys.stderr)
+        return 130
+
+
+def _evaluate(args: argparse.Namespace) -> int:
+    task = _task(args)
+    if (args.baseline or args.compare) and not task.is_scored:
+        raise ConfigError('--baseline and --compare need --ground-truth or --ground-truth-topic')
+    baseline = read_metrics(args.baseline) if args.baseline else None
+    if args.restart:
+        for folder in (task.output, task.output / COMPARED):
+            (folder / JOURNAL).unlink(missing_ok=True)
+    first = perform(task, frame_progress)
+    print(summary(first, task.output))
+    code = _code(first)
+    if code == 0 and args.compare:
+        code = _compare(args, task, first)
+    if code == 0 and baseline is not None:
+        code = _judge(args, baseline, first)
+    return code
+
+
+def _code(evaluation: BagEvaluation) -> int:
+    reason = evaluation.incomplete_because
+    if not reason:
+        return 0
+    print(f'{PROGRAM}: incomplete: {reason}', file=sys.stderr)
+    return 130 if reason.startswith(INTERRUPTED) else 1
+
+
+def _compare(args: argparse.Namespace, task: BagTask, first: BagEvaluation) -> int:
+    model = find_model(str(args.compare))
+    second = perform(replace(task, model=model, recorded_topics=(), class_names=(),
+                             output=task.output / COMPARED), frame_progress)
+    if code := _code(second):
+        return code
+    before, after = first.to_dict(), second.to_dict()
+    found = changes(before, after, first.subject.model)
+    write_text(task.output / COMPARISON, json.dumps({
+        'before': first.subject.model, 'after': second.subject.model, 'unit': 'points of 100',
+        'changes': [{'figure': change.name, 'before': change.before, 'after': change.after,
+                     'change': change.difference} for change in found],
+        'latency_ms': {'before': before['latency'], 'after': after['latency']}}, indent=1) + '\n')
+    print(f'\n{first.subject.model} (first) and {second.subject.model} (second)')
+    print(table(found, None, ('first', 'second')))
+    for name, p in second.latency().items():
+        if name in first.latency():
+            print(f'{name + " p50, ms":<26} {first.latency()[name].p50_ms:>10.2f} '
+                  f'{p.p50_ms:>10.2f}')
+    return 0
+
+
+def _judge(args: argparse.Namespace, baseline: dict, evaluation: BagEvaluation) -> int:
+    now = evaluation.to_dict()
+    found = changes(baseline, now, str(args.baseline))
+    print('\n' + table(found, args.max_drop, ('baseline', 'now')))
+    for note in notes(baseline, now):
+        print(f'note: {note}')
+    if any(change.is_worse(args.max_drop) for change in found):
+        print(f'{PROGRAM}: worse than {args.baseline} by more than {args.max_drop:g} points',
+              file=sys.stderr)
+        return 1
+    return 0
+
+
+def summary(evaluation: BagEvaluation, output: Path) -> str:
+    """
+    Describe an evaluation in a few lines.
+
+    Args:
+        evaluation: of a bag.
+        output: where its files are.
+
+    Returns:
+        Lines of text.
+    """
+    figures = evaluation.to_dict()
+    frames, subject = figures['frames'], evaluation.subject
+    failed = ''.join(f', {count} {reason}' for reason, count in frames['failed'].items())
+    lines = [f'{subject.model} on {subject.split}: {frames["read"]} frames read, '
+             f'{frames["answered"]} answered{failed}']
+    if pairing := figures['pairing']:
+        by = (f'stamp within {pairing["tolerance_ms"]:g} ms' if pairing['by'] == 'stamp'
+              else 'number')
+        lines.append(
+            f'{pairing["paired"]} frames paired with an annotation by {by}; '
+            f'{pairing["frames_without_annotation"]} frames without annotation, '
+            f'{pairing["annotations_without_frame"]} annotations without frame')
+    if analysis := evaluation.analysis:
+        chosen = analysis.overall.chosen
+        lines.append(f'mAP@0.5 {analysis.map_50:.4f} (area), {analysis.map_50_11point:.4f} '
+                     f'(11-point), COCO mAP {analysis.coco.ap:.4f}')
+        lines.append(f'above a score of {chosen.score_threshold:g}: precision '
+                     f'{chosen.precision:.4f}, recall {chosen.recall:.4f}, F1 {chosen.f1:.4f}')
+    lines += [f'{stage:<10} p50 {p.p50_ms:7.2f}   p95 {p.p95_ms:7.2f}   p99 {p.p99_ms:7.2f} ms'
+              for stage, p in evaluation.latency().items()]
+    lines.append(f'see {output / REPORT} and {output / METRICS}')
+    return '\n'.join(lines)
+
+
+def _task(args: argparse.Namespace) -> BagTask:
+    if args.recorded and args.model:
+        raise ConfigError('--recorded scores what was recorded, --model runs a model; give one '
+                          'of them (--compare MODEL measures both)')
+    if args.classes and not args.recorded:
+        raise ConfigError('--classes is for --recorded; a model knows its classes')
+    model = None if args.recorded else find_model(args.model)
+    return BagTask(
+        bag=args.bag, output=args.output or Path(f'{args.bag.resolve().stem}_evaluation'),
+        topics=tuple(args.topic), model=model, backend=args.backend, threads=args.threads,
+        recorded_topics=tuple(args.recorded), class_names=tuple(args.classes),
+        ground_truth=args.ground_truth, truth_topics=tuple(args.ground_truth_topic),
+        curve_threshold=args.curve_threshold, score_threshold=args.score_threshold,
+        nms_iou=args.nms_iou, max_detections=args.max_detections,
+        tolerance_ms=args.tolerance_ms, clock=args.clock, annotated=args.annotate)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=PROGRAM, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog='examples:\n'
+               '  evaluate_bag drive/ --ground-truth drive.json\n'
+               '  evaluate_bag drive/ --recorded /camera/detections --ground-truth drive.json\n'
+               '  evaluate_bag drive/ --ground-truth drive.json --baseline old/metrics.json\n'
+               'The same command goes on after an interruption. See docs/bags.md.')
+    parser.add_argument('bag', type=Path, help='folder of a rosbag2, a .mcap, .db3 or .bag file')
+    parser.add_argument('--topic', action='append', default=[], metavar='TOPIC',
+                        help='images, raw or compressed; once for each camera (default: the only '
+                             'image topic of the bag)')
+    parser.add_argument('--output', type=Path, metavar='FOLDER',
+                        help='gets the results (default: BAG_evaluation)')
+    parser.add_argument('--restart', action='store_true',
+                        help='begin anew where --output has results of an earlier run')
+    parser.add_argument('--annotate', action='store_true',
+                        help='put images with boxes into detections.mcap')
+    add_model(parser)
+    _add_truth(parser)
+    _add_measures(parser)
+    return parser
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """Add the options that choose a model and how it runs."""
+    parser.add_argument('--model', default='', metavar='FILE',
+                        help='ONNX file (default: the model shipped with the package)')
+    parser.add_argument('--backend', choices=BACKENDS, default='auto',
+                        help='what runs the model (default %(default)s)')
+    parser.add_argument('--threads', type=whole, default=1, metavar='N',
+                        help='of one inference on a CPU (default %(default)s)')
+    parser.add_argument('--nms-iou', type=share, default=0.45, metavar='IOU',
+                        help='default %(default)s')
+    parser.add_argument('--max-detections', type=whole, default=200, metavar='N',
+                        help='of a frame (default %(default)s)')
+
+
+def _add_truth(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group('what is measured, and against what')
+    group.add_argument('--recorded', action='append', default=[], metavar='TOPIC',
+                       help='score these Detection2DArray messages of the bag instead of running '
+                            'a model; once for each --topic, in their order')
+    group.add_argument('--classes', nargs='+', default=[], metavar='NAME',
+                       help='of --recorded (default: those that occur)')
+    group.add_argument('--compare', type=Path, metavar='MODEL',
+                       help='measure this model too and print both side by side')
+    group.add_argument('--ground-truth', type=Path, metavar='PATH',
+                       help='COCO JSON, or a folder of VOC XML; named by stamp or frame number')
+    group.add_argument('--ground-truth-topic', action='append', default=[], metavar='TOPIC',
+                       help='annotations in the bag, as Detection2DArray; once for each --topic')
+    group.add_argument('--tolerance-ms', type=positive, default=5.0, metavar='MS',
+                       help='by which the stamps of a frame and its annotation may differ '
+                            '(default %(default)g)')
+    group.add_argument('--clock', choices=CLOCKS, default='header',
+                       help='stamps of the cameras, or times of recording (default %(default)s)')
+
+
+def _add_measures(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group('figures')
+    group.add_argument('--score-threshold', type=share, default=0.35, metavar='SCORE',
+                       help='operating point of precision, recall, confusion and '
+                            'detections.mcap (default %(default)s)')
+    group.add_argument('--curve-threshold', type=share, default=0.02, metavar='SCORE',
+                       help='score above which detections are kept for mAP (default %(default)s)')
+    group.add_argument('--baseline', type=Path, metavar='JSON',
+                       help='metrics.json of an earlier evaluation to compare with')
+    group.add_argument('--max-drop', type=points, default=0.5, metavar='POINTS',
+                       help='exit code 1 when mAP@0.5 or COCO mAP is lower than the baseline by '
+                            'more, in points of 100 (default %(default)s)')
+
+
+if __name__ == '__main__':
+    sys.exit(main())
