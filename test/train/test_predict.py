@@ -11,9 +11,10 @@ from tiny_model import COLUMNS, write_tiny_model
 from mbv2ssd_ros.backends import BackendOptions, open_backend
 from mbv2ssd_ros.core.detections import DetectionSettings
 from mbv2ssd_ros.core.errors import ConfigError, DataError
-from mbv2ssd_train.predict import run as run_module
 from mbv2ssd_train.predict.inputs import find_inputs
-from mbv2ssd_train.predict.run import predict, PredictOptions
+from mbv2ssd_train.predict.look import Looker
+from mbv2ssd_train.predict.options import PredictOptions
+from mbv2ssd_train.predict.run import predict
 
 
 @pytest.fixture(scope='module')
@@ -232,15 +233,15 @@ def test_a_stop_ends_after_the_frame_under_way_with_readable_files(backend, tmp_
 
 def test_an_error_of_the_model_ends_it_and_closes_the_files(backend, tmp_path, monkeypatch):
     clip = video(tmp_path / 'clip.avi', wandering(5))
-    real, calls = run_module._Run._detect, []
+    real, calls = Looker.look, []
 
-    def fails_at_the_third(self, pixels):
+    def fails_at_the_third(*arguments, **named):
         calls.append(1)
         if len(calls) == 3:
             raise RuntimeError('engine')
-        return real(self, pixels)
+        return real(*arguments, **named)
 
-    monkeypatch.setattr(run_module._Run, '_detect', fails_at_the_third)
+    monkeypatch.setattr(Looker, 'look', fails_at_the_third)
     with pytest.raises(RuntimeError, match='engine'):
         run(backend, [clip], tmp_path / 'out')
     assert len(lines(tmp_path / 'out')) == len(read_video(tmp_path / 'out/clip.mp4')[0]) == 2

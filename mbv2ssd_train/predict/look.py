@@ -1,0 +1,67 @@
+"""What is done with one picture: detect, draw, cut out, show."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mbv2ssd_ros.core.detections import Detections
+from mbv2ssd_ros.core.drawing import draw_detections
+from mbv2ssd_ros.core.image import SourceImage
+from mbv2ssd_ros.detector import Detector
+from mbv2ssd_train.predict.crops import save_crops
+from mbv2ssd_train.predict.options import PredictOptions
+from mbv2ssd_train.predict.window import Window
+
+
+class Looker:
+    """A detector and what the options ask to do with its answers."""
+
+    def __init__(self, detector: Detector, options: PredictOptions) -> None:
+        """
+        Open the window where one is wanted.
+
+        Args:
+            detector: of one thread.
+            options: what to write and show.
+
+        Raises:
+            ConfigError: there is nowhere to show.
+        """
+        self.class_names = detector.contract.class_names
+        self.was_closed = False  # by the user: nothing more shall be shown
+        self._detector, self._options = detector, options
+        self._window = Window() if options.show else None
+
+    def look(self, name: str, image_bgr: NDArray[np.uint8], until_key: bool
+             ) -> tuple[Detections, NDArray[np.uint8]]:
+        """
+        Find the objects in a picture.
+
+        Args:
+            name: of the picture, for its crops.
+            image_bgr: (H, W, 3); not changed.
+            until_key: stay until a key is pressed, where pictures are shown.
+
+        Returns:
+            Boxes in pixels, and the picture, with boxes where somebody wants to see them.
+        """
+        detections = self._detector.detect([SourceImage(image_bgr, 'bgr')])[0]
+        drawn = self._drawn(image_bgr, detections)
+        if self._options.save == 'crops':
+            save_crops(self._options.output / 'crops', name, image_bgr, detections,
+                       self.class_names)
+        if self._window and not self._window.show(drawn, until_key):
+            self.was_closed = True
+        return detections, drawn
+
+    def close(self) -> None:
+        """Close the window."""
+        if self._window:
+            self._window.close()
+
+    def _drawn(self, image_bgr: NDArray[np.uint8], detections: Detections) -> NDArray[np.uint8]:
+        if self._options.save != 'annotated' and not self._window:
+            return image_bgr
+        return draw_detections(image_bgr, detections.boxes_xyxy, detections.scores,
+                               [self.class_names[label] for label in detections.labels])
