@@ -237,8 +237,11 @@ def _choose(log: Log) -> str:
         nvidia = load_nvidia()
     except BackendError as err:
         # Where TensorRT is installed somebody wants it, and should hear what is amiss.
-        say = log.info if importlib.util.find_spec('tensorrt') is None else log.warning
-        say(f'backend auto takes onnxruntime: {err}')
+        choice = f'backend auto takes onnxruntime: {err}'
+        if importlib.util.find_spec('tensorrt') is None:
+            log.info(choice)
+        else:
+            log.warning(choice)
         return 'onnxruntime'
     log.info(f'backend auto takes tensorrt: TensorRT {nvidia.trt.__version__} and a GPU '
              f'({describe_gpu(nvidia.cuda).name}) are here')

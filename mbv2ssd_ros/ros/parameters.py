@@ -14,7 +14,8 @@ from typing import Any
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 
-from mbv2ssd_ros.backends.base import BackendOptions, BACKENDS
+from mbv2ssd_ros.backends.base import ANY_PRECISION, BackendOptions, BACKENDS
+from mbv2ssd_ros.core.contract import PRECISIONS
 from mbv2ssd_ros.core.detections import DetectionSettings
 from mbv2ssd_ros.core.errors import ConfigError
 
@@ -58,7 +59,15 @@ NODE_PARAMETERS: Mapping[str, ParameterSpec] = {
     'model_path': ParameterSpec(
         '', 'ONNX file made by `mbv2ssd_train export`. Empty: the model that comes with the '
         'package.'),
-    'backend': ParameterSpec('auto', f'Inference engine: {", ".join(BACKENDS)}.'),
+    'backend': ParameterSpec(
+        'auto', f'Inference engine: {", ".join(BACKENDS)}. auto takes tensorrt where it can be '
+        'used, onnxruntime elsewhere, and logs why.'),
+    'precision': ParameterSpec(
+        _OPTIONS.precision, f'What the model must be: {", ".join(PRECISIONS)}, or '
+        f'{ANY_PRECISION}. No backend converts a model: another one is refused.'),
+    'engine_cache_dir': ParameterSpec(
+        _OPTIONS.engine_cache_dir, 'tensorrt: folder of the engines that were built, which only '
+        'this user may write to. Empty: ~/.cache/mbv2ssd.'),
     'cameras': ParameterSpec(
         ['camera'], 'Names of the cameras. Each has parameters of its own, <name>.image_topic '
         'and so on.'),
@@ -95,6 +104,9 @@ NODE_PARAMETERS: Mapping[str, ParameterSpec] = {
         (0.1, 3600.0), live=True),
     'autostart': ParameterSpec(
         False, 'Configure and activate at start, without a lifecycle manager.'),
+    'providers': ParameterSpec(
+        list(_OPTIONS.providers), 'onnxruntime: execution providers, the preferred one first. '
+        'One that cannot be had is an error.'),
     'ort_threads': ParameterSpec(
         _OPTIONS.threads, 'onnxruntime: threads of one inference. At camera pace 2 are no faster '
         'than 1, unless they spin.', (1, 64)),
@@ -213,7 +225,10 @@ class DetectorParams:
             max_batch_wait_ms=values['max_batch_wait_ms'],
             options=BackendOptions(
                 threads=values['ort_threads'], spin=values['ort_spin'],
-                workers=values['ort_workers']),
+                workers=values['ort_workers'],
+                providers=tuple(name for name in values['providers'] if name),
+                precision=values['precision'], engine_cache_dir=values['engine_cache_dir'],
+                max_batch=len(cameras)),
             live=LiveParams(
                 detection=_detection(values),
                 max_rates_hz=tuple(values[f'{camera.name}.max_rate_hz'] for camera in cameras),

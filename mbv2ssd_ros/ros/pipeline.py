@@ -15,7 +15,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from std_msgs.msg import Header
 from vision_msgs.msg import LabelInfo
 
-from mbv2ssd_ros.backends.base import Backend, open_backend
+from mbv2ssd_ros.backends.base import Backend, Host, open_backend
 from mbv2ssd_ros.core.detections import DetectionSelector
 from mbv2ssd_ros.core.errors import ConfigError
 from mbv2ssd_ros.detector import Detector
@@ -57,7 +57,9 @@ class Pipeline:
         self._silent: dict[str, bool] = {}
         with ExitStack() as undo:
             self.model_path = find_model(params.model_path)
-            self.backend = open_backend(params.backend, self.model_path, params.options)
+            # an engine may have to be built, which takes minutes and ends with the process
+            host = Host(node.get_logger(), lambda: not node.context.ok())
+            self.backend = open_backend(params.backend, self.model_path, params.options, host)
             undo.callback(self.backend.close)
             self.check(params.live)
             self._check_topics()

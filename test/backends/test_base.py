@@ -34,7 +34,7 @@ def test_a_missing_engine_is_an_error_with_the_remedy(tmp_path, monkeypatch, nam
         open_backend(name, path, BackendOptions())
 
 
-@pytest.mark.parametrize('key', ['threads', 'workers'])
+@pytest.mark.parametrize('key', ['threads', 'workers', 'max_batch'])
 def test_options_below_1_are_refused(key):
     with pytest.raises(ConfigError, match=f'{key} is 0, expected at least 1'):
         BackendOptions(**{key: 0})

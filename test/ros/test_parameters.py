@@ -84,6 +84,19 @@ def test_class_thresholds_are_pairs():
     assert params.live.detection.class_thresholds == (('person', 0.5), ('a:b', 0.25))
 
 
+def test_the_engine_takes_as_many_images_together_as_there_are_cameras():
+    assert DetectorParams.from_values(values(['front', 'rear'])).options.max_batch == 2
+
+
+def test_options_of_the_engine_are_those_of_the_parameters():
+    options = DetectorParams.from_values(values(
+        precision='fp16', engine_cache_dir='/data/engines', ort_threads=3,
+        providers=['CUDAExecutionProvider', 'CPUExecutionProvider'])).options
+    assert (options.precision, options.engine_cache_dir, options.threads) == (
+        'fp16', '/data/engines', 3)
+    assert options.providers == ('CUDAExecutionProvider', 'CPUExecutionProvider')
+
+
 def test_no_names_allow_every_class():
     detection = DetectorParams.from_values(values(class_allow=[''])).live.detection
     assert (detection.class_allow, detection.class_thresholds) == (None, ())
@@ -91,6 +104,9 @@ def test_no_names_allow_every_class():
 
 @pytest.mark.parametrize(('changes', 'expected'), [
     ({'backend': 'abacus'}, "backend is 'abacus', expected one of auto"),
+    ({'precision': 'fp8'}, "precision is 'fp8', expected one of auto, fp32, fp16, int8"),
+    ({'providers': ['']}, r'providers is \[\], expected at least one'),
+    ({'providers': ['CPUExecutionProvider'] * 2}, 'expected at least one and none twice'),
     ({'camera__transport': 'pigeon'}, "camera.transport is 'pigeon', expected one of raw"),
     ({'camera__qos_reliability': 'most'}, "camera.qos_reliability is 'most', expected one of"),
     ({'score_threshold': 1.5}, 'score_threshold is 1.5, expected a number from 0 to 1'),
