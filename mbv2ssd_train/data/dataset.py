@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 import os
 from pathlib import Path
@@ -20,18 +20,27 @@ from mbv2ssd_ros.core.errors import DataError, UnsupportedImageError
 from mbv2ssd_ros.core.metrics import GroundTruth
 
 
-def _half_of_the_memory() -> int:
+def memory_to_keep(environment: Mapping[str, str]) -> int:
+    """
+    Say how much memory decoded images may take: half of it, shared by the processes that train.
+
+    Args:
+        environment: of the process; torchrun tells in it how many run on this machine.
+
+    Returns:
+        Bytes.
+    """
     machine = os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE')
     try:  # of a container
         limit = int(Path('/sys/fs/cgroup/memory.max').read_text())
     except (OSError, ValueError):
         limit = machine
-    return min(machine, limit) // 2
+    return min(machine, limit) // 2 // int(environment.get('LOCAL_WORLD_SIZE', '1'))
 
 
 MAX_PIXELS = 2 ** 27  # of an image, 400 MB when decoded: more is a mistake or an attack
 MAX_FILE_BYTES = 2 ** 28  # of an encoded image or an annotation file
-KEEP_BYTES = _half_of_the_memory()  # of decoded images, all data sets together
+KEEP_BYTES = memory_to_keep(os.environ)  # of decoded images, all data sets together
 
 
 @dataclass(frozen=True)

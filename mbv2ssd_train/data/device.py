@@ -70,7 +70,8 @@ class DeviceLoader:
         self._order = EpochOrder(self._records, config, rank, world_size)
         size_hw = _kept_size(config)
         _check_memory(len(places), size_hw, device)
-        self._images = _load(places, size_hw, device, config.data.workers)  # (I, 3, H, W) uint8 RGB
+        # (I, 3, H, W) uint8 RGB
+        self._images = _load(places, size_hw, device, config.data.workers)
 
     def __len__(self) -> int:
         return len(self._order)

@@ -10,7 +10,13 @@ import pytest
 from synthetic import add_image, add_list
 
 from mbv2ssd_ros.core.errors import DataError
-from mbv2ssd_train.data.dataset import decode_image, read_file, reduce_image, refuse_overlap
+from mbv2ssd_train.data.dataset import (
+    decode_image,
+    memory_to_keep,
+    read_file,
+    reduce_image,
+    refuse_overlap,
+)
 from mbv2ssd_train.data.sources import open_dataset
 
 CLASSES = ('bolt',)
@@ -150,6 +156,11 @@ def test_what_does_not_fit_into_memory_is_read_again(tmp_path, make, monkeypatch
     assert first.image(0) is first.image(0)
     assert first.image(1) is not first.image(1)
     assert second.image(0) is not second.image(0)  # all data sets share the memory
+
+
+def test_processes_of_a_machine_share_its_memory():
+    whole = memory_to_keep({})
+    assert whole > 2 ** 20 and memory_to_keep({'LOCAL_WORLD_SIZE': '4'}) == whole // 4
 
 
 def test_an_image_that_vanished_is_named(tmp_path, make):
