@@ -85,7 +85,7 @@ def _find(text: str, output: Path, recursive: bool) -> Iterable[ImageInput | Vid
                         'webcam or a URL')
     if is_url(text):
         return [_of_url(text)]
-    if camera := re.fullmatch(r'(?:/dev/video)?(\d+)', text):
+    if camera := re.fullmatch(r'(?:/dev/video)?(\d{1,3})', text):
         return [VideoInput(f'webcam{int(camera[1])}', f'webcam {int(camera[1])}', int(camera[1]))]
     if path.is_dir():
         return _of_folder(path, output, recursive)

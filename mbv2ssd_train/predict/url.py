@@ -28,13 +28,24 @@ def is_url(text: str) -> bool:
         Whether it is a URL.
 
     Raises:
-        DataError: a URL of a kind that cannot be read.
+        DataError: a URL of a kind that cannot be read, or that is malformed.
     """
     scheme, found, _ = text.partition('://')
-    if found and scheme.lower() not in SCHEMES:
-        raise DataError(f'{without_secrets(text)}: cannot read from {scheme}://; expected '
-                        f'{"://, ".join(SCHEMES)}://, or the path of a file')
-    return bool(found)
+    if not found:
+        return False
+    if scheme.lower() not in SCHEMES:
+        raise DataError(f'{scheme}://: cannot be read; expected {"://, ".join(SCHEMES)}://, or '
+                        'the path of a file')
+    try:
+        parts = urllib.parse.urlsplit(text)
+        parts.port  # noqa: B018  # checked when it is asked for
+    except ValueError as err:
+        raise DataError(f'a malformed URL ({err}); expected such as {scheme}://host:port/path'
+                        ) from err
+    if not parts.hostname:
+        raise DataError(f'{without_secrets(text)}: a URL without a host; expected such as '
+                        f'{scheme}://host/path')
+    return True
 
 
 def without_secrets(url: str) -> str:

@@ -134,8 +134,23 @@ def test_servers_that_refuse_or_are_not_there_are_named(tmp_path):
 
 @pytest.mark.parametrize('url', ['file:///etc/passwd', 'ftp://host/a.jpg', 's3://bucket/a.jpg'])
 def test_other_kinds_of_urls_are_refused(tmp_path, url):
-    with pytest.raises(DataError, match=f'{url}: cannot read from {url[:url.index(":")]}://; exp'):
+    with pytest.raises(DataError, match=f'^{url[:url.index(":")]}://: cannot be read; expected '):
         find_inputs([url], tmp_path)
+
+
+@pytest.mark.parametrize(('url', 'said'), [
+    ('http://[bad/x', r'a malformed URL \(Invalid IPv6 URL\); expected such as http://host:port/'),
+    ('rtsp://cam:port/x', 'a malformed URL .*port'),
+    ('rtsp://me:pw@/x', '^rtsp:///x: a URL without'),
+    ('http:///x', 'http:///x: a URL without a host; expected such as http://host/path')])
+def test_malformed_urls_are_refused(tmp_path, url, said):
+    with pytest.raises(DataError, match=said):
+        find_inputs([url], tmp_path)
+
+
+def test_a_number_beyond_all_webcams_is_a_name(tmp_path):
+    with pytest.raises(DataError, match='99999999999: no such file or folder'):
+        find_inputs(['99999999999'], tmp_path)
 
 
 @pytest.mark.parametrize(('url', 'name'), [
