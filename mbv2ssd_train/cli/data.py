@@ -91,7 +91,8 @@ def _check(options: argparse.Namespace) -> int:
 def _stats(options: argparse.Namespace) -> None:
     from mbv2ssd_train.config import load_config, ModelConfig
     from mbv2ssd_train.data.sources import open_dataset
-    from mbv2ssd_train.data.statistics import describe, measure
+    from mbv2ssd_train.data.statistics import measure
+    from mbv2ssd_train.data.statistics_text import describe
     model = load_config(options.config).model if options.config else ModelConfig()
     found = measure(open_dataset(options.data, options.split, _classes(options)), model)
     for line in describe(found):

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from mbv2ssd_ros.core.boxes import clip_boxes
 from mbv2ssd_ros.core.image import ImageGeometry
 from mbv2ssd_train.config import AugmentConfig
+from mbv2ssd_train.data.colours import colour_changes
 from mbv2ssd_train.data.dataset import ImageRecord
 
 _TRIALS = 50  # crops, as in SSD; drawn at once, the first that fits is taken
@@ -28,7 +29,6 @@ _CROP_SIZES = slice(15, 15 + 2 * _TRIALS)
 _CROP_ORIGINS = slice(_CROP_SIZES.stop, _CROP_SIZES.stop + 2 * _TRIALS)
 DRAWS = _CROP_ORIGINS.stop  # random numbers for each image
 WHOLE = np.array([0.0, 0.0, 1.0, 1.0])  # left, top, width and height of a window
-_LUMA = np.array([0.299, 0.587, 0.114])  # of RGB
 
 Windows = NDArray[np.float64]  # (B, 4): left, top, width, height in units of the source's sides
 
@@ -114,7 +114,8 @@ def draw_views(objects: Objects, sizes_hw: Sequence[tuple[int, int]],
     kept = (kept | ~cropped[:, None]) & large_enough(boxes, input_size_hw, config.min_box_px)
     mirrored = draws[:, _FLIP] < config.flip
     boxes = np.where(mirrored[:, None, None], mirror(boxes), boxes)
-    views = Views(part_of(windows, crops), mirrored, colour_changes(config, draws))
+    colours = colour_changes(config, draws[:, _AMOUNTS], draws[:, _CHANCES])
+    views = Views(part_of(windows, crops), mirrored, colours)
     return views, Objects(boxes, seen.labels, seen.difficult).only(kept)
 
 
@@ -262,35 +263,3 @@ def part_of(windows: Windows, inner: Windows) -> Windows:
     """Return windows that are given in units of other windows."""
     size = windows[:, 2:]
     return np.hstack([windows[:, :2] + inner[:, :2] * size, inner[:, 2:] * size])
-
-
-def colour_changes(config: AugmentConfig, draws: NDArray[np.float64]) -> NDArray[np.float32]:
-    """
-    Draw changes of brightness, contrast, saturation and hue, each by chance.
-
-    All four are linear in the colour, so they multiply into one 3 x 4 matrix.
-
-    Args:
-        config: strengths and chance.
-        draws: (B, DRAWS).
-
-    Returns:
-        (B, 3, 4) as in Views.
-    """
-    strengths = np.array([config.brightness, config.contrast, config.saturation,
-                          config.hue_degrees])
-    chosen = draws[:, _CHANCES] < config.photometric
-    brightness, contrast, saturation, hue = (
-        (2 * draws[:, _AMOUNTS] - 1) * strengths * chosen).T[..., None, None]
-    grey = (1 + saturation) * np.eye(3) - saturation * np.tile(_LUMA, (3, 1))
-    colours = grey @ _hue_turns(hue) * (1 + contrast)
-    shift = np.broadcast_to(255 * brightness, (len(draws), 3, 1))
-    return np.concatenate([colours, shift], axis=2).astype(np.float32)
-
-
-def _hue_turns(degrees: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Turn colours about the grey axis (Rodrigues' formula); (B, 1, 1) to (B, 3, 3)."""
-    angle, axis = np.deg2rad(degrees), np.ones(3) / np.sqrt(3)
-    cross = np.array([[0, -axis[2], axis[1]], [axis[2], 0, -axis[0]], [-axis[1], axis[0], 0]])
-    return (np.cos(angle) * np.eye(3) + np.sin(angle) * cross
-            + (1 - np.cos(angle)) * np.outer(axis, axis))

@@ -6,7 +6,6 @@ import pytest
 from mbv2ssd_ros.core.image import ImageGeometry, resize_into, SourceImage
 from mbv2ssd_train.config import AugmentConfig
 from mbv2ssd_train.data.augment import (
-    colour_changes,
     crops_of,
     cut,
     draw_views,
@@ -19,6 +18,7 @@ from mbv2ssd_train.data.augment import (
     Views,
     WHOLE,
 )
+from mbv2ssd_train.data.colours import colour_changes
 from mbv2ssd_train.data.draws import uniform_draws
 from mbv2ssd_train.data.render import render
 
@@ -264,9 +264,8 @@ def test_extreme_windows_are_rendered(window):
 def changed(image, end=1.0, **strengths):
     """Render an image (RGB) with every change at one end of its range; return RGB."""
     settings = {'brightness': 0, 'contrast': 0, 'saturation': 0, 'hue_degrees': 0, **strengths}
-    draws = np.zeros((1, DRAWS))  # chances that always come
-    draws[:, 7:11] = end
-    colours = colour_changes(AugmentConfig(photometric=1, **settings), draws)
+    colours = colour_changes(AugmentConfig(photometric=1, **settings), np.full((1, 4), end),
+                             np.zeros((1, 4)))  # chances that always come
     slots = np.empty((1, *image.shape), np.uint8)
     render([image[..., ::-1]], Views(WHOLE[None], np.array([False]), colours), slots)
     return slots[0]
@@ -303,7 +302,9 @@ def test_contrast_multiplies():
 
 
 def test_grey_stays_grey_under_hue_and_saturation():
-    colours = colour_changes(AugmentConfig(photometric=1, brightness=0, contrast=0), draws_of(20))
+    amounts = np.random.default_rng(0).random((20, 4))
+    colours = colour_changes(AugmentConfig(photometric=1, brightness=0, contrast=0), amounts,
+                             np.zeros((20, 4)))
     np.testing.assert_allclose(colours[:, :, :3] @ [77, 77, 77], 77, atol=1e-3)
 
 
