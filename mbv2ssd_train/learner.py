@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
+import warnings
 
 import numpy as np
 import torch
@@ -78,10 +79,7 @@ class Learner:
         self._normalise = Normalisation(config.model.mean, config.model.std).to(world.device)
         self._scaler = torch.amp.GradScaler(
             world.device.type, enabled=config.training.precision == 'fp16')
-        self._parallel: nn.Module = self.network
-        if world.size > 1:
-            # statistics of BatchNorm are averaged behind each step instead
-            self._parallel = DistributedDataParallel(self.network, broadcast_buffers=False)
+        self._parallel = self.network if world.size == 1 else _parallel(self.network)
 
     @property
     def device(self) -> torch.device:
@@ -204,6 +202,13 @@ class Learner:
         if self._world.size > 1 and not self.config.training.sync_bn:
             self._world.average_([buffer for buffer in self.network.buffers()
                                   if buffer.is_floating_point()])
+
+
+def _parallel(network: nn.Module) -> nn.Module:
+    """Add up gradients over processes; BatchNorm's statistics are averaged behind each step."""
+    with warnings.catch_warnings():  # its successor forward_sync_buffers is not in every PyTorch
+        warnings.filterwarnings('ignore', message='.*broadcast_buffers', category=FutureWarning)
+        return DistributedDataParallel(network, broadcast_buffers=False)
 
 
 _TOTALS = (

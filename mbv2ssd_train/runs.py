@@ -117,6 +117,8 @@ class RunFolder:
             for name in ('tensorboard', 'plots'):
                 shutil.rmtree(self.path / name, ignore_errors=True)
         write_whole(self.path / 'config.yaml', self._config.to_yaml())
+        write_whole(self.path / 'experiment.json', json.dumps(
+            self._config.experiment.model_dump(mode='json')))
         write_whole(self.path / 'fingerprints.json', json.dumps({
             'arch': self._config.arch_fingerprint(),
             'recipe': self._config.recipe_fingerprint()}))
@@ -201,6 +203,7 @@ class RunSummary:
     total_steps: int | None  # None where it ended before its first step
     best_map_50: float | None
     time: str  # of the last change, ISO 8601
+    experiment: dict[str, Any]  # description, author, created, tags
 
     def to_dict(self) -> dict[str, Any]:
         """Return what `runs --json` writes."""
@@ -234,7 +237,14 @@ def _summary(folder: Path) -> RunSummary:
     maps = [line['map_50'] for line in lines if line.get('map_50') is not None]
     changed = time.strftime(_TIME, time.localtime(_touched(folder)))
     return RunSummary(folder.name, status.status, max(steps), max(totals, default=None),
-                      max(maps, default=None), changed)
+                      max(maps, default=None), changed, _experiment(folder))
+
+
+def _experiment(folder: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads((folder / 'experiment.json').read_text(encoding='utf-8')))
+    except FileNotFoundError:  # of a version that wrote none
+        return {}
 
 
 def _run_folders(runs: Path) -> list[Path]:

@@ -18,13 +18,15 @@ def add_to(verbs: argparse._SubParsersAction) -> None:
         description='List the run folders, the one that was written to last first. A run whose '
         'process ended without a word is `interrupted`; go on with it by train --resume.')
     verb.add_argument('--runs', type=Path, default=Path('runs'), help='parent of the run folders')
+    verb.add_argument('--tag', help='only runs whose experiment.tags hold it')
     verb.add_argument('--json', action='store_true', help='print JSON instead of a table')
     verb.set_defaults(run=_run)
 
 
 def _run(options: argparse.Namespace) -> None:
     from mbv2ssd_train.runs import describe_runs
-    found = describe_runs(options.runs)
+    found = [row for row in describe_runs(options.runs)
+             if options.tag is None or options.tag in row.experiment.get('tags', ())]
     if options.json:
         print(json.dumps([row.to_dict() for row in found], indent=1))
     elif not found:
@@ -40,3 +42,5 @@ def _print_table(found: list[RunSummary]) -> None:
         step = f'{row.step}/{"?" if row.total_steps is None else row.total_steps}'
         best = '-' if row.best_map_50 is None else f'{row.best_map_50:.4f}'
         print(f'{row.name:<{width}}  {row.status:<11}  {step:>13}  {best:>12}  {row.time}')
+        if description := row.experiment.get('description'):
+            print(f'    {description}')

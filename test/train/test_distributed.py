@@ -3,6 +3,7 @@
 import json
 import os
 from pathlib import Path
+import socket
 import subprocess
 import sys
 
@@ -11,15 +12,16 @@ import numpy as np
 import pytest
 from synthetic import write_world
 import torch
-from torch import distributed, multiprocessing, nn
+from torch import multiprocessing, nn
 
 from mbv2ssd_ros.core.errors import ConfigError
 from mbv2ssd_train.checkpoint import load_checkpoint
 from mbv2ssd_train.config import load_config
-from mbv2ssd_train.distributed import choose_device, World
+from mbv2ssd_train.distributed import choose_device, join_world, World
 from mbv2ssd_train.engine import Trainer
 from mbv2ssd_train.model.sync_batch_norm import SyncBatchNorm2d
 
+SHIPPED = Path(__file__).parents[2] / 'models' / 'mbv2_ssdlite_voc.onnx'
 # extras and heads with BatchNorm over both processes; seven images to measure on, which two cannot
 # share evenly
 TRAINING = {'epochs': 2, 'batch_size': 8, 'eval_every': 1, 'sync_bn': True, 'freeze_bn': True,
@@ -42,11 +44,12 @@ def one_and_two(tmp_path_factory):
     """Give folder, metrics and output of the same experiment on one and on two processes."""
     world = write_world(tmp_path_factory.mktemp('world'), train=24, val=7)
     config = tmp_path_factory.mktemp('config') / 'c.yaml'
-    # Rounding must stay small: no Adam, which makes a full step out of a gradient that is nothing
-    # but rounding, and no learning statistics in a deep random backbone, which turns a change of
-    # 1e-7 of its first weights into 1 % of the loss after a step, in one process too.
+    # Six batches at nearly the same weights. At a real rate rounding would grow: 1e-7 in the
+    # weights is 1e-7 in the next loss, then another negative is the hardest, and it is 1e-2.
     config.write_text(small_run(
-        world, training=TRAINING, optimizer={'name': 'sgd', 'learning_rate': 0.01}).to_yaml())
+        world, training=TRAINING, optimizer={'name': 'sgd', 'learning_rate': 1e-5},
+        model={'width_mult': 1.0, 'stride2_padding': 'tensorflow',
+               'backbone_weights': str(SHIPPED)}).to_yaml())
     torchrun = ['-m', 'torch.distributed.run', '--standalone', '--nproc-per-node', '2']
     return [train(config, tmp_path_factory.mktemp(name), launcher)
             for name, launcher in (('one', []), ('two', torchrun))]
@@ -57,12 +60,11 @@ def test_the_losses_are_the_same_within_rounding(one_and_two):
     one, two = ([line for line in lines if line['kind'] == 'train']
                 for _, lines, _ in one_and_two)
     assert [line['step'] for line in one] == [line['step'] for line in two] == [1, 2, 3, 4, 5, 6]
-    for key, tolerance in (('class_loss', 1e-4), ('box_loss', 1e-4), ('gradient_norm', 1e-2)):
+    for key, tolerance in (('class_loss', 1e-4), ('box_loss', 1e-4), ('gradient_norm', 1e-3)):
         np.testing.assert_allclose([line[key] for line in two], [line[key] for line in one],
                                    rtol=tolerance)
+    assert len({line['loss'] for line in one}) == 6
     assert [line['positives'] for line in one] == [line['positives'] for line in two]
-    # in the first step nothing but the order of sums differs
-    assert two[0]['loss'] == pytest.approx(one[0]['loss'], rel=1e-5)
 
 
 @pytest.mark.slow
@@ -71,28 +73,37 @@ def test_the_weights_are_the_same_within_rounding(one_and_two):
     ours, theirs = (load_checkpoint(folder / 'checkpoints' / 'last.pt') for folder in (one, two))
     assert theirs.state['step'] == ours.state['step'] == 6
     for name, value in ours.model.items():
-        torch.testing.assert_close(theirs.model[name], value, rtol=1e-2, atol=1e-3)
+        torch.testing.assert_close(theirs.model[name], value, rtol=1e-4, atol=1e-5)
 
 
-def evaluate_share(rank, size, runs, store):
-    """Evaluate the last checkpoint of a run in one of several processes."""
+def join(rank, size, port):
+    """Join the world as torchrun would have it."""
     torch.set_num_threads(1)
-    if size > 1:
-        distributed.init_process_group(
-            'gloo', init_method=f'file://{store}', rank=rank, world_size=size)
-    path, = Path(runs).glob('*/config.yaml')
-    trainer = Trainer(load_config(path), Path(runs), resume=True, world=World(rank, size))
-    result = trainer.evaluate()
-    Path(f'{store}_{rank}.json').write_text(json.dumps([result.images, result.map_50]))
-    if size > 1:
-        distributed.destroy_process_group()
+    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(size),
+                      MASTER_ADDR='localhost', MASTER_PORT=str(port))
+    return join_world()
+
+
+def free_port():
+    with socket.socket() as found:
+        found.bind(('localhost', 0))
+        return found.getsockname()[1]
+
+
+def evaluate_share(rank, size, port, runs, out):
+    """Evaluate the last checkpoint of a run in one of several processes."""
+    with join(rank, size, port) as world:
+        path, = Path(runs).glob('*/config.yaml')
+        result = Trainer(load_config(path), Path(runs), resume=True, world=world).evaluate()
+        Path(f'{out}_{rank}.json').write_text(json.dumps([result.images, result.map_50]))
 
 
 @pytest.mark.slow
 def test_the_same_map_is_measured(one_and_two, tmp_path):
     runs = one_and_two[0][0].parent
-    multiprocessing.spawn(evaluate_share, (1, str(runs), f'{tmp_path}/one'), nprocs=1)
-    multiprocessing.spawn(evaluate_share, (2, str(runs), f'{tmp_path}/two'), nprocs=2)
+    for size, name in ((1, 'one'), (2, 'two')):
+        multiprocessing.spawn(
+            evaluate_share, (size, free_port(), str(runs), f'{tmp_path}/{name}'), nprocs=size)
     expected, first, second = (json.loads((tmp_path / f'{name}.json').read_text())
                                for name in ('one_0', 'two_0', 'two_1'))
     assert expected[0] == 7 and expected[1] > 0
@@ -105,25 +116,22 @@ def test_one_process_alone_talks(one_and_two):
     assert two.count('best mAP@0.5') == one.count('best mAP@0.5') == 1
 
 
-def compute_share(rank, folder):
+def compute_share(rank, port, folder):
     """Sum, gather and normalise in one of two processes."""
-    store = f'file://{folder}/store'
-    distributed.init_process_group('gloo', init_method=store, rank=rank, world_size=2)
-    world = World(rank, 2)
-    share = world.share(range(5))
-    norm = SyncBatchNorm2d(2)
-    images = torch.load(f'{folder}/images.pt')[rank * 2:rank * 2 + 2].requires_grad_()
-    normed = norm(images)
-    (normed * normed.detach().sign().cumsum(3)).sum().backward()
-    grads = [norm.weight.grad, norm.bias.grad]
-    averaged = torch.tensor([float(rank)])
-    world.average_([averaged])
-    torch.save({'gathered': world.gather(list(share)), 'largest': world.largest(rank * 15),
-                'sum': world.sum(torch.tensor(rank + 1.0)), 'averaged': averaged,
-                'normed': normed.detach(), 'image_grad': images.grad,
-                'grads': [world.sum(grad) for grad in grads],
-                'statistics': [norm.running_mean, norm.running_var]}, f'{folder}/{rank}.pt')
-    distributed.destroy_process_group()
+    with join(rank, 2, port) as world:
+        norm = SyncBatchNorm2d(2)
+        images = torch.load(f'{folder}/images.pt')[rank * 2:rank * 2 + 2].requires_grad_()
+        normed = norm(images)
+        (normed * normed.detach().sign().cumsum(3)).sum().backward()
+        grads = [norm.weight.grad, norm.bias.grad]
+        averaged = torch.tensor([float(rank)])
+        world.average_([averaged])
+        torch.save({'gathered': world.gather(list(world.share(range(5)))),
+                    'largest': world.largest(rank * 15), 'averaged': averaged,
+                    'sum': world.sum(torch.tensor(rank + 1.0)),
+                    'normed': normed.detach(), 'image_grad': images.grad,
+                    'grads': [world.sum(grad) for grad in grads],
+                    'statistics': [norm.running_mean, norm.running_var]}, f'{folder}/{rank}.pt')
 
 
 @pytest.fixture(scope='module')
@@ -132,7 +140,7 @@ def shares(tmp_path_factory):
     folder = tmp_path_factory.mktemp('shares')
     images = torch.randn(4, 2, 3, 5, generator=torch.Generator().manual_seed(1)) * 3 + 7
     torch.save(images, folder / 'images.pt')
-    multiprocessing.spawn(compute_share, (str(folder),), nprocs=2)
+    multiprocessing.spawn(compute_share, (free_port(), str(folder)), nprocs=2)
     return images, [torch.load(folder / f'{rank}.pt') for rank in range(2)]
 
 

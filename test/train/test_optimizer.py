@@ -3,11 +3,12 @@
 import math
 
 from model_settings import small_model
+from pydantic import ValidationError
 import pytest
 import torch
 from torch import nn
 
-from mbv2ssd_train.config import OptimizerConfig
+from mbv2ssd_train.config import OptimizerConfig, ScheduleConfig
 from mbv2ssd_train.model.ssd import SSD
 from mbv2ssd_train.model.vgg16 import L2Norm
 from mbv2ssd_train.optimizer import (
@@ -53,21 +54,52 @@ def test_what_does_not_learn_is_not_optimised():
                             for key, _ in network.named_parameters())
 
 
+def factors(total, **settings):
+    config = ScheduleConfig(**settings)
+    return [schedule_factor(step, total, config) for step in range(total)]
+
+
 def test_schedule_at_the_start_the_top_the_middle_and_the_end():
     # 100 steps, 20 of them warm-up: 1/21 first, 20/21 last, then the cosine from 1
-    factors = [schedule_factor(step, 100, 0.2) for step in range(100)]
-    assert factors[0] == pytest.approx(1 / 21)
-    assert factors[19] == pytest.approx(20 / 21)
-    assert factors[20] == 1
-    assert factors[60] == pytest.approx(0.5)
-    assert factors[99] == pytest.approx(0.5 * (1 - math.cos(math.pi / 80)))
-    assert all(a < b for a, b in zip(factors[:20], factors[1:21]))
-    assert all(a > b for a, b in zip(factors[20:], factors[21:]))
+    found = factors(100, warmup_fraction=0.2)
+    assert found[0] == pytest.approx(1 / 21)
+    assert found[19] == pytest.approx(20 / 21)
+    assert found[20] == 1
+    assert found[60] == pytest.approx(0.5)
+    assert found[99] == pytest.approx(0.5 * (1 - math.cos(math.pi / 80)))
+    assert all(a < b for a, b in zip(found[:20], found[1:21]))
+    assert all(a > b for a, b in zip(found[20:], found[21:]))
+
+
+def test_a_cosine_can_end_above_zero():
+    found = factors(1000, warmup_fraction=0, final_factor=0.25)
+    assert (found[0], found[500]) == (1, pytest.approx(0.625))
+    assert found[-1] == pytest.approx(0.25, abs=1e-5)
+
+
+def test_multistep_drops_behind_its_milestones():
+    found = factors(100, name='multistep', warmup_fraction=0, milestones=(0.5, 0.9), drop=0.1)
+    assert found[49:51] == pytest.approx([1, 0.1]) and found[89:91] == pytest.approx([0.1, 0.01])
+
+
+def test_step_drops_again_and_again():
+    found = factors(100, name='step', warmup_fraction=0.1, step_fraction=0.25, drop=0.5)
+    assert found[10:26:15] == pytest.approx([1, 0.5]) and found[99] == pytest.approx(0.125)
+    assert found[0] == pytest.approx(1 / 11)
+
+
+def test_a_constant_rate_stays():
+    assert set(factors(9, name='constant', warmup_fraction=0)) == {1.0}
+
+
+def test_milestones_ascend():
+    with pytest.raises(ValidationError, match=r'milestones must ascend, found \[0.9, 0.5\]'):
+        ScheduleConfig(name='multistep', milestones=(0.9, 0.5))
 
 
 @pytest.mark.parametrize('total, warmup', [(1, 0.0), (1, 0.9), (2, 0.5), (7, 0.99)])
 def test_no_step_of_a_short_run_has_a_rate_of_zero(total, warmup):
-    assert all(0 < schedule_factor(step, total, warmup) <= 1 for step in range(total))
+    assert all(0 < factor <= 1 for factor in factors(total, warmup_fraction=warmup))
 
 
 def test_a_factor_applies_to_the_full_rate_of_each_group():

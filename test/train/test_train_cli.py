@@ -39,8 +39,13 @@ def checkpoint(world, tmp_path_factory):
     path = tmp_path_factory.mktemp('checkpoint') / 'best.pt'
     run = small_run(world)
     weights = build_network(run).state_dict()
-    Checkpoint(run.to_yaml(), 3, weights, weights, {}, 0.0, 0.0).save(path)
+    write_checkpoint(run, weights, path)
     return path
+
+
+def write_checkpoint(run, weights, path):
+    Checkpoint(run.to_yaml(), {'arch': run.arch_fingerprint()}, run.data.classes, {'step': 3},
+               weights, weights, {}, {}, 0.0).save(path)
 
 
 def fails(capsys, *arguments):
@@ -176,7 +181,7 @@ def test_eval_finds_the_training_images_where_they_were(checkpoint, tmp_path, ca
 def test_eval_says_when_it_cannot_look_for_training_images(world, tmp_path, capsys):
     run = small_run(world, data={'train': ['gone']})
     weights = build_network(run).state_dict()
-    Checkpoint(run.to_yaml(), 3, weights, weights, {}, 0.0, 0.0).save(tmp_path / 'a.pt')
+    write_checkpoint(run, weights, tmp_path / 'a.pt')
     assert main(['eval', '--model', str(tmp_path / 'a.pt'), '--data', str(world),
                  '--split', 'test']) == 0
     assert 'note: the training split gone is not in' in capsys.readouterr().err

@@ -1,5 +1,7 @@
 """`mbv2ssd_train train`: which run it begins, and which it goes on with."""
 
+import json
+
 from model_settings import small_run
 import pytest
 from synthetic import write_world
@@ -93,3 +95,18 @@ def test_patience_ends_a_run_that_gets_no_better(world, tmp_path, capsys):
     assert 'epoch 3:' in out and 'epoch 4:' not in out
     assert main(['train', str(path), '--runs', str(tmp_path / 'runs'), '--resume']) == 0
     assert 'epoch' not in capsys.readouterr().out.split('learning rates')[1]
+
+
+def test_runs_are_listed_with_what_they_are_about(world, tmp_path, capsys):
+    for name, tags in (('a', ['small']), ('b', [])):
+        config = write_config(tmp_path / 'c.yaml', world, name=name, experiment={
+            'description': f'what {name} tries', 'author': 'somebody', 'tags': tags})
+        assert main(['train', config, '--runs', str(tmp_path / 'runs')]) == 0
+    capsys.readouterr()
+    assert main(['runs', '--runs', str(tmp_path / 'runs'), '--tag', 'small']) == 0
+    out = capsys.readouterr().out
+    assert 'what a tries' in out and 'what b tries' not in out
+    assert main(['runs', '--runs', str(tmp_path / 'runs'), '--json']) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert sorted(row['experiment']['description'] for row in rows) == [
+        'what a tries', 'what b tries']
