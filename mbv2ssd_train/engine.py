@@ -11,13 +11,6 @@ from typing import Any
 import torch
 
 from mbv2ssd_ros.core.errors import DataError
-from mbv2ssd_train.checkpoint import (
-    Checkpoint,
-    load_checkpoint,
-    random_state,
-    restore_random_state,
-    RunState,
-)
 from mbv2ssd_train.config import TrainConfig
 from mbv2ssd_train.data.batch import Batch
 from mbv2ssd_train.data.dataset import Dataset, refuse_overlap
@@ -31,11 +24,18 @@ from mbv2ssd_train.learner import Learner, StepResult
 from mbv2ssd_train.model.cost import count_macs, count_parameters
 from mbv2ssd_train.model.deploy import DeployModel
 from mbv2ssd_train.preemption import Preempted, StopRequest
-from mbv2ssd_train.pretrained import load_start
 from mbv2ssd_train.progress import ProgressBar
-from mbv2ssd_train.recorder import Recorder
-from mbv2ssd_train.runs import RunFolder
+from mbv2ssd_train.run.checkpoint import (
+    Checkpoint,
+    load_checkpoint,
+    random_state,
+    restore_random_state,
+    RunState,
+)
+from mbv2ssd_train.run.folder import RunFolder
+from mbv2ssd_train.run.recorder import Recorder
 from mbv2ssd_train.torch_backend import TorchBackend
+from mbv2ssd_train.weights.start import load_start
 
 
 class Trainer:

@@ -6,10 +6,10 @@ from importlib import metadata
 
 from mbv2ssd_ros.core.contract import BACKGROUND, ModelContract, Provenance, SCHEMA_VERSION
 from mbv2ssd_ros.core.errors import DataError
-from mbv2ssd_train.checkpoint import Checkpoint
 from mbv2ssd_train.config import TrainConfig
 from mbv2ssd_train.model.deploy import DeployModel
 from mbv2ssd_train.model.ssd import SSD
+from mbv2ssd_train.run.checkpoint import Checkpoint
 from mbv2ssd_train.torch_backend import TorchBackend
 
 

@@ -14,9 +14,9 @@ from torch.nn.parallel import DistributedDataParallel
 
 from mbv2ssd_ros.core.errors import Mbv2SsdError
 from mbv2ssd_train.config import TrainConfig
-from mbv2ssd_train.criterion import Criterion, LossSums
 from mbv2ssd_train.data.batch import Batch
 from mbv2ssd_train.distributed import World
+from mbv2ssd_train.loss.criterion import Criterion, LossSums
 from mbv2ssd_train.model.deploy import Normalisation
 from mbv2ssd_train.model.ssd import SSD
 from mbv2ssd_train.model.sync_batch_norm import synchronise_batch_norm

@@ -30,8 +30,8 @@ def open_model(path: str | Path) -> Backend:
         return open_backend('onnxruntime', source, BackendOptions())
     if source.suffix in CHECKPOINT_SUFFIXES:
         # Imported here: scoring an ONNX file needs no PyTorch.
-        from mbv2ssd_train.checkpoint import load_checkpoint
         from mbv2ssd_train.handover import open_checkpoint
+        from mbv2ssd_train.run.checkpoint import load_checkpoint
         return open_checkpoint(load_checkpoint(source))
     raise DataError(f'{source}: neither an .onnx file nor a checkpoint '
                     f'({", ".join(CHECKPOINT_SUFFIXES)})')

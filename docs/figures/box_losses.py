@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from mbv2ssd_train.box_coder import cxcywh_to_xyxy, encode_loc
-from mbv2ssd_train.box_loss import box_loss
 from mbv2ssd_train.config import LossConfig
+from mbv2ssd_train.loss.box_loss import box_loss
 
 _PRIOR = torch.tensor([[160.0, 160.0, 100.0, 60.0]])  # cxcywh in pixels
 _VARIANCES = (0.1, 0.2)

@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 import torch
 from torch.nn import functional as F
 
-from mbv2ssd_train.class_loss import focal_loss
+from mbv2ssd_train.loss.class_loss import focal_loss
 
 
 def draw() -> Figure:

@@ -123,7 +123,7 @@ def _preview(options: argparse.Namespace) -> None:
 
 
 def _cache(options: argparse.Namespace) -> None:
-    from mbv2ssd_train.data.cached import write_cache
+    from mbv2ssd_train.data.cache_writer import write_cache
     from mbv2ssd_train.data.sources import open_dataset
     if options.longest_side < 1:
         raise ConfigError(f'--longest-side {options.longest_side} must be positive')

@@ -18,9 +18,9 @@ def add_to(verbs: argparse._SubParsersAction) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
-    from mbv2ssd_train.checkpoint import load_checkpoint
     from mbv2ssd_train.export.onnx_file import export_onnx, TOLERANCE
     from mbv2ssd_train.handover import open_checkpoint
+    from mbv2ssd_train.run.checkpoint import load_checkpoint
     parity = export_onnx(open_checkpoint(load_checkpoint(options.checkpoint)), options.output)
     print(f'{options.output}: {options.output.stat().st_size / 1e6:.1f} MB; largest difference '
           f'from PyTorch over {parity.images} images: boxes {parity.boxes:.1e} of the image side, '

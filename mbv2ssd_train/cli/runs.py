@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from mbv2ssd_train.runs import RunSummary
+    from mbv2ssd_train.run.folder import RunSummary
 
 
 def add_to(verbs: argparse._SubParsersAction) -> None:
@@ -24,7 +24,7 @@ def add_to(verbs: argparse._SubParsersAction) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
-    from mbv2ssd_train.runs import describe_runs
+    from mbv2ssd_train.run.folder import describe_runs
     found = [row for row in describe_runs(options.runs)
              if options.tag is None or options.tag in row.experiment.get('tags', ())]
     if options.json:

@@ -60,7 +60,7 @@ def _run(options: argparse.Namespace) -> None:
 
 def _fetch(options: argparse.Namespace, world: World) -> Path:
     """Copy a run, by one process for all, and return its folder."""
-    from mbv2ssd_train.remote import fetch_run
+    from mbv2ssd_train.run.remote import fetch_run
     found = str(fetch_run(options.run_from, options.runs)) if world.is_main else ''
     return Path(world.gather([found])[0])
 
@@ -102,7 +102,7 @@ def _load(options: argparse.Namespace) -> TrainConfig:
     from mbv2ssd_train.config import load_config
     if options.config:
         return load_config(options.config, tuple(options.overrides))
-    from mbv2ssd_train.runs import latest_run
+    from mbv2ssd_train.run.folder import latest_run
     return _load_run(latest_run(options.runs), options.overrides)
 
 

@@ -10,13 +10,10 @@ its name when it is complete; until then it is `NAME.cache.partial`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 import hashlib
-import os
 from pathlib import Path
-import shutil
-from typing import Annotated, BinaryIO, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,12 +29,10 @@ from mbv2ssd_train.data.annotations import (
 )
 from mbv2ssd_train.data.dataset import Dataset, ImageRecord, reduce_image
 from mbv2ssd_train.data.packed import check_ids, check_set_name
-from mbv2ssd_train.durable import PARTIAL, sync
+from mbv2ssd_train.run.durable import PARTIAL, sync
 
 SUFFIX = '.cache'
-_INDEX = 'index.json'
-_SHARD_BYTES = 256 * 2 ** 20
-_DECODED_AHEAD = 32  # images in memory while a cache is written
+INDEX = 'index.json'
 
 _Whole = Annotated[int, Field(ge=0)]
 _Side = Annotated[int, Field(ge=1)]
@@ -48,12 +43,12 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra='forbid', frozen=True, strict=True, allow_inf_nan=False)
 
 
-class _Shard(_Strict):
+class Shard(_Strict):
     size_bytes: _Whole
     sha256: str
 
 
-class _Image(_Strict):
+class CachedImage(_Strict):
     image_id: str
     source: str
     annotated_in: str
@@ -70,14 +65,14 @@ class _Image(_Strict):
         return self.offset + 3 * self.shape_hw[0] * self.shape_hw[1]
 
 
-class _Index(_Strict):
+class CacheIndex(_Strict):
     format: Literal[1]
     data: str
     split: str
     longest_side_px: _Side
     classes: tuple[str, ...]
-    shards: tuple[_Shard, ...]
-    images: tuple[_Image, ...]
+    shards: tuple[Shard, ...]
+    images: tuple[CachedImage, ...]
 
 
 class CachedImages:
@@ -85,7 +80,7 @@ class CachedImages:
 
     resident = True
 
-    def __init__(self, folder: Path, index: _Index) -> None:
+    def __init__(self, folder: Path, index: CacheIndex) -> None:
         """
         Map the shards.
 
@@ -95,7 +90,7 @@ class CachedImages:
         """
         self._folder, self._index = folder, index
         self._places = {image.image_id: image for image in index.images}
-        self._shards = [np.memmap(_shard_path(folder, number), np.uint8, 'r').view(np.ndarray)
+        self._shards = [np.memmap(shard_path(folder, number), np.uint8, 'r').view(np.ndarray)
                         for number in range(len(index.shards))]
 
     def pixels(self, record: ImageRecord) -> NDArray[np.uint8]:
@@ -124,12 +119,12 @@ class CachedImages:
         """
         found = []
         for number, shard in enumerate(self._index.shards):
-            with _shard_path(self._folder, number).open('rb') as file:
+            with shard_path(self._folder, number).open('rb') as file:
                 digest = hashlib.sha256()
                 while block := file.read(2 ** 22):
                     digest.update(block)
             if digest.hexdigest() != shard.sha256:
-                found.append(f'{_shard_path(self._folder, number)}: its SHA-256 is '
+                found.append(f'{shard_path(self._folder, number)}: its SHA-256 is '
                              f'{digest.hexdigest()[:12]}..., the index says {shard.sha256[:12]}'
                              '...; write the cache again')
         return found
@@ -174,19 +169,19 @@ def read_cache(path: Path, class_names: Sequence[str], on_fault: OnFault = refus
     Raises:
         DataError: a file is missing, not of this form or of another size.
     """
-    index = _read_index(path / _INDEX)
+    index = _read_index(path / INDEX)
     for number, shard in enumerate(index.shards):
-        _check_shard(_shard_path(path, number), shard.size_bytes)
-    labels = [0, *(label_of(name, class_names, str(path / _INDEX)) for name in index.classes)]
+        _check_shard(shard_path(path, number), shard.size_bytes)
+    labels = [0, *(label_of(name, class_names, str(path / INDEX)) for name in index.classes)]
     records = read_each(
         index.images,
-        lambda image: _read_image(image, labels, index.shards, path / _INDEX), on_fault)
+        lambda image: _read_image(image, labels, index.shards, path / INDEX), on_fault)
     return records, CachedImages(path, index)
 
 
-def _read_index(path: Path) -> _Index:
+def _read_index(path: Path) -> CacheIndex:
     try:
-        return _Index.model_validate_json(path.read_bytes())
+        return CacheIndex.model_validate_json(path.read_bytes())
     except OSError as err:
         raise DataError(f'{path}: cannot be read: {err}') from err
     except ValidationError as err:
@@ -206,7 +201,7 @@ def _check_shard(path: Path, size_bytes: int) -> None:
                         'in full? Copy it or write the cache again')
 
 
-def _read_image(image: _Image, labels: Sequence[int], shards: Sequence[_Shard], path: Path
+def _read_image(image: CachedImage, labels: Sequence[int], shards: Sequence[Shard], path: Path
                 ) -> ImageRecord:
     where = f'{path}: image {image.image_id}'
     check_size(image.size_hw, where)
@@ -227,110 +222,5 @@ def _read_image(image: _Image, labels: Sequence[int], shards: Sequence[_Shard], 
         np.array(image.difficult, dtype=bool))
 
 
-def write_cache(dataset: Dataset, folder: Path, name: str, data: str, longest_px: int,
-                shard_bytes: int = _SHARD_BYTES,
-                progress: Callable[[Iterable[int]], Iterable[int]] = iter) -> Path:
-    """
-    Write a set in this form.
-
-    Args:
-        dataset: to write.
-        folder: created where missing.
-        name: of the set.
-        data: the folder that the set was read from; noted.
-        longest_px: larger images are reduced to this longest side.
-        shard_bytes: a shard ends before it would become larger; one image always fits.
-        progress: wraps the indices, for a progress bar.
-
-    Returns:
-        The path of the cache. What an interrupted run has left is removed and written anew.
-
-    Raises:
-        ConfigError: a name that no split could name.
-        DataError: there is such a set already, an image cannot be read, an id stands there
-            twice, or the disk is too small.
-    """
-    check_set_name(name)
-    path = cache_path(folder, name)
-    if path.exists():
-        raise DataError(f'{path}: exists; choose another name, or remove it')
-    refuse_rivals(path)
-    check_ids(dataset)
-    partial = path.with_name(path.name + PARTIAL)
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    _check_room(dataset, partial, longest_px)
-    writer = _Writer(partial, shard_bytes)
-    for index, pixels in zip(progress(range(len(dataset))), _reduced(dataset, longest_px)):
-        writer.add(dataset.records[index], pixels)
-    writer.end_shard()
-    (partial / _INDEX).write_text(_Index(
-        format=1, data=data, split=dataset.name, longest_side_px=longest_px,
-        classes=dataset.class_names, shards=tuple(writer.shards),
-        images=tuple(writer.images)).model_dump_json(), encoding='utf-8')
-    sync(partial / _INDEX)
-    sync(partial)
-    os.rename(partial, path)
-    sync(folder)
-    return path
-
-
-def _reduced(dataset: Dataset, longest_px: int) -> Iterable[NDArray[np.uint8]]:
-    """Decode and reduce, on all cores, a few images ahead."""
-    with ThreadPoolExecutor(os.cpu_count(), 'cache') as pool:
-        for first in range(0, len(dataset), _DECODED_AHEAD):
-            records = dataset.records[first:first + _DECODED_AHEAD]
-            yield from pool.map(
-                lambda record: reduce_image(dataset.decode(record), longest_px), records)
-
-
-class _Writer:
-    """Fills one shard after the other."""
-
-    def __init__(self, folder: Path, shard_bytes: int) -> None:
-        self._folder, self._limit = folder, shard_bytes
-        self.shards: list[_Shard] = []
-        self.images: list[_Image] = []
-        self._file: BinaryIO | None = None
-        self._digest, self._offset = hashlib.sha256(), 0
-
-    def add(self, record: ImageRecord, pixels: NDArray[np.uint8]) -> None:
-        """Append an image."""
-        if self._offset and self._offset + pixels.nbytes > self._limit:
-            self.end_shard()
-        if self._file is None:
-            self._file = _shard_path(self._folder, len(self.shards)).open('wb')
-        content = np.ascontiguousarray(pixels).tobytes()
-        self._file.write(content)
-        self._digest.update(content)
-        self.images.append(_Image(
-            image_id=record.image_id, source=record.source, annotated_in=record.annotated_in,
-            size_hw=record.size_hw, shape_hw=(pixels.shape[0], pixels.shape[1]),
-            shard=len(self.shards), offset=self._offset,
-            # float32 as the shortest decimals of float64, so that they come back bit for bit
-            boxes_xyxy=tuple(tuple(box) for box in record.boxes_xyxy.tolist()),
-            labels=tuple(record.labels.tolist()), difficult=tuple(record.difficult.tolist())))
-        self._offset += len(content)
-
-    def end_shard(self) -> None:
-        """Close the shard that is being filled."""
-        assert self._file is not None
-        self._file.close()
-        sync(_shard_path(self._folder, len(self.shards)))
-        self.shards.append(_Shard(size_bytes=self._offset, sha256=self._digest.hexdigest()))
-        self._file, self._digest, self._offset = None, hashlib.sha256(), 0
-
-
-def _check_room(dataset: Dataset, folder: Path, longest_px: int) -> None:
-    needed = 0
-    for height, width in (record.size_hw for record in dataset.records):
-        scale = min(1.0, longest_px / max(height, width))
-        needed += int(3 * height * scale * width * scale)
-    free = shutil.disk_usage(folder).free
-    if needed > free:
-        raise DataError(f'{folder}: the cache takes up to {needed / 1e9:.1f} GB, the disk has '
-                        f'{free / 1e9:.1f} GB left; choose a smaller --longest-side')
-
-
-def _shard_path(folder: Path, number: int) -> Path:
+def shard_path(folder: Path, number: int) -> Path:
     return folder / f'shard{number:05}.bin'

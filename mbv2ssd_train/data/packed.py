@@ -32,13 +32,8 @@ from mbv2ssd_train.data.annotations import (
     read_each,
     refuse,
 )
-from mbv2ssd_train.data.dataset import (
-    Dataset,
-    EncodedImages,
-    ImageRecord,
-    MAX_FILE_BYTES,
-    reduce_image,
-)
+from mbv2ssd_train.data.dataset import Dataset, EncodedImages, ImageRecord
+from mbv2ssd_train.data.image_files import MAX_FILE_BYTES, reduce_image
 from mbv2ssd_train.quoting import short
 
 _FIELDS = ['class', 'xmin', 'ymin', 'xmax', 'ymax', 'difficult', 'truncated']

@@ -25,12 +25,13 @@ from mbv2ssd_ros.core.errors import ConfigError, DataError
 from mbv2ssd_train.data.annotations import OnFault, refuse
 from mbv2ssd_train.data.cached import cache_path, read_cache, refuse_rivals, SUFFIX
 from mbv2ssd_train.data.coco import read_coco
-from mbv2ssd_train.data.dataset import Dataset, EncodedImages, ImageRecord, Images, read_file
+from mbv2ssd_train.data.dataset import Dataset, EncodedImages, ImageRecord, Images
 from mbv2ssd_train.data.described import read_described
 from mbv2ssd_train.data.description import FILE_NAME
+from mbv2ssd_train.data.image_files import read_file
 from mbv2ssd_train.data.packed import read_packed
 from mbv2ssd_train.data.voc import is_voc_tree, read_voc
-from mbv2ssd_train.durable import PARTIAL
+from mbv2ssd_train.run.durable import PARTIAL
 
 _SPLIT = re.compile(r'(?P<name>[^@:]+)(:(?P<part>[^@:]+))?(@(?P<but>!?)(?P<k>\d+)/(?P<n>\d+))?')
 

@@ -24,7 +24,8 @@ from mbv2ssd_train.data.annotations import (
     read_each,
     refuse,
 )
-from mbv2ssd_train.data.dataset import ImageRecord, read_file
+from mbv2ssd_train.data.dataset import ImageRecord
+from mbv2ssd_train.data.image_files import read_file
 from mbv2ssd_train.data.paths import inside
 
 _IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.webp', '.bmp')

@@ -15,7 +15,7 @@ from mbv2ssd_ros.backends.base import Backend
 from mbv2ssd_ros.core.detections import DetectionSettings
 from mbv2ssd_ros.core.errors import DataError
 from mbv2ssd_ros.detector import Detector
-from mbv2ssd_train.data.dataset import decode_image
+from mbv2ssd_train.data.image_files import decode_image
 from mbv2ssd_train.predict.annotated_video import AnnotatedVideo
 from mbv2ssd_train.predict.capture import Capture, quiet_opencv, video_frames, VideoFrame
 from mbv2ssd_train.predict.crops import save_image

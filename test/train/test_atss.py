@@ -19,9 +19,9 @@ import pytest
 import torch
 
 from mbv2ssd_ros.core.priors import PriorLevel
-from mbv2ssd_train.atss import assign_by_atss, nearest_priors
 from mbv2ssd_train.config import MatchConfig
-from mbv2ssd_train.targets import PriorBoxes
+from mbv2ssd_train.loss.atss import assign_by_atss, nearest_priors
+from mbv2ssd_train.loss.targets import PriorBoxes
 
 PRIORS = wide_priors()
 

@@ -9,7 +9,7 @@ from mbv2ssd_ros.core.errors import DataError
 from mbv2ssd_train.model.backbone import Taps
 from mbv2ssd_train.model.fold import fold_batch_norm, unfold_batch_norm
 from mbv2ssd_train.model.mobilenet_v2 import MobileNetV2
-from mbv2ssd_train.pretrained import load_backbone
+from mbv2ssd_train.weights.start import load_backbone
 
 SHIPPED = Path(__file__).resolve().parents[2] / 'models' / 'mbv2_ssdlite_voc.onnx'
 

@@ -6,8 +6,8 @@ from matching_cases import boxes_of
 import pytest
 import torch
 
-from mbv2ssd_train.box_loss import box_loss, decode_within_reason
 from mbv2ssd_train.config import LossConfig
+from mbv2ssd_train.loss.box_loss import box_loss, decode_within_reason
 
 VARIANCES = (0.1, 0.2)
 PRIOR = torch.tensor([[30.0, 20.0, 20.0, 10.0]])  # cxcywh in pixels: 20 to 40, 15 to 25

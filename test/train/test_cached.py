@@ -11,7 +11,7 @@ from synthetic import add_image, add_list, SHAPES, write_world
 from mbv2ssd_ros.core.errors import ConfigError, DataError
 from mbv2ssd_train.cli import main
 from mbv2ssd_train.config import VOC_CLASSES
-from mbv2ssd_train.data.cached import write_cache
+from mbv2ssd_train.data.cache_writer import write_cache
 from mbv2ssd_train.data.check import check_dataset
 from mbv2ssd_train.data.dataset import refuse_overlap
 from mbv2ssd_train.data.sources import open_dataset

@@ -7,14 +7,14 @@ import pytest
 import torch
 
 from mbv2ssd_ros.core.errors import ConfigError, DataError
-from mbv2ssd_train.checkpoint import (
+from mbv2ssd_train.handover import build_network, open_checkpoint
+from mbv2ssd_train.run.checkpoint import (
     Checkpoint,
     load_checkpoint,
     random_state,
     restore_random_state,
     RunState,
 )
-from mbv2ssd_train.handover import build_network, open_checkpoint
 
 CONFIG = small_run('d')
 

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from mbv2ssd_train.class_loss import background_loss, focal_loss, one_hot
+from mbv2ssd_train.loss.class_loss import background_loss, focal_loss, one_hot
 
 
 def slow_focal(logit, target, gamma, alpha):

@@ -14,8 +14,8 @@ from mbv2ssd_train import criterion as criterion_module
 from mbv2ssd_train import mining, selection
 from mbv2ssd_train import targets as targets_module
 from mbv2ssd_train.config import LossConfig, MatchConfig
-from mbv2ssd_train.criterion import Criterion
-from mbv2ssd_train.targets import Targets
+from mbv2ssd_train.loss.criterion import Criterion
+from mbv2ssd_train.loss.targets import Targets
 
 METHODS = ['iou', 'atss', 'task_aligned']
 CLASSIFICATIONS = ['cross_entropy', 'focal', 'quality_focal']

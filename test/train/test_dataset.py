@@ -10,13 +10,8 @@ import pytest
 from synthetic import add_image, add_list
 
 from mbv2ssd_ros.core.errors import DataError
-from mbv2ssd_train.data.dataset import (
-    decode_image,
-    memory_to_keep,
-    read_file,
-    reduce_image,
-    refuse_overlap,
-)
+from mbv2ssd_train.data.dataset import memory_to_keep, refuse_overlap
+from mbv2ssd_train.data.image_files import decode_image, read_file, reduce_image
 from mbv2ssd_train.data.sources import open_dataset
 
 CLASSES = ('bolt',)
@@ -99,7 +94,7 @@ def test_sixteen_bits_become_eight():
 
 
 def test_a_file_of_gigabytes_is_refused_by_its_size(tmp_path, monkeypatch):
-    monkeypatch.setattr('mbv2ssd_train.data.dataset.MAX_FILE_BYTES', 99)
+    monkeypatch.setattr('mbv2ssd_train.data.image_files.MAX_FILE_BYTES', 99)
     (tmp_path / 'a.png').write_bytes(bytes(100))
     with pytest.raises(DataError, match=r'a\.png: has 0\.0 GB; 0\.0 GB are allowed'):
         read_file(tmp_path / 'a.png')

@@ -15,11 +15,11 @@ import torch
 from torch import multiprocessing, nn
 
 from mbv2ssd_ros.core.errors import ConfigError
-from mbv2ssd_train.checkpoint import load_checkpoint
 from mbv2ssd_train.config import load_config
 from mbv2ssd_train.distributed import choose_device, join_world, World
 from mbv2ssd_train.engine import Trainer
 from mbv2ssd_train.model.sync_batch_norm import SyncBatchNorm2d
+from mbv2ssd_train.run.checkpoint import load_checkpoint
 
 SHIPPED = Path(__file__).parents[2] / 'models' / 'mbv2_ssdlite_voc.onnx'
 # extras and heads with BatchNorm over both processes; seven images to measure on, which two cannot

@@ -17,11 +17,11 @@ import torch
 import yaml
 
 from mbv2ssd_ros.core.errors import ConfigError, DataError
-from mbv2ssd_train.checkpoint import load_checkpoint
 from mbv2ssd_train.cli import main
 from mbv2ssd_train.engine import Trainer
 from mbv2ssd_train.learner import NotFiniteError
 from mbv2ssd_train.preemption import Preempted
+from mbv2ssd_train.run.checkpoint import load_checkpoint
 
 # three steps an epoch, nine in all, evaluated after the second and the last epoch
 RECIPES = {

@@ -17,8 +17,8 @@ from mbv2ssd_train.export import onnx_file
 from mbv2ssd_train.export.onnx_file import export_onnx, ExportError, Parity
 from mbv2ssd_train.handover import build_contract, build_network
 from mbv2ssd_train.model.deploy import DeployModel
-from mbv2ssd_train.pretrained import load_network, Scores
 from mbv2ssd_train.torch_backend import TorchBackend
+from mbv2ssd_train.weights.start import load_network, Scores
 
 CONFIG = small_run('d', model={'stride2_padding': 'tensorflow'})  # 64 x 96 pixels
 

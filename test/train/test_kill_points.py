@@ -13,9 +13,9 @@ import pytest
 from synthetic import write_world
 import torch
 
-from mbv2ssd_train.checkpoint import load_checkpoint
 from mbv2ssd_train.engine import Trainer
 from mbv2ssd_train.preemption import Preempted
+from mbv2ssd_train.run.checkpoint import load_checkpoint
 
 POINTS = 20
 # twelve steps in four epochs; a checkpoint at each step, an evaluation at every second epoch

@@ -7,7 +7,7 @@ import torch
 
 from mbv2ssd_train import mining
 from mbv2ssd_train.config import LossConfig
-from mbv2ssd_train.mining import mine_hard_negatives
+from mbv2ssd_train.loss.mining import mine_hard_negatives
 
 
 @pytest.fixture(params=['host', 'device'], autouse=True)

@@ -6,7 +6,7 @@ import torch
 from mbv2ssd_ros.core.errors import DataError
 from mbv2ssd_train.model.backbone import Taps
 from mbv2ssd_train.model.mobilenet_v2 import make_divisible, MobileNetV2
-from mbv2ssd_train.pretrained import load_backbone
+from mbv2ssd_train.weights.start import load_backbone
 
 
 @pytest.mark.parametrize('wanted, expected', [

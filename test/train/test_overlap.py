@@ -7,7 +7,7 @@ from matching_cases import iou as slow_iou
 import pytest
 import torch
 
-from mbv2ssd_train.overlap import ciou, diou, giou, iou, pairwise_iou
+from mbv2ssd_train.loss.overlap import ciou, diou, giou, iou, pairwise_iou
 
 UNIT = [0.0, 0.0, 1.0, 1.0]
 

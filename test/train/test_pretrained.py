@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from mbv2ssd_ros.core.errors import DataError
-from mbv2ssd_train.checkpoint import Checkpoint, RunState
 from mbv2ssd_train.config import ModelConfig
 from mbv2ssd_train.handover import build_network
 from mbv2ssd_train.model.mobilenet_v3 import MobileNetV3Large
 from mbv2ssd_train.model.ssd import build_backbone, SSD
 from mbv2ssd_train.model.vgg16 import VGG16
-from mbv2ssd_train.pretrained import load_backbone, load_network, load_start, Scores
+from mbv2ssd_train.run.checkpoint import Checkpoint, RunState
+from mbv2ssd_train.weights.start import load_backbone, load_network, load_start, Scores
 
 SHIPPED = Path(__file__).resolve().parents[2] / 'models' / 'mbv2_ssdlite_voc.onnx'
 

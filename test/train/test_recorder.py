@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from mbv2ssd_ros.core.errors import ShapeError
-from mbv2ssd_train.metrics_file import MetricsFile
-from mbv2ssd_train.plots import draw_plots, running_mean
-from mbv2ssd_train.recorder import numbers_in, Recorder
+from mbv2ssd_train.run.metrics_file import MetricsFile
+from mbv2ssd_train.run.plots import draw_plots, running_mean
+from mbv2ssd_train.run.recorder import numbers_in, Recorder
 
 
 def lines_of(folder):
@@ -222,7 +222,7 @@ def test_a_running_mean_looks_back():
 def test_nothing_slow_is_imported_before_it_is_needed(tmp_path):
     code = '''
 import sys
-import mbv2ssd_train.recorder as recorder, pathlib
+import mbv2ssd_train.run.recorder as recorder, pathlib
 assert not {'matplotlib', 'tensorboard'} & set(sys.modules)
 folder = pathlib.Path(sys.argv[1])
 recorder.Recorder(folder, 9).train_step(1, 1.0, {'loss': 0.5})

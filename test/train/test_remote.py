@@ -15,9 +15,9 @@ import pytest
 import torch
 
 from mbv2ssd_ros.core.errors import DataError
-from mbv2ssd_train.checkpoint import Checkpoint
-from mbv2ssd_train.remote import fetch_run
-from mbv2ssd_train.runs import latest_run, RunFolder
+from mbv2ssd_train.run.checkpoint import Checkpoint
+from mbv2ssd_train.run.folder import latest_run, RunFolder
+from mbv2ssd_train.run.remote import fetch_run
 
 fsspec = pytest.importorskip('fsspec')
 PARTS = ['checkpoints/best.pt', 'checkpoints/last.pt', 'config.yaml', 'fingerprints.json',

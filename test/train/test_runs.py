@@ -14,12 +14,12 @@ from model_settings import small_run
 import pytest
 
 from mbv2ssd_ros.core.errors import ConfigError, DataError
-from mbv2ssd_train.checkpoint_store import CheckpointStore
 from mbv2ssd_train.cli import main
-from mbv2ssd_train.environment import command_line
-from mbv2ssd_train.metrics_file import MetricsFile
-from mbv2ssd_train.run_lock import RunLock
-from mbv2ssd_train.runs import describe_runs, latest_run, read_status, RunFolder
+from mbv2ssd_train.run.checkpoint_store import CheckpointStore
+from mbv2ssd_train.run.environment import command_line
+from mbv2ssd_train.run.folder import describe_runs, latest_run, read_status, RunFolder
+from mbv2ssd_train.run.lock import RunLock
+from mbv2ssd_train.run.metrics_file import MetricsFile
 
 
 def opened(runs, resume=False, **sections):
@@ -57,7 +57,7 @@ def other_process():
 
 HOLD = '''
     from pathlib import Path
-    from mbv2ssd_train.run_lock import RunLock
+    from mbv2ssd_train.run.lock import RunLock
     lock = RunLock(Path({path!r}))
     lock.acquire()
     print('held', flush=True)
@@ -88,7 +88,7 @@ def test_a_worker_that_outlives_its_killed_parent_keeps_nobody_out(tmp_path, oth
     process = other_process('''
         import os, time
         from pathlib import Path
-        from mbv2ssd_train.run_lock import RunLock
+        from mbv2ssd_train.run.lock import RunLock
         lock = RunLock(Path({path!r}))
         lock.acquire()
         child = os.fork()

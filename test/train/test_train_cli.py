@@ -14,10 +14,10 @@ from synthetic import add_image, add_list, SHAPES, write_world
 from tiny_model import CONTRACT, write_tiny_model
 import yaml
 
-from mbv2ssd_train.checkpoint import Checkpoint
 from mbv2ssd_train.cli import main
 from mbv2ssd_train.config import parse_config
 from mbv2ssd_train.handover import build_network
+from mbv2ssd_train.run.checkpoint import Checkpoint
 
 
 @pytest.fixture(scope='module')

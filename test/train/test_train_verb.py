@@ -7,7 +7,7 @@ import pytest
 from synthetic import write_world
 
 from mbv2ssd_train.cli import main
-from mbv2ssd_train.runs import read_status
+from mbv2ssd_train.run.folder import read_status
 
 
 @pytest.fixture(scope='module')

@@ -14,11 +14,11 @@ import time
 from typing import Any
 
 from mbv2ssd_ros.core.errors import ConfigError, DataError
-from mbv2ssd_train.checkpoint_store import CheckpointStore
 from mbv2ssd_train.config import TrainConfig
-from mbv2ssd_train.durable import write_whole
-from mbv2ssd_train.metrics_file import MetricsFile
-from mbv2ssd_train.run_lock import RunLock
+from mbv2ssd_train.run.checkpoint_store import CheckpointStore
+from mbv2ssd_train.run.durable import write_whole
+from mbv2ssd_train.run.lock import RunLock
+from mbv2ssd_train.run.metrics_file import MetricsFile
 
 __all__ = ['CheckpointStore', 'describe_runs', 'latest_run', 'read_status', 'RunFolder',
            'RunStatus', 'RunSummary']
@@ -124,7 +124,7 @@ class RunFolder:
             'recipe': self._config.recipe_fingerprint()}))
 
     def _note_start(self, arguments: Sequence[str]) -> None:
-        from mbv2ssd_train.environment import command_line, describe_environment
+        from mbv2ssd_train.run.environment import command_line, describe_environment
         path = self.path / 'arguments.json'
         try:
             starts = json.loads(path.read_text(encoding='utf-8'))

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mbv2ssd_train.assign import near_objects, NO_CLAIM, settle
 from mbv2ssd_train.config import MatchConfig
-from mbv2ssd_train.overlap import pairwise_iou
-from mbv2ssd_train.targets import NOBODY, PaddedObjects, PriorBoxes, Targets
+from mbv2ssd_train.loss.assign import near_objects, NO_CLAIM, settle
+from mbv2ssd_train.loss.overlap import pairwise_iou
+from mbv2ssd_train.loss.targets import NOBODY, PaddedObjects, PriorBoxes, Targets
 
 
 def assign_by_alignment(priors: PriorBoxes, objects: PaddedObjects, predicted_xyxy: Tensor,

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from mbv2ssd_train.box_coder import decode_loc, encode_loc, Variances, xyxy_to_cxcywh
 from mbv2ssd_train.config import LossConfig
-from mbv2ssd_train.overlap import ciou, diou, giou
+from mbv2ssd_train.loss.overlap import ciou, diou, giou
 
 _OVERLAPS = {'giou': giou, 'diou': diou, 'ciou': ciou}
 _FARTHEST = 1000.0  # sides of the prior that its box may be away

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from mbv2ssd_train.config import MatchConfig
-from mbv2ssd_train.overlap import pairwise_iou
-from mbv2ssd_train.targets import NOBODY, PaddedObjects, PriorBoxes, Targets
+from mbv2ssd_train.loss.overlap import pairwise_iou
+from mbv2ssd_train.loss.targets import NOBODY, PaddedObjects, PriorBoxes, Targets
 
 NO_CLAIM = -1.0  # instead of an IoU
 

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 import torch
 
 from mbv2ssd_ros.core.errors import ShapeError
-from mbv2ssd_train.metrics_file import MetricsFile, plain
-from mbv2ssd_train.plots import BEGIN, draw_plots, EVALUATION, TRAIN
+from mbv2ssd_train.run.metrics_file import MetricsFile, plain
+from mbv2ssd_train.run.plots import BEGIN, draw_plots, EVALUATION, TRAIN
 
 _DRAW_EVERY_S, _DRAW_SHARE = 60.0, 0.01  # drawing may take this share of a run's time
 _FLUSH_S = 10  # what TensorBoard's file may lack after a kill; metrics.jsonl lacks nothing

@@ -9,13 +9,13 @@ from pathlib import Path
 from torch import nn, Tensor
 
 from mbv2ssd_ros.core.errors import DataError
-from mbv2ssd_train.checkpoint import load_checkpoint
 from mbv2ssd_train.config import parse_config, TrainConfig
 from mbv2ssd_train.model.backbone import Backbone
 from mbv2ssd_train.model.fold import unfold_batch_norm
 from mbv2ssd_train.model.heads import predictor
 from mbv2ssd_train.model.ssd import SSD
-from mbv2ssd_train.weight_files import read_exported, read_state_dict
+from mbv2ssd_train.run.checkpoint import load_checkpoint
+from mbv2ssd_train.weights.files import read_exported, read_state_dict
 
 _BACKBONE = 'backbone.'
 _COUNTER = 'num_batches_tracked'  # of BatchNorm; files from other frameworks have none

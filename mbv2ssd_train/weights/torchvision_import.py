@@ -11,17 +11,17 @@ import yaml
 
 from mbv2ssd_ros.core.contract import BACKGROUND
 from mbv2ssd_ros.core.errors import ConfigError, DataError
-from mbv2ssd_train.checkpoint import Checkpoint, RunState
 from mbv2ssd_train.config import parse_config, TrainConfig
 from mbv2ssd_train.handover import build_network
-from mbv2ssd_train.torchvision_detectors import (
+from mbv2ssd_train.run.checkpoint import Checkpoint, RunState
+from mbv2ssd_train.weights.files import read_state_dict
+from mbv2ssd_train.weights.torchvision_keys import (
     class_columns,
     COCO_CLASSES,
     DETECTORS,
     tail_of,
     TorchvisionDetector,
 )
-from mbv2ssd_train.weight_files import read_state_dict
 
 
 def import_weights(name: str, path: str | Path, classes: Sequence[str] | None = None

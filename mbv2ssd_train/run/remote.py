@@ -12,11 +12,11 @@ from typing import Any, IO, Protocol
 from urllib import error, parse, request
 
 from mbv2ssd_ros.core.errors import DataError, Mbv2SsdError
-from mbv2ssd_train.checkpoint import load_checkpoint
 from mbv2ssd_train.config import parse_config, TrainConfig
-from mbv2ssd_train.durable import sync
-from mbv2ssd_train.environment import without_user
-from mbv2ssd_train.metrics_file import MetricsFile
+from mbv2ssd_train.run.checkpoint import load_checkpoint
+from mbv2ssd_train.run.durable import sync
+from mbv2ssd_train.run.environment import without_user
+from mbv2ssd_train.run.metrics_file import MetricsFile
 
 # A remote folder is never listed: only these names are asked for, so none can lead outside.
 _TEXTS = ('config.yaml', 'fingerprints.json')

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from mbv2ssd_train.assign import near_objects, NO_CLAIM, settle
 from mbv2ssd_train.config import MatchConfig
-from mbv2ssd_train.overlap import pairwise_iou
-from mbv2ssd_train.targets import PaddedObjects, PriorBoxes, Targets
+from mbv2ssd_train.loss.assign import near_objects, NO_CLAIM, settle
+from mbv2ssd_train.loss.overlap import pairwise_iou
+from mbv2ssd_train.loss.targets import PaddedObjects, PriorBoxes, Targets
 
 
 def assign_by_atss(priors: PriorBoxes, objects: PaddedObjects, config: MatchConfig) -> Targets:

@@ -11,7 +11,7 @@ from torch import Tensor
 from mbv2ssd_ros.core.priors import build_priors, PriorLevel
 from mbv2ssd_train.box_coder import cxcywh_to_xyxy
 from mbv2ssd_train.data.batch import Batch
-from mbv2ssd_train.selection import on_host
+from mbv2ssd_train.loss.selection import on_host
 
 BACKGROUND_LABEL = 0
 IGNORED_LABEL = -1

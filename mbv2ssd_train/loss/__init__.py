@@ -1,0 +1,1 @@
+"""What a prediction should have been, and what its mistakes cost."""

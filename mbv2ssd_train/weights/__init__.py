@@ -1,0 +1,1 @@
+"""Where weights come from when they are not learnt here."""
