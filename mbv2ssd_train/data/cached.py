@@ -20,16 +20,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mbv2ssd_ros.core.errors import DataError
-from mbv2ssd_train.data.annotations import (
-    check_size,
-    label_of,
-    OnFault,
-    read_each,
-    refuse,
-)
-from mbv2ssd_train.data.dataset import Dataset, ImageRecord, reduce_image
-from mbv2ssd_train.data.packed import check_ids, check_set_name
-from mbv2ssd_train.run.durable import PARTIAL, sync
+from mbv2ssd_train.data.annotations import check_size, label_of, OnFault, read_each, refuse
+from mbv2ssd_train.data.dataset import ImageRecord
 
 SUFFIX = '.cache'
 INDEX = 'index.json'
@@ -44,11 +36,15 @@ class _Strict(BaseModel):
 
 
 class Shard(_Strict):
+    """A file of pixels."""
+
     size_bytes: _Whole
     sha256: str
 
 
-class CachedImage(_Strict):
+class CacheEntry(_Strict):
+    """An image and its objects."""
+
     image_id: str
     source: str
     annotated_in: str
@@ -62,17 +58,20 @@ class CachedImage(_Strict):
 
     @property
     def end(self) -> int:
+        """Offset behind the image."""
         return self.offset + 3 * self.shape_hw[0] * self.shape_hw[1]
 
 
 class CacheIndex(_Strict):
+    """What index.json says."""
+
     format: Literal[1]
     data: str
     split: str
     longest_side_px: _Side
     classes: tuple[str, ...]
     shards: tuple[Shard, ...]
-    images: tuple[CachedImage, ...]
+    images: tuple[CacheEntry, ...]
 
 
 class CachedImages:
@@ -201,7 +200,7 @@ def _check_shard(path: Path, size_bytes: int) -> None:
                         'in full? Copy it or write the cache again')
 
 
-def _read_image(image: CachedImage, labels: Sequence[int], shards: Sequence[Shard], path: Path
+def _read_image(image: CacheEntry, labels: Sequence[int], shards: Sequence[Shard], path: Path
                 ) -> ImageRecord:
     where = f'{path}: image {image.image_id}'
     check_size(image.size_hw, where)
@@ -223,4 +222,5 @@ def _read_image(image: CachedImage, labels: Sequence[int], shards: Sequence[Shar
 
 
 def shard_path(folder: Path, number: int) -> Path:
+    """Return where a shard lies in the folder of its cache."""
     return folder / f'shard{number:05}.bin'

@@ -1,0 +1,105 @@
+"""Image files: read, decoded and reduced, without believing what they claim."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from mbv2ssd_ros.core.encoded import stored_size_wh
+from mbv2ssd_ros.core.errors import DataError, UnsupportedImageError
+
+MAX_PIXELS = 2 ** 27  # of an image, 400 MB when decoded: more is a mistake or an attack
+MAX_FILE_BYTES = 2 ** 28  # of an encoded image or an annotation file
+
+
+def decode_image(encoded: bytes, source: str) -> NDArray[np.uint8]:
+    """
+    Decode JPEG, PNG, WebP or BMP: grey, colour, with or without transparency, 8 or 16 bit.
+
+    Args:
+        encoded: the file's bytes.
+        source: its name, for messages.
+
+    Returns:
+        (H, W, 3) uint8 BGR.
+
+    Raises:
+        DataError: it is of another format, truncated (OpenCV would fill a JPEG with grey), has
+            more pixels than MAX_PIXELS, or does not decode.
+    """
+    try:
+        _check_pixels(_stored_size_wh(encoded), source)
+        pixels: Any = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR)
+    except UnsupportedImageError as err:
+        raise DataError(f'{source}: {err}; replace the file or take it out of the split') from err
+    except cv2.error:  # no bytes at all, or more pixels than OpenCV allows
+        pixels = None
+    if pixels is None:
+        raise DataError(f'{source}: does not decode as an image ({len(encoded)} bytes); '
+                        'replace the file or take it out of the split')
+    return pixels
+
+
+def _stored_size_wh(encoded: bytes) -> tuple[int, int]:
+    size_wh = stored_size_wh(encoded)
+    if size_wh is None and encoded[:2] == b'BM' and len(encoded) >= 26:
+        # negative heights are of images stored from the top
+        size_wh = (abs(int.from_bytes(encoded[18:22], 'little', signed=True)),
+                   abs(int.from_bytes(encoded[22:26], 'little', signed=True)))
+    if size_wh is None:  # nothing else tells its size in time
+        raise UnsupportedImageError(
+            f'does not decode as an image ({len(encoded)} bytes): not JPEG, PNG, WebP or BMP')
+    return size_wh
+
+
+def _check_pixels(size_wh: tuple[int, int], source: str) -> None:
+    width, height = size_wh
+    if width * height > MAX_PIXELS:
+        raise DataError(f'{source}: its header claims {width} x {height} pixels, '
+                        f'{MAX_PIXELS // 10 ** 6} million are allowed; take it out of the split')
+
+
+def read_file(path: Path) -> bytes:
+    """
+    Read a file of a data set.
+
+    Args:
+        path: of an image or an annotation.
+
+    Returns:
+        Its bytes.
+
+    Raises:
+        DataError: it cannot be read, is no ordinary file or absurdly large.
+    """
+    try:
+        if not path.is_file():  # nor a pipe, which would never end
+            raise DataError(f'{path}: cannot be read: no such file')
+        if (size := path.stat().st_size) > MAX_FILE_BYTES:
+            raise DataError(f'{path}: has {size / 1e9:.1f} GB; {MAX_FILE_BYTES / 1e9:.1f} GB are '
+                            'allowed')
+        return path.read_bytes()
+    except (OSError, ValueError) as err:  # ValueError: a zero byte in the name
+        raise DataError(f'{path}: cannot be read: {err}') from err
+
+
+def reduce_image(pixels: NDArray[np.uint8], longest_px: int) -> NDArray[np.uint8]:
+    """
+    Make a large image smaller.
+
+    Args:
+        pixels: (H, W, 3) uint8.
+        longest_px: of the longer side; a smaller image stays as it is.
+
+    Returns:
+        (h, w, 3) uint8.
+    """
+    longest = max(pixels.shape[:2])
+    if longest <= longest_px:
+        return pixels
+    size_wh = [max(1, round(side * longest_px / longest)) for side in pixels.shape[1::-1]]
+    return np.asarray(cv2.resize(pixels, size_wh, interpolation=cv2.INTER_AREA), dtype=np.uint8)
