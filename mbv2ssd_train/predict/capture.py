@@ -155,20 +155,21 @@ def video_frames(video: VideoInput, capture: Capture, every: int = 1, reconnect_
 
 
 class _FileClock:
-    """Time as recorded; never backwards, whatever the file says."""
+    """Time as recorded, from 0; goes on where the file's own begins anew, as between clips."""
 
     time_s = 0.0
 
     def __init__(self) -> None:
-        self._offset_s: float | None = None
+        self._last_s: float | None = None  # as the file says
 
     def tick(self, index: int, capture: Capture) -> None:
         position_s = capture.position_s
         if math.isnan(position_s):
             position_s = index / capture.rate_hz
-        if self._offset_s is None:
-            self._offset_s = position_s
-        self.time_s = max(self.time_s, position_s - self._offset_s)
+        if self._last_s is not None:
+            passed_s = position_s - self._last_s
+            self.time_s += passed_s if passed_s >= 0 else 1 / capture.rate_hz
+        self._last_s = position_s
 
 
 class _LiveClock:
@@ -194,11 +195,12 @@ def _refuse_truncated(video: VideoInput, capture: Capture, read: int, last_s: fl
     declared = capture.frame_count or read
     length_s = declared / capture.rate_hz
     interval_s = max(1 / capture.rate_hz, last_s / max(1, read - 1))
-    if read and length_s - last_s <= 2.5 * interval_s:
+    if read and (read >= declared or length_s - last_s <= 2.5 * interval_s):
         return
+    hint = '' if video.path else ', or its server sends no parts of files'
     raise DataError(f'{video.shown}: ends after {read} frames ({last_s:.1f} s), its header '
-                    f'declares {declared} ({length_s:.1f} s): it is truncated or damaged. What '
-                    'could be decoded is kept')
+                    f'declares {declared} ({length_s:.1f} s): it is truncated or damaged'
+                    f'{hint}. What could be decoded is kept')
 
 
 def _reopen(video: VideoInput, read: int, reconnect_s: float, tell: Callable[[str], None]

@@ -227,3 +227,28 @@ def test_leaving_early_ends_the_thread():
     with ReadAhead(numbers(10 ** 9), depth=2) as ahead:
         assert next(ahead.until(lambda: False)) == 0
     assert not ahead._thread.is_alive()
+
+
+class Positions:
+    """A capture of a file that says these positions, in seconds."""
+
+    rate_hz = 10.0
+
+    def __init__(self, positions_s):
+        self._positions_s = iter(positions_s)
+
+    @property
+    def position_s(self):
+        return next(self._positions_s)
+
+
+@pytest.mark.parametrize(('positions_s', 'expected_s'), [
+    ([0.0, 0.1, 0.3], [0.0, 0.1, 0.3]), ([5.0, 5.1, 5.2], [0.0, 0.1, 0.2]),
+    ([0.0, 0.1, 0.0, 0.1], [0.0, 0.1, 0.2, 0.3]), ([float('nan')] * 3, [0.0, 0.1, 0.2])])
+def test_time_begins_at_zero_and_goes_on_where_a_file_begins_anew(positions_s, expected_s):
+    clock, source = capture._FileClock(), Positions(positions_s)
+    times_s = []
+    for index in range(len(positions_s)):
+        clock.tick(index, source)
+        times_s.append(clock.time_s)
+    assert times_s == pytest.approx(expected_s)
