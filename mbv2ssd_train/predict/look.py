@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,13 +19,15 @@ from mbv2ssd_train.predict.window import Window
 class Looker:
     """A detector and what the options ask to do with its answers."""
 
-    def __init__(self, detector: Detector, options: PredictOptions) -> None:
+    def __init__(self, detector: Detector, options: PredictOptions,
+                 stop: Callable[[], bool]) -> None:
         """
         Open the window where one is wanted.
 
         Args:
             detector: of one thread.
             options: what to write and show.
+            stop: asked while a window waits for a key.
 
         Raises:
             ConfigError: there is nowhere to show.
@@ -31,7 +35,7 @@ class Looker:
         self.class_names = detector.contract.class_names
         self.was_closed = False  # by the user: nothing more shall be shown
         self._detector, self._options = detector, options
-        self._window = Window() if options.show else None
+        self._window = Window(stop) if options.show else None
 
     def look(self, name: str, image_bgr: NDArray[np.uint8], until_key: bool
              ) -> tuple[Detections, NDArray[np.uint8]]:

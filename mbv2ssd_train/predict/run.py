@@ -56,7 +56,7 @@ def predict(backend: Backend, inputs: Inputs, settings: DetectionSettings,
         OSError: the output folder cannot be written.
     """
     options.refuse_overwriting(inputs)
-    looker = Looker(Detector(backend, settings), options)
+    looker = Looker(Detector(backend, settings), options, stop)
     with ExitStack() as stack:
         stack.callback(looker.close)
         stack.enter_context(quiet_opencv())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 import os
 import sys
 
@@ -19,13 +20,17 @@ _LOOK_MS = 50  # how often a waiting window looks whether it was closed
 class Window:
     """Shows pictures until somebody closes it."""
 
-    def __init__(self) -> None:
+    def __init__(self, stop: Callable[[], bool]) -> None:
         """
         Open the window.
+
+        Args:
+            stop: asked while it waits for a key.
 
         Raises:
             ConfigError: there is no display, or this OpenCV has no windows.
         """
+        self._stop = stop
         # asked first: an OpenCV with Qt aborts the process where there is no display
         if sys.platform.startswith('linux') and not (
                 os.environ.get('DISPLAY') or os.environ.get('WAYLAND_DISPLAY')):
@@ -52,7 +57,7 @@ class Window:
         """
         cv2.imshow(_TITLE, image_bgr)
         key = cv2.waitKey(1)
-        while until_key and key < 0 and self._is_open():
+        while until_key and key < 0 and self._is_open() and not self._stop():
             key = cv2.waitKey(_LOOK_MS)
         return (key & 0xFF) not in _END_KEYS and self._is_open()
 

@@ -276,6 +276,20 @@ def test_a_window_shows_what_is_drawn_and_q_ends(backend, tmp_path, monkeypatch)
     assert (windows.shown[0] != cells(red=[(1, 0)])).any()
 
 
+def test_a_window_that_waits_for_a_key_can_be_stopped(backend, tmp_path, monkeypatch):
+    windows = FakeWindows(monkeypatch)
+    monkeypatch.setattr(cv2, 'waitKey', lambda _: -1)  # nobody is there
+    paths = [picture(tmp_path / f'in/{name}.png') for name in 'ab']
+    asked = []
+
+    def stop():
+        asked.append(1)
+        return len(asked) > 20
+
+    assert run(backend, paths, tmp_path / 'out', show=True, stop=stop).images == 1
+    assert len(windows.shown) == 1
+
+
 def test_a_window_needs_a_display(backend, tmp_path, monkeypatch):
     for name in ('DISPLAY', 'WAYLAND_DISPLAY'):
         monkeypatch.delenv(name, raising=False)
