@@ -75,6 +75,7 @@ setup(
             'view_detections = mbv2ssd_ros.tools.view_detections:main',
             'benchmark = mbv2ssd_ros.tools.benchmark:main',
             'evaluate_bag = mbv2ssd_ros.tools.evaluate_bag:main',
+            'label_bag = mbv2ssd_ros.tools.label_bag:main',
         ],
     },
 )

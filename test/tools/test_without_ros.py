@@ -8,7 +8,8 @@ import pytest
 
 from mbv2ssd_ros.tools import view_detections
 
-PROGRAMS = ('play_images', 'view_detections', 'demo', 'benchmark', 'evaluate_bag')
+PROGRAMS = ('play_images', 'view_detections', 'demo', 'benchmark', 'evaluate_bag',
+            'label_bag')
 
 
 def test_no_program_imports_ros_or_torch_before_it_runs():

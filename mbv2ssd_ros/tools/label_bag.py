@@ -1,0 +1,135 @@
+"""
+Label the frames of a recording with a model, for correction by people and training after that.
+
+Writes images, COCO JSON for CVAT, FiftyOne and others, and a dataset.yaml that mbv2ssd_train
+reads. Needs no ROS installation.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+import re
+import sys
+
+from mbv2ssd_ros.backends import BackendOptions, open_backend
+from mbv2ssd_ros.core.detections import DetectionSettings
+from mbv2ssd_ros.core.errors import DataError, Mbv2SsdError
+from mbv2ssd_ros.detector import Detector
+from mbv2ssd_ros.evaluation.bag import Bag
+from mbv2ssd_ros.evaluation.bag_frames import CLOCKS, image_topics
+from mbv2ssd_ros.evaluation.bag_labels import label, LabelCounts
+from mbv2ssd_ros.evaluation.bag_task import INTERRUPTED
+from mbv2ssd_ros.evaluation.labelled_frames import DESCRIPTION, FORMATS, LabelledFrames
+from mbv2ssd_ros.ros.model_file import find_model
+from mbv2ssd_ros.tools.arguments import share
+from mbv2ssd_ros.tools.evaluate_bag import add_model
+from mbv2ssd_ros.tools.frame_progress import frame_progress
+
+PROGRAM = 'label_bag'
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """
+    Run the program.
+
+    Args:
+        argv: without the program's name; None: those of this process.
+
+    Returns:
+        The exit code: 0; 1 after an error or a bag that ends early; 130 when interrupted.
+    """
+    args = _parser().parse_args(argv)
+    try:
+        return _label(args)
+    except Mbv2SsdError as err:
+        print(f'{PROGRAM}: error: {err}', file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f'{PROGRAM}: interrupted', file=sys.stderr)
+        return 130
+
+
+def _label(args: argparse.Namespace) -> int:
+    output = args.output or Path(f'{args.bag.resolve().stem}_labels')
+    with Bag(args.bag) as bag:
+        topics = image_topics(bag, args.topic)
+        backend = open_backend(args.backend, find_model(args.model),
+                               BackendOptions(threads=args.threads))
+        detector = Detector(backend, DetectionSettings(
+            score_threshold=args.score_threshold, nms_iou=args.nms_iou,
+            max_detections=args.max_detections))
+        labelled = LabelledFrames(output, args.split, backend.contract.object_names, args.format)
+        total = sum(topic.count for topic in bag.topics if topic.name in topics)
+        counts = label(bag, topics, detector, labelled, args.every, args.only_with_objects,
+                       args.clock, frame_progress(args.bag.name, 0, total))
+    print(_summary(counts, labelled, output, args.split))
+    if counts.incomplete_because:
+        print(f'{PROGRAM}: incomplete: {counts.incomplete_because}', file=sys.stderr)
+        return 130 if counts.incomplete_because.startswith(INTERRUPTED) else 1
+    if not len(labelled):
+        raise DataError(f'{args.bag}: not one of its {counts.read} frames was labelled')
+    return 0
+
+
+def _summary(counts: LabelCounts, labelled: LabelledFrames, output: Path, split: str) -> str:
+    left = {'passed over': counts.passed_over, 'without object': counts.without_object,
+            **dict(sorted(counts.failed.items()))}
+    return (f'{counts.read} frames read, {len(labelled)} labelled with {labelled.objects} boxes'
+            + ''.join(f', {count} {what}' for what, count in left.items() if count)
+            + f'\nsee {output / DESCRIPTION}, {output / f"{split}.json"} and '
+              f'{output / "images" / split}')
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=PROGRAM, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog='examples:\n'
+               '  label_bag monday/ --output my_data\n'
+               '  label_bag tuesday/ --output my_data --split val\n'
+               'docs/bags.md has the whole way from a recording to a better model.')
+    parser.add_argument('bag', type=Path, help='folder of a rosbag2, a .mcap, .db3 or .bag file')
+    parser.add_argument('--topic', action='append', default=[], metavar='TOPIC',
+                        help='images, raw or compressed; once for each camera (default: the only '
+                             'image topic of the bag)')
+    parser.add_argument('--output', type=Path, metavar='FOLDER',
+                        help='data set; may have other splits already (default: BAG_labels)')
+    parser.add_argument('--split', type=_split, default='train', metavar='NAME',
+                        help='part of the data set that the frames become (default %(default)s)')
+    parser.add_argument('--every', type=_seconds, default=1.0, metavar='S',
+                        help='least time between two frames of a camera, since neighbours show '
+                             'the same; 0: every frame (default %(default)g)')
+    parser.add_argument('--score-threshold', type=share, default=0.35, metavar='SCORE',
+                        help='from which an object gets a box (default %(default)s)')
+    parser.add_argument('--only-with-objects', action='store_true',
+                        help='leave out frames in which nothing is found')
+    parser.add_argument('--format', choices=FORMATS, default='jpg',
+                        help='of raw images; compressed ones stay as recorded '
+                             '(default %(default)s)')
+    parser.add_argument('--clock', choices=CLOCKS, default='header',
+                        help='stamps of the cameras, or times of recording (default %(default)s)')
+    add_model(parser)
+    return parser
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < 1e6:
+        raise argparse.ArgumentTypeError(f'{text!r} is not a number of seconds from 0 on')
+    return value
+
+
+def _split(text: str) -> str:
+    # the characters that `mbv2ssd_train --split` takes for a name
+    if not re.fullmatch(r'[A-Za-z0-9_][A-Za-z0-9_.-]*', text):
+        raise argparse.ArgumentTypeError(
+            f'{text!r} is not a name of letters, digits, ., _ and -')
+    return text
+
+
+if __name__ == '__main__':
+    sys.exit(main())
