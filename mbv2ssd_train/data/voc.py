@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from itertools import accumulate
 from pathlib import Path
 import re
 from xml.etree import ElementTree
@@ -120,7 +121,8 @@ def _read_file(xml_path: Path, images: Path, class_names: Sequence[str], on_faul
 
 def _lines_of_objects(text: bytes, count: int) -> list[int]:
     """Find the lines of elements, of which the parser tells nothing; 1 where they are hidden."""
-    lines = [1 + text.count(b'\n', 0, tag.start()) for tag in re.finditer(rb'<object\b', text)]
+    parts = re.split(rb'<object\b', text)  # each line is counted once: there may be many objects
+    lines = list(accumulate((part.count(b'\n') for part in parts[:-1]), initial=1))[1:]
     return lines if len(lines) == count else [1] * count
 
 
