@@ -23,6 +23,7 @@ from mbv2ssd_ros.backends.engine_build import (
 from mbv2ssd_ros.backends.engine_cache import (
     EngineCache,
     EngineKey,
+    Manifest,
     manifest_for,
     sha256,
     UnusableEngineError,
@@ -158,15 +159,19 @@ class EngineProvider:
             reference.close()
         self._host.log.info(
             f'{self._source}: engine built in {build_s:.0f} s; {agreement} from ONNX Runtime')
-        try:
-            self._cache.keep(self._name, built.plan, manifest_for(
+        if self._cache.writable:
+            self._keep(built, manifest_for(
                 self._key, built.plan, contract.to_json(), agreement, build_s))
+        return engine
+
+    def _keep(self, built: BuiltEngine, manifest: Manifest) -> None:
+        try:
+            self._cache.keep(self._name, built.plan, manifest)
             self._cache.keep_timing(self._key, built.timing)
         except OSError as err:
             self._host.log.warning(
                 f'{self._cache.folder}: the engine cannot be kept ({err.strerror}), so it will '
                 'be built again at the next start; make room or set engine_cache_dir')
-        return engine
 
     def _checked(self, built: BuiltEngine, contract: ModelContract, reference: Backend
                  ) -> tuple[LoadedEngine, str]:

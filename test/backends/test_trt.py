@@ -1,0 +1,453 @@
+"""The TensorRT backend on doubles: what it asks of the GPU, in which order, what it survives."""
+
+import dataclasses
+import errno
+from importlib import import_module
+import os
+from pathlib import Path
+import subprocess
+import sys
+
+from conftest import build_here, DOUBLES
+import numpy as np
+import pytest
+from tiny_model import CONTRACT, PRIORS, write_tiny_model
+
+from mbv2ssd_ros.backends import BackendOptions, open_backend
+from mbv2ssd_ros.backends.base import Host
+from mbv2ssd_ros.core.errors import BackendError, ConfigError
+
+ROOT = Path(__file__).parents[2]
+HEIGHT, WIDTH = CONTRACT.input_size_hw
+
+
+class ListLog:
+    """Keeps what it is told."""
+
+    def __init__(self):
+        self.infos, self.warnings = [], []
+
+    def info(self, message, /):
+        """Keep a line."""
+        self.infos.append(message)
+
+    def warning(self, message, /):
+        """Keep a line that somebody should look at."""
+        self.warnings.append(message)
+
+
+@pytest.fixture
+def path(tmp_path):
+    """Return the tiny model."""
+    return write_tiny_model(tmp_path / 'tiny.onnx')
+
+
+@pytest.fixture
+def log():
+    """Return a log to look at."""
+    return ListLog()
+
+
+@pytest.fixture
+def opened(double, path, log, tmp_path):
+    """
+    Return a function that opens the tiny model and counts the engines it builds.
+
+    The doubles are made by the first call, with its settings.
+    """
+    backends, builds = [], []
+
+    def counted(*arguments):
+        builds.append(arguments[1])
+        return build_here(*arguments)
+
+    def open_it(options=None, host=None, build=counted, state=None, **settings):
+        from mbv2ssd_ros.backends.nvidia import load_nvidia
+        from mbv2ssd_ros.backends.trt import TrtBackend
+        if open_it.state is None:
+            open_it.state = double(**settings)
+        backend = TrtBackend(
+            path, options or BackendOptions(engine_cache_dir=str(tmp_path / 'engines')),
+            host or Host(log), load_nvidia(), build)
+        backends.append(backend)
+        return backend
+
+    open_it.state, open_it.builds, open_it.folder = None, builds, tmp_path / 'engines'
+    yield open_it
+    for backend in backends:
+        backend.close()
+
+
+def images(count, seed=0):
+    """A batch of noise."""
+    return np.random.default_rng(seed).integers(
+        0, 128, (count, HEIGHT, WIDTH, 3), dtype=np.uint8)
+
+
+def expected_boxes():
+    """The boxes of every image: the cells."""
+    from tiny_model import cell_box, COLUMNS, ROWS
+    return np.stack([cell_box(row, column) for row in range(ROWS) for column in range(COLUMNS)])
+
+
+def reds(batch):
+    """The mean red of the first cell of each image, which is its first score."""
+    return batch[:, :8, :8, 0].mean(axis=(1, 2)) / 255
+
+
+def three(tmp_path):
+    """Options for batches of up to three."""
+    return BackendOptions(engine_cache_dir=str(tmp_path / 'engines'), max_batch=3)
+
+
+# batches and memory
+
+@pytest.mark.parametrize('integrated', [True, False])
+@pytest.mark.parametrize('version', ['8.6', '11.4'])
+def test_batches_of_every_size_are_answered_on_both_kinds_of_gpu(
+        opened, tmp_path, integrated, version):
+    backend = opened(three(tmp_path), integrated=integrated, version=version)
+    for count in (1, 2, 3, 2, 1, 7):
+        batch = images(count, count)
+        boxes, scores = backend.infer(batch)
+        np.testing.assert_allclose(boxes, [expected_boxes()] * count, atol=1e-6)
+        np.testing.assert_allclose(scores[:, 0, 1], reds(batch), atol=1e-6)
+        assert scores.shape == (count, PRIORS, 3)
+
+
+def test_a_batch_runs_at_once_and_a_larger_one_in_parts(opened, tmp_path):
+    backend = opened(three(tmp_path))
+    opened.state.calls.clear()
+    backend.infer(images(3))
+    backend.infer(images(7))
+    assert [what for what, _ in opened.state.calls if what.startswith('enqueue')] == [
+        'enqueue 3', 'enqueue 3', 'enqueue 3', 'enqueue 1']
+
+
+@pytest.mark.parametrize('integrated', [True, False])
+def test_nothing_is_allocated_or_freed_between_frames(opened, integrated):
+    backend = opened(integrated=integrated)
+    opened.state.calls.clear()
+    for seed in range(20):
+        backend.infer(images(1, seed))
+    assert set(opened.state.calls) == {('enqueue 1', 'cuda')}
+
+
+def test_a_jetson_shares_its_memory_and_another_gpu_gets_copies(opened):
+    opened(integrated=True)
+    made = [what for what, _ in opened.state.calls if what.startswith('allocate')]
+    assert made == ['allocate host memory'] * 3
+
+
+def test_another_gpu_has_memory_of_its_own(opened):
+    opened(integrated=False)
+    made = [what for what, _ in opened.state.calls if what.startswith('allocate')]
+    assert made == ['allocate host memory', 'allocate device memory'] * 3
+
+
+def test_the_gpu_s_things_live_in_one_thread_and_end_in_order(opened, tmp_path):
+    backend = opened(three(tmp_path), integrated=False)
+    opened.state.calls.clear()
+    backend.close()
+    assert {thread for _, thread in opened.state.calls} == {'cuda'}
+    assert [what for what, _ in opened.state.calls] == [
+        *['free execution context'] * 3, 'free engine', 'free runtime',
+        *['free device memory', 'free host memory'] * 3, 'free stream', 'pop']
+
+
+def test_results_can_be_looked_at_after_the_end(opened):
+    backend = opened()
+    boxes = backend.infer(images(1))[0]
+    backend.close()
+    np.testing.assert_allclose(boxes[0], expected_boxes(), atol=1e-6)
+    del boxes  # page-locked memory goes with the last who looks at it, warned of by pycuda
+    opened.state.broken_rules = [rule for rule in opened.state.broken_rules
+                                 if not rule.startswith('host memory in out-of-thread')]
+
+
+def test_it_is_fed_by_batches_and_by_one_thread(opened, tmp_path):
+    backend = opened(three(tmp_path))
+    assert (backend.max_batch, backend.max_concurrency) == (3, 1)
+
+
+def test_the_detail_names_version_gpu_and_batches(opened, tmp_path):
+    assert opened(three(tmp_path), version='10.16').detail == (
+        'TensorRT 10.16.1.11 on Orin (SM 8.7), batches of 1 to 3')
+
+
+# what the GPU does in the field
+
+def test_a_frame_without_memory_is_lost_and_the_next_one_answered(opened):
+    backend = opened(integrated=False)
+    cuda = import_module('pycuda.driver')
+    opened.state.failures['memcpy_htod_async'] = [cuda.MemoryError('out of memory')]
+    with pytest.raises(BackendError, match=r'tiny.onnx: the GPU has no memory left \(out of mem'):
+        backend.infer(images(1))
+    np.testing.assert_allclose(backend.infer(images(1))[0][0], expected_boxes(), atol=1e-6)
+
+
+def test_a_refused_run_is_lost_with_its_reason_and_the_next_one_answered(opened):
+    backend = opened()
+    opened.state.failures['execute_async_v3'] = ['Error Code 3: no idea']
+    with pytest.raises(BackendError, match='could not run the engine: Error Code 3: no idea'):
+        backend.infer(images(1))
+    np.testing.assert_allclose(backend.infer(images(1))[0][0], expected_boxes(), atol=1e-6)
+
+
+@pytest.mark.parametrize('kind', ['LaunchError', 'LogicError', 'RuntimeError'])
+def test_a_lost_context_says_what_to_do_until_the_model_is_opened_again(opened, kind):
+    backend = opened()
+    cuda = import_module('pycuda.driver')
+    opened.state.failures['synchronize'] = [getattr(cuda, kind)('cuStreamSynchronize failed')]
+    for _ in range(2):
+        with pytest.raises(BackendError, match='cuStreamSynchronize.*clean the node up and conf'):
+            backend.infer(images(1))
+    backend.close()
+    np.testing.assert_allclose(opened().infer(images(1))[0][0], expected_boxes(), atol=1e-6)
+
+
+def test_a_context_that_cannot_even_be_released_does_not_stop_the_node(opened):
+    backend = opened()
+    cuda = import_module('pycuda.driver')
+    opened.state.failures['pop'] = [cuda.LogicError('cuCtxPopCurrent failed')]
+    opened.state.failures['free'] = [cuda.LogicError('cuMemFree failed')]
+    backend.close()
+    with pytest.raises(BackendError, match='closed'):
+        backend.infer(images(1))
+
+
+@pytest.mark.parametrize(('call', 'error'), [
+    ('mem_alloc', 'MemoryError'), ('pagelocked_empty', 'MemoryError'), ('synchronize',
+     'LaunchError'), ('create_execution_context', 'LogicError'),
+    ('retain_primary_context', 'LogicError')])
+def test_whatever_fails_while_loading_nothing_is_left_on_the_gpu(opened, double, call, error):
+    opened(integrated=False).close()
+    cuda = import_module('pycuda.driver')
+    opened.state.failures[call] = [getattr(cuda, error)(f'{call} failed')] * 9
+    with pytest.raises(BackendError, match=f'{call} failed'):
+        opened()
+    opened.state.failures.clear()
+    # the fixture `double` looks at what is left
+
+
+def test_a_forgotten_close_does_not_abort_the_process(path, tmp_path):
+    script = '''
+import atexit, sys
+sys.path[:0] = sys.argv[1:3]
+def judge():  # runs last: registered first
+    import pycuda.driver, double_state
+    assert not any(pycuda.driver.GPU.stacks.values()), 'pycuda would abort'
+    assert double_state.STATE.broken_rules == [], double_state.STATE.broken_rules
+    print('clean')
+atexit.register(judge)
+from conftest import build_here
+from mbv2ssd_ros.backends.base import BackendOptions, Host
+from mbv2ssd_ros.backends.nvidia import load_nvidia
+from mbv2ssd_ros.backends.trt import TrtBackend
+from pathlib import Path
+backend = TrtBackend(Path(sys.argv[3]), BackendOptions(engine_cache_dir=sys.argv[4]), Host(),
+                     load_nvidia(), build_here)
+'''
+    found = subprocess.run(
+        [sys.executable, '-c', script, str(DOUBLES), str(Path(__file__).parent), str(path),
+         str(tmp_path / 'engines')], cwd=ROOT, capture_output=True, text=True, timeout=100)
+    assert (found.returncode, found.stdout) == (0, 'clean\n'), found.stderr
+
+
+# the cache
+
+def test_the_second_start_takes_the_kept_engine_and_needs_no_onnxruntime(
+        opened, log, monkeypatch):
+    opened().close()
+    monkeypatch.setitem(sys.modules, 'mbv2ssd_ros.backends.ort', None)
+    backend = opened()
+    assert len(opened.builds) == 1 and backend.contract == CONTRACT
+    assert 'engine loaded (boxes differ by' in log.infos[-1]
+    np.testing.assert_allclose(backend.infer(images(1))[0][0], expected_boxes(), atol=1e-6)
+
+
+def test_another_number_of_cameras_is_another_engine(opened, tmp_path):
+    opened().close()
+    opened(three(tmp_path)).close()
+    assert [request.batch_sizes for request in opened.builds] == [(1,), (1, 2, 3)]
+    assert len(list(opened.folder.glob('*.engine'))) == 2
+
+
+def test_a_changed_model_of_the_same_name_is_another_engine(opened, path):
+    opened().close()
+    write_tiny_model(path, dataclasses.replace(CONTRACT, arch_fingerprint='other'))
+    assert opened().contract.arch_fingerprint == 'other'
+    assert len(opened.builds) == 2
+
+
+def damage(folder, how):
+    """Damage the kept engine."""
+    engine, manifest = (next(folder.glob(f'*.{suffix}')) for suffix in ('engine', 'json'))
+    if how == 'truncated':
+        os.truncate(engine, engine.stat().st_size // 2)
+    elif how == 'flipped':
+        content = bytearray(engine.read_bytes())
+        content[len(content) // 2] ^= 1
+        engine.write_bytes(content)
+    elif how == 'empty':
+        engine.write_bytes(b'')
+    elif how == 'no manifest':
+        manifest.unlink()
+    elif how == 'foreign manifest':
+        manifest.write_text(manifest.read_text().replace('10.3.0', '10.3.1'))
+    elif how == 'wrong contract':
+        manifest.write_text(manifest.read_text().replace('input_size_hw', 'input_size'))
+
+
+@pytest.mark.parametrize('how', ['truncated', 'flipped', 'empty', 'no manifest',
+                                 'foreign manifest', 'wrong contract'])
+def test_a_damaged_engine_is_put_aside_and_built_again_once(opened, log, how):
+    opened().close()
+    damage(opened.folder, how)
+    np.testing.assert_allclose(opened().infer(images(1))[0][0], expected_boxes(), atol=1e-6)
+    assert len(opened.builds) == 2
+    assert list(opened.folder.glob('*.quarantined'))
+    assert len(log.warnings) == 1 and 'is not used: ' in log.warnings[0]
+    opened().close()
+    assert len(opened.builds) == 2  # healed
+
+
+def test_an_engine_that_tensorrt_refuses_is_built_again_once_and_then_given_up(opened, log):
+    opened().close()
+    opened.state.load = 'refuse'
+    with pytest.raises(BackendError, match='tiny.onnx: TensorRT could not load the engine: Engine '
+                                           'plan file is generated on an incompatible device'):
+        opened()
+    assert len(opened.builds) == 2
+    assert len(log.warnings) == 1 and 'incompatible device' in log.warnings[0]
+
+
+def test_an_engine_for_which_there_is_no_memory_is_not_to_blame(opened, log):
+    opened().close()
+    opened.state.load = 'no memory'
+    with pytest.raises(BackendError, match='tiny.onnx: TensorRT could not load .*OutOfMemory'):
+        opened()
+    assert len(opened.builds) == 1 and log.warnings == []
+    opened.state.load = ''
+    opened().close()
+    assert len(opened.builds) == 1
+
+
+@pytest.mark.parametrize('wrong_by', [0.01, float('nan')])
+def test_an_engine_that_computes_something_else_is_neither_used_nor_kept(opened, wrong_by):
+    with pytest.raises(BackendError, match=(
+            r'tiny.onnx: TensorRT built an engine that computes something else than ONNX Runtime: '
+            r'boxes differ by (0.01|nan) at most.*fp32 allows')):
+        opened(wrong_by=wrong_by)
+    assert not list(opened.folder.glob('*.engine'))
+    assert len(opened.builds) == 1
+
+
+def test_a_folder_that_others_can_write_to_is_refused_before_a_build(opened):
+    opened.folder.mkdir()
+    opened.folder.chmod(0o777)
+    with pytest.raises(BackendError, match='can be written by others.*chmod 700'):
+        opened()
+    assert opened.builds == []
+
+
+def test_a_read_only_folder_is_used_and_what_is_missing_built_each_time(
+        opened, tmp_path, log, monkeypatch):
+    opened().close()
+    before = {path: path.stat().st_mtime_ns for path in opened.folder.iterdir()}
+    monkeypatch.setattr(os, 'access', lambda path, mode: False)
+    opened().close()
+    assert len(opened.builds) == 1
+    for count in (2, 3):
+        opened(three(tmp_path)).close()
+        assert len(opened.builds) == count
+    assert len(log.warnings) == 2
+    assert 'is read-only, so the engine will be built again' in log.warnings[0]
+    assert {path: path.stat().st_mtime_ns for path in opened.folder.iterdir()} == before
+
+
+def test_a_full_disk_costs_the_next_start_and_not_this_one(opened, log, monkeypatch):
+    from mbv2ssd_ros.backends.engine_cache import EngineCache
+
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, 'No space left on device')
+
+    monkeypatch.setattr(EngineCache, 'keep', full)
+    np.testing.assert_allclose(opened().infer(images(1))[0][0], expected_boxes(), atol=1e-6)
+    assert 'the engine cannot be kept (No space left on device)' in log.warnings[0]
+
+
+def test_a_later_build_gets_the_times_that_the_first_one_measured(opened, tmp_path):
+    given = []
+
+    def build(model, request, timing, host):
+        given.append(timing)
+        return build_here(model, request, timing, host)
+
+    opened(build=build).close()
+    opened(three(tmp_path), build=build).close()
+    assert given == [b'', b'T10.3.0+']
+
+
+# the model
+
+def test_another_precision_than_was_asked_for_is_refused_before_a_build(opened, tmp_path):
+    options = BackendOptions(engine_cache_dir=str(tmp_path / 'engines'), precision='fp16')
+    with pytest.raises(ConfigError, match=(
+            'tiny.onnx: its precision is fp32, the parameter precision asks for fp16')):
+        opened(options)
+    assert opened.builds == []
+    opened().close()
+    with pytest.raises(ConfigError, match='asks for fp16'):  # also where an engine is kept
+        opened(options)
+
+
+# choosing it
+
+def test_auto_takes_tensorrt_where_it_is_and_says_why(tensorrt_here, path, log):
+    tensorrt_here()
+    backend = open_backend('auto', path, BackendOptions(), Host(log))
+    backend.close()
+    assert backend.name == 'tensorrt'
+    assert log.infos[0] == (
+        'backend auto takes tensorrt: TensorRT 10.3.0 and a GPU (Orin) are here')
+
+
+def test_auto_takes_onnxruntime_elsewhere_and_says_why(path, log, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'tensorrt', None)
+    assert open_backend('auto', path, BackendOptions(), Host(log)).name == 'onnxruntime'
+    assert log.infos[0].startswith(
+        'backend auto takes onnxruntime: backend tensorrt: tensorrt cannot be imported')
+    assert log.warnings == []
+
+
+@pytest.mark.parametrize(('settings', 'missing', 'message'), [
+    ({'devices': 0}, None, 'CUDA sees no GPU; check CUDA_VISIBLE_DEVICES'),
+    ({}, 'pycuda.driver', 'pycuda cannot be imported .*pip install pycuda'),
+])
+def test_tensorrt_that_cannot_be_used_is_an_error_and_for_auto_a_warning(
+        tensorrt_here, path, log, monkeypatch, settings, missing, message):
+    tensorrt_here(**settings)
+    import_module('tensorrt')  # the double needs the other one
+    if missing:
+        monkeypatch.setitem(sys.modules, missing, None)
+    with pytest.raises(BackendError, match=message):
+        open_backend('tensorrt', path, BackendOptions())
+    assert open_backend('auto', path, BackendOptions(), Host(log)).name == 'onnxruntime'
+    assert len(log.warnings) == 1 and log.infos == []
+
+
+def test_without_tensorrt_the_error_names_the_package_of_jetpack(path, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'tensorrt', None)
+    with pytest.raises(BackendError, match=(
+            'backend tensorrt: tensorrt cannot be imported .*python3-libnvinfer.*'
+            '--system-site-packages.*Or set another backend')):
+        open_backend('tensorrt', path, BackendOptions())
+
+
+def test_a_driver_that_does_not_start_is_named(tensorrt_here, path):
+    state = tensorrt_here()
+    cuda = import_module('pycuda.driver')
+    state.failures['init'] = [cuda.RuntimeError('cuInit failed: unknown error')]
+    with pytest.raises(BackendError, match='CUDA cannot be initialised .cuInit failed: unknown'):
+        open_backend('tensorrt', path, BackendOptions())
