@@ -119,6 +119,7 @@ def test_every_section_is_in_the_table_of_sections():
 def test_files_that_are_named_exist():
     named = set(re.findall(
         r'\b(?:config|models|docs|test|mbv2ssd_ros|mbv2ssd_train)/[\w./]*\w', README + PAGE))
+    named -= {'config/train/finetune.yaml'}  # the reader's own
     named |= {f'docs/{name}' for name in re.findall(r'\]\(([^)#:]+)(?:#[^)]*)?\)', PAGE)}
     assert len(named) >= 20
     assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
@@ -134,9 +135,18 @@ def test_headings_that_are_linked_exist():
 
 
 def test_yaml_that_is_shown_is_a_description_of_data():
-    block, = fenced(PAGE, 'yaml')
+    block = fenced(PAGE, 'yaml')[0]
     description = DatasetDescription.model_validate(yaml.safe_load(block))
     assert description.classes == ('bolt', 'nut')
+
+
+def test_yaml_that_is_shown_is_a_configuration(tmp_path):
+    block = fenced(PAGE, 'yaml')[1]
+    (tmp_path / 'finetune.yaml').write_text(block)
+    (tmp_path / 'base').symlink_to(ROOT / 'config' / 'train' / 'base')
+    config = load_config(tmp_path / 'finetune.yaml')
+    assert (config.model.weights, config.model.backbone) == ('coco.pt', 'mobilenet_v3_large')
+    assert len(fenced(PAGE, 'yaml')) == 2
 
 
 def rows_of_models():
