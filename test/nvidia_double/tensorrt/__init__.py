@@ -529,7 +529,7 @@ class ICudaEngine(_Bound):
         """Return where a tensor is expected."""
         return TensorLocation.DEVICE
 
-    def create_execution_context(self, *strategy):
+    def create_execution_context(self):
         """Make a context; only the first one has a profile of itself."""
         cuda.GPU.need_context('create_execution_context')
         STATE.fail_if_asked('create_execution_context')
