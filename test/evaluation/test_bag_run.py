@@ -360,6 +360,7 @@ def test_killed_and_started_again_gives_the_same(tmp_path, truth, model):
 def test_memory_does_not_grow_with_the_bag(tmp_path, model):
     script = '''
 import resource, sys
+from pathlib import Path
 from mbv2ssd_ros.evaluation.bag import Bag
 from mbv2ssd_ros.evaluation.bag_frames import read_frames
 def peak(path):
