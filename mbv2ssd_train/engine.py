@@ -105,9 +105,9 @@ class Trainer:
             Preempted: SIGINT or SIGTERM came; the state is saved.
             DataError: an image cannot be read; the state is saved.
         """
-        self._set_status('running')
         try:
-            with self._stop:
+            with self._stop:  # before anybody can read that it runs
+                self._set_status('running')
                 self._run_or_save()
             self._set_status('success')
         except Preempted as err:

@@ -10,10 +10,10 @@ import torch
 from torch import nn
 
 from mbv2ssd_ros.core.errors import ShapeError
-from mbv2ssd_train import criterion as criterion_module
-from mbv2ssd_train import mining, selection
-from mbv2ssd_train import targets as targets_module
 from mbv2ssd_train.config import LossConfig, MatchConfig
+from mbv2ssd_train.loss import criterion as criterion_module
+from mbv2ssd_train.loss import mining, selection
+from mbv2ssd_train.loss import targets as targets_module
 from mbv2ssd_train.loss.criterion import Criterion
 from mbv2ssd_train.loss.targets import Targets
 

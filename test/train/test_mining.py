@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 import pytest
 import torch
 
-from mbv2ssd_train import mining
 from mbv2ssd_train.config import LossConfig
+from mbv2ssd_train.loss import mining
 from mbv2ssd_train.loss.mining import mine_hard_negatives
 
 

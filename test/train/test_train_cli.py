@@ -65,7 +65,8 @@ def fails(capsys, *arguments):
     (('export',), ('best.pt', 'compared with PyTorch')),
     (('predict',), ('image files or folders', 'detections.json', '--score-threshold')),
     (('data',), ('check', 'cache')),
-    (('data', 'cache'), ('--longest-side', 'default 360', '--classes', 'data.root'))])
+    (('data', 'pack'), ('--longest-side', 'default 360', '--classes', 'data.root')),
+    (('data', 'cache'), ('--longest-side', 'default 416', '--classes', 'data.root'))])
 def test_help_teaches(capsys, verb, words):
     with pytest.raises(SystemExit) as caught:
         main([*verb, '--help'])
@@ -231,8 +232,8 @@ def test_an_interruption_is_one_line(capsys, monkeypatch):
 @pytest.mark.parametrize('change, said', [
     (('--quality', '0'), '--quality 0'), (('--longest-side', '0'), '--longest-side 0'),
     (('--name', 'a:b'), "'a:b'"), (('--classes', 'disc'), "class 'square'")])
-def test_data_cache_says_in_one_line_what_is_wrong(world, tmp_path, capsys, change, said):
-    arguments = ['data', 'cache', '--data', world, '--split', 'test', '--output', tmp_path,
+def test_data_pack_says_in_one_line_what_is_wrong(world, tmp_path, capsys, change, said):
+    arguments = ['data', 'pack', '--data', world, '--split', 'test', '--output', tmp_path,
                  '--name', 'set', '--classes', *SHAPES, *change]
     assert said in fails(capsys, *arguments)
     assert not list(tmp_path.glob('*.json'))
