@@ -54,6 +54,7 @@ setup(
         ],
         'eval': ['faster-coco-eval'],  # COCO mAP without PyTorch
         'bags': ['faster-coco-eval', 'rosbags'],  # evaluate_bag and label_bag
+        'cluster': ['distributed'],  # evaluate_bag --scheduler
         'dev': [
             'pytest<8.4',  # launch_pytest breaks with 8.4
             'pytest-timeout',
@@ -63,6 +64,7 @@ setup(
             'types-PyYAML',
             'faster-coco-eval',
             'pycocotools',  # what COCO mAP is compared with
+            'distributed',
             'rosbags-image',
         ],
     },
