@@ -183,6 +183,13 @@ def test_the_figures_of_a_model_are_right(model, side, priors, parameters, gmac)
     assert macs / 1e9 == pytest.approx(gmac, abs=0.005)
 
 
+def test_ssdlite_at_300_has_3000_priors():
+    path = ROOT / 'config' / 'train' / 'base' / 'model' / 'mbv2_ssdlite_320.yaml'
+    model = ModelConfig(**{**yaml.safe_load(path.read_text()), 'input_size_hw': [300, 300]})
+    assert sum(level.count for level in model.prior_levels()) == 3000
+    assert '3,000 boxes of SSDLite at 300' in PAGE
+
+
 def test_the_shipped_configurations_load(monkeypatch):
     monkeypatch.chdir(ROOT)
     for path in sorted((ROOT / 'config' / 'train').glob('*.yaml')):
