@@ -9,7 +9,7 @@ made here, by one bilinear sampling of all images of a batch.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -37,11 +37,21 @@ _GPU_SHARE = 0.8  # of what is free; the rest is for the network
 
 
 @dataclass(frozen=True)
+class Sampling:
+    """Where views look, ready to be taken to the device."""
+
+    columns: Tensor  # (B, w) float32, in units of the image's width
+    rows: Tensor  # (B, h) float32, in units of its height
+    colours: Tensor  # (B, 3, 4) float32, as in Views
+    members: tuple[Tensor, ...]  # int64, which images are halved 0, 1, 2, ... times before
+
+
+@dataclass(frozen=True)
 class _Prepared:
     """A batch but for its pixels."""
 
-    plan: BatchPlan
-    views: Views
+    places: Tensor  # (B,) int64 of the images
+    sampling: Sampling
     batch: Batch  # its images are missing
 
 
@@ -90,22 +100,61 @@ class DeviceLoader:
         # one thread is enough: it decides, the device paints
         for prepared in made_ahead(partial(self._prepare, epoch),
                                    self._order.plans(epoch, first_batch), 1):
-            batch = prepared.batch.to(self._device)
-            places = torch.from_numpy(prepared.plan.places).to(self._device)
-            images = sample_views(self._images[places], prepared.views,
-                                  prepared.plan.input_size_hw)
+            prepared = _apply(prepared, lambda part: part.to(self._device, non_blocking=True))
+            images = sample(self._images[prepared.places], prepared.sampling)
+            batch = prepared.batch
             yield Batch(images, batch.boxes_xyxy, batch.labels, batch.difficult, batch.sources)
 
     def _prepare(self, epoch: int, plan: BatchPlan) -> _Prepared:
         records = [self._records[place] for place in plan.places]
         views, objects = views_of(plan, epoch, records, [record.size_hw for record in records],
                                   self._config)
-        nothing = torch.empty(0, dtype=torch.uint8)
-        return _Prepared(plan, views, make_batch(nothing, objects,
-                                                 [record.source for record in records]))
+        kept_hw = (self._images.shape[2], self._images.shape[3])
+        prepared = _Prepared(
+            torch.from_numpy(plan.places), sampling_of(views, kept_hw, plan.input_size_hw),
+            make_batch(torch.empty(0, dtype=torch.uint8), objects,
+                       [record.source for record in records]))
+        if self._device.type == 'cuda':  # where a card fetches it while it computes
+            return _apply(prepared, Tensor.pin_memory)
+        return prepared
 
 
-def sample_views(images: Tensor, views: Views, input_size_hw: tuple[int, int]) -> Tensor:
+def _apply(prepared: _Prepared, change: Callable[[Tensor], Tensor]) -> _Prepared:
+    sampling, batch = prepared.sampling, prepared.batch
+    return _Prepared(
+        change(prepared.places),
+        Sampling(change(sampling.columns), change(sampling.rows), change(sampling.colours),
+                 tuple(map(change, sampling.members))),
+        Batch(batch.images, change(batch.boxes_xyxy), change(batch.labels),
+              change(batch.difficult), batch.sources))
+
+
+def sampling_of(views: Views, kept_hw: tuple[int, int], input_size_hw: tuple[int, int]
+                ) -> Sampling:
+    """
+    Work out where views look.
+
+    Args:
+        views: of some images.
+        kept_hw: size of the images as they lie on the device.
+        input_size_hw: of the network.
+
+    Returns:
+        Tensors in main memory.
+    """
+    height, width = input_size_hw
+    columns, rows = (np.arange(width) + 0.5) / width, (np.arange(height) + 0.5) / height
+    columns = np.where(views.mirrored[:, None], columns[::-1], columns)
+    left, top, across, down = views.windows.T[..., None]
+    levels = _levels(views, kept_hw, input_size_hw)
+    return Sampling(
+        torch.from_numpy((left + columns * across).astype(np.float32)),
+        torch.from_numpy((top + rows * down).astype(np.float32)),
+        torch.from_numpy(views.colours),
+        tuple(torch.from_numpy(np.flatnonzero(levels == level)) for level in range(_LEVELS + 1)))
+
+
+def sample(images: Tensor, sampling: Sampling) -> Tensor:
     """
     Paint views of images of one size; the counterpart of render.py.
 
@@ -114,46 +163,35 @@ def sample_views(images: Tensor, views: Views, input_size_hw: tuple[int, int]) -
 
     Args:
         images: (B, 3, H, W) uint8 RGB; H and W are multiples of 4.
-        views: of each.
-        input_size_hw: of the network.
+        sampling: of views of each, on the same device.
 
     Returns:
-        (B, h, w, 3) uint8 RGB on the device of the images, grey where a window sticks out.
+        (B, h, w, 3) uint8 RGB, grey where a window sticks out.
     """
-    device, levels = images.device, _levels(views, images.shape[2:], input_size_hw)
-    xs, ys = (torch.from_numpy(axis).to(device) for axis in _sample_points(views, input_size_hw))
-    grid = torch.stack(torch.broadcast_tensors(xs[:, None, :], ys[:, :, None]), dim=-1)
-    sampled = torch.empty((len(images), 3, *input_size_hw), device=device)
-    for level in np.unique(levels):
-        members = torch.from_numpy(np.flatnonzero(levels == level)).to(device)
+    grid = torch.stack(torch.broadcast_tensors(
+        sampling.columns[:, None, :], sampling.rows[:, :, None]), dim=-1)  # (B, h, w, 2)
+    sampled = torch.empty((len(images), 3, *grid.shape[1:3]), device=images.device)
+    for level, members in enumerate(sampling.members):
+        if not len(members):
+            continue
         source = images[members].float()
         if level:
-            source = F.avg_pool2d(source, 2 ** int(level))
+            source = F.avg_pool2d(source, 2 ** level)
         sampled[members] = F.grid_sample(
             source, grid[members] * 2 - 1, padding_mode='border', align_corners=False)
     outside = ((grid < 0) | (grid > 1)).any(dim=-1)  # (B, h, w)
     sampled = sampled.masked_fill(outside[:, None], LETTERBOX_GREY)
-    colours = torch.from_numpy(views.colours).to(device)
+    colours = sampling.colours
     # a product and a sum, not einsum: some cards would multiply matrices in 10 bits
     changed = (colours[:, :, :3, None, None] * sampled[:, None]).sum(dim=2)
     changed += colours[:, :, 3, None, None]
     return changed.round_().clamp_(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
 
 
-def _sample_points(views: Views, input_size_hw: tuple[int, int]
-                   ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Say where each column (B, w) and row (B, h) looks, in units of the image's sides."""
-    height, width = input_size_hw
-    columns, rows = (np.arange(width) + 0.5) / width, (np.arange(height) + 0.5) / height
-    columns = np.where(views.mirrored[:, None], columns[::-1], columns)
-    left, top, across, down = views.windows.T[..., None]
-    return ((left + columns * across).astype(np.float32), (top + rows * down).astype(np.float32))
-
-
-def _levels(views: Views, size_hw: Sequence[int], input_size_hw: tuple[int, int]
+def _levels(views: Views, kept_hw: tuple[int, int], input_size_hw: tuple[int, int]
             ) -> NDArray[np.intp]:
     """Choose for each image how often it is halved before it is sampled."""
-    shown = views.windows[:, [3, 2]] * size_hw / input_size_hw  # its pixels in one of the view
+    shown = views.windows[:, [3, 2]] * kept_hw / input_size_hw  # its pixels in one of the view
     return np.clip(np.floor(np.log2(shown.max(axis=1))), 0, _LEVELS).astype(np.intp)
 
 

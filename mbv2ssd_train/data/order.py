@@ -46,7 +46,8 @@ class EpochOrder:
             world_size: number of processes.
 
         Raises:
-            ConfigError: the batch cannot be shared evenly.
+            ConfigError: the batch cannot be shared evenly, or the network cannot have an input
+                of some size.
             DataError: there are fewer images than processes.
         """
         batch_size = config.training.batch_size
@@ -60,6 +61,8 @@ class EpochOrder:
         self._images = len(records)
         self._expected = _expected_shows(records, config)
         self._sizes = config.augment.input_sizes_hw or (config.model.input_size_hw,)
+        for size_hw in self._sizes:  # now rather than at the first batch of that size
+            config.model.prior_levels(size_hw)
         self._seed, self._rank, self._world_size = config.seed, rank, world_size
 
     def __len__(self) -> int:

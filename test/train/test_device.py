@@ -10,7 +10,7 @@ import torch
 from mbv2ssd_ros.core.errors import ConfigError, DataError
 from mbv2ssd_train.config import AugmentConfig
 from mbv2ssd_train.data.augment import draw_views, Views, WHOLE
-from mbv2ssd_train.data.device import DeviceLoader, sample_views
+from mbv2ssd_train.data.device import DeviceLoader, sample, sampling_of
 from mbv2ssd_train.data.loader import open_loader, TrainLoader
 from mbv2ssd_train.data.sources import open_dataset
 
@@ -35,6 +35,10 @@ def loader(world, rank=0, world_size=1, **settings):
 
 def view(window, mirrored=False, colours=UNCHANGED):
     return Views(np.array([window], float), np.array([mirrored]), colours[None])
+
+
+def sample_views(images, views, size_hw):
+    return sample(images, sampling_of(views, tuple(images.shape[2:]), size_hw))
 
 
 def planar(image):

@@ -75,6 +75,15 @@ def test_the_order_is_that_of_seed_and_epoch():
     assert shown(one, 3) == shown(same, 3) != shown(one, 4)
 
 
+def test_a_size_without_room_for_all_maps_is_refused_at_once():
+    config = small_run('.', model={
+        'backbone': 'vgg16', 'width_mult': 1.0, 'head': 'ssd', 'input_size_hw': [300, 300],
+        'extra_channels': [512, 256, 256, 256], 'scales': [0.1, 0.2, 0.3, 0.5, 0.7, 0.9]},
+        augment={'input_sizes_hw': [[300, 300], [64, 64]]})
+    with pytest.raises(ConfigError, match='64'):
+        EpochOrder(RARE, config)
+
+
 def test_repeat_below_without_effect_is_refused():
     with pytest.raises(ConfigError, match='repeat_below has no effect with sampling: uniform'):
         order_of(RARE, repeat_below=0.5)
