@@ -60,9 +60,7 @@ class EpochOrder:
         self._batch_size = min(batch_size, len(records) // world_size * world_size)
         self._images = len(records)
         self._expected = _expected_shows(records, config)
-        self._sizes = config.augment.input_sizes_hw or (config.model.input_size_hw,)
-        for size_hw in self._sizes:  # now rather than at the first batch of that size
-            config.model.prior_levels(size_hw)
+        self._sizes = _input_sizes(config)
         self._seed, self._rank, self._world_size = config.seed, rank, world_size
 
     def __len__(self) -> int:
@@ -108,6 +106,17 @@ def repeat_factors(records: Sequence[ImageRecord], repeat_below: float) -> NDArr
     shares = np.bincount(np.concatenate([*classes, [0]])) / len(records)
     return np.array([
         np.sqrt(repeat_below / shares[labels]).max(initial=1.0) for labels in classes])
+
+
+def _input_sizes(config: TrainConfig) -> tuple[tuple[int, int], ...]:
+    sizes = config.augment.input_sizes_hw or (config.model.input_size_hw,)
+    for size_hw in sizes:
+        try:  # now rather than at the first batch of that size
+            config.model.prior_levels(size_hw)
+        except ConfigError as err:
+            raise ConfigError(f'network input {list(size_hw)} (augment.input_sizes_hw, or '
+                              f'model.input_size_hw): {err}') from err
+    return sizes
 
 
 def _expected_shows(records: Sequence[ImageRecord], config: TrainConfig

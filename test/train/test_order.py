@@ -80,7 +80,7 @@ def test_a_size_without_room_for_all_maps_is_refused_at_once():
         'backbone': 'vgg16', 'width_mult': 1.0, 'head': 'ssd', 'input_size_hw': [300, 300],
         'extra_channels': [512, 256, 256, 256], 'scales': [0.1, 0.2, 0.3, 0.5, 0.7, 0.9]},
         augment={'input_sizes_hw': [[300, 300], [64, 64]]})
-    with pytest.raises(ConfigError, match='64'):
+    with pytest.raises(ConfigError, match=r'network input \[64, 64\] \(augment\.input_sizes'):
         EpochOrder(RARE, config)
 
 
