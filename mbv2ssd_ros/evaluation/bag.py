@@ -26,8 +26,8 @@ from mbv2ssd_ros.evaluation.message_types import (
     types_of,
 )
 
-_STORAGES = ('.db3', '.mcap')
-_METADATA = 'metadata.yaml'
+STORAGES = ('.db3', '.mcap')
+METADATA = 'metadata.yaml'
 _ZSTD_MAGIC = b'\x28\xb5\x2f\xfd'  # a serialised message begins with a zero byte
 _HINTS = (  # a word of the reader's message, and what helps
     ('end magic', 'The recording was not closed or is truncated: `mcap recover FILE` saves what '
@@ -163,7 +163,7 @@ class Bag:
             yield self._message(stores[key], connection, log_ns, data)
         for name, count in expected.items():
             if seen[name] < count:
-                raise DataError(f'{self.path}: {name} has {seen[name]} messages, {_METADATA} '
+                raise DataError(f'{self.path}: {name} has {seen[name]} messages, {METADATA} '
                                 f'promises {count}: files are missing or truncated')
 
     def _raw_messages(self, names: Sequence[str]) -> Iterator[tuple[Any, int, bytes]]:
@@ -228,23 +228,23 @@ def _storage_files(path: Path) -> list[Path]:
     if not path.exists():
         raise DataError(f'{path}: no such bag')
     if path.is_file():
-        if path.suffix not in (*_STORAGES, '.bag'):
+        if path.suffix not in (*STORAGES, '.bag'):
             raise DataError(f'{path}: not a bag; expected a folder, or a file that ends with '
-                            f'{", ".join(_STORAGES)} or .bag')
+                            f'{", ".join(STORAGES)} or .bag')
         _refuse_open_database(path)
         return [path]
-    files = sorted((file for file in path.iterdir() if file.suffix in _STORAGES), key=_in_order)
+    files = sorted((file for file in path.iterdir() if file.suffix in STORAGES), key=_in_order)
     for file in files:
         _refuse_open_database(file)
-    if (path / _METADATA).is_file():
+    if (path / METADATA).is_file():
         return [path]
     if files:
         return files
     packed = sorted(file.name for file in path.glob('*.zstd'))
     raise DataError(
-        f'{path}: has no {_METADATA}, and '
+        f'{path}: has no {METADATA}, and '
         + (f'its files are compressed as a whole ({", ".join(packed[:3])}): `unzstd` them first'
-           if packed else f'no file that ends with {" or ".join(_STORAGES)}: not a bag'))
+           if packed else f'no file that ends with {" or ".join(STORAGES)}: not a bag'))
 
 
 def _in_order(file: Path) -> tuple[int, str]:

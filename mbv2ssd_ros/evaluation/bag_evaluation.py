@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mbv2ssd_ros.core.detections import Detections
 from mbv2ssd_ros.evaluation.analysis import analyse, Analysis, Subject
@@ -59,13 +60,7 @@ class BagEvaluation:
 
     def latency(self) -> dict[str, Percentiles]:
         """Percentiles of each stage that took part, and of their sum."""
-        table = latency_table(self.records)
-        if not len(table):
-            return {}
-        window = LatencyWindow((*STAGES, TOTAL), max_frames=len(table))
-        for row in table:
-            window.add((*row, np.nansum(row)))
-        return window.take()
+        return stage_percentiles(latency_table(self.records))
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON; only those under `latency` differ between two runs."""
@@ -74,9 +69,7 @@ class BagEvaluation:
             'incomplete_because': self.incomplete_because, 'inputs': dict(self.inputs),
             'frames': self._frames(), 'pairing': self._pairing(),
             'accuracy': self.analysis.to_dict() if self.analysis else None,
-            'latency': {'unit': 'ms', 'frames': len(latency_table(self.records)), 'stages': {
-                stage: {'p50': round(p.p50_ms, 3), 'p95': round(p.p95_ms, 3),
-                        'p99': round(p.p99_ms, 3)} for stage, p in self.latency().items()}}}
+            'latency': latency_to_dict(latency_table(self.records))}
 
     def _frames(self) -> dict[str, Any]:
         failed = [record for record in self.records if record.reason]
@@ -109,6 +102,37 @@ class BagEvaluation:
                                  'stamp_ns': record.stamp_ns} for record in alone[:MAX_LISTED]],
             'unpaired_annotations': [self.truths.frames[index].name
                                      for index in self.pairing.second_alone[:MAX_LISTED]]}
+
+
+def stage_percentiles(times_ms: NDArray[np.float64]) -> dict[str, Percentiles]:
+    """
+    Work out percentiles.
+
+    Args:
+        times_ms: (F, S) of STAGES; nan where a stage did not take part.
+
+    Returns:
+        Those of each stage that took part, and of the sum of all.
+    """
+    window = LatencyWindow((*STAGES, TOTAL), max_frames=len(times_ms))
+    for row in times_ms:
+        window.add((*row, np.nansum(row)))
+    return window.take()
+
+
+def latency_to_dict(times_ms: NDArray[np.float64]) -> dict[str, Any]:
+    """
+    Write percentiles as plain values.
+
+    Args:
+        times_ms: (F, S) of STAGES.
+
+    Returns:
+        Values for JSON.
+    """
+    return {'unit': 'ms', 'frames': len(times_ms), 'stages': {
+        stage: {'p50': round(p.p50_ms, 3), 'p95': round(p.p95_ms, 3), 'p99': round(p.p99_ms, 3)}
+        for stage, p in stage_percentiles(times_ms).items()}}
 
 
 def _by_reason(records: Sequence[FrameRecord]) -> dict[str, int]:

@@ -8,7 +8,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from mbv2ssd_ros.evaluation.bag_evaluation import BagEvaluation, TOTAL
+from mbv2ssd_ros.evaluation.bag_evaluation import BagEvaluation, stage_percentiles, TOTAL
 from mbv2ssd_ros.evaluation.bag_pictures import ImageOf
 from mbv2ssd_ros.evaluation.bag_run import latency_table
 from mbv2ssd_ros.evaluation.report.detector_report import sections
@@ -77,17 +77,31 @@ def _topic_row(evaluation: BagEvaluation, topic: str, reasons: Sequence[str]) ->
 
 
 def _latency_section(evaluation: BagEvaluation) -> Section:
+    times_ms = latency_table(evaluation.records)
+    timeline = _timeline(evaluation, np.nansum(times_ms, axis=1))
+    return latency_section(times_ms, _figure('Latency over the recording', timeline))
+
+
+def latency_section(times_ms: NDArray[np.float64], beside: Markup | None = None) -> Section:
+    """
+    Show how long the stages took.
+
+    Args:
+        times_ms: (F, S) of STAGES, of at least one frame.
+        beside: a figure beside the histogram.
+
+    Returns:
+        The section.
+    """
     rows = [[Cell(stage, stage), number(p.p50_ms, 2), number(p.p95_ms, 2), number(p.p99_ms, 2)]
-            for stage, p in evaluation.latency().items()]
+            for stage, p in stage_percentiles(times_ms).items()]
     columns = (Column('stage', is_text=True), Column('p50'), Column('p95'), Column('p99'))
-    totals = np.nansum(latency_table(evaluation.records), axis=1)
-    charts = element('div', _figure('Frames by latency', _histogram(totals)),
-                     _figure('Latency over the recording', _timeline(evaluation, totals)),
-                     class_='pair')
+    histogram = _figure('Frames by latency', _histogram(np.nansum(times_ms, axis=1)))
     return Section(
         'latency', 'Latency', 'Milliseconds of one frame after the other on the machine of this '
         f'evaluation; {TOTAL} is the sum of the stages. Reading is the bag, which a camera does '
-        'not need.', element('div', table(columns, rows, id='latency-table'), charts))
+        'not need.', element('div', table(columns, rows, id='latency-table'),
+                             element('div', histogram, beside, class_='pair')))
 
 
 def _figure(title: str, chart: Markup) -> Markup:

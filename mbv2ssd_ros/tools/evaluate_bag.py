@@ -10,6 +10,7 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import replace
 import json
+import math
 from pathlib import Path
 import sys
 
@@ -18,6 +19,17 @@ from mbv2ssd_ros.core.errors import ConfigError, Mbv2SsdError
 from mbv2ssd_ros.evaluation.bag_evaluation import BagEvaluation
 from mbv2ssd_ros.evaluation.bag_frames import CLOCKS
 from mbv2ssd_ros.evaluation.bag_outputs import METRICS, REPORT, write_text
+from mbv2ssd_ros.evaluation.bag_set import (
+    BagOutcome,
+    cluster,
+    find_bags,
+    folder_name,
+    one_process,
+    perform_all,
+    processes,
+    tasks_for,
+)
+from mbv2ssd_ros.evaluation.bag_set_outputs import put_together, write_set
 from mbv2ssd_ros.evaluation.bag_task import BagTask, INTERRUPTED, perform
 from mbv2ssd_ros.evaluation.baseline import changes, notes, read_metrics, table
 from mbv2ssd_ros.evaluation.journal import FILE_NAME as JOURNAL
@@ -52,21 +64,56 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _evaluate(args: argparse.Namespace) -> int:
-    task = _task(args)
+    bags = find_bags(args.bag)
+    task = _task(args, bags)
     if (args.baseline or args.compare) and not task.is_scored:
         raise ConfigError('--baseline and --compare need --ground-truth or --ground-truth-topic')
     baseline = read_metrics(args.baseline) if args.baseline else None
+    if len(bags) > 1 and args.compare:
+        raise ConfigError('--compare takes one bag; evaluate several with each model and compare '
+                          'with --baseline')
     if args.restart:
-        for folder in (task.output, task.output / COMPARED):
-            (folder / JOURNAL).unlink(missing_ok=True)
+        for journal in (task.output / JOURNAL, *task.output.glob(f'*/{JOURNAL}')):
+            journal.unlink(missing_ok=True)
+    if len(bags) > 1:
+        return _evaluate_set(args, bags, task, baseline)
     first = perform(task, frame_progress)
     print(summary(first, task.output))
     code = _code(first)
     if code == 0 and args.compare:
         code = _compare(args, task, first)
     if code == 0 and baseline is not None:
-        code = _judge(args, baseline, first)
+        code = _judge(args, baseline, first.to_dict())
     return code
+
+
+def _evaluate_set(args: argparse.Namespace, bags: Sequence[Path], task: BagTask,
+                  baseline: dict | None) -> int:
+    workers = (cluster(args.scheduler) if args.scheduler
+               else processes(args.workers) if args.workers > 1 else one_process)
+    outcomes = perform_all(tasks_for(bags, task), workers, _tell)
+    found = put_together(outcomes)
+    write_set(task.output, found)
+    if analysis := found.analysis:
+        print(f'{len(bags)} bags together, {len(analysis.results)} frames scored: mAP@0.5 '
+              f'{analysis.map_50:.4f} (area), {analysis.map_50_11point:.4f} (11-point), COCO mAP '
+              f'{analysis.coco.ap:.4f}')
+    print(f'see {task.output / REPORT} and {task.output / METRICS}')
+    troubled = [outcome for outcome in outcomes if outcome.trouble]
+    if troubled:
+        print(f'{PROGRAM}: {len(troubled)} of {len(bags)} bags are not whole', file=sys.stderr)
+        stopped = any(INTERRUPTED in outcome.trouble for outcome in troubled)
+        return 130 if stopped else 1
+    return 0 if baseline is None else _judge(args, baseline, found.to_dict())
+
+
+def _tell(outcome: BagOutcome) -> None:
+    if outcome.trouble:
+        print(f'{outcome.name}: {outcome.trouble}', file=sys.stderr, flush=True)
+    if not outcome.error:
+        figure = '' if math.isnan(outcome.map_50) else f', mAP@0.5 {outcome.map_50:.4f}'
+        print(f'{outcome.name}: {outcome.frames["answered"]} of {outcome.frames["read"]} frames '
+              f'answered{figure}', flush=True)
 
 
 def _code(evaluation: BagEvaluation) -> int:
@@ -99,8 +146,7 @@ def _compare(args: argparse.Namespace, task: BagTask, first: BagEvaluation) -> i
     return 0
 
 
-def _judge(args: argparse.Namespace, baseline: dict, evaluation: BagEvaluation) -> int:
-    now = evaluation.to_dict()
+def _judge(args: argparse.Namespace, baseline: dict, now: dict) -> int:
     found = changes(baseline, now, str(args.baseline))
     print('\n' + table(found, args.max_drop, ('baseline', 'now')))
     for note in notes(baseline, now):
@@ -147,21 +193,26 @@ def summary(evaluation: BagEvaluation, output: Path) -> str:
     return '\n'.join(lines)
 
 
-def _task(args: argparse.Namespace) -> BagTask:
+def _task(args: argparse.Namespace, bags: Sequence[Path]) -> BagTask:
+    """Return the task of the only bag, or what those of all bags have in common."""
     if args.recorded and args.model:
         raise ConfigError('--recorded scores what was recorded, --model runs a model; give one '
                           'of them (--compare MODEL measures both)')
     if args.classes and not args.recorded:
         raise ConfigError('--classes is for --recorded; a model knows its classes')
     model = None if args.recorded else find_model(args.model)
-    return BagTask(
-        bag=args.bag, output=args.output or Path(f'{args.bag.resolve().stem}_evaluation'),
+    stem = folder_name(bags[0]) if len(bags) == 1 else 'bags'
+    found = BagTask(
+        bag=bags[0], output=args.output or Path(f'{stem}_evaluation'),
         topics=tuple(args.topic), model=model, backend=args.backend, threads=args.threads,
         recorded_topics=tuple(args.recorded), class_names=tuple(args.classes),
         ground_truth=args.ground_truth, truth_topics=tuple(args.ground_truth_topic),
         curve_threshold=args.curve_threshold, score_threshold=args.score_threshold,
         nms_iou=args.nms_iou, max_detections=args.max_detections,
         tolerance_ms=args.tolerance_ms, clock=args.clock, annotated=args.annotate)
+    if len(bags) > 1:
+        return found
+    return replace(tasks_for(bags, found)[0], output=found.output)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -172,7 +223,9 @@ def _parser() -> argparse.ArgumentParser:
                '  evaluate_bag drive/ --recorded /camera/detections --ground-truth drive.json\n'
                '  evaluate_bag drive/ --ground-truth drive.json --baseline old/metrics.json\n'
                'The same command goes on after an interruption. See docs/bags.md.')
-    parser.add_argument('bag', type=Path, help='folder of a rosbag2, a .mcap, .db3 or .bag file')
+    parser.add_argument('bag', type=Path, nargs='+',
+                        help='folder of a rosbag2, a .mcap, .db3 or .bag file; several of them, '
+                             'or a folder of bags, are measured together')
     parser.add_argument('--topic', action='append', default=[], metavar='TOPIC',
                         help='images, raw or compressed; once for each camera (default: the only '
                              'image topic of the bag)')
@@ -185,6 +238,12 @@ def _parser() -> argparse.ArgumentParser:
     add_model(parser)
     _add_truth(parser)
     _add_measures(parser)
+    group = parser.add_argument_group('several bags')
+    group.add_argument('--workers', type=whole, default=1, metavar='N',
+                       help='processes that share them (default %(default)s)')
+    group.add_argument('--scheduler', metavar='ADDRESS',
+                       help='of a Dask cluster that shares them, such as tcp://10.0.0.5:8786; '
+                            'paths must mean the same files on all of its machines')
     return parser
 
 
@@ -212,7 +271,8 @@ def _add_truth(parser: argparse.ArgumentParser) -> None:
     group.add_argument('--compare', type=Path, metavar='MODEL',
                        help='measure this model too and print both side by side')
     group.add_argument('--ground-truth', type=Path, metavar='PATH',
-                       help='COCO JSON, or a folder of VOC XML; named by stamp or frame number')
+                       help='COCO JSON, or a folder of VOC XML; named by stamp or frame number. '
+                            '{bag} in it stands for the name of the bag')
     group.add_argument('--ground-truth-topic', action='append', default=[], metavar='TOPIC',
                        help='annotations in the bag, as Detection2DArray; once for each --topic')
     group.add_argument('--tolerance-ms', type=positive, default=5.0, metavar='MS',

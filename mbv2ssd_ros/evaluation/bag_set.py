@@ -1,0 +1,282 @@
+"""
+Several bags, one after the other, on several processes, or on a Dask cluster.
+
+Every bag is evaluated by itself, in a folder of its own, and then all together: the figures are
+those of one long recording, whoever did the work. A bag that fails does not stop the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import as_completed, ProcessPoolExecutor
+from dataclasses import dataclass, field, replace
+import multiprocessing
+from pathlib import Path
+import re
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mbv2ssd_ros.core.errors import ConfigError, DataError, Mbv2SsdError
+from mbv2ssd_ros.evaluation.bag import METADATA, STORAGES
+from mbv2ssd_ros.evaluation.bag_run import latency_table
+from mbv2ssd_ros.evaluation.bag_task import BagTask, INTERRUPTED, no_progress, perform
+from mbv2ssd_ros.evaluation.results import ImageResult
+
+BAG_PLACE = '{bag}'  # in the path of ground truth: the name of the bag without suffix
+
+
+@dataclass(frozen=True)
+class BagOutcome:
+    """What a process sends back of its bag."""
+
+    task: BagTask
+    error: str = ''  # why there is nothing
+    incomplete_because: str = ''  # why there is not all
+    class_names: tuple[str, ...] = ()
+    model: str = ''
+    topics: tuple[str, ...] = ()
+    frames: dict[str, Any] = field(default_factory=dict)  # as in metrics.json
+    map_50: float = float('nan')
+    results: tuple[ImageResult, ...] = ()
+    numbers: tuple[int, ...] = ()  # of the frame of each result
+    times_ms: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 0)))
+
+    @property
+    def name(self) -> str:
+        """Of the bag, and of the folder of its results."""
+        return folder_name(self.task.bag)
+
+    @property
+    def trouble(self) -> str:
+        """Why it is not whole; empty where it is."""
+        return self.error or self.incomplete_because
+
+
+Workers = Callable[[Sequence[BagTask]], Iterable[BagOutcome]]  # in any order
+
+
+def find_bags(paths: Sequence[Path]) -> list[Path]:
+    """
+    Find the bags that a user means.
+
+    Args:
+        paths: bags, and folders of bags.
+
+    Returns:
+        The bags, those of a folder in the order of their names.
+
+    Raises:
+        DataError: a path is neither.
+        ConfigError: two bags have the same name, so that their results would be mixed.
+    """
+    found = [bag for path in paths for bag in (
+        [path] if is_bag(path) or not path.is_dir() else _inside(path))]
+    names: dict[str, Path] = {}
+    for bag in found:
+        name = folder_name(bag)
+        if name in names:
+            raise ConfigError(f'{names[name]} and {bag}: two bags of the same name; evaluate '
+                              'them apart')
+        names[name] = bag
+    return found
+
+
+def _inside(folder: Path) -> list[Path]:
+    bags = sorted(path for path in folder.iterdir() if is_bag(path))
+    if not bags:
+        raise DataError(f'{folder}: neither a bag nor a folder of bags')
+    return bags
+
+
+def is_bag(path: Path) -> bool:
+    """
+    Tell a bag from a folder of bags.
+
+    Args:
+        path: of either.
+
+    Returns:
+        Whether it is one bag: a file, a folder with metadata.yaml, or a folder of the numbered
+        parts of one recording.
+    """
+    if path.is_file():
+        return path.suffix in (*STORAGES, '.bag')
+    if not path.is_dir() or (path / METADATA).is_file():
+        return path.is_dir()
+    stems = {re.sub(r'_\d+$', '', file.stem) for file in path.iterdir()
+             if file.suffix in STORAGES}
+    return len(stems) == 1
+
+
+def folder_name(bag: Path) -> str:
+    """
+    Name the folder of a bag's results.
+
+    Args:
+        bag: its path.
+
+    Returns:
+        The name without suffix.
+    """
+    return bag.resolve().stem if bag.is_file() else bag.resolve().name
+
+
+def tasks_for(bags: Sequence[Path], task: BagTask) -> list[BagTask]:
+    """
+    Give each bag a task.
+
+    Args:
+        bags: from find_bags.
+        task: of all; its output gets a folder for each bag, and {bag} in the path of its ground
+            truth stands for the name of the bag.
+
+    Returns:
+        One task for each.
+    """
+    def truth(bag: Path) -> Path | None:
+        if task.ground_truth is None:
+            return None
+        return Path(str(task.ground_truth).replace(BAG_PLACE, folder_name(bag)))
+
+    return [replace(task, bag=bag, output=task.output / folder_name(bag),
+                    ground_truth=truth(bag)) for bag in bags]
+
+
+def perform_one(task: BagTask) -> BagOutcome:
+    """
+    Evaluate a bag in whatever process this is.
+
+    Args:
+        task: of it.
+
+    Returns:
+        What came of it; an error is told, not raised.
+    """
+    try:
+        found = perform(task, no_progress)
+    except Mbv2SsdError as err:
+        return BagOutcome(task, str(err))
+    analysis = found.analysis
+    return BagOutcome(
+        task, '', found.incomplete_because, found.subject.class_names, found.subject.model,
+        found.topics, found.to_dict()['frames'],
+        analysis.map_50 if analysis else float('nan'), analysis.results if analysis else (),
+        tuple(found.records[index].number for index in found.scored),
+        latency_table(found.records))
+
+
+def one_process(tasks: Sequence[BagTask]) -> Iterator[BagOutcome]:
+    """
+    Evaluate one bag after the other, here.
+
+    Args:
+        tasks: of the bags.
+
+    Yields:
+        What came of each; after an interruption nothing more.
+    """
+    for task in tasks:
+        outcome = perform_one(task)
+        yield outcome
+        if outcome.incomplete_because.startswith(INTERRUPTED):
+            return
+
+
+def processes(count: int) -> Workers:
+    """
+    Share bags between processes of this machine.
+
+    Args:
+        count: of processes.
+
+    Returns:
+        A function that evaluates tasks.
+    """
+    def run(tasks: Sequence[BagTask]) -> Iterator[BagOutcome]:
+        # a fork would copy the threads' locks of inference libraries, but not the threads
+        context = multiprocessing.get_context('spawn')
+        with ProcessPoolExecutor(min(count, len(tasks)), context) as pool:
+            futures = {pool.submit(perform_one, task): task for task in tasks}
+            try:
+                for future in as_completed(futures):
+                    error = future.exception()
+                    yield (future.result() if error is None else BagOutcome(
+                        futures[future], f'{futures[future].bag}: its process ended: {error!r}'))
+            finally:  # Ctrl-C: the processes hear it too, and write what they have
+                pool.shutdown(wait=True, cancel_futures=True)
+    return run
+
+
+def cluster(address: str) -> Workers:
+    """
+    Share bags between the workers of a Dask cluster.
+
+    Paths must mean the same files on all of its machines.
+
+    Args:
+        address: of its scheduler, such as tcp://10.0.0.5:8786.
+
+    Returns:
+        A function that evaluates tasks.
+
+    Raises:
+        ConfigError: distributed is not installed.
+    """
+    try:
+        import distributed
+    except ImportError as err:
+        raise ConfigError(
+            f'a cluster needs the Python package distributed, which cannot be imported ({err}): '
+            "pip install 'mbv2ssd_ros[cluster]', or in a clone '.[cluster]'") from err
+
+    def run(tasks: Sequence[BagTask]) -> Iterator[BagOutcome]:
+        try:
+            client = distributed.Client(address, timeout='10s')
+        except (OSError, ValueError, TimeoutError) as err:
+            raise ConfigError(f'--scheduler {address}: no Dask scheduler answers there: {err}'
+                              ) from err
+        with client:
+            absolute = [_absolute(task) for task in tasks]
+            futures = client.map(perform_one, absolute, pure=False)
+            place = {future.key: task for future, task in zip(futures, tasks, strict=True)}
+            for future in distributed.as_completed(futures):
+                task = place[future.key]
+                if future.status == 'finished':
+                    yield replace(future.result(), task=task)
+                else:
+                    yield BagOutcome(task, f'{task.bag}: its worker ended: '
+                                           f'{future.exception()!r}')
+    return run
+
+
+def _absolute(task: BagTask) -> BagTask:
+    """Resolve paths here: a worker has another working folder."""
+    return replace(
+        task, bag=task.bag.absolute(), output=task.output.absolute(),
+        model=task.model and task.model.absolute(),
+        ground_truth=task.ground_truth and task.ground_truth.absolute())
+
+
+def perform_all(tasks: Sequence[BagTask], workers: Workers,
+                on_outcome: Callable[[BagOutcome], None] = lambda outcome: None
+                ) -> list[BagOutcome]:
+    """
+    Evaluate all bags.
+
+    Args:
+        tasks: of the bags.
+        workers: who does it.
+        on_outcome: told of each, as it comes.
+
+    Returns:
+        The outcomes in the order of the tasks.
+    """
+    found = {}
+    for outcome in workers(tasks):
+        found[outcome.task] = outcome
+        on_outcome(outcome)
+    return [found[task] if task in found else BagOutcome(task, f'{task.bag}: not evaluated, '
+                                                               f'{INTERRUPTED}')
+            for task in tasks]
