@@ -45,6 +45,7 @@ class LoadedEngine:
         self._worker = worker
         self._engine = worker.call(Engine, nvidia, plan, contract, batch_sizes)
         self.contract = contract
+        self.path: Path | None = None  # where it is kept, if it is
 
     def run(self, images: NDArray[np.uint8]
             ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -140,7 +141,8 @@ class EngineProvider:
             raise BackendError(f'{self._source}: {err}') from err
         except BackendError as err:
             raise UnusableEngineError(str(err)) from err
-        self._host.log.info(f'{self._cache.engine_path(self._name)}: engine loaded '
+        engine.path = self._cache.engine_path(self._name)
+        self._host.log.info(f'{engine.path}: engine loaded '
                             f'({kept.manifest.agreement})')
         return engine
 
@@ -160,18 +162,20 @@ class EngineProvider:
         self._host.log.info(
             f'{self._source}: engine built in {build_s:.0f} s; {agreement} from ONNX Runtime')
         if self._cache.writable:
-            self._keep(built, manifest_for(
+            engine.path = self._keep(built, manifest_for(
                 self._key, built.plan, contract.to_json(), agreement, build_s))
         return engine
 
-    def _keep(self, built: BuiltEngine, manifest: Manifest) -> None:
+    def _keep(self, built: BuiltEngine, manifest: Manifest) -> Path | None:
         try:
             self._cache.keep(self._name, built.plan, manifest)
             self._cache.keep_timing(self._key, built.timing)
+            return self._cache.engine_path(self._name)
         except OSError as err:
             self._host.log.warning(
                 f'{self._cache.folder}: the engine cannot be kept ({err.strerror}), so it will '
                 'be built again at the next start; make room or set engine_cache_dir')
+            return None
 
     def _checked(self, built: BuiltEngine, contract: ModelContract, reference: Backend
                  ) -> tuple[LoadedEngine, str]:

@@ -25,6 +25,8 @@ class TrtBackend:
     The engine is taken from the cache or built on the spot, which takes minutes, and compared
     with ONNX Runtime before anything relies on it. One thread owns the GPU's context; images
     come together in batches, since a small network leaves most of a GPU idle.
+
+    `engine_path` is where the engine is kept, None where it could not be.
     """
 
     def __init__(self, model_path: Path, options: BackendOptions, host: Host, nvidia: Nvidia,
@@ -55,6 +57,7 @@ class TrtBackend:
             provider = EngineProvider(
                 model_path, options, host, nvidia, self._gpu, self._worker, build)
             self._engine = provider.obtain()
+            self.engine_path = self._engine.path
             self._contract = self._engine.contract
             self._shape = (*self._contract.input_size_hw, 3)
             warm_up(self, self._source)

@@ -1,0 +1,198 @@
+"""
+Build the TensorRT engine of a model, compare it with ONNX Runtime, keep it and measure it.
+
+The detector node does the same when it is configured, but a build takes minutes on a Jetson: do
+it once after every update of the model or of JetPack, as the user that runs the node.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+import json
+from pathlib import Path
+import signal
+import sys
+import time
+from typing import Any
+
+import numpy as np
+
+from mbv2ssd_ros.backends.base import ANY_PRECISION, Backend, BackendOptions, Host
+from mbv2ssd_ros.backends.engine_check import fixed_images
+from mbv2ssd_ros.backends.engine_provider import Build
+from mbv2ssd_ros.backends.nvidia import load_nvidia
+from mbv2ssd_ros.backends.trt import TrtBackend
+from mbv2ssd_ros.core.contract import PRECISIONS
+from mbv2ssd_ros.core.errors import BackendError, Mbv2SsdError
+from mbv2ssd_ros.ros.model_file import find_model
+from mbv2ssd_ros.tools.arguments import whole
+
+PROGRAM = 'build_engine'
+_RUNS = 200
+_CANCELLED = 130  # what a shell says of a program that SIGINT ended
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """
+    Run the program.
+
+    Args:
+        argv: without the program's name; None: those of this process.
+
+    Returns:
+        The exit code: 0; 1 when no engine was built or, with --build-only, none was kept.
+    """
+    args = _parser().parse_args(argv)
+    try:
+        return build(args)
+    except Mbv2SsdError as err:
+        print(f'{PROGRAM}: error: {err}', file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f'{PROGRAM}: cancelled', file=sys.stderr)
+        return _CANCELLED
+
+
+def build(args: argparse.Namespace, build_engine: Build | None = None) -> int:
+    """
+    Build or find the engine, then measure it.
+
+    Args:
+        args: of the command line.
+        build_engine: makes an engine; None: in a process of its own.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        Mbv2SsdError: there is no engine to be had.
+    """
+    path = find_model(args.model)
+    if not path.is_file():
+        raise BackendError(
+            f'{path}: no such model file; give one that `mbv2ssd_train export` made')
+    options = BackendOptions(
+        precision=args.precision, engine_cache_dir=args.engine_cache_dir, max_batch=args.batch)
+    more = () if build_engine is None else (build_engine,)
+    with _Interruption() as interruption:
+        host = Host(_Printer(), lambda: interruption.came)
+        backend = TrtBackend(path, options, host, load_nvidia(), *more)
+    try:
+        kept = backend.engine_path
+        print(f'engine: {kept or "not kept"}\n{backend.detail}', flush=True)
+        if not args.build_only:
+            _report(backend, args)
+        return 1 if args.build_only and kept is None else 0
+    finally:
+        backend.close()
+
+
+def latencies_ms(backend: Backend, sizes: Sequence[int], runs: int) -> dict[str, dict[str, float]]:
+    """
+    Measure inference, from images in memory to boxes and scores in memory.
+
+    Args:
+        backend: to measure.
+        sizes: of the batches.
+        runs: of each size, after a tenth as many that do not count.
+
+    Returns:
+        Batch size -> p50, p95, p99 in milliseconds for the whole batch.
+    """
+    found = {}
+    for size in sizes:
+        images = fixed_images(size, backend.contract.input_size_hw)
+        times = []
+        for _ in range(runs + runs // 10):
+            started = time.perf_counter()
+            backend.infer(images)
+            times.append(1e3 * (time.perf_counter() - started))
+        percentiles = np.percentile(times[-runs:], (50, 95, 99))
+        found[str(size)] = dict(zip(('p50', 'p95', 'p99'), np.round(percentiles, 3).tolist()))
+    return found
+
+
+def _report(backend: TrtBackend, args: argparse.Namespace) -> None:
+    found = latencies_ms(backend, range(1, args.batch + 1), args.runs)
+    for size, times in found.items():
+        print(f'batch of {size}: {times["p50"]:.2f} ms (p95 {times["p95"]:.2f}, '
+              f'p99 {times["p99"]:.2f})')
+    if args.json is not None:
+        report: dict[str, Any] = {
+            'backend': backend.detail, 'precision': backend.contract.precision,
+            'input_size_hw': backend.contract.input_size_hw, 'runs': args.runs,
+            'infer_ms': found}
+        args.json.write_text(json.dumps(report, indent=2) + '\n', encoding='utf-8')
+
+
+class _Interruption:
+    """
+    Whether SIGINT or SIGTERM came, while an engine is built.
+
+    An exception at any moment could strike between the start of the child and the first line
+    that would end it.
+    """
+
+    def __init__(self) -> None:
+        self.came = False
+
+    def __enter__(self) -> _Interruption:
+        self._before = {number: signal.signal(number, self._note)
+                        for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, kind: Any, value: Any, trace: Any) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        if self.came:  # also where the build ended with an error, which says no more than this
+            raise KeyboardInterrupt
+
+    def _note(self, number: int, frame: Any) -> None:
+        self.came = True
+
+
+class _Printer:
+    """Shows what the backend says, with the time since the start."""
+
+    def __init__(self) -> None:
+        self._started = time.monotonic()
+
+    def info(self, message: str, /) -> None:
+        """Say what goes as it should."""
+        print(f'[{time.monotonic() - self._started:5.0f} s] {message}', flush=True)
+
+    def warning(self, message: str, /) -> None:
+        """Say what somebody should look at."""
+        self.info(f'warning: {message}')
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=PROGRAM, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        '--model', default='', metavar='FILE',
+        help='ONNX file of `mbv2ssd_train export` (default: the model that comes with the '
+        'package)')
+    parser.add_argument(
+        '--precision', default=ANY_PRECISION, choices=(ANY_PRECISION, *PRECISIONS),
+        help='what the model must be; none is converted (default: %(default)s)')
+    parser.add_argument(
+        '--batch', type=whole, default=1, metavar='N',
+        help='images that may come together: as many as the node has cameras, or the node builds '
+        'another engine (default: %(default)s)')
+    parser.add_argument(
+        '--engine-cache-dir', default='', metavar='FOLDER',
+        help="as the node's parameter engine_cache_dir (default: ~/.cache/mbv2ssd)")
+    parser.add_argument(
+        '--build-only', action='store_true', help='do not measure; fail when it cannot be kept')
+    parser.add_argument(
+        '--runs', type=whole, default=_RUNS, metavar='N',
+        help='measured inferences of each batch size (default: %(default)s)')
+    parser.add_argument(
+        '--json', type=Path, metavar='FILE', help='write the measurements there, too')
+    return parser
+
+
+if __name__ == '__main__':
+    sys.exit(main())
