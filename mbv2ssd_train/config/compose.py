@@ -110,6 +110,8 @@ def _load(path: Path, parents: tuple[Path, ...]) -> dict[str, Any]:
     for component, name in defaults.items():
         if not isinstance(name, str):
             raise ConfigError(f'{path}: defaults.{component} is {name!r}, expected a file name')
+        if not (path.parent / name).is_file():
+            raise ConfigError(f'{path}: defaults.{component}: {path.parent / name}: no such file')
         below = _load(path.parent / name, (*parents, path.resolve()))
         merged = merge(merged, {component: below})
     return merge(merge(merged, body), last)

@@ -16,6 +16,10 @@ from mbv2ssd_train.data.description import FILE_NAME, read_description
 from mbv2ssd_train.quoting import short
 from mbv2ssd_train.strict_yaml import parse_yaml
 
+# where pydantic's own words are about Python
+_EXPECTED = {'tuple_type': 'expected a list, such as [a, b]',
+             'model_type': 'expected a section of keys and values'}
+
 
 def load_config(path: str | Path, overrides: tuple[str, ...] = ()) -> TrainConfig:
     """
@@ -103,11 +107,19 @@ def _describe(error: Any) -> str:
     if error['type'] != 'extra_forbidden':
         known = error['type'] == 'missing' or isinstance(error['input'], dict)
         found = '' if known else f' (found {short(error["input"])})'
-        return f'{path}: {error["msg"]}{found}'
+        said = _EXPECTED.get(error['type'], error['msg'].removeprefix('Value error, '))
+        return f'{path}: {said}{found}'
     known = _known_keys(error['loc'][:-1])
-    nearest = difflib.get_close_matches(str(error['loc'][-1]), known, n=1)
+    nearest = (difflib.get_close_matches(str(error['loc'][-1]), known, n=1)
+               or _keys_of_sections(str(error['loc'][-1])))
     hint = f'did you mean {nearest[0]!r}?' if nearest else f'known keys are {", ".join(known)}'
     return f'{path}: unknown key; {hint}'
+
+
+def _keys_of_sections(key: str) -> list[str]:
+    """Return 'section.key' of the sections that have a key, as `epochs` is one of training."""
+    return [f'{name}.{key}' for name, field in TrainConfig.model_fields.items()
+            if key in getattr(field.annotation, 'model_fields', ())]
 
 
 def _known_keys(path: tuple[Any, ...]) -> list[str]:

@@ -57,9 +57,10 @@ def test_a_variable_that_is_not_set_is_named_with_its_place(write):
         compose(path, environment={})
 
 
-def test_a_missing_component_is_an_error_that_names_the_file(write):
+def test_a_missing_component_is_an_error_that_names_both_files(write):
     path = write('e.yaml', 'defaults: {model: nowhere.yaml}\n')
-    with pytest.raises(ConfigError, match=r'nowhere\.yaml: no such configuration file'):
+    with pytest.raises(
+            ConfigError, match=r'e\.yaml: defaults\.model: .*nowhere\.yaml: no such file$'):
         compose(path)
 
 

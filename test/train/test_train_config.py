@@ -35,6 +35,16 @@ def test_an_unknown_key_names_file_place_and_the_nearest_one():
     refused(r"augment\.flipp: unknown key; did you mean 'flip'\?", 'augment.flipp=1')
 
 
+def test_a_key_of_a_section_is_found_where_it_belongs():
+    refused(r"my\.yaml: epochs: unknown key; did you mean 'training\.epochs'\?", 'epochs=5')
+
+
+def test_values_of_another_form_are_told_in_words_of_yaml():
+    refused(r"data\.train: expected a list, such as \[a, b\] \(found 'voc'\)", 'data.train=voc')
+    refused(r'training: expected a section of keys and values \(found 5\)', 'training=5')
+    refused(r'my\.yaml: match: ignore_iou 0\.6 is above', 'match.ignore_iou=0.6')
+
+
 def test_a_key_like_no_other_lists_those_there_are():
     refused(r'experiment\.xyzzy: unknown key; known keys are author, created, description, tags$',
             experiment={'xyzzy': 1})
