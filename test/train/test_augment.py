@@ -1,5 +1,7 @@
 """Augmentation: boxes stay on their objects, colours change as they are told to."""
 
+from hypothesis import given, settings
+from hypothesis import strategies as st
 import numpy as np
 import pytest
 
@@ -96,6 +98,30 @@ def test_painted_rectangles_stay_under_their_boxes(steps, size_hw, resize_mode):
             np.testing.assert_allclose(found, expected, atol=2.1)
             seen += 1
     assert seen > 25
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(seed=st.integers(0, 2 ** 32), expand=st.sampled_from([0, 0.5, 1]),
+       crop=st.sampled_from([0, 0.5, 1]), flip=st.sampled_from([0, 0.5, 1]),
+       size_hw=st.sampled_from([(120, 200), (210, 90)]),
+       resize_mode=st.sampled_from(['stretch', 'letterbox']))
+def test_boxes_taken_back_to_the_source_are_what_the_window_shows_of_them(
+        seed, expand, crop, flip, size_hw, resize_mode):
+    _, boxes = zip(*(painted(seed + k, size_hw) for k in range(8)))
+    config = AugmentConfig(expand=expand, crop=crop, flip=flip, min_box_px=0)
+    views, left = draw_views(objects_of(*boxes), [size_hw] * 8, (64, 96), config,
+                             draws_of(8, seed), resize_mode)
+    for image in range(8):
+        x, y, width, height = views.windows[image]
+        for box, label in zip(left.boxes_xyxy[image], left.labels[image]):
+            if label:
+                x1, y1, x2, y2 = box
+                if views.mirrored[image]:
+                    x1, x2 = 1 - x2, 1 - x1
+                back = [x + x1 * width, y + y1 * height, x + x2 * width, y + y2 * height]
+                a1, b1, a2, b2 = boxes[image][label - 1]
+                expected = [max(a1, x), max(b1, y), min(a2, x + width), min(b2, y + height)]
+                np.testing.assert_allclose(back, expected, atol=1e-5)
 
 
 def test_boxes_are_inside_the_image_and_have_sides():

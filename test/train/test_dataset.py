@@ -1,5 +1,6 @@
 """Images on disk, and the guard between training and evaluation."""
 
+import io
 import os
 import struct
 import zlib
@@ -91,6 +92,15 @@ def test_formats_that_do_not_tell_their_size_in_time_are_refused():
 def test_sixteen_bits_become_eight():
     deep = PICTURE.astype(np.uint16) * 257
     np.testing.assert_array_equal(decode_image(encoded('.png', deep), 'a'), PICTURE)
+
+
+def test_the_colours_of_printers_become_those_of_screens():
+    image = pytest.importorskip('PIL.Image', reason='writing CMYK needs Pillow')
+    file = io.BytesIO()
+    image.fromarray(PICTURE[..., ::-1]).convert('CMYK').save(file, 'JPEG', quality=95)
+    pixels = decode_image(file.getvalue(), 'a')
+    assert pixels.shape == (30, 50, 3)
+    np.testing.assert_allclose(pixels[15, 45], [0, 0, 255], atol=8)
 
 
 def test_a_file_of_gigabytes_is_refused_by_its_size(tmp_path, monkeypatch):
