@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+import shlex
 
 from mbv2ssd_ros.core.errors import ConfigError
 from mbv2ssd_train.cli.options import CLASSES_HELP, DATA_HELP, SPLIT_HELP, write_json
@@ -85,6 +86,10 @@ def _check(options: argparse.Namespace) -> int:
         print(f'fault: {fault}')
     print(f'{report.split}: {report.images} images, {report.images_without_objects} of them '
           f'without objects; {report.objects} objects; {len(report.faults)} faults')
+    if unknown := report.unknown_classes:
+        counted = ', '.join(f'{name!r} {count}' for name, count in unknown.items())
+        names = ' '.join(shlex.quote(name) for name in unknown if name.isprintable())
+        print(f'objects of unknown classes: {counted}. Are they yours? --classes {names}')
     return 1 if report.faults else 0
 
 
@@ -153,6 +158,8 @@ def _classes(options: argparse.Namespace) -> Sequence[str]:
     from mbv2ssd_train.config import VOC_CLASSES
     from mbv2ssd_train.data.description import FILE_NAME, read_description
     if options.classes:
+        if twice := sorted({name for name in options.classes if options.classes.count(name) > 1}):
+            raise ConfigError(f'--classes: {", ".join(twice)} stands there more than once')
         return list(options.classes)
     folder = Path(options.data)
     return read_description(folder).classes if (folder / FILE_NAME).is_file() else VOC_CLASSES

@@ -24,6 +24,25 @@ Item = TypeVar('Item')
 Found = TypeVar('Found')
 
 
+class UnknownClassError(DataError):
+    """An object of a class that nobody asked for."""
+
+    def __init__(self, name: str, class_names: Sequence[str], annotated_in: str) -> None:
+        """
+        Say what was found and what is known.
+
+        Args:
+            name: of the class.
+            class_names: known ones.
+            annotated_in: annotation file, for the message.
+        """
+        super().__init__(
+            f'{annotated_in}: class {name!r} is not among the configured ones '
+            f'({", ".join(class_names)}); add it to the classes (data.classes, --classes) or '
+            'correct the file')
+        self.name = name
+
+
 def refuse(fault: DataError) -> None:
     """
     Stop at a fault.
@@ -156,11 +175,9 @@ def label_of(name: str, class_names: Sequence[str], annotated_in: str) -> int:
         1-based label.
 
     Raises:
-        DataError: unknown; names it and what is known.
+        UnknownClassError: names it and what is known.
     """
     try:
         return tuple(class_names).index(name) + 1
     except ValueError:
-        raise DataError(
-            f'{annotated_in}: class {name!r} is not among the configured ones '
-            f'({", ".join(class_names)}); add it to data.classes or correct the file') from None
+        raise UnknownClassError(name, class_names, annotated_in) from None

@@ -9,6 +9,7 @@ import hashlib
 from pathlib import Path
 
 from mbv2ssd_ros.core.errors import DataError
+from mbv2ssd_train.data.annotations import UnknownClassError
 from mbv2ssd_train.data.dataset import Dataset, ImageRecord
 from mbv2ssd_train.data.sources import open_dataset
 
@@ -24,6 +25,7 @@ class CheckReport:
     objects_per_class: dict[str, int]  # every class, also those without objects
     faults: tuple[str, ...]  # each must be mended
     remarks: tuple[str, ...]  # each may be meant
+    unknown_classes: dict[str, int]  # name -> objects, among the faults
 
 
 def check_dataset(root: str | Path, split: str, class_names: Sequence[str],
@@ -45,8 +47,14 @@ def check_dataset(root: str | Path, split: str, class_names: Sequence[str],
         DataError: there is no such split, or nothing in it can be read.
     """
     faults: list[str] = []
-    dataset = open_dataset(root, split, class_names,
-                           on_fault=lambda fault: faults.append(str(fault)))
+    unknown: Counter[str] = Counter()
+
+    def note(fault: DataError) -> None:
+        faults.append(str(fault))
+        if isinstance(fault, UnknownClassError):
+            unknown[fault.name] += 1
+
+    dataset = open_dataset(root, split, class_names, on_fault=note)
     seen: dict[str, str] = {}
     remarks: list[str] = []
     for record in progress(dataset.records, len(dataset)):
@@ -63,7 +71,8 @@ def check_dataset(root: str | Path, split: str, class_names: Sequence[str],
     return CheckReport(
         split, len(dataset), sum(names.values()),
         sum(not len(record.labels) for record in dataset.records),
-        {name: names[name] for name in class_names}, tuple(faults), tuple(remarks))
+        {name: names[name] for name in class_names}, tuple(faults), tuple(remarks),
+        dict(sorted(unknown.items())))
 
 
 def _check_image(dataset: Dataset, record: ImageRecord, seen: dict[str, str],

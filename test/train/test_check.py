@@ -93,3 +93,19 @@ def test_the_exit_code_says_whether_there_are_faults(tree, capsys, box, code):
     assert main(['data', 'check', '--data', str(tree.root), '--split', 'trainval',
                  '--classes', 'bolt']) == code
     assert f'{code} faults' in capsys.readouterr().out
+
+
+def test_unknown_classes_are_counted_and_offered(tree, capsys):
+    tree('a', (1, 1, 9, 9), (2, 2, 8, 8))
+    assert check_dataset(tree.root, 'trainval', ['nut'], lambda items, total: items
+                         ).unknown_classes == {'bolt': 2}
+    assert main(['data', 'check', '--data', str(tree.root), '--split', 'trainval',
+                 '--classes', 'nut']) == 1
+    assert ("objects of unknown classes: 'bolt' 2. Are they yours? --classes bolt"
+            in capsys.readouterr().out)
+
+
+def test_a_class_named_twice_is_refused(tree, capsys):
+    assert main(['data', 'check', '--data', str(tree.root), '--split', 'trainval',
+                 '--classes', 'nut', 'bolt', 'nut']) == 1
+    assert '--classes: nut stands there more than once' in capsys.readouterr().err
