@@ -173,6 +173,13 @@ def test_images_that_do_not_fit_are_refused_before_they_are_read(world, monkeypa
         loader(world)
 
 
+def test_a_gpu_keeps_a_fifth_of_what_is_free_for_the_network(world, monkeypatch):
+    needed = 11 * 3 * 84 * 124
+    monkeypatch.setattr(torch.cuda, 'mem_get_info', lambda device: (needed * 5 // 4 - 5, 10 ** 12))
+    with pytest.raises(DataError, match='11 images .* on cuda, '):
+        DeviceLoader(world, config_of(), torch.device('cuda'))
+
+
 def test_a_broken_image_is_named(tmp_path):
     root = write_world(tmp_path, train=3)
     (root / 'JPEGImages/train0001.png').write_bytes(b'no image')
