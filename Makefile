@@ -4,10 +4,10 @@ PYTHON ?= python3
 VENV := .venv/bin
 PYTEST_ARGS ?=
 
-.PHONY: help setup test lint demo clean
+.PHONY: help setup test lint demo test-jetson clean
 
 help:  ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 8
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 13
 
 setup:  ## make .venv: ROS 2, message interfaces, this package (see .ci/setup)
 	@$(PYTHON) .ci/setup
@@ -21,6 +21,9 @@ lint: setup  ## ruff and mypy
 
 demo: setup  ## the whole path: camera topic, detector, annotated images in demo_out/
 	$(VENV)/python -m mbv2ssd_ros.tools.demo
+
+test-jetson:  ## tests that need TensorRT and a GPU, with PYTHON as it is (see docs/jetson.md)
+	$(PYTHON) -m pytest -m hardware $(PYTEST_ARGS) test/hardware
 
 clean:  ## remove .venv and everything built or written by these targets
 	rm -rf .venv build install log demo_out *.egg-info .mypy_cache .ruff_cache .hypothesis

@@ -53,6 +53,7 @@ setup(
             'tensorboard',
         ],
         'eval': ['faster-coco-eval'],  # COCO mAP without PyTorch
+        'jetson': ['pycuda>=2024.1.2'],  # TensorRT itself comes with JetPack
         'bags': ['faster-coco-eval', 'rosbags'],  # evaluate_bag and label_bag
         'cluster': ['distributed'],  # evaluate_bag --scheduler
         'dev': [
@@ -76,6 +77,7 @@ setup(
             'play_images = mbv2ssd_ros.tools.play_images:main',
             'view_detections = mbv2ssd_ros.tools.view_detections:main',
             'benchmark = mbv2ssd_ros.tools.benchmark:main',
+            'build_engine = mbv2ssd_ros.tools.build_engine:main',
             'evaluate_bag = mbv2ssd_ros.tools.evaluate_bag:main',
             'label_bag = mbv2ssd_ros.tools.label_bag:main',
         ],

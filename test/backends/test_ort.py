@@ -7,7 +7,7 @@ import pytest
 from tiny_model import write_tiny_model
 
 from mbv2ssd_ros.backends import BackendOptions, open_backend
-from mbv2ssd_ros.core.errors import BackendError
+from mbv2ssd_ros.core.errors import BackendError, ConfigError
 
 
 @pytest.fixture
@@ -49,3 +49,69 @@ def test_a_graph_that_fails_when_it_runs_is_refused_in_one_line(path):
     with pytest.raises(BackendError, match=f'{path}: ONNX Runtime failed: .*idx=7') as raised:
         open_backend('onnxruntime', path, BackendOptions())
     assert len(str(raised.value).splitlines()) == 1
+
+
+# execution providers
+
+def test_a_provider_that_this_build_lacks_is_named_beside_those_it_has(path):
+    with pytest.raises(BackendError, match=(
+            f'providers: this ONNX Runtime {onnxruntime.__version__} has no MagicExecutionProvider'
+            ', only .*CPUExecutionProvider')):
+        open_backend('onnxruntime', path, BackendOptions(
+            providers=('MagicExecutionProvider', 'CPUExecutionProvider')))
+
+
+@pytest.mark.filterwarnings('ignore:Specified provider')
+def test_a_provider_that_falls_back_without_a_word_is_an_error(path, monkeypatch):
+    present = onnxruntime.get_available_providers()
+    monkeypatch.setattr(onnxruntime, 'get_available_providers',
+                        lambda: ['CUDAExecutionProvider', *present])
+    with pytest.raises(BackendError, match=(
+            f'{path}: ONNX Runtime could not start CUDAExecutionProvider and would run on CPU')):
+        open_backend('onnxruntime', path, BackendOptions(
+            providers=('CUDAExecutionProvider', 'CPUExecutionProvider')))
+
+
+@pytest.mark.parametrize(('providers', 'entry'), [
+    (('CPUExecutionProvider',), None), (('FakeExecutionProvider',), '1')])
+def test_the_cpu_helps_out_only_where_it_is_listed(path, monkeypatch, providers, entry):
+    made = []
+
+    def recorded(model, settings, **arguments):
+        made.append((settings, arguments['providers']))
+        raise RuntimeError('enough')
+
+    monkeypatch.setattr(onnxruntime, 'get_available_providers', lambda: list(providers))
+    monkeypatch.setattr(onnxruntime, 'InferenceSession', recorded)
+    with pytest.raises(BackendError, match='enough'):
+        open_backend('onnxruntime', path, BackendOptions(providers=providers))
+    settings, given = made[0]
+    assert given == list(providers)
+    try:
+        found = settings.get_session_config_entry('session.disable_cpu_ep_fallback')
+    except RuntimeError:  # never set
+        found = None
+    assert found == entry
+
+
+def test_onnxruntime_knows_the_setting_that_keeps_the_cpu_out(path):
+    others = [name for name in onnxruntime.get_available_providers()
+              if name == 'AzureExecutionProvider']  # which knows no operator of ours
+    if not others:
+        pytest.skip('this ONNX Runtime has no AzureExecutionProvider')
+    settings = onnxruntime.SessionOptions()
+    settings.add_session_config_entry('session.disable_cpu_ep_fallback', '1')
+    settings.log_severity_level = 4
+    with pytest.raises(Exception, match='fallback to CPU EP has been explicitly disabled'):
+        onnxruntime.InferenceSession(str(path), settings, providers=others)
+
+
+def test_the_detail_names_the_providers(path):
+    assert ', CPU, 1 thread(s)' in open_backend('onnxruntime', path, BackendOptions()).detail
+
+
+def test_another_precision_than_was_asked_for_is_refused(path):
+    with pytest.raises(ConfigError, match=(
+            f'{path}: its precision is fp32, the parameter precision asks for int8')):
+        open_backend('onnxruntime', path, BackendOptions(precision='int8'))
+    assert open_backend('onnxruntime', path, BackendOptions(precision='fp32')).name
