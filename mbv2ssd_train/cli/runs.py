@@ -42,5 +42,5 @@ def _print_table(found: list[RunSummary]) -> None:
         step = f'{row.step}/{"?" if row.total_steps is None else row.total_steps}'
         best = '-' if row.best_map_50 is None else f'{row.best_map_50:.4f}'
         print(f'{row.name:<{width}}  {row.status:<11}  {step:>13}  {best:>12}  {row.time}')
-        if description := row.experiment.get('description'):
-            print(f'    {description}')
+        if remark := row.fault or row.experiment.get('description'):
+            print(f'    {remark}')

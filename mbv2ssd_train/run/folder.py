@@ -24,6 +24,7 @@ __all__ = ['CheckpointStore', 'describe_runs', 'latest_run', 'read_status', 'Run
            'RunStatus', 'RunSummary']
 
 STATUSES = ('running', 'success', 'failed', 'preempted')
+DAMAGED = 'damaged'  # what is read where a file of a run is not what this package writes
 INTERRUPTED = 'interrupted'  # what is read where a running process ended without a word
 _TIME = '%Y-%m-%dT%H:%M:%S%z'
 
@@ -204,6 +205,7 @@ class RunSummary:
     best_map_50: float | None
     time: str  # of the last change, ISO 8601
     experiment: dict[str, Any]  # description, author, created, tags
+    fault: str = ''  # what is wrong with a damaged run
 
     def to_dict(self) -> dict[str, Any]:
         """Return what `runs --json` writes."""
@@ -222,11 +224,19 @@ def describe_runs(runs: Path) -> list[RunSummary]:
 
     Raises:
         ConfigError: no such folder.
-        DataError: a file of a run is not what this package writes.
     """
     if not runs.is_dir():
         raise ConfigError(f'{runs}: no such folder of runs; name it with --runs')
-    return [_summary(folder) for folder in sorted(_run_folders(runs), key=_touched, reverse=True)]
+    newest_first = sorted(_run_folders(runs), key=_touched, reverse=True)
+    return [_summary_or_fault(folder) for folder in newest_first]
+
+
+def _summary_or_fault(folder: Path) -> RunSummary:
+    """Summarise a run; a damaged one does not hide the others."""
+    try:
+        return _summary(folder)
+    except DataError as err:
+        return RunSummary(folder.name, DAMAGED, 0, None, None, _changed(folder), {}, str(err))
 
 
 def _summary(folder: Path) -> RunSummary:
@@ -235,16 +245,22 @@ def _summary(folder: Path) -> RunSummary:
     steps = [line.get('step', 0) for line in lines] + [status.facts.get('step', 0)]
     totals = [line['total_steps'] for line in lines if 'total_steps' in line]
     maps = [line['map_50'] for line in lines if line.get('map_50') is not None]
-    changed = time.strftime(_TIME, time.localtime(_touched(folder)))
     return RunSummary(folder.name, status.status, max(steps), max(totals, default=None),
-                      max(maps, default=None), changed, _experiment(folder))
+                      max(maps, default=None), _changed(folder), _experiment(folder))
+
+
+def _changed(folder: Path) -> str:
+    return time.strftime(_TIME, time.localtime(_touched(folder)))
 
 
 def _experiment(folder: Path) -> dict[str, Any]:
+    path = folder / 'experiment.json'
     try:
-        return dict(json.loads((folder / 'experiment.json').read_text(encoding='utf-8')))
+        return dict(json.loads(path.read_text(encoding='utf-8')))
     except FileNotFoundError:  # of a version that wrote none
         return {}
+    except (TypeError, ValueError) as err:
+        raise DataError(f'{path}: not a JSON object: {err}') from err
 
 
 def _run_folders(runs: Path) -> list[Path]:

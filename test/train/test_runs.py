@@ -445,6 +445,20 @@ def test_runs_are_described_newest_first(tmp_path):
     assert found[1].time.startswith('1970-01-01T')
 
 
+@pytest.mark.parametrize(('name', 'content'), [
+    ('metrics.jsonl', '{"kind"\n'), ('status.json', '[]'), ('experiment.json', '3'),
+    ('experiment.json', '{')])
+def test_a_damaged_run_says_so_and_hides_no_other(tmp_path, name, content, capsys):
+    damaged, sound = (with_checkpoint(tmp_path, seed=seed) for seed in (1, 2))
+    (damaged.path / name).write_text(content)
+    found = {row.name: row for row in describe_runs(tmp_path)}
+    assert found[damaged.path.name].status == 'damaged'
+    assert f'{damaged.path / name}' in found[damaged.path.name].fault
+    assert (found[sound.path.name].status, found[sound.path.name].fault) == ('interrupted', '')
+    assert main(['runs', '--runs', str(tmp_path)]) == 0
+    assert f'{damaged.path / name}' in capsys.readouterr().out
+
+
 def test_a_missing_folder_of_runs_is_named(tmp_path):
     with pytest.raises(ConfigError, match='nowhere: no such folder of runs'):
         describe_runs(tmp_path / 'nowhere')
