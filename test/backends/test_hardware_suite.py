@@ -9,7 +9,8 @@ from conftest import DOUBLES
 import pytest
 
 ROOT = Path(__file__).parents[2]
-SAMPLE = 'batch_size_up or (heals_by_itself and empty) or (ends_well and closed) or agrees or red_cell'
+SAMPLE = ('batch_size_up or (heals_by_itself and empty) or (ends_well and closed) or agrees '
+          'or red_cell')
 
 
 @pytest.mark.slow
