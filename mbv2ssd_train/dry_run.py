@@ -30,11 +30,16 @@ def dry_run(config: TrainConfig) -> Iterator[str]:
     with tempfile.TemporaryDirectory() as runs:
         trainer = Trainer(config, Path(runs))
         yield trainer.describe()
+        if trainer.start_report:
+            yield trainer.start_report
         for level in config.model.prior_levels():
             rows, columns = level.feature_size_hw
             yield (f'  map of {rows} x {columns} cells: {len(level.shapes_wh)} shapes, '
                    f'{level.count} priors')
         batch = next(iter(trainer.loader.epoch(0)))
+        if len(batch) < config.training.batch_size:
+            yield (f'training.batch_size is {config.training.batch_size}, but there are only '
+                   f'{len(batch)} images to learn from')
         started = time.perf_counter()
         result = trainer.learner.learn(batch)
         seconds = time.perf_counter() - started

@@ -254,6 +254,15 @@ def test_dry_run_makes_one_step_and_leaves_nothing_behind(config, tmp_path, caps
     assert not runs.exists()
 
 
+def test_dry_run_says_what_training_begins_with_and_that_a_batch_is_all_there_is(
+        config, checkpoint, capsys):
+    assert main(['train', str(config), f'model.weights={checkpoint}', 'training.batch_size=1000',
+                 '--dry-run']) == 0
+    printed = capsys.readouterr().out
+    assert f'{checkpoint}: ' in printed
+    assert 'training.batch_size is 1000, but there are only 6 images to learn from' in printed
+
+
 def test_dry_run_finds_what_training_would_end_with(config, capsys):
     line = fails(capsys, 'train', config, 'data.root=nowhere', '--dry-run')
     assert 'nowhere: no such data folder' in line
