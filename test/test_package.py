@@ -108,7 +108,8 @@ def test_programs_lead_to_functions(distribution, installed):
                 if entry.group == 'console_scripts'}
     assert set(programs) == PROGRAMS
     for name, entry in programs.items():
-        path = installed / (entry.module.replace('.', '/') + '.py')
+        module = installed / entry.module.replace('.', '/')
+        path = module / '__init__.py' if module.is_dir() else module.with_suffix('.py')
         assert path.is_file(), f'{name}: {path.name} was not installed'
         tree = ast.parse(path.read_text(encoding='utf-8'))
         names = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
