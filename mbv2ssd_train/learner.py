@@ -28,6 +28,7 @@ from mbv2ssd_train.optimizer import (
 )
 
 _LOW_PRECISION = {'bf16': torch.bfloat16, 'fp16': torch.float16}
+_LEAST_SCALE = 2.0 ** -14  # of a loss; a gradient that overflows even so never was a number
 
 
 class NotFiniteError(Mbv2SsdError):
@@ -116,7 +117,10 @@ class Learner:
         norm = self._rescale_gradients(self._world.size / normaliser)
         found = torch.cat([sums, norm[None]]).tolist()  # the only wait for the device in a step
         self._check_finite(found, losses, batch)
-        self._scaler.step(self.optimizer)
+        if np.isfinite(found[-1]):
+            # not by the scaler: where it leaves out the first step, the fused SGD of PyTorch
+            # goes on with momentum that nobody has set
+            self.optimizer.step()
         self._scaler.update()
         self._average_statistics()
         self.average.update_parameters(self.network)
@@ -192,11 +196,14 @@ class Learner:
             raise NotFiniteError(
                 f'step {self.step}: the loss is not finite on {names}; look at their boxes, or '
                 'lower optimizer.learning_rate. The weights were not changed')
-        # a scaled loss may overflow the range of fp16; the scaler then leaves the step out
-        if not np.isfinite(found[-1]) and not self._scaler.is_enabled():
+        # a scaled loss may overflow the range of fp16; the step is left out and the scale halved
+        if not np.isfinite(found[-1]) and not self._can_scale_less():
             raise NotFiniteError(
                 f'step {self.step}: the gradient is {found[-1]}; images: '
                 f'{", ".join(batch.sources)}. Lower optimizer.learning_rate')
+
+    def _can_scale_less(self) -> bool:
+        return self._scaler.is_enabled() and self._scaler.get_scale() > _LEAST_SCALE
 
     def _average_statistics(self) -> None:
         if self._world.size > 1 and not self.config.training.sync_bn:

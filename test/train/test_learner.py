@@ -71,6 +71,23 @@ def test_fp16_leaves_a_step_out_whose_gradient_overflows_and_scales_less(world):
     assert found.state()['scaler']['scale'] == 2.0 ** 39
 
 
+def test_a_step_that_fp16_leaves_out_leaves_no_momentum_behind(world):
+    found, batch = learner(world, training={**STILL, 'precision': 'fp16'},
+                           optimizer={'name': 'sgd'})
+    found._scaler._init_scale = 2.0 ** 40
+    found.learn(batch)
+    assert not found.state()['optimizer']['state']
+
+
+def test_fp16_does_not_leave_out_steps_for_ever(world):
+    found, batch = learner(world, training={**STILL, 'precision': 'fp16'})
+    found._scaler._init_scale = 2.0 ** -13
+    found.network.loc_heads[0][1].bias.register_hook(lambda grad: grad * float('nan'))
+    found.learn(batch)
+    with pytest.raises(NotFiniteError, match=r'step 1: the gradient is nan; images: .*png'):
+        found.learn(batch)
+
+
 def test_fp16_learns_nearly_what_fp32_does(world):
     low, batch = learner(world, training={**STILL, 'precision': 'fp16'})
     full, _ = learner(world, training=STILL)
