@@ -32,7 +32,7 @@ def add_to(verbs: argparse._SubParsersAction) -> None:
     stats.add_argument('--split', required=True, help=SPLIT_HELP)
     stats.add_argument('--classes', nargs='+', help=CLASSES_HELP)
     stats.add_argument('--config', type=Path, help='YAML whose model has the prior boxes '
-                       '(default: the default model)')
+                       '(default: the default model), and the classes where --classes has none')
     stats.add_argument('--json', type=Path, help='write the figures to this file')
     stats.add_argument('--output', type=Path,
                        help='folder for classes.png, boxes.png and priors.png')
@@ -98,8 +98,10 @@ def _stats(options: argparse.Namespace) -> None:
     from mbv2ssd_train.data.sources import open_dataset
     from mbv2ssd_train.data.statistics import measure
     from mbv2ssd_train.data.statistics_text import describe
-    model = load_config(options.config).model if options.config else ModelConfig()
-    found = measure(open_dataset(options.data, options.split, _classes(options)), model)
+    config = load_config(options.config) if options.config else None
+    classes = config.data.classes if config and not options.classes else _classes(options)
+    model = config.model if config else ModelConfig()
+    found = measure(open_dataset(options.data, options.split, classes), model)
     for line in describe(found):
         print(line)
     if options.json:

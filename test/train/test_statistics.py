@@ -105,6 +105,15 @@ def test_the_priors_are_those_of_a_configuration(tree, tmp_path, capsys):
     assert 'prior boxes at 160 x 96' in capsys.readouterr().out
 
 
+def test_the_classes_are_those_of_a_configuration_where_none_are_named(tree, tmp_path, capsys):
+    path = tmp_path / 'own.yaml'
+    path.write_text('name: x\ndata: {root: x, train: [a], val: b, classes: ['
+                    + ', '.join(CLASSES) + ']}\n')
+    assert main(['data', 'stats', '--data', str(tree), '--split', 'all', '--config', str(path)]
+                ) == 0
+    assert all(name in capsys.readouterr().out for name in CLASSES[:1])
+
+
 def test_a_split_without_objects_is_described(tree, tmp_path, capsys):
     assert main(['data', 'stats', '--data', str(tree), '--split', 'none', '--classes', 'bolt',
                  '--output', str(tmp_path / 'out'), '--json', str(tmp_path / 's.json')]) == 0
