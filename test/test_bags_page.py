@@ -1,0 +1,77 @@
+"""docs/bags.md teaches commands that are understood, and names files that are written."""
+
+from pathlib import Path
+import re
+import shlex
+
+import pytest
+
+pytest.importorskip('rosbags', reason='needs rosbags (the extra `bags`)')
+
+from mbv2ssd_ros.evaluation import (  # noqa: E402
+    bag_outputs,
+    detections_bag,
+    frame_names,
+    journal,
+    labelled_frames,
+)
+from mbv2ssd_ros.tools import evaluate_bag, label_bag  # noqa: E402
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGE = (ROOT / 'docs' / 'bags.md').read_text(encoding='utf-8')
+PARSERS = {'evaluate_bag': evaluate_bag._parser(), 'label_bag': label_bag._parser()}
+
+
+def commands():
+    """Return the words of every command that a reader may type."""
+    blocks = re.findall(r'^ *```bash\n(.*?)^ *```', PAGE, re.MULTILINE | re.DOTALL)
+    lines = '\n'.join(blocks).replace('\\\n', ' ').splitlines()
+    lines += [code for code in re.findall(r'`([^`\n]+)`', PAGE)
+              if code.startswith(tuple(f'{name} BAG' for name in PARSERS))]
+    return [shlex.split(line) for line in lines if line.strip()]
+
+
+OURS = [words for words in commands() if words[0] in PARSERS]
+OF_TRAINING = [words for words in commands() if words[0] == 'mbv2ssd_train']
+
+
+@pytest.mark.parametrize('words', OURS, ids=' '.join)
+def test_a_command_is_understood(words):
+    PARSERS[words[0]].parse_args(words[1:])
+
+
+@pytest.mark.parametrize('words', OF_TRAINING, ids=' '.join)
+def test_a_command_of_training_is_understood(words):
+    pytest.importorskip('pydantic', reason='needs pydantic (the extra `train`)')
+    program = pytest.importorskip('mbv2ssd_train.cli.program')
+    program._parse(words[1:])
+
+
+def test_the_commands_are_found():
+    assert len(OURS) >= 12 and len(OF_TRAINING) == 4
+    assert {words[0] for words in OURS} == set(PARSERS)
+
+
+def test_every_option_in_the_text_is_there():
+    options = {option for parser in PARSERS.values() for action in parser._actions
+               for option in action.option_strings}
+    named = set(re.findall(r'`(--[a-z-]+)', PAGE))
+    assert len(named) >= 12 and named <= options
+
+
+def test_every_file_that_is_written_is_explained():
+    for name in (bag_outputs.METRICS, bag_outputs.FRAMES, bag_outputs.LATENCY, bag_outputs.REPORT,
+                 detections_bag.FILE_NAME, journal.FILE_NAME, evaluate_bag.COMPARISON,
+                 labelled_frames.DESCRIPTION):
+        assert f'`{name}`' in PAGE
+
+
+def test_the_names_of_frames_mean_what_the_page_says():
+    rows = re.findall(r'^\| (`.*?) \| (with this stamp|number 42)', PAGE, re.MULTILINE)
+    assert len(rows) == 3
+    for names, meaning in rows:
+        for name in re.findall(r'`([^`]+)`', names):
+            key = frame_names.parse_name(name, ['/front/image_raw'])
+            assert (key.index == 42) if meaning == 'number 42' else (
+                key.stamp_ns == 1_700_000_000_123_456_789)
+            assert (key.topic == '/front/image_raw') == name.startswith('front')
