@@ -15,7 +15,7 @@ from mbv2ssd_train.config import TrainConfig
 from mbv2ssd_train.data.batch import Batch
 from mbv2ssd_train.data.dataset import Dataset, refuse_overlap
 from mbv2ssd_train.data.loader import open_loader
-from mbv2ssd_train.data.mosaic import draw_batch
+from mbv2ssd_train.data.mosaic import draw_batch, draw_results
 from mbv2ssd_train.data.sources import open_dataset
 from mbv2ssd_train.distributed import World
 from mbv2ssd_train.evaluate import detect_all, Evaluation, summarise
@@ -36,6 +36,8 @@ from mbv2ssd_train.run.folder import RunFolder
 from mbv2ssd_train.run.recorder import Recorder
 from mbv2ssd_train.torch_backend import TorchBackend
 from mbv2ssd_train.weights.start import load_start
+
+_DRAWN_IMAGES = 8  # of the validation split, the same at every evaluation
 
 
 class Trainer:
@@ -211,6 +213,8 @@ class Trainer:
         if self._recorder:
             self._recorder.evaluation(self.state.step, epoch, result.to_dict())
             self._record_weights(self._recorder)
+            self._recorder.images('detections', self.state.step, draw_results(
+                self._validation, result.results[:_DRAWN_IMAGES]))
         bar.write(f'epoch {epoch}: mAP@0.5 {result.map_50:.4f} (area), '
                   f'{result.map_50_11point:.4f} (11-point) on {result.split}, '
                   f'{result.images} images')

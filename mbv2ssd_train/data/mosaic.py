@@ -1,4 +1,4 @@
-"""What the network gets to see, as a picture."""
+"""What the network gets to see, and what it sees in it, as pictures."""
 
 from __future__ import annotations
 
@@ -11,11 +11,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mbv2ssd_ros.core.drawing import draw_boxes
+from mbv2ssd_ros.core.drawing import draw_boxes, draw_detections
+from mbv2ssd_ros.evaluation.results import ImageResult
 from mbv2ssd_train.data.batch import Batch
+from mbv2ssd_train.data.dataset import Dataset
 
 _GAP_PX, _GAP_GREY = 4, 255
 _SMALLEST_TILE_PX = 240  # of the shorter side; text would not be read on a smaller one
+_RESULT_PX = 320
 
 
 def draw_batches(batches: Generator[Batch, None, None], class_names: Sequence[str], count: int,
@@ -73,7 +76,40 @@ def draw_batch(batch: Batch, class_names: Sequence[str], columns: int | None = N
         large = image[..., ::-1].repeat(factor, axis=0).repeat(factor, axis=1)
         pixels = boxes[real].numpy() * np.array(large.shape[1::-1] * 2, dtype=np.float32)
         tiles.append(_with_gap(draw_boxes(large, pixels, names)))
-    tiles += [np.full_like(tiles[0], _GAP_GREY)] * (-len(tiles) % columns)
+    return _side_by_side(tiles, columns)
+
+
+def draw_results(dataset: Dataset, results: Sequence[ImageResult], score_threshold: float = 0.35
+                 ) -> NDArray[np.uint8]:
+    """
+    Draw what was detected, to see a network learn.
+
+    Args:
+        dataset: that the results are of.
+        results: of the images to draw, at least one.
+        score_threshold: lower detections are left out.
+
+    Returns:
+        (H, W, 3) uint8 BGR, each image with its detections in a square of 320 pixels.
+    """
+    tiles = []
+    for result in results:
+        image, (height, width) = dataset.image(result.index), result.size_hw
+        scale = _RESULT_PX / max(height, width)
+        size_wh = max(1, round(width * scale)), max(1, round(height * scale))
+        small = cv2.resize(image, size_wh, interpolation=cv2.INTER_AREA)
+        shown = result.detections.scores >= score_threshold
+        drawn = draw_detections(
+            small, result.detections.boxes_xyxy[shown] * scale, result.detections.scores[shown],
+            [dataset.class_names[label - 1] for label in result.detections.labels[shown]])
+        tiles.append(_with_gap(np.pad(
+            drawn, ((0, _RESULT_PX - size_wh[1]), (0, _RESULT_PX - size_wh[0]), (0, 0)),
+            constant_values=_GAP_GREY)))
+    return _side_by_side(tiles, columns=min(4, len(tiles)))
+
+
+def _side_by_side(tiles: list[NDArray[np.uint8]], columns: int) -> NDArray[np.uint8]:
+    tiles = tiles + [np.full_like(tiles[0], _GAP_GREY)] * (-len(tiles) % columns)
     rows = [np.hstack(tiles[k:k + columns]) for k in range(0, len(tiles), columns)]
     return np.vstack(rows)[:-_GAP_PX, :-_GAP_PX]
 

@@ -1,16 +1,21 @@
-"""The picture of an augmented batch."""
+"""Pictures of augmented batches and of detections."""
 
 import threading
 
 import cv2
 from model_settings import small_run
+import numpy as np
 from synthetic import write_world
 import torch
 
+from mbv2ssd_ros.core.detections import Detections
 from mbv2ssd_ros.core.drawing import class_colour
+from mbv2ssd_ros.core.metrics import GroundTruth
+from mbv2ssd_ros.evaluation.results import ImageResult
 from mbv2ssd_train.cli import main
 from mbv2ssd_train.data.batch import Batch
-from mbv2ssd_train.data.mosaic import draw_batch
+from mbv2ssd_train.data.mosaic import draw_batch, draw_results
+from mbv2ssd_train.data.sources import open_dataset
 
 HEIGHT, WIDTH, GAP = 240, 300, 4
 
@@ -58,3 +63,23 @@ def test_preview_draws_the_first_batches_and_ends(tmp_path, capsys):
     picture = cv2.imread(str(tmp_path / 'out/batch000.png'))
     # three pictures of 64 x 96, four times as large, two in a row
     assert picture.shape == (2 * 256 + GAP, 2 * 384 + GAP, 3)
+
+
+def test_detections_are_drawn_in_their_image(tmp_path):
+    world = write_world(tmp_path, train=2, val=2)
+    dataset = open_dataset(world, 'val', ('disc', 'square', 'triangle'))
+    height, width = dataset.records[1].size_hw
+    nothing = GroundTruth(np.empty((0, 4), np.float32), np.empty(0, np.intp), np.empty(0, bool))
+    none = Detections(np.empty((0, 4), np.float32), np.empty(0, np.float32), np.empty(0, np.intp))
+    # the lower right quarter, in pixels of the original; the other one scores too low
+    some = Detections(
+        np.array([[width / 2, height / 2, width, height], [0, 0, 9, 9]], np.float32),
+        np.array([0.9, 0.3], np.float32), np.array([2, 1]))
+    results = [ImageResult(0, 'a', dataset.records[0].size_hw, none, nothing),
+               ImageResult(1, 'b', (height, width), some, nothing)]
+    drawn = draw_results(dataset, results)
+    assert drawn.shape == (320, 2 * 320 + GAP, 3)
+    scale = 320 / max(height, width)
+    bottom, right = round(height * scale) - 1, 320 + GAP + round(width * scale) - 1
+    assert tuple(drawn[bottom, right].tolist()) == class_colour('square')
+    assert class_colour('disc') not in {tuple(p) for p in drawn.reshape(-1, 3).tolist()}
