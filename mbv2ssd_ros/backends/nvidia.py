@@ -114,8 +114,11 @@ def primary_context(cuda: Any) -> Iterator[None]:
         forget_locals(err)
         raise
     finally:
-        # A thread that ends with a context on its stack makes pycuda abort the process.
-        cuda.Context.pop()
+        try:
+            # A thread that ends with a context on its stack makes pycuda abort the process.
+            cuda.Context.pop()
+        finally:
+            del context  # here, in the thread that made it, and not when an error is forgotten
 
 
 def forget_locals(error: BaseException) -> None:
