@@ -84,7 +84,8 @@ class RecordedAnswers:
             detection_topics: of detections, one for each.
 
         Raises:
-            DataError: the bag lacks a topic, or detections cannot be read.
+            DataError: the bag lacks a topic, detections cannot be read, or two of them have
+                the same stamp.
         """
         bag.require(detection_topics, (DETECTIONS,))
         self.class_names: tuple[str, ...] = ()
@@ -95,6 +96,10 @@ class RecordedAnswers:
             if message.content is None:
                 raise DataError(f'{bag.path}: {message.topic}: {message.fault}')
             key = image_topic[message.topic], stamp_ns(message.content.header)
+            if key in self._found:
+                raise DataError(
+                    f'{bag.path}: {message.topic} has two messages with the stamp {key[1]} ns, '
+                    'so that frames and detections cannot be brought together')
             self._found[key] = found_in(message.content)
 
     @property

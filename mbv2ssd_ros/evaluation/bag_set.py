@@ -21,7 +21,13 @@ from numpy.typing import NDArray
 from mbv2ssd_ros.core.errors import ConfigError, DataError, Mbv2SsdError
 from mbv2ssd_ros.evaluation.bag import METADATA, STORAGES
 from mbv2ssd_ros.evaluation.bag_run import latency_table
-from mbv2ssd_ros.evaluation.bag_task import BagTask, INTERRUPTED, no_progress, perform
+from mbv2ssd_ros.evaluation.bag_task import (
+    BagTask,
+    INTERRUPTED,
+    no_progress,
+    perform,
+    ProgressOf,
+)
 from mbv2ssd_ros.evaluation.results import ImageResult
 
 BAG_PLACE = '{bag}'  # in the path of ground truth: the name of the bag without suffix
@@ -144,18 +150,19 @@ def tasks_for(bags: Sequence[Path], task: BagTask) -> list[BagTask]:
                     ground_truth=truth(bag)) for bag in bags]
 
 
-def perform_one(task: BagTask) -> BagOutcome:
+def perform_one(task: BagTask, progress_of: ProgressOf = no_progress) -> BagOutcome:
     """
     Evaluate a bag in whatever process this is.
 
     Args:
         task: of it.
+        progress_of: see perform.
 
     Returns:
         What came of it; an error is told, not raised.
     """
     try:
-        found = perform(task, no_progress)
+        found = perform(task, progress_of)
     except Mbv2SsdError as err:
         return BagOutcome(task, str(err))
     analysis = found.analysis
@@ -167,21 +174,23 @@ def perform_one(task: BagTask) -> BagOutcome:
         latency_table(found.records))
 
 
-def one_process(tasks: Sequence[BagTask]) -> Iterator[BagOutcome]:
+def one_process(progress_of: ProgressOf = no_progress) -> Workers:
     """
     Evaluate one bag after the other, here.
 
     Args:
-        tasks: of the bags.
+        progress_of: see perform.
 
-    Yields:
-        What came of each; after an interruption nothing more.
+    Returns:
+        A function that evaluates tasks; after an interruption no more of them.
     """
-    for task in tasks:
-        outcome = perform_one(task)
-        yield outcome
-        if outcome.incomplete_because.startswith(INTERRUPTED):
-            return
+    def run(tasks: Sequence[BagTask]) -> Iterator[BagOutcome]:
+        for task in tasks:
+            outcome = perform_one(task, progress_of)
+            yield outcome
+            if outcome.incomplete_because.startswith(INTERRUPTED):
+                return
+    return run
 
 
 def processes(count: int) -> Workers:

@@ -16,6 +16,7 @@ import sys
 
 from mbv2ssd_ros.backends.base import BACKENDS
 from mbv2ssd_ros.core.errors import ConfigError, Mbv2SsdError
+from mbv2ssd_ros.evaluation.analysis import Analysis
 from mbv2ssd_ros.evaluation.bag_evaluation import BagEvaluation
 from mbv2ssd_ros.evaluation.bag_frames import CLOCKS
 from mbv2ssd_ros.evaluation.bag_outputs import METRICS, REPORT, write_text
@@ -90,14 +91,13 @@ def _evaluate(args: argparse.Namespace) -> int:
 def _evaluate_set(args: argparse.Namespace, bags: Sequence[Path], task: BagTask,
                   baseline: dict | None) -> int:
     workers = (cluster(args.scheduler) if args.scheduler
-               else processes(args.workers) if args.workers > 1 else one_process)
+               else processes(args.workers) if args.workers > 1 else one_process(frame_progress))
     outcomes = perform_all(tasks_for(bags, task), workers, _tell)
     found = put_together(outcomes)
     write_set(task.output, found)
     if analysis := found.analysis:
-        print(f'{len(bags)} bags together, {len(analysis.results)} frames scored: mAP@0.5 '
-              f'{analysis.map_50:.4f} (area), {analysis.map_50_11point:.4f} (11-point), COCO mAP '
-              f'{analysis.coco.ap:.4f}')
+        print(f'{len(bags)} bags together, {len(analysis.results)} frames scored: '
+              f'{_accuracy(analysis)}')
     print(f'see {task.output / REPORT} and {task.output / METRICS}')
     troubled = [outcome for outcome in outcomes if outcome.trouble]
     if troubled:
@@ -183,14 +183,23 @@ def summary(evaluation: BagEvaluation, output: Path) -> str:
             f'{pairing["annotations_without_frame"]} annotations without frame')
     if analysis := evaluation.analysis:
         chosen = analysis.overall.chosen
-        lines.append(f'mAP@0.5 {analysis.map_50:.4f} (area), {analysis.map_50_11point:.4f} '
-                     f'(11-point), COCO mAP {analysis.coco.ap:.4f}')
+        lines.append(_accuracy(analysis))
         lines.append(f'above a score of {chosen.score_threshold:g}: precision '
-                     f'{chosen.precision:.4f}, recall {chosen.recall:.4f}, F1 {chosen.f1:.4f}')
+                     f'{_figure(chosen.precision)}, recall {_figure(chosen.recall)}, F1 '
+                     f'{_figure(chosen.f1)}')
     lines += [f'{stage:<10} p50 {p.p50_ms:7.2f}   p95 {p.p95_ms:7.2f}   p99 {p.p99_ms:7.2f} ms'
               for stage, p in evaluation.latency().items()]
     lines.append(f'see {output / REPORT} and {output / METRICS}')
     return '\n'.join(lines)
+
+
+def _accuracy(analysis: Analysis) -> str:
+    return (f'mAP@0.5 {_figure(analysis.map_50)} (area), {_figure(analysis.map_50_11point)} '
+            f'(11-point), COCO mAP {_figure(analysis.coco.ap)}')
+
+
+def _figure(value: float) -> str:
+    return 'none' if math.isnan(value) else f'{value:.4f}'
 
 
 def _task(args: argparse.Namespace, bags: Sequence[Path]) -> BagTask:

@@ -109,11 +109,14 @@ def write_bag(path, messages, storage='mcap', mode=None):
     return Path(path)
 
 
-def write_ros1_bag(path, pictures, topic=CAMERA):
-    """Write a ROS 1 bag with raw images, a tenth of a second apart."""
+def write_ros1_bag(path, pictures, topic=CAMERA, compression=None):
+    """Write a ROS 1 bag with raw images, a tenth of a second apart; compression: bz2 or lz4."""
     types = get_typestore(Stores.ROS1_NOETIC)
     header, time = types.types['std_msgs/msg/Header'], types.types['builtin_interfaces/msg/Time']
-    with Writer1(path) as writer:
+    writer = Writer1(path)
+    if compression:
+        writer.set_compression(Writer1.CompressionFormat[compression.upper()])
+    with writer:
         connection = writer.add_connection(topic, IMAGE, typestore=types)
         for index, image in enumerate(pictures):
             when = stamp(index)

@@ -1,5 +1,6 @@
 """Bags of every kind are read whole and in order; what is damaged is told or counted."""
 
+from contextlib import suppress
 import shutil
 import sqlite3
 
@@ -62,8 +63,10 @@ def test_every_storage_and_compression_gives_every_frame_once(tmp_path, storage,
     assert_six(read(write_bag(tmp_path / 'bag', images(six_pictures(), make=make), storage, mode)))
 
 
-def test_a_ros1_bag_gives_every_frame_once(tmp_path):
-    assert_six(read(write_ros1_bag(tmp_path / 'old.bag', six_pictures())))
+@pytest.mark.parametrize('compression', [None, 'bz2', 'lz4'])
+def test_a_ros1_bag_gives_every_frame_once(tmp_path, compression):
+    assert_six(read(write_ros1_bag(tmp_path / 'old.bag', six_pictures(),
+                                   compression=compression)))
 
 
 def test_cameras_are_read_together_in_the_order_of_recording(tmp_path):
@@ -288,3 +291,25 @@ def test_our_vision_msgs_are_those_of_ros():
             '41c12344c0396c48b81df12467c192d99b2a0eb1463c5c37194e4223251c80bc'}
     found = {name: standard_types().hash_rihs01(name) for name in expected}
     assert found == {name: f'RIHS01_{digest}' for name, digest in expected.items()}
+
+
+@pytest.mark.parametrize('kind', ['mcap', 'mcap_zstd', 'sqlite3', 'ros1'])
+@pytest.mark.parametrize('seed', range(4))
+def test_a_bag_with_random_damage_gives_frames_or_an_error_of_ours(tmp_path, kind, seed):
+    small = [picture(size_hw=(16, 24))] * 12
+    if kind == 'ros1':
+        path = file = write_ros1_bag(tmp_path / 'bag.bag', small)
+    else:
+        path = write_bag(tmp_path / 'bag', images(small), kind.removesuffix('_zstd'),
+                         'storage' if kind == 'mcap_zstd' else None)
+        file = next(found for found in path.iterdir() if found.suffix != '.yaml')
+    rng, whole = np.random.default_rng(seed), file.read_bytes()
+    for _ in range(25):
+        damaged = np.frombuffer(whole, np.uint8).copy()
+        places = rng.integers(0, len(damaged), int(rng.integers(1, 20)))
+        damaged[places] = rng.integers(0, 256, len(places))
+        file.write_bytes(damaged.tobytes())
+        with suppress(DataError):
+            for frame in read(path):
+                with suppress(UnsupportedImageError):
+                    frame.image()
