@@ -91,7 +91,7 @@ def build_in_child(model: bytes, request: BuildRequest, timing: bytes, host: Hos
                 ('model', model), ('timing', timing), ('plan', b''), ('measured', b'')))
         errors = files.enter_context(tempfile.TemporaryFile())
         arguments = json.dumps({
-            'request': dataclasses.asdict(request), 'paths': list(filter(None, sys.path)),
+            'request': dataclasses.asdict(request), 'paths': list(map(os.path.abspath, sys.path)),
             'files': [stream.fileno() for stream in (given, known, plan, measured)]})
         # -c, not -m: nothing must be run from the folder that this process happens to be in
         child = subprocess.Popen(

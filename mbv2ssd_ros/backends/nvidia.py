@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 import importlib
+import math
 import traceback
 from typing import Any, TypeVar
 
@@ -43,7 +44,7 @@ class Gpu:
     name: str  # 'Orin' for several chips of that family, so the rest matters
     compute_capability: tuple[int, int]
     multiprocessors: int
-    memory_gib: int  # rounded: what the system keeps for itself varies
+    memory_gib: int  # to the next power of 2: what the system keeps for itself varies
     integrated: bool  # shares its memory with the CPU, as on a Jetson
 
 
@@ -89,7 +90,7 @@ def describe_gpu(cuda: Any) -> Gpu:
     return Gpu(
         name=str(device.name()), compute_capability=tuple(device.compute_capability()),
         multiprocessors=int(device.get_attribute(attribute.MULTIPROCESSOR_COUNT)),
-        memory_gib=round(device.total_memory() / 2 ** 30),
+        memory_gib=round(2 ** round(math.log2(device.total_memory() / 2 ** 30))),
         integrated=bool(device.get_attribute(attribute.INTEGRATED)
                         and device.get_attribute(attribute.CAN_MAP_HOST_MEMORY)))
 

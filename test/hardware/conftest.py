@@ -26,6 +26,7 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.hardware)
+            item.add_marker(pytest.mark.timeout(3600))  # a build takes minutes on a Jetson
 
 
 @pytest.fixture(scope='session')
