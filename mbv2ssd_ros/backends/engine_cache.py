@@ -287,8 +287,15 @@ class EngineCache:
         if not self.writable:
             yield  # nobody can write it
             return
-        descriptor = os.open(self.folder / f'.{name}.lock', os.O_RDWR | os.O_CREAT | os.O_CLOEXEC,
-                             0o600)
+        try:
+            descriptor = os.open(self.folder / f'.{name}.lock',
+                                 os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        except OSError as err:  # a full disk: what is built cannot be kept, but used
+            self._host.log.warning(
+                f'{self.folder}: no lock can be made ({err.strerror}), so another process may '
+                'build the same engine')
+            yield
+            return
         try:
             self._wait_for_lock(descriptor, name)
             self._remove_unfinished(name)

@@ -14,10 +14,11 @@ from synthetic import write_world
 import torch
 from torch import multiprocessing, nn
 
-from mbv2ssd_ros.core.errors import ConfigError
+from mbv2ssd_ros.core.errors import ConfigError, DataError, Mbv2SsdError
 from mbv2ssd_train.config import load_config
+from mbv2ssd_train.data.loader import TrainLoader
 from mbv2ssd_train.distributed import choose_device, join_world, World
-from mbv2ssd_train.engine import Trainer
+from mbv2ssd_train.engine import open_datasets, Trainer
 from mbv2ssd_train.model.sync_batch_norm import SyncBatchNorm2d
 from mbv2ssd_train.run.checkpoint import load_checkpoint
 
@@ -116,6 +117,18 @@ def test_one_process_alone_talks(one_and_two):
     assert two.count('best mAP@0.5') == one.count('best mAP@0.5') == 1
 
 
+def refuse(rank):
+    if rank == 1:
+        raise DataError('0001.png is broken')
+
+
+def told(work):
+    """Return what an error says."""
+    with pytest.raises(Mbv2SsdError) as caught:
+        work()
+    return str(caught.value)
+
+
 def compute_share(rank, port, folder):
     """Sum, gather and normalise in one of two processes."""
     with join(rank, 2, port) as world:
@@ -129,6 +142,8 @@ def compute_share(rank, port, folder):
         torch.save({'gathered': world.gather(list(world.share(range(5)))),
                     'largest': world.largest(rank * 15), 'averaged': averaged,
                     'sum': world.sum(torch.tensor(rank + 1.0)),
+                    'refused': told(lambda: world.together(lambda: refuse(rank))),
+                    'together': world.together(lambda: rank * 10),
                     'normed': normed.detach(), 'image_grad': images.grad,
                     'grads': [world.sum(grad) for grad in grads],
                     'statistics': [norm.running_mean, norm.running_var]}, f'{folder}/{rank}.pt')
@@ -148,6 +163,55 @@ def test_shares_leave_nothing_out_and_take_nothing_twice(shares):
     for found in shares[1]:
         assert sorted(found['gathered']) == [0, 1, 2, 3, 4]
         assert found['largest'] == 15 and found['sum'] == 3 and found['averaged'] == 0.5
+
+
+def test_what_fails_in_one_process_fails_in_all(shares):
+    assert [found['refused'] for found in shares[1]] == ['0001.png is broken'] * 2
+
+
+def test_what_is_done_together_gives_each_process_its_own(shares):
+    assert [found['together'] for found in shares[1]] == [0, 10]
+
+
+def leave_alone(rank, port, folder):
+    """End one of two processes without a word, and let the other wait for it."""
+    def wait():
+        with join(rank, 2, port) as world:
+            world.sum(torch.ones(1))
+            if rank == 1:
+                os._exit(0)
+            world.sum(torch.ones(1))
+    Path(folder, 'told').write_text(told(wait))
+
+
+def test_a_process_that_has_lost_another_says_so(tmp_path):
+    multiprocessing.spawn(leave_alone, (free_port(), str(tmp_path)), nprocs=2)
+    assert (tmp_path / 'told').read_text().startswith('process 0 of 2 has lost the others: ')
+
+
+def train_share(rank, port, config, runs):
+    """Train in one of two processes, which an image ends."""
+    with join(rank, 2, port) as world:
+        trainer = Trainer(load_config(config), Path(runs), world=world)
+        Path(f'{runs}/told{rank}').write_text(told(trainer.run))
+
+
+@pytest.mark.slow
+def test_an_image_that_one_process_cannot_read_ends_both_with_their_state_saved(tmp_path):
+    world = write_world(tmp_path / 'world', train=12, val=2)
+    config = small_run(world, data={'keep': 'none'})
+    of_second = TrainLoader(open_datasets(config)[0], config, rank=1, world_size=2)
+    broken = Path(list(of_second.epoch(0))[2].sources[0])
+    broken.write_bytes(broken.read_bytes()[:100])
+    (tmp_path / 'c.yaml').write_text(config.to_yaml())
+    multiprocessing.spawn(train_share, (free_port(), str(tmp_path / 'c.yaml'), str(tmp_path)),
+                          nprocs=2)
+    messages = [(tmp_path / f'told{rank}').read_text() for rank in range(2)]
+    assert messages[0] == messages[1] and messages[0].startswith(f'{broken}: ')
+    last, = tmp_path.glob('small_*/checkpoints/last.pt')
+    assert load_checkpoint(last).state['step'] == 2
+    status = json.loads((last.parents[1] / 'status.json').read_text())
+    assert status['status'] == 'failed' and str(broken) in status['reason']
 
 
 def test_batch_norm_over_two_processes_is_that_over_their_images(shares):

@@ -192,13 +192,15 @@ class Stream:
     """pycuda.driver.Stream; does its work when it is synchronised."""
 
     def __init__(self, flags=0):
-        GPU.need_context('cuStreamCreate')
         self._pending = []  # (work, addresses it uses)
+        self._handle = None
+        GPU.need_context('cuStreamCreate')
         self._handle = id(self)
         GPU.streams[self._handle] = self
 
     def __del__(self):
-        GPU.check_freed_here('stream')
+        if self._handle is not None:
+            GPU.check_freed_here('stream')
         if self._pending:
             STATE.broken_rules.append('a stream was destroyed with work under way')
 
