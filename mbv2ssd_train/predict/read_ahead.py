@@ -1,4 +1,9 @@
-"""Decoding in one thread while another one infers."""
+"""
+Decoding in one thread while another one infers.
+
+A live source needs it, so that old frames can be dropped. For files it pays where a core is free:
+34 instead of 30 frames/s at 1080p once, no difference beside other programs.
+"""
 
 from __future__ import annotations
 
