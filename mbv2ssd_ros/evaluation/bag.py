@@ -29,17 +29,21 @@ from mbv2ssd_ros.evaluation.message_types import (
 STORAGES = ('.db3', '.mcap')
 METADATA = 'metadata.yaml'
 _ZSTD_MAGIC = b'\x28\xb5\x2f\xfd'  # a serialised message begins with a zero byte
-_HINTS = (  # a word of the reader's message, and what helps
+_HINTS = (  # words of the reader's message, and what helps
     ('end magic', 'The recording was not closed or is truncated: `mcap recover FILE` saves what '
                   'is there'),
+    ('Profile', 'It is an mcap file of another system than ROS 2'),
     ('not indexed', 'The recording was not closed: `rosbag reindex FILE` helps'),
-    ('index', 'The recording was not closed or is truncated: `rosbag reindex FILE` (ROS 1) or '
-              '`mcap recover FILE` may help'),
+    ('index looks damaged', 'The recording was not closed or is truncated: `rosbag reindex FILE` '
+                            'may help'),
     ('malformed', 'The file is truncated or corrupt: `sqlite3 FILE .recover` may help'),
     ('ompression', 'Supported is zstd, and lz4 inside mcap and ROS 1 files; `ros2 bag convert` '
                    'writes such a bag'),
-    ('runcated', 'The file is truncated; `mcap recover FILE` or `rosbag reindex FILE` may help'),
-    ('missing', 'Copy all files of the bag, or remove metadata.yaml to read those that are there'))
+    ('Truncated record', 'The file is truncated: `mcap recover FILE` saves what is there'),
+    ('of requested', 'The file is truncated: `rosbag reindex FILE` may help'),
+    ('files are missing', 'Copy all files of the bag, or remove metadata.yaml to read those that '
+                          'are there'),
+    ('metadata', 'Remove metadata.yaml to read the files without it'))
 
 
 @dataclass(frozen=True)
@@ -208,7 +212,7 @@ class Bag:
         # rosbags, sqlite and the decompressors have a family of errors each, and damaged files
         # bring up struct.error, TypeError and UnicodeDecodeError too
         except Exception as err:
-            text = ' '.join(str(err).split()) or repr(err)
+            text = ' '.join(str(err).split()).rstrip('.') or repr(err)
             hint = next((hint for word, hint in _HINTS if word in text), '')
             raise DataError(f'{path}: cannot be read as a bag: {text}'
                             + (f'. {hint}' if hint else '')) from err

@@ -197,7 +197,26 @@ def test_a_truncated_sqlite_file_is_an_error(tmp_path):
 
 def test_a_truncated_ros1_bag_is_an_error(tmp_path):
     path = truncated(write_ros1_bag(tmp_path / 'old.bag', six_pictures()), '')
-    with pytest.raises(DataError, match='old.bag: cannot be read as a bag'):
+    with pytest.raises(DataError, match='old.bag: cannot be read as a bag: Bag index looks '
+                                        'damaged.*rosbag reindex'):
+        read(path)
+
+
+def test_a_ros1_bag_whose_recording_was_killed_is_an_error(tmp_path):
+    path = write_ros1_bag(tmp_path / 'old.bag.active.bag', six_pictures())
+    content = bytearray(path.read_bytes())
+    place = content.find(b'index_pos=') + len(b'index_pos=')
+    content[place:place + 8] = bytes(8)  # as it stands there until the bag is closed
+    path.write_bytes(content)
+    with pytest.raises(DataError, match='not indexed, reindex.*not closed: `rosbag reindex'):
+        read(path)
+
+
+def test_an_mcap_of_another_system_says_so(tmp_path):
+    path = write_bag(tmp_path / 'bag', images(six_pictures()))
+    file = path / 'bag.mcap'
+    file.write_bytes(file.read_bytes().replace(b'ros2', b'ros1', 1))
+    with pytest.raises(DataError, match='Profile is not ros2. It is an mcap file of another'):
         read(path)
 
 
@@ -223,7 +242,7 @@ def test_a_database_that_was_not_closed_is_not_read_without_its_end(tmp_path):
     ('compression_format: zstd', 'compression_format: lz4', "'lz4' is not supported.*ros2 bag"),
     ('version: 9', 'version: 10', 'version 10 not supported'),
     ('bag.mcap', 'gone.mcap', 'missing.*gone.mcap.*Copy all files'),
-    ('rosbag2_bagfile_information', 'information', 'metadata key is missing'),
+    ('rosbag2_bagfile_information', 'information', 'key is missing.*Remove metadata.yaml'),
     ('identifier: mcap', 'identifier: tape', "'tape' not supported"),
 ])
 def test_metadata_that_cannot_be_followed_is_an_error(tmp_path, old, new, expected):

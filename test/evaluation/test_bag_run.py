@@ -42,6 +42,8 @@ from mbv2ssd_ros.core.errors import ConfigError, DataError  # noqa: E402
 from mbv2ssd_ros.core.image import SourceImage  # noqa: E402
 from mbv2ssd_ros.detector import Detector  # noqa: E402
 from mbv2ssd_ros.evaluation.bag import Bag  # noqa: E402
+from mbv2ssd_ros.evaluation.bag_evaluation import stage_percentiles  # noqa: E402
+from mbv2ssd_ros.evaluation.bag_report import linear_axis  # noqa: E402
 from mbv2ssd_ros.evaluation.bag_task import BagTask, perform  # noqa: E402
 from mbv2ssd_ros.evaluation.detection_content import found_in  # noqa: E402
 from mbv2ssd_ros.evaluation.detections_bag import detection_topics  # noqa: E402
@@ -257,6 +259,24 @@ def test_ground_truth_may_be_a_topic(tmp_path, model):
                      tolerance_ms=0.5)
     with pytest.raises(DataError, match='within 0.5 ms'):
         perform(strict)
+
+
+@pytest.mark.parametrize(('largest', 'ticks'), [
+    (7.3, (0, 2, 4, 6, 8)), (60, (0, 10, 20, 30, 40, 50, 60)), (0.05, (0, 0.01, 0.02, 0.03, 0.04,
+                                                                      0.05)),
+    (110, (0, 20, 40, 60, 80, 100, 120)), (3.5, (0, 1, 2, 3, 4))])
+def test_an_axis_ends_at_a_round_tick_beyond_the_largest_value(largest, ticks):
+    axis = linear_axis('ms', largest)
+    assert axis.ticks == pytest.approx(ticks) and axis.upper == pytest.approx(ticks[-1])
+
+
+def test_stages_that_took_no_part_have_no_percentiles():
+    nan = float('nan')
+    found = stage_percentiles(np.array([[k, nan, nan, 2.0, nan] for k in range(1, 101)]))
+    assert list(found) == ['read', 'infer', 'total']
+    assert (found['read'].p50_ms, found['read'].p95_ms, found['read'].p99_ms) == (50, 95, 99)
+    assert found['total'].p50_ms == 52
+    assert stage_percentiles(np.empty((0, 5))) == {}
 
 
 def interrupted_after(count):
