@@ -9,20 +9,27 @@ stop requests) is the same as if one process had made it all.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 import os
+import re
 import time
 from typing import TypeVar
 
 import torch
 from torch import distributed, Tensor
 
-from mbv2ssd_ros.core.errors import ConfigError
+from mbv2ssd_ros.core.errors import ConfigError, Mbv2SsdError
 
 _TIMEOUT = timedelta(minutes=30)  # rank 0 may be decoding a whole validation set
+_LOST = re.compile(r'closed by peer|reset by peer|Broken pipe')  # how gloo says it
 Item = TypeVar('Item')
+Found = TypeVar('Found')
+
+
+class ProcessLostError(Mbv2SsdError):
+    """Another process of the run has ended."""
 
 
 class World:
@@ -98,10 +105,31 @@ class World:
         distributed.all_gather_object(shares, items)
         return [item for share in shares for item in share]
 
-    def wait(self) -> None:
-        """Wait for all processes."""
-        if self.size > 1:
-            distributed.barrier()
+    def together(self, work: Callable[[], Found]) -> Found:
+        """
+        Do something in every process; where it fails in one of them, it fails in all.
+
+        Otherwise the others would wait for what never comes, and tell of lost connections.
+
+        Args:
+            work: of this process.
+
+        Returns:
+            What this process found.
+
+        Raises:
+            Mbv2SsdError: of this process, else of the first one that failed.
+            OSError: likewise.
+        """
+        fault: Exception | None = None
+        try:
+            found = work()
+        except (Mbv2SsdError, OSError) as err:
+            fault = err
+        if self.largest(int(fault is not None)):
+            faults = [each for each in self.gather([fault]) if each is not None]
+            raise fault or faults[0]
+        return found
 
 
 @contextmanager
@@ -111,6 +139,9 @@ def join_world() -> Iterator[World]:
 
     Yields:
         The world, as long as the run lasts.
+
+    Raises:
+        ProcessLostError: another process ended; what it said tells why.
     """
     size, rank, local_rank = (int(os.environ.get(name, default)) for name, default in
                               (('WORLD_SIZE', 1), ('RANK', 0), ('LOCAL_RANK', 0)))
@@ -120,6 +151,12 @@ def join_world() -> Iterator[World]:
     distributed.init_process_group(timeout=_TIMEOUT)  # gloo between CPUs, nccl between GPUs
     try:
         yield World(rank, size, local_rank)
+    except RuntimeError as err:
+        if not (isinstance(err, distributed.DistBackendError) or _LOST.search(str(err))):
+            raise
+        raise ProcessLostError(
+            f'process {rank} of {size} has lost the others: one of them has ended, and said why '
+            f'if it could. Go on with --resume ({str(err).splitlines()[0]})') from err
     finally:
         # Gloo's thread needs the GIL to free the tensors of its last message, and is joined by
         # whoever holds the GIL: without a moment to take it, one run of six hung here for good.

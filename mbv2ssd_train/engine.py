@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 import time
 from typing import Any
@@ -32,6 +33,7 @@ from mbv2ssd_train.run.checkpoint import (
     restore_random_state,
     RunState,
 )
+from mbv2ssd_train.run.checkpoint_store import CheckpointStore
 from mbv2ssd_train.run.folder import RunFolder
 from mbv2ssd_train.run.recorder import Recorder
 from mbv2ssd_train.torch_backend import TorchBackend
@@ -75,12 +77,15 @@ class Trainer:
         self._stop = StopRequest()
         self._recorder: Recorder | None = None
         self.folder = RunFolder(runs, config)
-        if self._world.is_main:
-            self.folder.open(resume)
-            self._checkpoints = self.folder.open_checkpoints(config.training.keep_checkpoints)
-        self._world.wait()
+        self._checkpoints = self._world.together(lambda: self._open_folder(resume))
         if resume:
             self._restore(load_checkpoint(self.folder.last))
+
+    def _open_folder(self, resume: bool) -> CheckpointStore | None:
+        if not self._world.is_main:
+            return None
+        self.folder.open(resume)
+        return self.folder.open_checkpoints(self.config.training.keep_checkpoints)
 
     @property
     def total_steps(self) -> int:
@@ -132,8 +137,8 @@ class Trainer:
         try:
             with ProgressBar(self.config.name, self.total_steps, self.state.step,
                              shown=self._world.is_main) as bar:
-                if self._recorder and not self.state.step:  # to look at before waiting for hours
-                    self._draw_first_batch(self._recorder)
+                if not self.state.step:  # to look at before waiting for hours
+                    self._world.together(self._draw_first_batch)
                 self._run_epochs(bar)
         except (Preempted, DataError):  # once a broken image is mended, the run can go on
             self.save()
@@ -142,9 +147,10 @@ class Trainer:
             if self._recorder:
                 self._recorder.close()
 
-    def _draw_first_batch(self, recorder: Recorder) -> None:
-        batch = next(iter(self.loader.epoch(0)))
-        recorder.images('first_batch', 0, draw_batch(batch, self.config.data.classes))
+    def _draw_first_batch(self) -> None:
+        if self._recorder:
+            batch = next(iter(self.loader.epoch(0)))
+            self._recorder.images('first_batch', 0, draw_batch(batch, self.config.data.classes))
 
     def _run_epochs(self, bar: ProgressBar) -> None:
         if self.state.step and not self.state.batch:
@@ -158,8 +164,9 @@ class Trainer:
 
     def _run_epoch(self, epoch: int, bar: ProgressBar) -> None:
         started = time.monotonic()
-        for index, batch in enumerate(self.loader.epoch(epoch, self.state.batch),
-                                      start=self.state.batch + 1):
+        batches = self.loader.epoch(epoch, self.state.batch)
+        for index in range(self.state.batch + 1, len(self.loader) + 1):
+            batch = self._world.together(partial(next, batches))
             result = self.learner.learn(batch)
             ends = index == len(self.loader)
             self.state = replace(self.state, step=self.learner.step, epoch=epoch + ends,
@@ -241,17 +248,17 @@ class Trainer:
             DeployModel(self.learner.average.module, self.config.model),
             build_contract(self.config, None))
         indices = self._world.share(range(len(self._validation)))
-        found = list(detect_all(backend, self._validation,
-                                self.config.evaluation.detection_settings(), self._until_signal,
-                                indices))
+        found = self._world.together(lambda: list(detect_all(
+            backend, self._validation, self.config.evaluation.detection_settings(),
+            self._until_signal, indices)))
         self._leave_when_asked()
         return summarise(self._validation, self._world.gather(found))
 
     def _until_signal(self, items: Iterable[Any], _: int) -> Iterator[Any]:
         for item in items:
             yield item
-            if self._stop.signum and self._world.size == 1:  # --resume evaluates again
-                raise Preempted(self._stop.signum)
+            if self._stop.signum:  # --resume evaluates again
+                return
 
     def save(self) -> None:
         """
@@ -264,7 +271,10 @@ class Trainer:
 
     def _write(self, best_map: float | None) -> None:
         self.learner.check_weights()
-        if not self._world.is_main:
+        self._world.together(lambda: self._write_file(best_map))
+
+    def _write_file(self, best_map: float | None) -> None:
+        if self._checkpoints is None:
             return
         checkpoint = Checkpoint(
             config=self.config.to_yaml(),

@@ -61,7 +61,8 @@ def _run(options: argparse.Namespace) -> None:
 def _fetch(options: argparse.Namespace, world: World) -> Path:
     """Copy a run, by one process for all, and return its folder."""
     from mbv2ssd_train.run.remote import fetch_run
-    found = str(fetch_run(options.run_from, options.runs)) if world.is_main else ''
+    found = world.together(
+        lambda: str(fetch_run(options.run_from, options.runs)) if world.is_main else '')
     return Path(world.gather([found])[0])
 
 
