@@ -22,7 +22,6 @@ ENGINES = {  # name: (backend, version of the double of TensorRT)
     'onnxruntime': ('onnxruntime', None),
     'tensorrt-8.6': ('tensorrt', '8.6'),
     'tensorrt-10.3': ('tensorrt', '10.3'),
-    'tensorrt-10.16': ('tensorrt', '10.16'),
     'tensorrt-11.4': ('tensorrt', '11.4'),
 }
 TOLERANCE = 1e-4

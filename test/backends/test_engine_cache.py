@@ -334,6 +334,8 @@ for number in range(50):
 '''
 
 RACE = PREPARE + '''
+from mbv2ssd_ros.backends import engine_cache
+engine_cache._POLL_S = 0.005
 for number in range(50):
     name, built = f'ssd{number}', Path(sys.argv[1]).parent / f'built{number}'
     def work():
