@@ -25,13 +25,14 @@ from mbv2ssd_ros.evaluation.message_types import (
     standard_types,
     types_of,
 )
+from mbv2ssd_ros.evaluation.unclosed_mcap import is_unclosed, UnclosedMcap
 
 STORAGES = ('.db3', '.mcap')
 METADATA = 'metadata.yaml'
 _ZSTD_MAGIC = b'\x28\xb5\x2f\xfd'  # a serialised message begins with a zero byte
 _HINTS = (  # words of the reader's message, and what helps
-    ('end magic', 'The recording was not closed or is truncated: `mcap recover FILE` saves what '
-                  'is there'),
+    ('end magic', 'The recording was not closed or is truncated: remove metadata.yaml to read '
+                  'what is whole'),
     ('Profile', 'It is an mcap file of another system than ROS 2'),
     ('not indexed', 'The recording was not closed: `rosbag reindex FILE` helps'),
     ('index looks damaged', 'The recording was not closed or is truncated: `rosbag reindex FILE` '
@@ -39,7 +40,6 @@ _HINTS = (  # words of the reader's message, and what helps
     ('malformed', 'The file is truncated or corrupt: `sqlite3 FILE .recover` may help'),
     ('ompression', 'Supported is zstd, and lz4 inside mcap and ROS 1 files; `ros2 bag convert` '
                    'writes such a bag'),
-    ('Truncated record', 'The file is truncated: `mcap recover FILE` saves what is there'),
     ('of requested', 'The file is truncated: `rosbag reindex FILE` may help'),
     ('files are missing', 'Copy all files of the bag, or remove metadata.yaml to read those that '
                           'are there'),
@@ -85,6 +85,7 @@ class Bag:
         self.is_ros1 = path.suffix == '.bag'
         files = _storage_files(path)
         reader = rosbags.rosbag1.Reader if self.is_ros1 else rosbags.rosbag2.Reader
+        self._cut = [str(file) for file in files if isinstance(file, UnclosedMcap)]
         self._readers = [self._guarded(file, reader, file) for file in files]
         standard_types(self.is_ros1)  # takes a moment, which is not the first frame's
         self._stack = ExitStack()
@@ -154,7 +155,8 @@ class Bag:
             Every message; one that cannot be deserialised without content.
 
         Raises:
-            DataError: the files end before the recording does, or cannot be read any further.
+            DataError: after the last message: the files end before the recording does, or
+                cannot be read any further.
         """
         expected = {topic.name: topic.count for topic in self.topics if topic.name in names}
         seen: Counter[str] = Counter()
@@ -169,6 +171,9 @@ class Bag:
             if seen[name] < count:
                 raise DataError(f'{self.path}: {name} has {seen[name]} messages, {METADATA} '
                                 f'promises {count}: files are missing or truncated')
+        if self._cut:
+            raise DataError(f'{", ".join(self._cut)}: the recording was not closed or is '
+                            'truncated; what is whole was read')
 
     def _raw_messages(self, names: Sequence[str]) -> Iterator[tuple[Any, int, bytes]]:
         chosen = [[c for c in reader.connections if c.topic in names]
@@ -227,8 +232,13 @@ def _unpacked(data: bytes) -> bytes:
     return unpacked
 
 
-def _storage_files(path: Path) -> list[Path]:
+def _storage_files(path: Path) -> list[Path | UnclosedMcap]:
     """Return what the readers open: a folder with its metadata, or storage files."""
+    return [UnclosedMcap(file) if file.suffix == '.mcap' and file.is_file() and is_unclosed(file)
+            else file for file in _files(path)]
+
+
+def _files(path: Path) -> list[Path]:
     if not path.exists():
         raise DataError(f'{path}: no such bag')
     if path.is_file():

@@ -181,10 +181,37 @@ def truncated(path, file_name, share=0.6):
     return path
 
 
-def test_a_truncated_mcap_says_what_may_help(tmp_path):
+def read_to_the_fault(path):
+    """Return the stamps of the frames before the error, and the error."""
+    found = []
+    with Bag(path) as bag, pytest.raises(DataError) as fault:
+        for frame in read_frames(bag, (CAMERA,)):
+            assert frame.image().size_hw == frame.size_hw()
+            found.append(frame.stamp_ns)
+    return found, str(fault.value)
+
+
+@pytest.mark.parametrize('mode', [None, 'storage'])
+@pytest.mark.parametrize('share', [0.3, 0.6, 0.9, 0.9999])
+@pytest.mark.parametrize('tail', [b'', bytes(5000)])
+def test_an_mcap_that_was_not_closed_is_read_as_far_as_it_is_whole(tmp_path, mode, share, tail):
+    rng = np.random.default_rng(0)
+    shown = [rng.integers(0, 256, (300, 500, 3), dtype=np.uint8) for _ in range(12)]
+    path = write_bag(tmp_path / 'bag', images(shown), mode=mode)  # chunks of three frames
+    (path / 'metadata.yaml').unlink()  # written when a bag is closed
+    truncated(path, 'bag.mcap', share)
+    with (path / 'bag.mcap').open('ab') as file:
+        file.write(tail)  # what a file system may add after a power cut
+    found, fault = read_to_the_fault(path)
+    chunks = {0.3: 1, 0.6: 2, 0.9: 3, 0.9999: 4}[share]
+    assert found == [stamp(k) for k in range(3 * chunks)]
+    assert 'bag.mcap: the recording was not closed or is truncated; what is whole' in fault
+
+
+def test_a_truncated_mcap_with_metadata_says_what_helps(tmp_path):
     path = truncated(write_bag(tmp_path / 'bag', images(six_pictures())), 'bag.mcap')
     with pytest.raises(DataError, match='bag: cannot be read as a bag: File end magic is '
-                                        'invalid.*mcap recover'):
+                                        'invalid. .*remove metadata.yaml'):
         read(path)
 
 

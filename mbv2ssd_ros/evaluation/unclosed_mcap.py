@@ -1,0 +1,128 @@
+"""
+An mcap file whose recording was never closed, as a power cut leaves it.
+
+Its records are whole up to some byte. Seen with a footer behind the last whole one, it is a file
+without an index, which can be read from beginning to end.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+import struct
+
+MAGIC = b'\x89MCAP0\r\n'
+_FOOTER, _DATA_END = 0x02, 0x0F  # opcodes
+_HEAD = struct.Struct('<BQ')  # opcode and length of a record
+_NO_SUMMARY = _HEAD.pack(_FOOTER, 20) + bytes(20) + MAGIC
+
+
+def is_unclosed(file: Path) -> bool:
+    """
+    Tell whether a file begins as mcap and does not end so.
+
+    Args:
+        file: of any kind.
+
+    Returns:
+        Whether it was never closed, or is cut.
+    """
+    with file.open('rb') as stream:
+        if stream.read(len(MAGIC)) != MAGIC:
+            return False
+        stream.seek(0, os.SEEK_END)
+        if stream.tell() < 2 * len(MAGIC):
+            return False  # nothing that could be saved
+        stream.seek(-len(MAGIC), os.SEEK_END)
+        return stream.read() != MAGIC
+
+
+class UnclosedMcap:
+    """What rosbags takes for a path: the file up to its last whole record, and a footer."""
+
+    def __init__(self, file: Path) -> None:
+        """
+        Find the end.
+
+        Args:
+            file: that was not closed.
+        """
+        self.name, self.suffix, self._file = file.name, file.suffix, file
+        self.end = _end_of_records(file)
+
+    def __str__(self) -> str:
+        return str(self._file)
+
+    def exists(self) -> bool:
+        """Tell whether the file is there."""
+        return self._file.exists()
+
+    def is_dir(self) -> bool:
+        """Tell that it is a file."""
+        return False
+
+    def open(self, mode: str) -> io.BufferedReader:
+        """
+        Open it.
+
+        Args:
+            mode: 'rb'.
+
+        Returns:
+            The stream.
+        """
+        assert mode == 'rb', mode
+        return io.BufferedReader(_Completed(self._file, self.end), 1 << 16)
+
+
+class _Completed(io.RawIOBase):
+    """The first bytes of a file, and a footer."""
+
+    def __init__(self, file: Path, end: int) -> None:
+        self._stream = file.open('rb', buffering=0)
+        self._end, self._size, self._place = end, end + len(_NO_SUMMARY), 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._place, os.SEEK_END: self._size}[whence]
+        self._place = start + offset
+        return self._place
+
+    def tell(self) -> int:
+        return self._place
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        wanted = len(buffer)
+        if self._place < self._end:
+            self._stream.seek(self._place)
+            data = self._stream.read(min(wanted, self._end - self._place))
+        else:
+            first = self._place - self._end
+            data = _NO_SUMMARY[first:first + wanted]
+        buffer[:len(data)] = data
+        self._place += len(data)
+        return len(data)
+
+    def close(self) -> None:
+        self._stream.close()
+        super().close()
+
+
+def _end_of_records(file: Path) -> int:
+    """Return the byte behind the last whole record of data."""
+    size, place = file.stat().st_size, len(MAGIC)
+    with file.open('rb') as stream:
+        while place + _HEAD.size <= size:
+            stream.seek(place)
+            opcode, length = _HEAD.unpack(stream.read(_HEAD.size))
+            # 0 is no opcode: the disk had room for what never came
+            if opcode in (0, _FOOTER, _DATA_END) or place + _HEAD.size + length > size:
+                break
+            place += _HEAD.size + length
+    return place
