@@ -11,12 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mbv2ssd_ros.core.detections import Detections
+from mbv2ssd_ros.core.errors import DataError
 from mbv2ssd_ros.evaluation.analysis import analyse, Analysis, Subject
 from mbv2ssd_ros.evaluation.bag_run import latency_table
 from mbv2ssd_ros.evaluation.frame_record import FrameRecord, STAGES
 from mbv2ssd_ros.evaluation.ground_truth import FrameStamp, ground_truth, pair, Truths
 from mbv2ssd_ros.evaluation.pairing import Pairing
 from mbv2ssd_ros.evaluation.results import ImageResult
+from mbv2ssd_ros.evaluation.truth_frames import AnnotatedFrame
 from mbv2ssd_ros.latency import LatencyWindow, Percentiles
 
 TOTAL = 'total'
@@ -161,7 +163,7 @@ def evaluate(inputs: Mapping[str, Any], subject: Subject, topics: Sequence[str],
         The figures; those of a part of the bag where it is incomplete.
 
     Raises:
-        DataError: foreign classes, or nothing pairs.
+        DataError: foreign classes, nothing pairs, or images of another size were annotated.
         ConfigError: faster-coco-eval is not installed.
     """
     found = None
@@ -172,15 +174,25 @@ def evaluate(inputs: Mapping[str, Any], subject: Subject, topics: Sequence[str],
         stamps = [FrameStamp(record.topic, record.index, record.stamp_ns) for record in records]
         found = pair(truths, stamps, topics, round(tolerance_ms * 1e6))
         for frame, truth in found.pairs:
-            record = records[frame]
+            record, annotated = records[frame], truths.frames[truth]
             if record.detections is not None and record.size_hw is not None:
+                _same_size(record, annotated, truths.source)
                 scored.append(frame)
                 results.append(ImageResult(
                     len(results), name_of(record, topics), record.size_hw, record.detections,
-                    ground_truth(truths.frames[truth], subject.class_names)))
+                    ground_truth(annotated, subject.class_names)))
     return BagEvaluation(
         inputs, subject, tuple(topics), tuple(records), incomplete_because, truths, tolerance_ms,
         found, tuple(scored), analyse(subject, results) if results else None)
+
+
+def _same_size(record: FrameRecord, annotated: AnnotatedFrame, source: str) -> None:
+    """Boxes of a resized copy would lie elsewhere, and only look like a bad detector."""
+    if annotated.size_hw and record.size_hw and annotated.size_hw != record.size_hw:
+        (height, width), (frame_height, frame_width) = annotated.size_hw, record.size_hw
+        raise DataError(
+            f'{source}: {annotated.name} is annotated at {width} x {height} pixels, its frame '
+            f'has {frame_width} x {frame_height}; annotate images of the size that was recorded')
 
 
 def name_of(record: FrameRecord, topics: Sequence[str]) -> str:

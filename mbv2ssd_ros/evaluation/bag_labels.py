@@ -43,7 +43,8 @@ def label(bag: Bag, topics: Sequence[str], detector: Detector, labelled: Labelle
     """
     Label frames of a bag and finish the data set.
 
-    Ctrl-C and a damaged bag end it; what was labelled until then is a data set all the same.
+    Ctrl-C, a full disk and a damaged bag end it; what was labelled until then is a data set all
+    the same.
 
     Args:
         bag: open.
@@ -59,7 +60,7 @@ def label(bag: Bag, topics: Sequence[str], detector: Detector, labelled: Labelle
         What became of the frames.
 
     Raises:
-        DataError: the data set cannot be written.
+        DataError: not even the labels that there are can be written.
     """
     counts = LabelCounts()
     last_ns: dict[str, int] = {}
@@ -74,6 +75,8 @@ def label(bag: Bag, topics: Sequence[str], detector: Detector, labelled: Labelle
                 last_ns[frame.topic] = frame.stamp_ns
     except KeyboardInterrupt:
         counts.incomplete_because = f'{INTERRUPTED} after {counts.read} frames'
+    except DataError as err:  # of an image that cannot be written: the disk is full
+        counts.incomplete_because = str(err)
     labelled.finish()
     return counts
 

@@ -184,6 +184,13 @@ def test_frames_that_fail_are_counted_by_reason_and_not_scored(tmp_path, task):
     assert rows(task.output / 'frames.csv')[1]['status'] == 'undecodable'
 
 
+def test_annotations_of_resized_images_are_refused(task, truth):
+    truth.write_text(json.dumps(coco([('3.jpg', [])], size_hw=(32, 48))))
+    with pytest.raises(DataError, match='3.jpg is annotated at 48 x 32 pixels, its frame has '
+                                        '96 x 64'):
+        perform(task)
+
+
 def test_several_cameras_share_one_evaluation(tmp_path, model):
     front = images([picture((0, 0, RED))] * 2, FRONT)
     rear = [(REAR, log_ns + 1, compressed(picture((3, 5, GREEN)), stamp(k)))

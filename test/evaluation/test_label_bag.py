@@ -1,6 +1,7 @@
 """A bag becomes a data set that training reads, and its labels lead back to the bag."""
 
 import json
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -177,6 +178,20 @@ def test_an_interrupted_bag_is_a_data_set_of_what_was_done(label, tmp_path, monk
     assert label(*ALL) == 130
     assert len(labels(tmp_path)['images']) == 2
     assert 'incomplete: interrupted after 2 frames' in capsys.readouterr().err
+
+
+def test_a_full_disk_leaves_a_data_set_of_what_was_done(label, tmp_path, monkeypatch, capsys):
+    write = Path.write_bytes
+
+    def until_full(path, content):
+        if '00000_300000000' in path.name:
+            raise OSError(28, 'No space left on device')
+        return write(path, content)
+
+    monkeypatch.setattr(Path, 'write_bytes', until_full)
+    assert label(*ALL) == 1
+    assert 'incomplete: data/images/train/camera' in capsys.readouterr().err
+    assert len(labels(tmp_path)['images']) == 3
 
 
 def test_a_bag_without_usable_frame_is_an_error(label, tmp_path, capsys):
