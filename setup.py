@@ -78,6 +78,7 @@ setup(
             'view_detections = mbv2ssd_ros.tools.view_detections:main',
             'benchmark = mbv2ssd_ros.tools.benchmark:main',
             'build_engine = mbv2ssd_ros.tools.build_engine:main',
+            'doctor = mbv2ssd_ros.tools.doctor:main',
             'evaluate_bag = mbv2ssd_ros.tools.evaluate_bag:main',
             'label_bag = mbv2ssd_ros.tools.label_bag:main',
         ],

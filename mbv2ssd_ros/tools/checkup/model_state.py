@@ -1,0 +1,124 @@
+"""The model file, and the engines that were built from it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+import hashlib
+import os
+from pathlib import Path
+
+from mbv2ssd_ros.core.errors import Mbv2SsdError
+from mbv2ssd_ros.tools.checkup.finding import ERROR, Finding, OK, SKIPPED, WARNING
+from mbv2ssd_ros.tools.checkup.nvidia_state import NvidiaFacts
+
+_CACHE = 'engine cache'
+
+
+def model(model_path: str) -> Iterator[Finding]:
+    """
+    Load a model as the node would, on the CPU, and run it once.
+
+    Args:
+        model_path: as the parameter has it; empty: the model of the package.
+
+    Yields:
+        One finding.
+    """
+    from mbv2ssd_ros.ros.model_file import find_model
+    try:
+        path = find_model(model_path)
+        from mbv2ssd_ros.backends import BackendOptions, open_backend
+        backend = open_backend('onnxruntime', path, BackendOptions())
+    except Mbv2SsdError as err:
+        yield Finding('model', ERROR, str(err), 'correct the parameter model_path')
+        return
+    contract = backend.contract
+    backend.close()
+    height, width = contract.input_size_hw
+    yield Finding(
+        'model', OK, f'{path}: {path.stat().st_size / 1e6:.1f} MB, {contract.precision}, {width}x'
+        f'{height}, {len(contract.object_names)} classes, {contract.provenance.metric} = '
+        f'{contract.provenance.metric_value:.4g}')
+
+
+def engine_cache(folder: str, model_path: str, facts: NvidiaFacts) -> Iterator[Finding]:
+    """
+    Look for engines of a model; changes nothing.
+
+    Args:
+        folder: as the parameter engine_cache_dir has it; empty: in the user's cache.
+        model_path: as the parameter has it.
+        facts: TensorRT and GPU of this machine.
+
+    Yields:
+        Findings; one that there is nothing to look at where there is no TensorRT.
+    """
+    from mbv2ssd_ros.backends.engine_cache import Manifest
+    from mbv2ssd_ros.backends.private_folder import open_private_folder, read_private_file
+    from mbv2ssd_ros.ros.model_file import find_model
+    path = cache_folder(folder)
+    needed = bool(facts.gpu)
+    if not path.is_dir():
+        yield _without_engine(f'{path} does not exist yet', needed)
+        return
+    try:
+        writable = open_private_folder(path)
+    except Mbv2SsdError as err:
+        yield Finding(_CACHE, ERROR if needed else WARNING, str(err),
+                      'set engine_cache_dir to a folder that only this user can write to')
+        return
+    wanted = hashlib.sha256(find_model(model_path).read_bytes()).hexdigest()
+    fitting: list[Path] = []
+    others: list[Path] = []
+    damaged: list[Path] = []
+    batches = 0
+    for engine in sorted(path.glob('*.engine')):
+        try:
+            manifest = Manifest.from_json(
+                read_private_file(engine.with_suffix('.json')).decode())
+        except (OSError, ValueError, Mbv2SsdError):
+            damaged.append(engine)
+            continue
+        mine = (manifest.key.model_sha256, manifest.key.tensorrt) == (wanted, facts.tensorrt)
+        whole = engine.stat().st_size == manifest.engine_bytes
+        (damaged if not whole else fitting if mine else others).append(engine)
+        if mine:
+            batches = max(batches, *manifest.key.batch_sizes)
+    if damaged:
+        names = ', '.join(engine.name for engine in damaged)
+        yield Finding(_CACHE, WARNING, f'{names} is damaged and will be built again',
+                      '`build_engine` does so now')
+    elif fitting:
+        yield Finding(_CACHE, OK, f'{", ".join(engine.name for engine in fitting)} in {path}, for '
+                      f'up to {batches} cameras')
+    else:
+        yield _without_engine(f'{path} has {len(others)} engines, none of this model for this '
+                              'TensorRT', needed)
+    if not writable:
+        yield Finding(_CACHE, WARNING, f'{path} cannot be written by user {os.geteuid()}: an '
+                      'engine would be built at every start', 'set engine_cache_dir')
+    put_aside = sorted(path.glob('*.quarantined'))
+    if put_aside:
+        yield Finding(_CACHE, WARNING, f'{len(put_aside)} files in {path} were put aside as '
+                      'damaged', 'is the disk all right? Then delete *.quarantined')
+
+
+def cache_folder(folder: str) -> Path:
+    """
+    Say where engines are kept.
+
+    Args:
+        folder: as the parameter engine_cache_dir has it; empty: in the user's cache.
+
+    Returns:
+        The folder, there or not.
+    """
+    from mbv2ssd_ros.backends.private_folder import default_folder
+    return Path(folder).expanduser().absolute() if folder else default_folder()
+
+
+def _without_engine(text: str, needed: bool) -> Finding:
+    if not needed:
+        return Finding(_CACHE, SKIPPED, f'{text}; without TensorRT and a GPU none is needed')
+    return Finding(_CACHE, WARNING, f'{text}: configuring the node will take minutes, once',
+                   '`build_engine` builds it beforehand')

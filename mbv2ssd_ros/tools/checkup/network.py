@@ -1,0 +1,229 @@
+"""A look at the ROS graph: who publishes images, how they arrive, what detector nodes want."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+import time
+from typing import Any
+
+from mbv2ssd_ros.core.encoded import stored_size_wh
+from mbv2ssd_ros.tools.checkup.camera_state import IMAGE_TYPES, ImageTopic, Publisher
+
+# Nodes hear of each other within a second, or with the announcement that comes every third.
+DISCOVERY_S, SETTLED_S = 4.0, 1.0
+ANSWER_S = 1.0  # that a node may take to answer
+_DEPTH = 10
+_POLL_S = 0.1
+_DEBUG = ('/debug_image', '/debug_image/compressed')  # listening would make a detector draw
+
+
+@dataclass(frozen=True)
+class DetectorState:
+    """A detector node that runs."""
+
+    name: str  # full name
+    state: str  # of its lifecycle; empty: it did not answer
+    parameters: dict[str, Any]  # empty: it did not answer
+    reports: tuple[tuple[int, str, str], ...]  # level, name and message of its diagnostics
+
+    @property
+    def namespace(self) -> str:
+        """Its namespace, with a slash at the end."""
+        return self.name.rpartition('/')[0] + '/'
+
+
+@dataclass(frozen=True)
+class Network:
+    """What was seen."""
+
+    topics: tuple[ImageTopic, ...]
+    detectors: tuple[DetectorState, ...]
+    listened_s: float
+
+
+def look_around(node: Any, detector: str, listen_s: float) -> Network:
+    """
+    Listen to every image topic for a while, and ask the detector nodes.
+
+    Args:
+        node: of rclpy; nothing else serves it.
+        detector: name of detector nodes; a full one for one of them.
+        listen_s: seconds.
+
+    Returns:
+        What was seen.
+    """
+    from rclpy.executors import SingleThreadedExecutor
+    executor = SingleThreadedExecutor(context=node.context)
+    executor.add_node(node)
+    try:
+        reports = _Reports(node)
+        _discover(node, executor)
+        listeners: dict[str, _Listener] = {}
+        ends = time.monotonic() + listen_s
+        while time.monotonic() < ends:
+            _listen_to_all(node, listeners)  # some are discovered late
+            executor.spin_once(timeout_sec=_POLL_S)
+        detectors = [_ask(node, executor, name) for name in detectors_named(node, detector)]
+        return Network(
+            tuple(listeners[topic].facts() for topic in sorted(listeners)),
+            tuple(replace(found, reports=reports.of(found.name)) for found in detectors),
+            listen_s)
+    finally:
+        executor.shutdown()
+
+
+def detectors_named(node: Any, wanted: str) -> list[str]:
+    """
+    Find nodes by name.
+
+    Args:
+        node: sees the graph.
+        wanted: full name, or the last part of it.
+
+    Returns:
+        Full names.
+    """
+    found = sorted({f'{namespace.rstrip("/")}/{name}'
+                    for name, namespace in node.get_node_names_and_namespaces()})
+    if wanted.startswith('/'):
+        return [name for name in found if name == wanted]
+    return [name for name in found if name.rpartition('/')[2] == wanted]
+
+
+def _discover(node: Any, executor: Any) -> None:
+    """Wait until others are seen and nobody new appears, or nobody came."""
+    started = changed = time.monotonic()
+    seen: Any = None
+    while (now := time.monotonic()) < started + DISCOVERY_S:
+        executor.spin_once(timeout_sec=_POLL_S)
+        nodes = sorted(node.get_node_names_and_namespaces())
+        graph = nodes, sorted(node.get_topic_names_and_types())
+        if graph != seen:
+            seen, changed = graph, now
+        elif len(nodes) > 1 and now > changed + SETTLED_S:
+            return
+
+
+def _listen_to_all(node: Any, listeners: dict[str, _Listener]) -> None:
+    for topic, kinds in node.get_topic_names_and_types():
+        images = [kind for kind in sorted(kinds) if kind in IMAGE_TYPES.values()]
+        if (images and topic not in listeners and not topic.endswith(_DEBUG)
+                and node.count_publishers(topic)):
+            # one type only: DDS refuses a second one on a topic of this process
+            listeners[topic] = _Listener(node, topic, images[-1])
+
+
+class _Listener:
+    """Counts what arrives on a topic; messages stay bytes but for the first one."""
+
+    def __init__(self, node: Any, topic: str, kind: str) -> None:
+        from rclpy.qos import QoSProfile, ReliabilityPolicy
+        from rclpy.subscription import Subscription
+        from sensor_msgs.msg import CompressedImage, Image
+        self._node, self._topic, self._kind = node, topic, kind
+        self._type = Image if kind == IMAGE_TYPES['raw'] else CompressedImage
+        self._arrivals: list[float] = []
+        self._numbers: list[int] = []
+        self._facts = ImageTopic(topic, ())
+        callback: Callable[..., None] = self._receive
+        if not hasattr(Subscription, 'CallbackType'):  # Humble
+            def callback(data: bytes) -> None:
+                self._receive(data, {})
+        # best effort hears every publisher
+        qos = QoSProfile(depth=_DEPTH, reliability=ReliabilityPolicy.BEST_EFFORT)
+        node.create_subscription(self._type, topic, callback, qos, raw=True)
+
+    def facts(self) -> ImageTopic:
+        """Sum up what arrived."""
+        publishers = tuple(
+            Publisher(f'{info.node_namespace.rstrip("/")}/{info.node_name}', info.topic_type,
+                      info.qos_profile.reliability.name)
+            for info in self._node.get_publishers_info_by_topic(self._topic))
+        count = len(self._arrivals)
+        rate_hz = lost = 0.0
+        if count > 1:
+            rate_hz = (count - 1) / max(self._arrivals[-1] - self._arrivals[0], 1e-9)
+        if len(publishers) == 1 and len(self._numbers) > 1:
+            span = self._numbers[-1] - self._numbers[0] + 1
+            lost = max(0, span - len(self._numbers))
+            rate_hz *= span / len(self._numbers)  # what was lost was sent all the same
+        return replace(self._facts, publishers=publishers, received=count, rate_hz=rate_hz,
+                       lost=int(lost))
+
+    def _receive(self, data: bytes, info: dict[str, Any]) -> None:
+        self._arrivals.append(time.monotonic())
+        if info.get('publication_sequence_number'):
+            self._numbers.append(info['publication_sequence_number'])
+        if self._facts.message_bytes == 0:
+            self._describe(data)
+
+    def _describe(self, data: bytes) -> None:
+        from rclpy.serialization import deserialize_message
+        message = deserialize_message(data, self._type)
+        stamp = message.header.stamp
+        stamp_s = stamp.sec + 1e-9 * stamp.nanosec
+        now_s = 1e-9 * self._node.get_clock().now().nanoseconds
+        raw = self._kind == IMAGE_TYPES['raw']
+        self._facts = replace(
+            self._facts, message_bytes=len(data), age_s=now_s - stamp_s if stamp_s else None,
+            size_wh=(message.width, message.height) if raw else stored_size_wh(
+                bytes(message.data)),
+            encoding=message.encoding if raw else message.format.partition(';')[0])
+
+
+class _Reports:
+    """The newest diagnostics of each node."""
+
+    def __init__(self, node: Any) -> None:
+        from diagnostic_msgs.msg import DiagnosticArray
+        self._newest: dict[str, dict[str, tuple[int, str]]] = {}
+        node.create_subscription(DiagnosticArray, '/diagnostics', self._receive, _DEPTH)
+
+    def of(self, name: str) -> tuple[tuple[int, str, str], ...]:
+        """Return level, name and message of each status of a node."""
+        return tuple((level, status, message) for status, (level, message)
+                     in self._newest.get(name, {}).items())
+
+    def _receive(self, array: Any) -> None:
+        for status in array.status:
+            self._newest.setdefault(status.hardware_id, {})[status.name] = (
+                status.level[0], status.message)
+
+
+def _ask(node: Any, executor: Any, name: str) -> DetectorState:
+    from lifecycle_msgs.srv import GetState
+    from rcl_interfaces.srv import GetParameters, ListParameters
+    from rclpy.parameter import parameter_value_to_python
+    state = _call(node, executor, GetState, f'{name}/get_state', GetState.Request())
+    listed = _call(node, executor, ListParameters, f'{name}/list_parameters',
+                   ListParameters.Request())
+    values = {}
+    if listed is not None:
+        wanted = list(listed.result.names)
+        got = _call(node, executor, GetParameters, f'{name}/get_parameters',
+                    GetParameters.Request(names=wanted))
+        if got is not None:
+            values = {key: parameter_value_to_python(value)
+                      for key, value in zip(wanted, got.values, strict=True)}
+    return DetectorState(name, '' if state is None else state.current_state.label, values, ())
+
+
+def _call(node: Any, executor: Any, kind: Any, name: str, request: Any) -> Any | None:
+    client = node.create_client(kind, name)
+    try:
+        deadline = time.monotonic() + ANSWER_S
+        while not client.service_is_ready():
+            if time.monotonic() > deadline:
+                return None
+            executor.spin_once(timeout_sec=0.05)
+        future = client.call_async(request)
+        while not future.done():
+            if time.monotonic() > deadline:
+                return None
+            executor.spin_once(timeout_sec=0.05)
+        return future.result()
+    finally:
+        node.destroy_client(client)
+

@@ -1,0 +1,168 @@
+"""What a parameter file says to a detector node."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+import difflib
+from pathlib import Path
+import re
+from typing import Any
+
+from mbv2ssd_ros.core.errors import ConfigError
+from mbv2ssd_ros.tools.checkup.camera_state import WantedCamera
+from mbv2ssd_ros.tools.checkup.finding import ERROR, Finding, OK, WARNING
+
+_PARAMETERS = 'ros__parameters'
+# set by rclpy itself, see ros/parameter_table.py
+_FOREIGN = ('qos_overrides.', 'use_sim_time', 'start_type_description_service')
+
+
+def read_overrides(path: Path, node: str) -> dict[str, Any]:
+    """
+    Read what a parameter file says to one node.
+
+    Args:
+        path: of the YAML file.
+        node: full name of the node.
+
+    Returns:
+        Values by full parameter name; later sections win.
+
+    Raises:
+        ConfigError: the file cannot be read, or nothing in it is for this node.
+    """
+    import yaml
+    try:
+        content = yaml.safe_load(path.read_text(encoding='utf-8'))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as err:
+        raise ConfigError(f'{path}: cannot be read as YAML: {" ".join(str(err).split())}') from err
+    sections = dict(_sections(content, ''))
+    fitting = [values for pattern, values in sections.items() if _names_node(pattern, node)]
+    if not fitting:
+        found = ', '.join(sections) or f'none with {_PARAMETERS}'
+        raise ConfigError(f'{path}: no section is for the node {node}; its sections: {found}')
+    merged: dict[str, Any] = {}
+    for values in fitting:
+        merged.update(_flat(values, ''))
+    return merged
+
+
+def judge(path: Path, node: str) -> Iterator[Finding]:
+    """
+    Check a parameter file as the node would at configure; needs ROS.
+
+    Args:
+        path: of the YAML file.
+        node: full name of the node.
+
+    Yields:
+        Findings.
+    """
+    subject = f'parameters of {path.name}'
+    try:
+        overrides = read_overrides(path, node)
+        values = _with_defaults(overrides)
+        from mbv2ssd_ros.ros.parameters import DetectorParams
+        DetectorParams.from_values(values)
+    except (ConfigError, TypeError) as err:
+        yield Finding(subject, ERROR, str(err), f'correct {path}')
+        return
+    unknown = [name for name in overrides
+               if name not in values and not name.startswith(_FOREIGN)]
+    for name in unknown:
+        near = difflib.get_close_matches(name, values, n=1)
+        yield Finding(subject, WARNING, f'there is no parameter {name!r}',
+                      f'did you mean {near[0]!r}?' if near else 'remove it')
+    if not unknown:
+        yield Finding(subject, OK, f'{len(overrides)} parameters are set')
+
+
+def wanted_cameras(values: Mapping[str, Any], namespace: str, source: str
+                   ) -> tuple[WantedCamera, ...]:
+    """
+    Take the cameras out of parameter values; needs ROS.
+
+    Args:
+        values: that are set, by full name; the others have their defaults.
+        namespace: of the node.
+        source: of the values, for messages.
+
+    Returns:
+        The cameras.
+
+    Raises:
+        ConfigError: the values do not make sense.
+    """
+    from mbv2ssd_ros.ros.parameters import DetectorParams
+    params = DetectorParams.from_values(_with_defaults(values))
+    return tuple(
+        WantedCamera(camera.name, full_topic(camera.image_topic, namespace), camera.transport,
+                     camera.qos_reliability, source) for camera in params.cameras)
+
+
+def full_topic(topic: str, namespace: str) -> str:
+    """
+    Expand a relative topic name.
+
+    Args:
+        topic: as the parameter has it.
+        namespace: of the node.
+
+    Returns:
+        The full name, before remapping.
+    """
+    return topic if topic.startswith('/') else f'{namespace.rstrip("/")}/{topic}'
+
+
+def _with_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
+    from mbv2ssd_ros.ros.parameters import (
+        camera_parameters,
+        check_camera_names,
+        NODE_PARAMETERS,
+    )
+    specs = dict(NODE_PARAMETERS)
+    names = values.get('cameras', NODE_PARAMETERS['cameras'].default)
+    if not isinstance(names, (list, tuple)) or not all(isinstance(n, str) for n in names):
+        raise ConfigError(f'cameras is {names!r}, expected names, as in [front, rear]')
+    for name in check_camera_names(names):
+        specs.update(camera_parameters(name, values.get(f'{name}.transport', 'raw')))
+    found = {}
+    for name, spec in specs.items():
+        value = values.get(name, spec.default)
+        if isinstance(spec.default, float) and type(value) is int:
+            value = float(value)
+        if type(value) is not type(spec.default) and not (
+                isinstance(spec.default, list) and isinstance(value, (list, tuple))):
+            raise ConfigError(f'{name} is {value!r}, expected {type(spec.default).__name__} as in '
+                              f'{spec.default!r}')
+        low, high = spec.allowed or (None, None)
+        if low is not None and not low <= value <= high:
+            raise ConfigError(f'{name} is {value!r}, expected {low} to {high}')
+        found[name] = value
+    return found
+
+
+def _sections(content: Any, pattern: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    if not isinstance(content, Mapping):
+        return
+    for key, value in content.items():
+        if key == _PARAMETERS:
+            if isinstance(value, Mapping):
+                yield pattern, value
+        else:
+            yield from _sections(value, f'{pattern.rstrip("/")}/{str(key).strip("/")}')
+
+
+def _names_node(pattern: str, node: str) -> bool:
+    """Match as rcl does: * stands for one part of a name, ** for any number of them."""
+    parts = ['(/[^/]+)*' if part == '**' else '/' + re.escape(part).replace(r'\*', '[^/]+')
+             for part in pattern.strip('/').split('/')]
+    return re.fullmatch(''.join(parts), node) is not None
+
+
+def _flat(values: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f'{prefix}{name}.')
+        else:
+            yield f'{prefix}{name}', value

@@ -1,0 +1,105 @@
+"""What killed nodes left in /dev/shm: Fast DDS's files that no process has open any more."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+import os
+from pathlib import Path
+import re
+
+from mbv2ssd_ros.tools.checkup.finding import Finding, OK, SKIPPED, WARNING
+from mbv2ssd_ros.tools.checkup.machine import Machine
+
+_FOLDER = '/dev/shm'
+# A segment or port x comes with a lock x_el, a port with sem.x_mutex; Fast DDS 3 says fastdds.
+_NAME = re.compile(r'(?:sem\.)?(fast(?:rtps|dds)_(?:port\d+|[0-9a-f]+))(?:_el|_mutex)?$')
+_NAMED = 3
+
+
+@dataclass(frozen=True)
+class Leftovers:
+    """Files of Fast DDS."""
+
+    used: int  # number of files that belong to running processes, or to other users
+    stale: tuple[Path, ...]
+    stale_bytes: int
+
+
+def shared_memory(machine: Machine) -> Iterator[Finding]:
+    """
+    Look for files that killed nodes left behind.
+
+    Args:
+        machine: to look at.
+
+    Yields:
+        One finding.
+    """
+    if not machine.path(_FOLDER).is_dir():
+        yield Finding('shared memory', SKIPPED, f'there is no {_FOLDER}')
+        return
+    found = leftovers(machine)
+    if not found.stale:
+        yield Finding('shared memory', OK, f'{_FOLDER} has {found.used} files of running nodes '
+                      'and none that was left behind')
+        return
+    names = [path.name for path in found.stale]
+    more = f' and {len(names) - _NAMED} more' if len(names) > _NAMED else ''
+    yield Finding(
+        'shared memory', WARNING,
+        f'{len(names)} files in {_FOLDER} with {found.stale_bytes / 1e6:.0f} MB belong to no '
+        f'process, a killed node left them: {", ".join(names[:_NAMED])}{more}',
+        f'`fastdds shm clean`, or rm {_FOLDER}/NAME for each (all names: --json); end nodes '
+        'with SIGINT, not SIGKILL', tuple(names))
+
+
+def leftovers(machine: Machine) -> Leftovers:
+    """
+    Tell the files of running processes from those that nobody has.
+
+    Args:
+        machine: to look at.
+
+    Returns:
+        Both. Whether another user's process has a file cannot be seen; files of others count
+        as used.
+    """
+    folder = machine.path(_FOLDER)
+    files = [path for path in sorted(folder.iterdir()) if _NAME.match(path.name)]
+    in_use = {match[1] for match in map(_NAME.match, _open_names(machine)) if match}
+    stale = [path for path in files if _group(path) not in in_use and _is_ours(path)]
+    return Leftovers(len(files) - len(stale), tuple(stale), sum(map(_held_bytes, stale)))
+
+
+def _group(path: Path) -> str:
+    match = _NAME.match(path.name)
+    return match[1] if match else ''
+
+
+def _is_ours(path: Path) -> bool:
+    try:
+        return os.geteuid() in (0, path.stat().st_uid)
+    except FileNotFoundError:
+        return False
+
+
+def _held_bytes(path: Path) -> int:
+    """Return the memory behind a file: what was never written takes none."""
+    try:
+        return path.stat().st_blocks * 512
+    except FileNotFoundError:
+        return 0
+
+
+def _open_names(machine: Machine) -> set[str]:
+    mapped = re.compile(rf'{_FOLDER}/(\S+)', re.MULTILINE)
+    names: set[str] = set()
+    for process in machine.path('/proc').glob('[0-9]*'):
+        try:
+            names.update(mapped.findall((process / 'maps').read_text(errors='replace')))
+            for link in (process / 'fd').iterdir():
+                names.update(mapped.findall(os.readlink(link)))
+        except OSError:  # it ended meanwhile, or is another user's
+            continue
+    return names

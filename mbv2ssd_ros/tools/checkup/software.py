@@ -1,0 +1,187 @@
+"""Python, the libraries of the node, and ROS 2."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+import importlib
+import importlib.metadata
+import importlib.util
+from pathlib import Path
+import sys
+
+from mbv2ssd_ros.tools.checkup.finding import ERROR, Finding, OK, SKIPPED, WARNING
+from mbv2ssd_ros.tools.checkup.machine import Machine
+
+LOWEST_PYTHON, LOWEST_NUMPY = (3, 10), (1, 21)
+# module: (name of the package, what to do without it)
+LIBRARIES = {
+    'numpy': ('NumPy', 'pip install numpy'),
+    'cv2': ('OpenCV', 'apt install python3-opencv, or pip install opencv-python-headless'),
+    'yaml': ('PyYAML', 'apt install python3-yaml, or pip install PyYAML'),
+}
+ROS_PACKAGES = ('sensor_msgs', 'vision_msgs', 'diagnostic_msgs', 'lifecycle_msgs',
+                'rcl_interfaces')
+_SOURCE_ROS = 'source the setup.bash of ROS 2, or run `make setup` and activate .venv'
+
+
+def python(version: tuple[int, ...] = tuple(sys.version_info[:3]),
+           executable: str = sys.executable) -> Iterator[Finding]:
+    """
+    Look at the interpreter.
+
+    Args:
+        version: of it.
+        executable: its path.
+
+    Yields:
+        One finding.
+    """
+    text = f'{".".join(map(str, version))} ({executable})'
+    if version[:2] < LOWEST_PYTHON:
+        yield Finding('Python', ERROR, f'{text}, expected 3.10 or later',
+                      'use the Python of Ubuntu 22.04 or later')
+    else:
+        yield Finding('Python', OK, text)
+
+
+def package() -> Iterator[Finding]:
+    """
+    Look at this package: which copy runs, in which version.
+
+    Yields:
+        One finding.
+    """
+    folder = Path(__file__).resolve().parents[2]
+    try:
+        yield Finding('mbv2ssd_ros', OK,
+                      f'{importlib.metadata.version("mbv2ssd_ros")} ({folder})')
+    except importlib.metadata.PackageNotFoundError:
+        yield Finding('mbv2ssd_ros', WARNING, f'runs from {folder} and is not installed',
+                      '`colcon build` and source install/setup.bash, or `pip install -e .`')
+
+
+def libraries() -> Iterator[Finding]:
+    """
+    Look at the libraries that the node needs on every machine.
+
+    Yields:
+        One finding for each.
+    """
+    for name, (title, remedy) in LIBRARIES.items():
+        yield library(name, title, remedy)
+
+
+def library(name: str, title: str, remedy: str) -> Finding:
+    """
+    Import a library.
+
+    Args:
+        name: of the module.
+        title: of the library.
+        remedy: what to do when it cannot be imported.
+
+    Returns:
+        The finding.
+    """
+    try:
+        module = importlib.import_module(name)
+    except Exception as err:  # one built for another NumPy raises anything
+        return Finding(title, ERROR, f'cannot be imported: {_one_line(err)}', remedy)
+    version = str(getattr(module, '__version__', 'of unknown version'))
+    if name == 'numpy' and _numbers(version)[:2] < LOWEST_NUMPY:
+        return Finding(title, ERROR, f'{version}, expected 1.21 or later',
+                       'pip install "numpy>=1.21"')
+    return Finding(title, OK, version)
+
+
+def onnxruntime() -> Iterator[Finding]:
+    """
+    Look at ONNX Runtime and where it can compute.
+
+    Yields:
+        One finding.
+    """
+    remedy = 'pip install onnxruntime'
+    found = library('onnxruntime', 'ONNX Runtime', remedy)
+    if found.level != OK:
+        yield found
+        return
+    providers = importlib.import_module('onnxruntime').get_available_providers()
+    yield Finding(found.subject, OK, f'{found.text} with {", ".join(providers)}')
+
+
+def ros(machine: Machine) -> Iterator[Finding]:
+    """
+    Look at ROS 2: distribution, middleware, interfaces, and who can be heard.
+
+    Args:
+        machine: its environment is looked at.
+
+    Yields:
+        Findings; one that it was left out on a machine without ROS.
+    """
+    distribution = machine.environment.get('ROS_DISTRO', '')
+    try:
+        importlib.import_module('rclpy')
+        middleware = importlib.import_module('rclpy.utilities')
+        rmw = middleware.get_rmw_implementation_identifier()
+    except ImportError as err:
+        if distribution:
+            yield Finding('ROS 2', ERROR, f'{distribution} is sourced, but rclpy cannot be '
+                          f'imported by {sys.executable}: {_one_line(err)}',
+                          'run the doctor with the Python that ROS was built for, usually '
+                          '/usr/bin/python3')
+        else:
+            yield Finding('ROS 2', SKIPPED, f'not here ({_one_line(err)}); topics, cameras and '
+                          'nodes are left out', _SOURCE_ROS)
+        return
+    yield Finding('ROS 2', OK, f'{distribution or "rclpy without ROS_DISTRO"}, {rmw}')
+    yield from _interfaces()
+    yield _domain(machine)
+
+
+def has_ros() -> bool:
+    """
+    Tell whether nodes can run here.
+
+    Returns:
+        True when rclpy can be imported.
+    """
+    try:
+        importlib.import_module('rclpy')
+    except Exception:
+        return False
+    return True
+
+
+def _interfaces() -> Iterator[Finding]:
+    missing = [name for name in ROS_PACKAGES if importlib.util.find_spec(name) is None]
+    if missing:
+        packages = ' '.join(f'ros-$ROS_DISTRO-{name.replace("_", "-")}' for name in missing)
+        yield Finding('interfaces', ERROR, f'{", ".join(missing)} cannot be found',
+                      f'apt install {packages}')
+    elif importlib.util.find_spec('mbv2ssd_msgs') is None:
+        yield Finding('interfaces', OK, 'all that the node needs; without mbv2ssd_msgs it has no '
+                      '~/status, /diagnostics has the same')
+    else:
+        yield Finding('interfaces', OK, 'all, with mbv2ssd_msgs')
+
+
+def _domain(machine: Machine) -> Finding:
+    number = machine.environment.get('ROS_DOMAIN_ID', '') or '0'
+    text = f'ROS_DOMAIN_ID is {number}'
+    if not number.isdecimal() or int(number) > 232:
+        return Finding('ROS domain', ERROR, f'{text}, expected 0 to 101', 'set it anew')
+    reach = machine.environment.get('ROS_AUTOMATIC_DISCOVERY_RANGE', '').upper()
+    if machine.environment.get('ROS_LOCALHOST_ONLY') == '1' or reach in ('LOCALHOST', 'OFF'):
+        return Finding('ROS domain', OK, f'{text}; only this machine can be heard, as '
+                       'ROS_LOCALHOST_ONLY or ROS_AUTOMATIC_DISCOVERY_RANGE says')
+    return Finding('ROS domain', OK, text)
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split('.')[:2] if part.isdecimal())
+
+
+def _one_line(err: Exception) -> str:
+    return ' '.join(str(err).split()) or type(err).__name__

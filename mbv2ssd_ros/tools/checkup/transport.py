@@ -1,0 +1,75 @@
+"""The transport profile of Fast DDS, as this shell would give it to a node."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from xml.etree import ElementTree
+
+from mbv2ssd_ros.tools.checkup.finding import ERROR, Finding, OK, SKIPPED, WARNING
+from mbv2ssd_ros.tools.checkup.machine import Machine
+
+VARIABLES = ('FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE')
+_SUBJECT = 'Fast DDS profile'
+_LARGE_SEGMENT = 2 ** 24  # bytes; some images of 1080p
+
+
+def profile(machine: Machine, middleware: str) -> Iterator[Finding]:
+    """
+    Look at the profile file that the environment names.
+
+    Args:
+        machine: its environment is looked at.
+        middleware: name of the RMW in use; empty: unknown.
+
+    Yields:
+        One finding.
+    """
+    if middleware and 'fastrtps' not in middleware:
+        yield Finding(_SUBJECT, SKIPPED, f'the middleware is {middleware}')
+        return
+    named = [(name, machine.environment[name]) for name in VARIABLES
+             if machine.environment.get(name)]
+    if not named:
+        chosen = machine.environment.get('FASTDDS_BUILTIN_TRANSPORTS')
+        yield Finding(_SUBJECT, OK, f'none; FASTDDS_BUILTIN_TRANSPORTS is {chosen}' if chosen
+                      else 'none, as the detector should run; a camera driver that publishes raw '
+                      'images needs config/fastdds_large_images.xml')
+        return
+    for name, value in named:
+        yield _judge(f'{name}={value}', Path(value))
+
+
+def segment_bytes(path: Path) -> int:
+    """
+    Read how much shared memory a profile takes.
+
+    Args:
+        path: of the XML file.
+
+    Returns:
+        The largest segment_size in bytes; 0 where none is set.
+
+    Raises:
+        OSError: it cannot be read.
+        ElementTree.ParseError: it is not XML.
+        ValueError: a segment_size is not a number.
+    """
+    sizes = [int(element.text or '') for element in ElementTree.parse(path).iter()
+             if element.tag.rpartition('}')[2] == 'segment_size']
+    return max(sizes, default=0)
+
+
+def _judge(text: str, path: Path) -> Finding:
+    try:
+        size = segment_bytes(path)
+    except OSError as err:
+        return Finding(_SUBJECT, WARNING, f'{text} cannot be read ({err.strerror}); Fast DDS goes '
+                       'on without it and says nothing', 'correct the path, or unset the variable')
+    except (ElementTree.ParseError, ValueError) as err:
+        return Finding(_SUBJECT, ERROR, f'{text} is not a profile: {err}',
+                       'correct the file; config/fastdds_large_images.xml is one that works')
+    if size < _LARGE_SEGMENT:
+        return Finding(_SUBJECT, OK, f'{text}, without a large segment')
+    return Finding(_SUBJECT, OK, f'{text}, {size / 1e6:.0f} MB of shared memory for each process '
+                   'that this shell starts; for camera drivers, not for the detector')

@@ -1,0 +1,248 @@
+"""
+Look at everything that a detector node depends on, and say in a line each what is wrong.
+
+Versions, GPU, memory, power mode, model, engines; on ROS 2 also the cameras of the network, their
+rate and quality of service, and whether the node's parameters fit them. Nothing is changed.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Iterator, Sequence
+import dataclasses
+from functools import partial
+import json
+import os
+from pathlib import Path
+import sys
+from typing import Any
+
+from mbv2ssd_ros.core.errors import ConfigError, Mbv2SsdError
+from mbv2ssd_ros.tools.arguments import positive
+from mbv2ssd_ros.tools.checkup import (
+    jetson,
+    model_state,
+    nvidia_state,
+    resources,
+    shared_memory,
+    software,
+    transport,
+)
+from mbv2ssd_ros.tools.checkup.camera_state import camera_findings, topic_findings
+from mbv2ssd_ros.tools.checkup.finding import (
+    ERROR,
+    examine,
+    Finding,
+    LEVELS,
+    OK,
+    SKIPPED,
+    WARNING,
+    worst,
+)
+from mbv2ssd_ros.tools.checkup.machine import Machine
+from mbv2ssd_ros.tools.checkup.parameter_file import judge, read_overrides, wanted_cameras
+from mbv2ssd_ros.tools.ros_session import parse, report_error, ros_node
+
+PROGRAM = 'doctor'
+_REPORT_LEVELS = (OK, WARNING, ERROR)  # of diagnostic_msgs
+_WHY = 'see "Why is nothing coming?" in docs/node.md'
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """
+    Run the program.
+
+    Args:
+        argv: without the program's name; None: those of this process.
+
+    Returns:
+        The exit code: 1 when a line says error, with --strict also when one says warning.
+    """
+    args = parse(_parser(), argv)
+    findings: list[Finding] = []
+    to_screen = args.json != '-'
+    try:
+        for finding in examination(args, Machine()):
+            findings.append(finding)
+            if to_screen:
+                print(finding.line(), flush=True)
+        verdict = worst(findings)
+        _report(findings, verdict, args.json)
+    except Mbv2SsdError as err:
+        return report_error(PROGRAM, err)
+    except KeyboardInterrupt:
+        print(f'{PROGRAM}: interrupted', file=sys.stderr)
+        return 130
+    return int(verdict == ERROR or args.strict and verdict == WARNING)
+
+
+def examination(args: argparse.Namespace, machine: Machine) -> Iterator[Finding]:
+    """
+    Look at everything, one thing after the other.
+
+    Args:
+        args: of the command line.
+        machine: to look at.
+
+    Yields:
+        The findings.
+    """
+    yield from examine('Python', software.python)
+    yield from examine('mbv2ssd_ros', software.package)
+    yield from examine('libraries', software.libraries)
+    yield from examine('ONNX Runtime', software.onnxruntime)
+    yield from examine('ROS 2', lambda: software.ros(machine))
+    facts = nvidia_state.NvidiaFacts()
+    if nvidia_state.is_installed():
+        facts = nvidia_state.nvidia_facts()
+    yield from examine('TensorRT', lambda: nvidia_state.libraries(facts))
+    if not args.quick:
+        yield from examine('TensorRT on GPU', lambda: nvidia_state.support(facts))
+    for name, probe in (('Jetson', jetson.board), ('power mode', jetson.power),
+                        ('GPU clock', jetson.clocks), ('memory', resources.memory),
+                        ('shared memory', shared_memory.shared_memory)):
+        yield from examine(name, partial(probe, machine))
+    yield from examine('Fast DDS profile', lambda: transport.profile(machine, _middleware()))
+    values, problem = _model_parameters(args)
+    if problem:
+        yield problem
+    yield from examine('model', lambda: model_state.model(values['model_path']))
+    cache = values['engine_cache_dir']
+    yield from examine('engine cache', lambda: model_state.engine_cache(
+        cache, values['model_path'], facts))
+    yield from examine('disk', lambda: resources.disk('engines', model_state.cache_folder(cache)))
+    if software.has_ros():
+        yield from examine('disk', lambda: resources.disk('logs of ROS', _log_folder(machine)))
+        yield from examine('cameras', lambda: _network(args, machine))
+    else:
+        yield from examine('receive buffer', lambda: resources.receive_buffer(machine))
+
+
+def _model_parameters(args: argparse.Namespace) -> tuple[dict[str, str], Finding | None]:
+    """Return what the parameter file and the command line say of the model."""
+    values = {'model_path': args.model, 'engine_cache_dir': args.engine_cache_dir}
+    if args.params_file is None:
+        return values, None
+    try:
+        found = read_overrides(args.params_file, _full_name(args.node))
+    except (ConfigError, ImportError) as err:
+        return values, Finding('parameter file', ERROR, str(err), f'correct {args.params_file}')
+    return {name: value or str(found.get(name) or '') for name, value in values.items()}, None
+
+
+def _network(args: argparse.Namespace, machine: Machine) -> Iterable[Finding]:
+    from mbv2ssd_ros.tools.checkup.network import look_around
+    try:
+        with ros_node(PROGRAM, args.ros_args) as node:
+            network = look_around(node, args.node, args.listen)
+    except Mbv2SsdError as err:
+        yield Finding('cameras', SKIPPED, str(err))
+        return
+    yield from topic_findings(network.topics, network.listened_s)
+    yield from resources.receive_buffer(
+        machine, max((topic.message_bytes for topic in network.topics), default=0))
+    for detector in network.detectors:
+        yield from _detector_findings(detector, network)
+    if args.params_file is not None:
+        yield from _file_findings(args, network)
+    elif not network.detectors:
+        yield Finding('detector', SKIPPED, f'no node {args.node} runs, so cameras are compared '
+                      'with nothing', 'give --params-file FILE')
+
+
+def _detector_findings(detector: Any, network: Any) -> Iterator[Finding]:
+    yield _state_finding(detector)
+    for level, name, message in detector.reports:
+        if level:  # what is well is in the lines on the cameras
+            yield Finding(name, _REPORT_LEVELS[min(level, 2)], message, _WHY)
+    if detector.parameters:
+        for camera in wanted_cameras(detector.parameters, detector.namespace, detector.name):
+            yield from camera_findings(camera, network.topics, network.listened_s)
+
+
+def _file_findings(args: argparse.Namespace, network: Any) -> Iterator[Finding]:
+    name = _full_name(args.node)
+    judged = list(judge(args.params_file, name))
+    yield from judged
+    if worst(judged) == ERROR:
+        return
+    for camera in wanted_cameras(read_overrides(args.params_file, name),
+                                 name.rpartition('/')[0] + '/', args.params_file.name):
+        yield from camera_findings(camera, network.topics, network.listened_s)
+
+
+def _state_finding(detector: Any) -> Finding:
+    subject = f'node {detector.name}'
+    if not detector.state or not detector.parameters:
+        return Finding(subject, WARNING, 'is there but did not answer',
+                       'is it busy with loading a model? Ask again')
+    if detector.state != 'active':
+        step = 'configure' if detector.state == 'unconfigured' else 'activate'
+        return Finding(subject, WARNING, f'is {detector.state}: it takes no images',
+                       f'ros2 lifecycle set {detector.name} {step}')
+    return Finding(subject, OK, 'is active')
+
+
+def _middleware() -> str:
+    if not software.has_ros():
+        return ''
+    from rclpy.utilities import get_rmw_implementation_identifier
+    return str(get_rmw_implementation_identifier())
+
+
+def _log_folder(machine: Machine) -> Path:
+    home = machine.environment.get('ROS_HOME') or os.path.expanduser('~/.ros')
+    return Path(machine.environment.get('ROS_LOG_DIR') or f'{home}/log').expanduser()
+
+
+def _full_name(node: str) -> str:
+    return node if node.startswith('/') else f'/{node}'
+
+
+def _report(findings: Sequence[Finding], verdict: str, target: str | None) -> None:
+    counts = {level: sum(finding.level == level for finding in findings) for level in LEVELS}
+    if target is not None:
+        text = json.dumps({'verdict': verdict, 'counts': counts, 'findings': [
+            dataclasses.asdict(finding) for finding in findings]}, indent=2) + '\n'
+        if target == '-':
+            print(text, end='')
+            return
+        try:
+            Path(target).write_text(text, encoding='utf-8')
+        except OSError as err:
+            raise ConfigError(f'--json {target}: cannot be written: {err.strerror}') from err
+    print(f'{PROGRAM}: ' + ', '.join(f'{count} {level}' for level, count in counts.items()))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=PROGRAM, description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog='examples:\n'
+               '  doctor                                       what is here, what runs\n'
+               '  doctor --params-file config/detector.yaml    do the cameras fit the file?\n'
+               'exit code 0: no error; 1: at least one. See docs/doctor.md.')
+    parser.add_argument('--params-file', type=Path, metavar='FILE',
+                        help='parameter file of the node that cameras are compared with, beside '
+                             'the nodes that run')
+    parser.add_argument('--node', default='detector', metavar='NAME',
+                        help='of the detector; one with / at the start means that one only '
+                             '(default: %(default)s, in every namespace)')
+    parser.add_argument('--listen', type=positive, default=2.0, metavar='S',
+                        help='how long to count images, in seconds (default %(default)g)')
+    parser.add_argument('--model', default='', metavar='FILE',
+                        help='ONNX file (default: that of the parameter file, else the one of '
+                             'the package)')
+    parser.add_argument('--engine-cache-dir', default='', metavar='FOLDER',
+                        help="as the node's parameter (default: that of the parameter file, else "
+                             '~/.cache/mbv2ssd)')
+    parser.add_argument('--quick', action='store_true',
+                        help='do not try whether TensorRT builds for the GPU')
+    parser.add_argument('--strict', action='store_true', help='exit code 1 also for a warning')
+    parser.add_argument('--json', nargs='?', const='-', metavar='FILE',
+                        help='write all lines to FILE, too; without FILE print JSON instead')
+    return parser
+
+
+if __name__ == '__main__':
+    sys.exit(main())
