@@ -12,6 +12,7 @@ from mbv2ssd_ros.backends.nvidia import (
     check,
     describe_gpu,
     failure,
+    forget_locals,
     GpuMemoryError,
     made,
     Nvidia,
@@ -97,6 +98,7 @@ class Engine:
 
         Raises:
             GpuMemoryError: there is not enough memory.
+            EngineRunError: the GPU failed.
             BackendError: TensorRT refuses it, or it is not what the contract describes.
         """
         self._nvidia = nvidia
@@ -108,13 +110,13 @@ class Engine:
         try:
             self._load(plan, contract, batch_sizes)
         except nvidia.cuda.MemoryError as err:
-            self.close()
+            self._give_up(err)
             raise GpuMemoryError(f'the GPU has no memory for the engine ({err})') from err
         except nvidia.cuda.Error as err:
-            self.close()
-            raise BackendError(f'the GPU failed while the engine was loaded: {err}') from err
-        except BaseException:
-            self.close()
+            self._give_up(err)
+            raise EngineRunError(f'the GPU failed while the engine was loaded: {err}') from err
+        except BaseException as err:
+            self._give_up(err)
             raise
 
     def run(self, images: NDArray[np.uint8]
@@ -159,6 +161,10 @@ class Engine:
             buffer.free()
         self._buffers.clear()
         self._stream = None
+
+    def _give_up(self, error: BaseException) -> None:
+        forget_locals(error)  # among them a context, which must go before what it uses
+        self.close()
 
     def _enqueue(self, run: _BatchRun) -> None:
         logger = self._nvidia.logger

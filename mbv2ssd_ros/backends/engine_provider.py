@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mbv2ssd_ros.backends.base import Backend, BackendOptions, check_precision, Host
 from mbv2ssd_ros.backends.cuda_worker import CudaWorker
-from mbv2ssd_ros.backends.engine import Engine
+from mbv2ssd_ros.backends.engine import Engine, EngineRunError
 from mbv2ssd_ros.backends.engine_build import (
     BuildRequest,
     BuiltEngine,
@@ -137,7 +137,7 @@ class EngineProvider:
         check_precision(contract, self._options.precision, self._source)
         try:
             engine = self._load(kept.plan, contract)
-        except GpuMemoryError as err:  # no fault of the engine
+        except (GpuMemoryError, EngineRunError) as err:  # no fault of the engine
             raise BackendError(f'{self._source}: {err}') from err
         except BackendError as err:
             raise UnusableEngineError(str(err)) from err

@@ -333,6 +333,34 @@ def test_an_engine_for_which_there_is_no_memory_is_not_to_blame(opened, log):
     assert len(opened.builds) == 1
 
 
+def test_a_gpu_that_fails_does_not_cost_the_engine(opened, log):
+    opened().close()
+    cuda = import_module('pycuda.driver')
+    opened.state.failures['synchronize'] = [cuda.LaunchError('unspecified launch failure')]
+    with pytest.raises(BackendError, match='tiny.onnx: the GPU failed .*unspecified launch failu'):
+        opened()
+    opened().close()
+    assert len(opened.builds) == 1 and log.warnings == []
+
+
+@pytest.mark.parametrize('profile', [0, 1])
+def test_what_was_made_before_a_failure_goes_in_order(opened, tmp_path, profile, monkeypatch):
+    opened(three(tmp_path)).close()
+    trt = import_module('tensorrt')
+    original = trt.IExecutionContext.set_input_shape
+    monkeypatch.setattr(
+        trt.IExecutionContext, 'set_input_shape', lambda self, name, shape:
+        shape[0] != profile + 1 and original(self, name, shape))
+    opened.state.calls.clear()
+    with pytest.raises(BackendError, match=f'could not set the shape of batches of {profile + 1}'):
+        opened(three(tmp_path))
+    freed = [what for what, _ in opened.state.calls if what.startswith('free')]
+    first = freed[:freed.index('free stream') + 1]  # of the kept engine; others are tried next
+    assert first == [
+        *['free execution context'] * (profile + 1), 'free engine', 'free runtime',
+        *['free host memory'] * 3, 'free stream']
+
+
 @pytest.mark.parametrize('wrong_by', [0.01, float('nan')])
 def test_an_engine_that_computes_something_else_is_neither_used_nor_kept(opened, wrong_by):
     with pytest.raises(BackendError, match=(
