@@ -128,8 +128,10 @@ class Trainer:
 
     def _set_status(self, status: str, **facts: Any) -> None:
         if self._world.is_main:
-            self.folder.set_status(status, step=self.state.step,
-                                   best_map_50=self.state.best_map, **facts)
+            measured = self.state.best_map >= 0
+            self.folder.set_status(
+                status, step=self.state.step,
+                best_map_50=self.state.best_map if measured else None, **facts)
 
     def _run_or_save(self) -> None:
         if self._world.is_main:
@@ -266,6 +268,7 @@ class Trainer:
 
         Raises:
             NotFiniteError: a weight is not finite; nothing is written.
+            CheckpointError: the disk is full, say.
         """
         self._write(best_map=None)
 
@@ -290,6 +293,10 @@ class Trainer:
             self._checkpoints.save_best(checkpoint.save)
 
     def _restore(self, checkpoint: Checkpoint) -> None:
+        if not checkpoint.learner:
+            raise DataError(
+                f'{self.folder.last}: weights that were imported, not a run to go on with; begin '
+                'one with model.weights')
         self.state = checkpoint.parsed_state()
         self.learner.restore(
             self.state.step, checkpoint.model, checkpoint.averaged, checkpoint.learner)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 import os
 from pathlib import Path
 import pickle
@@ -58,9 +58,17 @@ class Checkpoint:
 
         Args:
             path: of the file; CheckpointStore puts it in place when it is complete.
+
+        Raises:
+            OSError: the disk is full, say.
         """
         with path.open('wb') as file:
-            torch.save(asdict(self), file)
+            try:
+                torch.save(vars(self), file)  # not asdict, which would copy every tensor
+            except RuntimeError as err:  # PyTorch's way to end where a file cannot be written
+                if isinstance(err.__context__, OSError):
+                    raise err.__context__ from None
+                raise
             file.flush()
             os.fsync(file.fileno())
 

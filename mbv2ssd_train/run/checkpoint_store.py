@@ -8,11 +8,15 @@ from pathlib import Path
 import re
 import shutil
 
-from mbv2ssd_ros.core.errors import ConfigError, DataError
+from mbv2ssd_ros.core.errors import ConfigError, DataError, Mbv2SsdError
 from mbv2ssd_train.run.durable import PARTIAL, partial_of, put_in_place
 
 _STEP_FILE = re.compile(r'step_(\d{8,})\.pt')
 Write = Callable[[Path], None]  # writes a complete checkpoint to a path
+
+
+class CheckpointError(Mbv2SsdError):
+    """A checkpoint could not be written; the one before it is still there."""
 
 
 class CheckpointStore:
@@ -55,6 +59,9 @@ class CheckpointStore:
 
         Returns:
             The step's own file, or last.pt where none is kept.
+
+        Raises:
+            CheckpointError: the disk is full, say; last.pt is what it was.
         """
         path = self._path(step)
         _write(path, write)
@@ -75,6 +82,9 @@ class CheckpointStore:
 
         Returns:
             best.pt.
+
+        Raises:
+            CheckpointError: the disk is full, say; best.pt is what it was.
         """
         _write(self.best, write)
         return self.best
@@ -106,16 +116,25 @@ class CheckpointStore:
         return self.folder / f'step_{step:08}.pt'
 
     def _point_last_at(self, path: Path) -> None:
-        partial = partial_of(self.last)
-        partial.unlink(missing_ok=True)  # of a save that failed; copying would write through it
-        try:
-            os.link(path, partial)  # the same bytes under a second name
-        except OSError:  # a file system without links
-            shutil.copyfile(path, partial)
-        put_in_place(partial, self.last)
+        # of a save that a kill ended; copying would write through it
+        partial_of(self.last).unlink(missing_ok=True)
+
+        def copy(partial: Path) -> None:
+            try:
+                os.link(path, partial)  # the same bytes under a second name
+            except OSError:  # a file system without links
+                shutil.copyfile(path, partial)
+
+        _write(self.last, copy)
 
 
 def _write(path: Path, write: Write) -> None:
     partial = partial_of(path)
-    write(partial)
-    put_in_place(partial, path)
+    try:
+        write(partial)
+        put_in_place(partial, path)
+    except OSError as err:
+        partial.unlink(missing_ok=True)  # or there is no room to write down what happened
+        raise CheckpointError(
+            f'{path}: cannot be written: {err.strerror or err}; make room, and go on with '
+            '--resume from the checkpoint before it') from err

@@ -1,6 +1,7 @@
 """Checkpoints on disk."""
 
 import dataclasses
+from pathlib import Path
 
 from model_settings import small_run
 import pytest
@@ -33,6 +34,17 @@ def test_what_is_saved_is_loaded(tmp_path, checkpoint):
     assert found.parsed_config() == CONFIG
     assert all(torch.equal(found.model[key], value) for key, value in checkpoint.model.items())
     assert [path.name for path in tmp_path.iterdir()] == ['c.pt']
+
+
+def test_weights_are_not_copied_to_be_saved(tmp_path, checkpoint):
+    weights = {'w': torch.zeros(2 ** 18)}  # a MiB, which a file has once for each copy
+    dataclasses.replace(checkpoint, model=weights, averaged=weights).save(tmp_path / 'c.pt')
+    assert (tmp_path / 'c.pt').stat().st_size < 1.5 * 2 ** 20
+
+
+def test_a_full_disk_is_called_one(checkpoint):
+    with pytest.raises(OSError, match='No space left on device'):
+        checkpoint.save(Path('/dev/full'))
 
 
 def test_a_missing_key_is_named(tmp_path, checkpoint):

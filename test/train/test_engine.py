@@ -1,5 +1,6 @@
 """Runs: exact resume, signals, what is refused, and what a run leaves behind."""
 
+import dataclasses
 import functools
 import json
 import math
@@ -222,6 +223,15 @@ def test_the_same_experiment_is_not_begun_twice(world, tmp_path):
 
 def test_there_must_be_something_to_resume(world, tmp_path):
     with pytest.raises(ConfigError, match=r'last\.pt: nothing to resume; leave --resume out'):
+        trainer(world, tmp_path, resume=True)
+
+
+def test_imported_weights_are_not_a_run_to_go_on_with(world, tmp_path):
+    run = trainer(world, tmp_path)
+    run.save()
+    checkpoint = dataclasses.replace(load_checkpoint(run.folder.last), learner={}, random={})
+    checkpoint.save(run.folder.last)
+    with pytest.raises(DataError, match=r'last\.pt: weights that were imported.*model\.weights'):
         trainer(world, tmp_path, resume=True)
 
 
