@@ -49,7 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         message, code = f'{err.filename or "a file"}: {err.strerror or err}', 1
     except KeyboardInterrupt:
         message, code = 'interrupted', 130
-    print(f'mbv2ssd_train {options.verb}: {" ".join(message.split())}', file=sys.stderr)
+    verb = ' '.join([options.verb, *filter(None, [getattr(options, 'data_verb', '')])])
+    print(f'mbv2ssd_train {verb}: {" ".join(message.split())}', file=sys.stderr)
     return code
 
 

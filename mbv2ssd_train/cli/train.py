@@ -87,6 +87,11 @@ def _refuse_contradictions(options: argparse.Namespace) -> None:
     if options.config and '=' in options.config and not Path(options.config).exists():
         # train --resume data.root=elsewhere: the run brings its configuration
         options.config, options.overrides = None, [options.config, *options.overrides]
+    if options.config and Path(options.config).is_dir():
+        raise ConfigError(f'{options.config}: is a folder; to go on with that run name '
+                          f'{options.config}/config.yaml, with --resume')
+    if options.print_config and options.dry_run:
+        raise ConfigError('--print-config and --dry-run: one at a time')
     if options.run_from and options.config:
         raise ConfigError(
             f'--run-from brings its own configuration; leave {options.config} out, or set '

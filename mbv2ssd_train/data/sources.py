@@ -96,10 +96,13 @@ def _read(folder: Path, name: str, part: str | None, class_names: Sequence[str],
     caches = sorted(path.stem for path in folder.glob(f'*{SUFFIX}'))
     sets = sorted(path.stem for path in folder.glob('*.json'))
     years = sorted(path.name for path in folder.iterdir() if is_voc_tree(path))
+    if is_voc_tree(folder):
+        raise DataError(f'{folder}: is one VOC tree, not a VOCdevkit of several: write {part!r} '
+                        f"in place of '{name}:{part}'")
     raise DataError(
         f'{folder}: holds no split {name!r}; caches: {", ".join(caches) or "none"}; packed sets: '
         f'{", ".join(sets) or "none"}; VOC trees '
-        f'(as TREE:LIST): {", ".join(years) or ("this one" if is_voc_tree(folder) else "none")}')
+        f'(as TREE:LIST): {", ".join(years) or "none"}')
 
 
 def _read_file(record: ImageRecord) -> bytes:

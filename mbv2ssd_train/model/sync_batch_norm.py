@@ -2,9 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
-from torch import nn, Tensor
-from torch.distributed.nn.functional import all_reduce  # whose gradient is added up too
+from torch import distributed, nn, Tensor
+
+
+class _Sum(torch.autograd.Function):
+    """A tensor added up over all processes, and so is its gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor) -> Tensor:
+        total = values.clone()
+        distributed.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:  # type: ignore[override]
+        return _Sum.forward(ctx, grad)
 
 
 class SyncBatchNorm2d(nn.BatchNorm2d):
@@ -16,10 +31,10 @@ class SyncBatchNorm2d(nn.BatchNorm2d):
             return super().forward(x)
         values = x.float()
         ones = values.new_full((1,), values[:, 0].numel())
-        sums = all_reduce(torch.cat([values.sum(dim=(0, 2, 3)), ones]))
+        sums = _Sum.apply(torch.cat([values.sum(dim=(0, 2, 3)), ones]))
         count = sums[-1]
         centred = values - (sums[:-1] / count)[:, None, None]
-        variance = all_reduce(centred.square().sum(dim=(0, 2, 3))) / count
+        variance = _Sum.apply(centred.square().sum(dim=(0, 2, 3))) / count
         self._remember((sums[:-1] / count).detach(), (variance * count / (count - 1)).detach())
         scale = self.weight * torch.rsqrt(variance + self.eps)
         return (centred * scale[:, None, None] + self.bias[:, None, None]).to(x.dtype)

@@ -104,6 +104,9 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         DataError: no such file, or not a checkpoint of this version.
     """
     source = Path(path)
+    if source.is_dir():
+        raise DataError(f'{source}: is a folder; the checkpoints of a run are '
+                        f'{source}/checkpoints/best.pt and last.pt')
     if not source.is_file():
         raise DataError(f'{source}: no such checkpoint')
     try:
@@ -112,7 +115,8 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         raise DataError(f'{source}: not a checkpoint of mbv2ssd_train: not written by torch.save, '
                         'or with more in it than tensors and plain values') from err
     except Exception as err:  # torch.load's errors have no common base
-        raise DataError(f'{source}: not a checkpoint of mbv2ssd_train: {err}') from err
+        raise DataError(f'{source}: not a checkpoint of mbv2ssd_train: {err}'
+                        f'{_others_beside(source)}') from err
     if not isinstance(found, dict) or 'format' not in found:
         raise DataError(f'{source}: not a checkpoint of mbv2ssd_train; weights of torchvision '
                         'come in by model.backbone_weights or `mbv2ssd_train import-weights`')
@@ -123,3 +127,9 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     if missing:
         raise DataError(f'{source}: the checkpoint lacks {", ".join(missing)}; is it whole?')
     return Checkpoint(**found)
+
+
+def _others_beside(path: Path) -> str:
+    """Say which other checkpoints of the run may be whole."""
+    others = sorted(other.name for other in path.parent.glob('step_*.pt') if other != path)
+    return f'. Beside it are {", ".join(others)}: copy one over it' if others else ''

@@ -91,8 +91,8 @@ def load_network(network: SSD, path: str | Path, scores: Scores) -> str:
     """
     source = Path(path)
     if not source.is_file():
-        raise DataError(f'{source}: no such weights; set model.weights to a checkpoint (.pt) or '
-                        'an exported model (.onnx), or to null to begin otherwise')
+        raise DataError(f'{source.absolute()}: no such weights; set model.weights to a '
+                        'checkpoint (.pt) or an exported model (.onnx), or to null to begin otherwise')
     found, found_scores = (_exported if source.suffix == '.onnx' else _checkpoint)(network, source)
     wanted = {name: value for name, value in network.state_dict().items()
               if not name.endswith(_COUNTER)}
@@ -189,8 +189,9 @@ def load_backbone(backbone: Backbone, path: str | Path) -> list[str]:
     """
     source = Path(path)
     if not source.is_file():
-        raise DataError(f'{source}: no such weights; set model.backbone_weights to a torchvision '
-                        'state dict of this backbone, or to null to begin from random weights')
+        raise DataError(f'{source.absolute()}: no such weights; set model.backbone_weights to a '
+                        'torchvision state dict of this backbone, or to null to begin from random '
+                        'weights')
     features = (_exported_features if source.suffix == '.onnx' else _saved_features)(
         backbone, source)
     wanted = [name for name in backbone.state_dict()

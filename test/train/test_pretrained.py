@@ -153,7 +153,7 @@ def test_a_model_that_says_nothing_about_itself_is_no_beginning(tmp_path):
 
 
 def test_missing_weights_say_what_to_do(tmp_path):
-    with pytest.raises(DataError, match=r'no\.pt: no such weights; set model\.weights to a chec'):
+    with pytest.raises(DataError, match=r'/no\.pt: no such weights; set model\.weights to a chec'):
         start(tmp_path / 'no.pt')
 
 

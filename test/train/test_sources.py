@@ -76,3 +76,10 @@ def test_an_unknown_split_of_a_folder_without_data(tmp_path):
 def test_a_missing_folder_is_named(tmp_path):
     with pytest.raises(DataError, match='nowhere: no such data folder'):
         open_dataset(tmp_path / 'nowhere', 'train', CLASSES)
+
+
+def test_a_year_in_front_of_a_list_is_too_much_for_one_tree(tmp_path):
+    write_world(tmp_path, train=1)
+    with pytest.raises(DataError, match="is one VOC tree, .*: write 'train' in place of "
+                                        "'VOC2007:train'"):
+        open_dataset(tmp_path, 'VOC2007:train', CLASSES)
