@@ -92,7 +92,8 @@ def load_network(network: SSD, path: str | Path, scores: Scores) -> str:
     source = Path(path)
     if not source.is_file():
         raise DataError(f'{source.absolute()}: no such weights; set model.weights to a '
-                        'checkpoint (.pt) or an exported model (.onnx), or to null to begin otherwise')
+                        'checkpoint (.pt) or an exported model (.onnx), or to null to begin '
+                        'otherwise')
     found, found_scores = (_exported if source.suffix == '.onnx' else _checkpoint)(network, source)
     wanted = {name: value for name, value in network.state_dict().items()
               if not name.endswith(_COUNTER)}

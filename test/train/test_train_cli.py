@@ -53,7 +53,8 @@ def fails(capsys, *arguments):
     assert main([str(argument) for argument in arguments]) == 1
     captured = capsys.readouterr()
     line, = captured.err.splitlines()
-    assert line.startswith(f'mbv2ssd_train {arguments[0]}: ')
+    verb = ' '.join(arguments[:2]) if arguments[0] == 'data' else arguments[0]
+    assert line.startswith(f'mbv2ssd_train {verb}: ')
     return line
 
 
@@ -143,7 +144,7 @@ def test_missing_weights_are_one_line(config, capsys, tmp_path):
 
 def test_an_unknown_class_is_one_line(config, capsys, tmp_path):
     line = fails(capsys, 'train', config, '--runs', tmp_path / 'r', 'data.classes=[disc]')
-    assert '.xml:1: class ' in line and '(disc); add it to data.classes' in line
+    assert '.xml:1: class ' in line and '(disc); add it to the classes (data.classes' in line
 
 
 @pytest.mark.parametrize('arguments, said', [
