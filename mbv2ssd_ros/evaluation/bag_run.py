@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 import time
 from typing import Any, Protocol
@@ -11,6 +13,7 @@ import numpy as np
 
 from mbv2ssd_ros.core.detections import Detections
 from mbv2ssd_ros.core.errors import BackendError, DataError, UnsupportedImageError
+from mbv2ssd_ros.core.image import SourceImage
 from mbv2ssd_ros.detector import Detector
 from mbv2ssd_ros.evaluation.bag import Bag
 from mbv2ssd_ros.evaluation.bag_frames import BagFrame, read_frames, stamp_ns
@@ -39,7 +42,10 @@ class Answers(Protocol):
 
     class_names: tuple[str, ...]
 
-    def answer(self, frame: BagFrame) -> Answer | None:
+    def prepare(self, frame: BagFrame) -> Any:
+        """Do what can be done while another frame is being answered, in another thread."""
+
+    def answer(self, frame: BagFrame, prepared: Any) -> Answer | None:
         """Detect in a frame; None where there is no answer to it."""
 
 
@@ -58,11 +64,15 @@ class ModelAnswers:
         self.class_names = contract.object_names
         self._shift = 1 if contract.background_index is None else 0
 
-    def answer(self, frame: BagFrame) -> Answer | None:
-        """Detect in a frame."""
+    def prepare(self, frame: BagFrame) -> tuple[SourceImage, float]:
+        """Decode a frame; also say how many milliseconds that took."""
         started = time.perf_counter()
         image = frame.image()
-        decode_ms = 1e3 * (time.perf_counter() - started)
+        return image, 1e3 * (time.perf_counter() - started)
+
+    def answer(self, frame: BagFrame, prepared: tuple[SourceImage, float]) -> Answer | None:
+        """Detect in a frame."""
+        image, decode_ms = prepared
         found = self._detector.detect([image])[0]
         times = self._detector.last_times
         return Answer(
@@ -107,12 +117,16 @@ class RecordedAnswers:
         """The classes of all detections, sorted."""
         return tuple(sorted({name for found in self._found.values() for name, _, _ in found}))
 
-    def answer(self, frame: BagFrame) -> Answer | None:
+    def prepare(self, frame: BagFrame) -> tuple[int, int]:
+        """Read the size of a frame."""
+        return frame.size_hw()
+
+    def answer(self, frame: BagFrame, prepared: tuple[int, int]) -> Answer | None:
         """Look up the detections of a frame."""
         found = self._found.get((frame.topic, frame.header_ns))
         if found is None:
             return None
-        return Answer(frame.size_hw(), detections_of(found, self.class_names, self._where),
+        return Answer(prepared, detections_of(found, self.class_names, self._where),
                       (_NAN, _NAN, _NAN, _NAN))
 
 
@@ -150,34 +164,62 @@ def run(bag: Bag, topics: Sequence[str], answers: Answers, journal: Journal, clo
                 return
             yield record
 
-    for record in progress(until_damage()):
-        journal.append(record)
+    with closing(records):  # whatever ends it, nobody reads the bag any more after this
+        for record in progress(until_damage()):
+            journal.append(record)
     return damage
 
 
+@dataclass(frozen=True)
+class _ReadFrame:
+    """A frame, ready to be answered."""
+
+    frame: BagFrame
+    prepared: Any
+    error: str  # why it could not be prepared
+    read_ms: float
+
+
 def _records(bag: Bag, topics: Sequence[str], answers: Answers, clock: str, done: int
-             ) -> Iterator[FrameRecord]:
+             ) -> Generator[FrameRecord, None, None]:
     frames = read_frames(bag, topics, clock)
-    while True:
-        started = time.perf_counter()
-        frame = next(frames, None)
-        if frame is None:
-            return
-        read_ms = 1e3 * (time.perf_counter() - started)
-        if frame.number >= done:
-            yield _record(frame, answers, read_ms)
+    # one frame ahead: reading and decoding then cost no time beside inference
+    with ThreadPoolExecutor(1, 'read_bag') as reader:
+        try:
+            coming = reader.submit(_read, frames, answers, done)
+            while (read := coming.result()) is not None:
+                coming = reader.submit(_read, frames, answers, done)
+                if read.frame.number >= done:
+                    yield _record(read, answers)
+        finally:
+            reader.shutdown(wait=True, cancel_futures=True)
 
 
-def _record(frame: BagFrame, answers: Answers, read_ms: float) -> FrameRecord:
+def _read(frames: Iterator[BagFrame], answers: Answers, done: int) -> _ReadFrame | None:
+    started = time.perf_counter()
+    frame = next(frames, None)
+    if frame is None:
+        return None
+    read_ms = 1e3 * (time.perf_counter() - started)
+    if frame.number < done:
+        return _ReadFrame(frame, None, '', read_ms)
     try:
-        answer = answers.answer(frame)
+        return _ReadFrame(frame, answers.prepare(frame), '', read_ms)
     except UnsupportedImageError as err:
-        return _make(frame, None, UNDECODABLE, str(err))
+        return _ReadFrame(frame, None, str(err), read_ms)
+
+
+def _record(read: _ReadFrame, answers: Answers) -> FrameRecord:
+    frame = read.frame
+    if read.error:
+        return _make(frame, None, UNDECODABLE, read.error)
+    try:
+        answer = answers.answer(frame, read.prepared)
     except BackendError as err:
         return _make(frame, None, BACKEND_ERROR, str(err))
     if answer is None:
         return _make(frame, None, UNANSWERED, 'no detections were recorded with its stamp')
-    return _make(frame, answer, times_ms=(read_ms, *answer.times_ms))
+    return _make(frame, answer, times_ms=(read.read_ms, *answer.times_ms))
 
 
 def _make(frame: BagFrame, answer: Answer | None, reason: str = '', error: str = '',

@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
@@ -44,9 +45,11 @@ from mbv2ssd_ros.detector import Detector  # noqa: E402
 from mbv2ssd_ros.evaluation.bag import Bag  # noqa: E402
 from mbv2ssd_ros.evaluation.bag_evaluation import stage_percentiles  # noqa: E402
 from mbv2ssd_ros.evaluation.bag_report import linear_axis  # noqa: E402
+from mbv2ssd_ros.evaluation.bag_run import run  # noqa: E402
 from mbv2ssd_ros.evaluation.bag_task import BagTask, perform  # noqa: E402
 from mbv2ssd_ros.evaluation.detection_content import found_in  # noqa: E402
 from mbv2ssd_ros.evaluation.detections_bag import detection_topics  # noqa: E402
+from mbv2ssd_ros.evaluation.journal import Journal  # noqa: E402
 
 STABLE = ('frames.csv', 'detections.mcap', 'report.html')  # but for latency
 
@@ -284,6 +287,35 @@ def test_stages_that_took_no_part_have_no_percentiles():
     assert (found['read'].p50_ms, found['read'].p95_ms, found['read'].p99_ms) == (50, 95, 99)
     assert found['total'].p50_ms == 52
     assert stage_percentiles(np.empty((0, 5))) == {}
+
+
+class SlowAnswers:
+    """Answers the first frame only when the second one has been prepared."""
+
+    class_names = ('red',)
+
+    def __init__(self):
+        self.second_prepared = threading.Event()
+        self.prepared, self.most_ahead = 0, 0
+
+    def prepare(self, frame):
+        self.prepared = frame.number + 1
+        if frame.number == 1:
+            self.second_prepared.set()
+
+    def answer(self, frame, prepared):
+        assert frame.number or self.second_prepared.wait(20)
+        time.sleep(0.01)  # time enough to prepare all others, were there no limit
+        self.most_ahead = max(self.most_ahead, self.prepared - frame.number)
+
+
+def test_one_frame_is_prepared_while_another_is_answered_and_no_more(tmp_path, bag):
+    answers, journal = SlowAnswers(), Journal(tmp_path / 'journal', {})
+    with Bag(bag) as opened:
+        assert run(opened, [CAMERA], answers, journal, 'header') == ''
+    journal.close()
+    assert [record.number for record in journal.records] == [*range(6)]
+    assert answers.most_ahead == 2  # itself and the next one
 
 
 def interrupted_after(count):
