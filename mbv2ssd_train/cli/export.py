@@ -4,24 +4,73 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+import tempfile
+
+from mbv2ssd_ros.core.errors import ConfigError
+from mbv2ssd_train.cli.options import DATA_HELP, SPLIT_HELP
 
 
 def add_to(verbs: argparse._SubParsersAction) -> None:
     """Register the verb."""
     verb = verbs.add_parser(
         'export', help='write the ONNX file that the detector node runs',
-        description='Write the averaged weights of a checkpoint as a self-describing ONNX file. '
-        'It is compared with PyTorch first; a file that computes something else is not written.')
-    verb.add_argument('--checkpoint', required=True, help='best.pt or last.pt of a run')
+        description='Write the averaged weights of a checkpoint as a self-describing ONNX file, '
+        'or copy such a file in float16 for a GPU. It is compared with PyTorch first, a copy in '
+        'float16 with its original; a file that computes something else is not written.')
+    source = verb.add_mutually_exclusive_group(required=True)
+    source.add_argument('--checkpoint', help='best.pt or last.pt of a run')
+    source.add_argument('--model', type=Path, help='float32 .onnx file, for --precision fp16')
     verb.add_argument('--output', required=True, type=Path, help='of the .onnx file')
+    verb.add_argument('--precision', choices=('fp32', 'fp16'), default='fp32',
+                      help='fp16: half the size, for TensorRT; bytes in and float32 out as '
+                      'before, and boxes and scores are still computed in float32. Default fp32')
+    verb.add_argument('--data', help='images to compare fp16 on, instead of synthetic ones. '
+                      f'{DATA_HELP}')
+    verb.add_argument('--split', help=f'of --data. {SPLIT_HELP}')
+    verb.add_argument('--images', type=int, default=50, help='of --split, default 50')
     verb.set_defaults(run=_run)
 
 
 def _run(options: argparse.Namespace) -> None:
+    if options.precision == 'fp32' and (options.model or options.data or options.split):
+        raise ConfigError('--model, --data and --split are for --precision fp16; a checkpoint is '
+                          'compared with PyTorch on images that need no data')
+    if bool(options.data) != bool(options.split):
+        raise ConfigError('--data and --split belong together')
+    if options.precision == 'fp32':
+        _export(options.checkpoint, options.output)
+    elif options.model:
+        _export_float16(options.model, options)
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            between = Path(folder) / options.output.name
+            _export(options.checkpoint, between)
+            _export_float16(between, options)
+
+
+def _export(checkpoint: str, output: Path) -> None:
     from mbv2ssd_train.export.onnx_file import export_onnx, TOLERANCE
     from mbv2ssd_train.handover import open_checkpoint
     from mbv2ssd_train.run.checkpoint import load_checkpoint
-    parity = export_onnx(open_checkpoint(load_checkpoint(options.checkpoint)), options.output)
-    print(f'{options.output}: {options.output.stat().st_size / 1e6:.1f} MB; largest difference '
+    parity = export_onnx(open_checkpoint(load_checkpoint(checkpoint)), output)
+    print(f'{output}: {output.stat().st_size / 1e6:.1f} MB; largest difference '
           f'from PyTorch over {parity.images} images: boxes {parity.boxes:.1e} of the image side, '
           f'scores {parity.scores:.1e} (allowed {TOLERANCE:.0e})')
+
+
+def _export_float16(source: Path, options: argparse.Namespace) -> None:
+    from mbv2ssd_train.export.float16_file import export_float16
+    from mbv2ssd_train.export.images import images_of
+    from mbv2ssd_train.export.model_file import read_float32
+    _, contract = read_float32(source, 'convert')
+    dataset = None
+    if options.data:
+        from mbv2ssd_train.data.sources import open_dataset
+        dataset = open_dataset(options.data, options.split, contract.object_names)
+    found = export_float16(source, options.output,
+                           images_of(dataset, options.images, contract))
+    kind = f'images of {options.split}' if dataset else 'synthetic images'
+    print(f'{options.output}: {options.output.stat().st_size / 1e6:.1f} MB, float16; on '
+          f'{found.images} {kind} {found.detections - found.alone} of {found.detections} '
+          f'detections have a partner in float32; they overlap by {found.iou_mean:.4f} on '
+          f'average, their scores differ by {found.pair_score_mean:.4f}')

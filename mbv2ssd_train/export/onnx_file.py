@@ -14,8 +14,9 @@ from onnx import numpy_helper
 import torch
 
 from mbv2ssd_ros.backends.base import BackendOptions, open_backend
-from mbv2ssd_ros.core.contract import METADATA_KEY, ModelContract
-from mbv2ssd_ros.core.errors import ConfigError, Mbv2SsdError
+from mbv2ssd_ros.core.contract import ModelContract
+from mbv2ssd_ros.core.errors import Mbv2SsdError
+from mbv2ssd_train.export.model_file import check_name, save_beside, set_contract
 from mbv2ssd_train.model.deploy import DeployModel
 from mbv2ssd_train.torch_backend import TorchBackend
 
@@ -59,16 +60,12 @@ def export_onnx(backend: TorchBackend, path: Path) -> Parity:
         ExportError: PyTorch cannot export, or the file computes something else.
         ConfigError: the path does not end in .onnx.
     """
-    if path.suffix != '.onnx':
-        raise ConfigError(f'{path}: the name of a model file ends in .onnx')
+    check_name(path)
     model = _trace(backend.model, backend.contract)
     _lower_opset(model)
-    entry = model.metadata_props.add()
-    entry.key, entry.value = METADATA_KEY, backend.contract.to_json()
+    set_contract(model, backend.contract)
     onnx.checker.check_model(model, full_check=True)
-    partial = path.with_name(f'{path.name}.partial')
-    path.parent.mkdir(parents=True, exist_ok=True)
-    onnx.save(model, partial)
+    partial = save_beside(model, path)
     try:
         parity = measure_parity(backend, partial)
         if not parity.within_tolerance:

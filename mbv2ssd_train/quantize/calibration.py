@@ -11,8 +11,8 @@ from onnxruntime.quantization import CalibrationDataReader
 
 from mbv2ssd_ros.core.contract import ModelContract
 from mbv2ssd_ros.core.errors import ConfigError
-from mbv2ssd_ros.core.image import resize_into, SourceImage
 from mbv2ssd_train.data.dataset import Dataset
+from mbv2ssd_train.export.images import network_input
 
 
 def choose_images(dataset: Dataset, count: int, seed: int) -> list[int]:
@@ -92,7 +92,4 @@ class CalibrationImages(CalibrationDataReader):  # type: ignore[misc]
 
     def _read(self) -> Iterator[NDArray[np.uint8]]:
         for index in self._indices:
-            image = np.empty((1, *self._contract.input_size_hw, 3), dtype=np.uint8)
-            resize_into(SourceImage(self._dataset.image(index), 'bgr'),
-                        self._contract.resize_mode, image[0])
-            yield image
+            yield network_input(self._dataset, index, self._contract)[None]

@@ -9,7 +9,6 @@ layer the shipped model falls from 60 to 8 mAP.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 import dataclasses
 from pathlib import Path
 import tempfile
@@ -27,8 +26,8 @@ from onnxruntime.quantization import (
 )
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
-from mbv2ssd_ros.core.contract import METADATA_KEY, ModelContract
 from mbv2ssd_ros.core.errors import ContractError
+from mbv2ssd_train.export.model_file import check_name, read_float32, save_beside, set_contract
 from mbv2ssd_train.quantize.placement import find_placement, Placement
 
 TARGETS = ('cpu', 'tensorrt')
@@ -51,8 +50,10 @@ def quantize_onnx(source: Path, output: Path, images: CalibrationDataReader, tar
 
     Raises:
         ContractError: the source has no contract, is not float32, or is not of our graphs.
+        ConfigError: the name of the output does not end in .onnx.
     """
-    contract = _read_float_contract(source)
+    check_name(output)
+    _, contract = read_float32(source, 'quantise')
     with tempfile.TemporaryDirectory() as folder:
         prepared, quantised = Path(folder) / 'prepared.onnx', Path(folder) / 'quantised.onnx'
         quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
@@ -64,12 +65,11 @@ def quantize_onnx(source: Path, output: Path, images: CalibrationDataReader, tar
         model = onnx.load(quantised)
     if target == 'cpu':
         feed_bytes(model)
-    _write_contract(model, dataclasses.replace(
+    set_contract(model, dataclasses.replace(
         contract, precision='int8', provenance=dataclasses.replace(
             contract.provenance, config=f'# {note}\n{contract.provenance.config}')))
     onnx.checker.check_model(model, full_check=True)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    onnx.save(model, output)
+    save_beside(model, output).replace(output)
 
 
 def _settings(target: str, placement: Placement) -> dict[str, Any]:
@@ -176,21 +176,3 @@ def _add_zero_bias(graph: onnx.GraphProto, values: dict[str, Any], conv: onnx.No
                             name='image_bias_dequantised', axis=0)
     graph.node.insert(list(graph.node).index(conv), node)
     conv.input.append('image_bias_float')
-
-
-def _read_float_contract(source: Path) -> ModelContract:
-    metadata = {item.key: item.value for item in onnx.load(source).metadata_props}
-    if METADATA_KEY not in metadata:
-        raise ContractError(f'{source}: no {METADATA_KEY!r} in its metadata; quantise a file '
-                            'that `mbv2ssd_train export` wrote')
-    contract = ModelContract.from_json(metadata[METADATA_KEY], str(source))
-    if contract.precision != 'fp32':
-        raise ContractError(f'{source}: is {contract.precision}; quantise the fp32 file')
-    return contract
-
-
-def _write_contract(model: onnx.ModelProto, contract: ModelContract) -> None:
-    kept: Iterable[onnx.StringStringEntryProto] = [
-        item for item in model.metadata_props if item.key != METADATA_KEY]
-    helper.set_model_props(model, {
-        **{item.key: item.value for item in kept}, METADATA_KEY: contract.to_json()})

@@ -1,0 +1,59 @@
+"""The float16 copy of a model file, compared with it before anybody gets it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+import onnx
+
+from mbv2ssd_ros.backends.base import BackendOptions, open_backend
+from mbv2ssd_ros.core.errors import ConfigError
+from mbv2ssd_train.export.agreement import Agreement, LIMITS, measure_agreement, shortfalls
+from mbv2ssd_train.export.half import check_activations, Float16Error, to_float16
+from mbv2ssd_train.export.model_file import check_name, read_float32, save_beside, set_contract
+
+
+def export_float16(source: Path, output: Path, images: Sequence[NDArray[np.uint8]]) -> Agreement:
+    """
+    Write a float16 copy of a float32 model.
+
+    Args:
+        source: .onnx file of `mbv2ssd_train export`.
+        output: of the copy; written only when both detect the same.
+        images: (H, W, 3) uint8 RGB of the model's input size to compare on; photographs of the
+            kind that the robot sees tell most.
+
+    Returns:
+        How far both agree.
+
+    Raises:
+        ConfigError: the name of the output does not end in .onnx, or is that of the source.
+        ContractError: the source is not a float32 file of ours.
+        Float16Error: a weight or a feature map is too large for float16, or the copy detects
+            something else.
+    """
+    check_name(output)
+    if output.resolve() == source.resolve():
+        raise ConfigError(f'{output}: is the model itself and would be overwritten; choose '
+                          'another --output')
+    model, contract = read_float32(source, 'convert')
+    check_activations(model, images, str(source))
+    copy = to_float16(model, str(source))
+    set_contract(copy, dataclasses.replace(contract, precision='fp16'))
+    onnx.checker.check_model(copy, full_check=True)
+    partial = save_beside(copy, output)
+    try:
+        first, second = (open_backend('onnxruntime', path, BackendOptions())
+                         for path in (source, partial))
+        agreement = measure_agreement(first, second, images)
+        if faults := shortfalls(agreement, LIMITS['fp16']):
+            raise Float16Error(f'{output}: detects something else than {source}: '
+                               f'{"; ".join(faults)}; nothing was written')
+        partial.replace(output)
+    finally:
+        partial.unlink(missing_ok=True)
+    return agreement

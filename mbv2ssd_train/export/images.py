@@ -1,0 +1,55 @@
+"""Images as a network takes them, to compare models on."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mbv2ssd_ros.backends.engine_check import fixed_images
+from mbv2ssd_ros.core.contract import ModelContract
+from mbv2ssd_ros.core.errors import ConfigError
+from mbv2ssd_ros.core.image import resize_into, SourceImage
+from mbv2ssd_train.data.dataset import Dataset
+
+_SYNTHETIC = 16
+
+
+def network_input(dataset: Dataset, index: int, contract: ModelContract) -> NDArray[np.uint8]:
+    """
+    Read an image as evaluation and the robot give it to the network.
+
+    Args:
+        dataset: it comes from.
+        index: of the image.
+        contract: of the model; says size and resize mode.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+    """
+    image = np.empty((*contract.input_size_hw, 3), dtype=np.uint8)
+    resize_into(SourceImage(dataset.image(index), 'bgr'), contract.resize_mode, image)
+    return image
+
+
+def images_of(dataset: Dataset | None, count: int, contract: ModelContract
+              ) -> list[NDArray[np.uint8]]:
+    """
+    Take images from all over a data set, or make some where there is none.
+
+    Args:
+        dataset: photographs, or None for coloured blobs.
+        count: of photographs, at least 1; all where there are fewer.
+        contract: of the model.
+
+    Returns:
+        (H, W, 3) uint8 RGB of the model's input size; the same for the same arguments.
+
+    Raises:
+        ConfigError: count is below 1.
+    """
+    if count < 1:
+        raise ConfigError(f'{count} images to compare on, expected at least 1')
+    if dataset is None:
+        return list(fixed_images(_SYNTHETIC, contract.input_size_hw))
+    chosen = np.linspace(0, len(dataset) - 1, min(count, len(dataset))).round().astype(int)
+    return [network_input(dataset, index, contract) for index in chosen.tolist()]

@@ -1,0 +1,88 @@
+"""ONNX files with a contract: read to be made into another precision, written whole or not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx
+from onnx import helper
+
+from mbv2ssd_ros.core.contract import METADATA_KEY, ModelContract
+from mbv2ssd_ros.core.errors import ConfigError, ContractError
+
+
+def read_float32(source: Path, what: str) -> tuple[onnx.ModelProto, ModelContract]:
+    """
+    Read a float32 model.
+
+    Args:
+        source: of an .onnx file that `mbv2ssd_train export` wrote.
+        what: is to be done with it, for messages: 'quantise'.
+
+    Returns:
+        Graph and contract.
+
+    Raises:
+        ContractError: not an ONNX file, without contract, or of another precision.
+    """
+    try:
+        model = onnx.load(source)
+    except OSError:
+        raise
+    except Exception as err:  # protobuf's errors have no common base
+        raise ContractError(f'{source}: cannot be read as ONNX: {err}') from err
+    metadata = {item.key: item.value for item in model.metadata_props}
+    if METADATA_KEY not in metadata:
+        raise ContractError(f'{source}: no {METADATA_KEY!r} in its metadata; {what} a file that '
+                            '`mbv2ssd_train export` wrote')
+    contract = ModelContract.from_json(metadata[METADATA_KEY], str(source))
+    if contract.precision != 'fp32':
+        raise ContractError(f'{source}: is {contract.precision}; {what} the fp32 file')
+    return model, contract
+
+
+def set_contract(model: onnx.ModelProto, contract: ModelContract) -> None:
+    """
+    Put a contract into a model in place of the one it has.
+
+    Args:
+        model: changed; its other metadata stay.
+        contract: of the model as it is now.
+    """
+    kept = {item.key: item.value for item in model.metadata_props}
+    helper.set_model_props(model, {**kept, METADATA_KEY: contract.to_json()})
+
+
+def save_beside(model: onnx.ModelProto, path: Path) -> Path:
+    """
+    Write a model beside the place it is meant for, to be looked at first.
+
+    Args:
+        model: to write.
+        path: that it is meant for; its folder is created where missing.
+
+    Returns:
+        Where it is; `replace(path)` puts it in place.
+
+    Raises:
+        ConfigError: the path does not end in .onnx.
+    """
+    check_name(path)
+    partial = path.with_name(f'{path.name}.partial')
+    path.parent.mkdir(parents=True, exist_ok=True)
+    onnx.save(model, partial)
+    return partial
+
+
+def check_name(path: Path) -> None:
+    """
+    Refuse a name that no verb would open.
+
+    Args:
+        path: of a model file to be written.
+
+    Raises:
+        ConfigError: it does not end in .onnx.
+    """
+    if path.suffix != '.onnx':
+        raise ConfigError(f'{path}: the name of a model file ends in .onnx')
