@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from mbv2ssd_ros.core.errors import DataError
+from mbv2ssd_ros.core.errors import ConfigError, DataError
 from mbv2ssd_train.config import TrainConfig
 from mbv2ssd_train.data.batch import Batch
 from mbv2ssd_train.data.dataset import Dataset, refuse_overlap
@@ -69,6 +69,7 @@ class Trainer:
         train_sets, self._validation = open_datasets(config)
         self.loader = open_loader(
             train_sets, config, self._world.device, self._world.rank, self._world.size)
+        refuse_single_images(config, sum(map(len, train_sets)), self._world.size)
         network = build_network(config)
         # a run that goes on has its own weights, wherever those it began with are now
         self.start_report = '' if resume else load_start(network, config)
@@ -330,3 +331,30 @@ def open_datasets(config: TrainConfig) -> tuple[list[Dataset], Dataset]:
         raise DataError(f'{data.root}: no object in {data.val} that is not difficult, so that no '
                         'mAP can be measured there; choose another data.val')
     return train, validation
+
+
+def refuse_single_images(config: TrainConfig, images: int, processes: int) -> None:
+    """
+    Make sure that BatchNorm finds two values at least in a map of one cell.
+
+    Args:
+        config: of the experiment.
+        images: to learn from.
+        processes: that share a batch.
+
+    Raises:
+        ConfigError: a part of a batch would be one image.
+    """
+    training, model = config.training, config.model
+    share = min(training.batch_size, images) // processes
+    seen_at_once = share // min(training.accumulate, share)
+    if training.sync_bn:
+        seen_at_once *= processes
+    sizes = config.augment.input_sizes_hw or (model.input_size_hw,)
+    one_cell = any(model.prior_levels(size_hw)[-1].feature_size_hw == (1, 1) for size_hw in sizes)
+    if seen_at_once < 2 and one_cell and model.has_batch_norm:
+        raise ConfigError(
+            f'training.batch_size {training.batch_size}, shared by {processes} processes and gone '
+            f'through in {training.accumulate} parts (training.accumulate), leaves one image to a '
+            'part: its last map has one cell, and BatchNorm needs two values. Choose a larger '
+            'batch, fewer parts, or training.sync_bn with several processes')

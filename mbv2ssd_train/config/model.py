@@ -137,6 +137,11 @@ class ModelConfig(Section):
         """Feature maps that the backbone gives; the others come from the extras."""
         return 3 if self.first_stride == 8 and self.backbone != 'vgg16' else 2
 
+    @property
+    def has_batch_norm(self) -> bool:
+        """Whether anything behind the backbone is normalised; SSD300 has no BatchNorm."""
+        return self.backbone != 'vgg16' or self.head == 'ssdlite'
+
     def prior_levels(self, input_size_hw: tuple[int, int] | None = None
                      ) -> tuple[PriorLevel, ...]:
         """

@@ -19,7 +19,7 @@ import yaml
 
 from mbv2ssd_ros.core.errors import ConfigError, DataError
 from mbv2ssd_train.cli import main
-from mbv2ssd_train.engine import Trainer
+from mbv2ssd_train.engine import refuse_single_images, Trainer
 from mbv2ssd_train.learner import NotFiniteError
 from mbv2ssd_train.preemption import Preempted
 from mbv2ssd_train.run.checkpoint import load_checkpoint
@@ -387,3 +387,29 @@ def test_training_through_the_program_says_what_comes_next(world, tmp_path, caps
     out = capsys.readouterr().out
     assert 'next: mbv2ssd_train export --checkpoint' in out
     assert 'mAP@0.5' in out and 'on val, 3 images' in out
+
+
+@pytest.mark.parametrize('training, processes', [
+    ({'batch_size': 4, 'accumulate': 4}, 1), ({'batch_size': 4, 'accumulate': 9}, 1),
+    ({'batch_size': 2}, 2), ({'batch_size': 6, 'accumulate': 2}, 2),
+    ({'batch_size': 4, 'accumulate': 3, 'sync_bn': True}, 1)])
+def test_one_image_at_once_is_too_few_for_a_map_of_one_cell(training, processes):
+    with pytest.raises(ConfigError, match=r'leaves one image to a part: .*one cell.*fewer parts'):
+        refuse_single_images(small_run('d', training=training), 12, processes)
+
+
+@pytest.mark.parametrize('sections, processes', [
+    ({'training': {'batch_size': 4, 'accumulate': 2}}, 1),
+    ({'training': {'batch_size': 2, 'sync_bn': True}}, 2),
+    # its last map has 1 x 2 cells
+    ({'training': {'batch_size': 2}, 'model': {'extra_channels': [32], 'scales': [
+        0.15, 0.3, 0.45, 0.6]}}, 2)])
+def test_two_values_are_enough(sections, processes):
+    refuse_single_images(small_run('d', **sections), 12, processes)
+
+
+def test_few_images_make_small_parts():
+    config = small_run('d', training={'batch_size': 8, 'accumulate': 3})
+    refuse_single_images(config, 8, 1)
+    with pytest.raises(ConfigError, match='training.batch_size 8, shared by 1 processes'):
+        refuse_single_images(config, 5, 1)
