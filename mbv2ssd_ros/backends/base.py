@@ -233,15 +233,14 @@ def open_backend(name: str, model_path: str | Path, options: BackendOptions,
 def _choose(log: Log) -> str:
     """Take TensorRT where it can be used; say what was taken, and why."""
     from mbv2ssd_ros.backends.nvidia import describe_gpu, load_nvidia
+    if importlib.util.find_spec('tensorrt') is None:
+        log.info('backend auto takes onnxruntime: TensorRT is not installed for this Python')
+        return 'onnxruntime'
     try:
         nvidia = load_nvidia()
     except BackendError as err:
         # Where TensorRT is installed somebody wants it, and should hear what is amiss.
-        choice = f'backend auto takes onnxruntime: {err}'
-        if importlib.util.find_spec('tensorrt') is None:
-            log.info(choice)
-        else:
-            log.warning(choice)
+        log.warning(f'backend auto takes onnxruntime: {err}')
         return 'onnxruntime'
     log.info(f'backend auto takes tensorrt: TensorRT {nvidia.trt.__version__} and a GPU '
              f'({describe_gpu(nvidia.cuda).name}) are here')

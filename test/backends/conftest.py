@@ -1,20 +1,10 @@
-"""The doubles of NVIDIA's libraries, and engines built without a process of their own."""
+"""Fixtures that put doubles in the place of NVIDIA's libraries."""
 
 import gc
 import json
-from pathlib import Path
-import sys
 
 import pytest
-
-DOUBLES = Path(__file__).parents[1] / 'nvidia_double'
-NAMES = ('tensorrt', 'pycuda', 'double_state')
-
-
-def forget_doubles():
-    """Let the next import make new ones."""
-    for name in [name for name in sys.modules if name.partition('.')[0] in NAMES]:
-        del sys.modules[name]
+from trt_doubles import build_here, DOUBLES, forget_doubles
 
 
 @pytest.fixture
@@ -44,15 +34,6 @@ def double(monkeypatch, tmp_path):
         assert state.broken_rules == []
         assert [stack for stack in gpu.stacks.values() if stack] == []
         assert (gpu.memory, dict(gpu.streams), gpu.primary_contexts) == ({}, {}, 0)
-
-
-def build_here(model, request, timing, host):
-    """Build as the child process does, in this one: a conformance test needs no process."""
-    from mbv2ssd_ros.backends.engine_build import build_engine
-    from mbv2ssd_ros.backends.nvidia import load_nvidia, primary_context
-    nvidia = load_nvidia()
-    with primary_context(nvidia.cuda):
-        return build_engine(nvidia, model, request, timing, lambda phase: None)
 
 
 @pytest.fixture

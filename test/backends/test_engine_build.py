@@ -6,6 +6,7 @@ import time
 
 import pytest
 from tiny_model import write_tiny_model
+from trt_doubles import ListLog
 
 from mbv2ssd_ros.backends import engine_build
 from mbv2ssd_ros.backends.base import Host
@@ -14,19 +15,6 @@ from mbv2ssd_ros.backends.nvidia import load_nvidia, primary_context
 from mbv2ssd_ros.core.errors import BackendError
 
 REQUEST = BuildRequest('tiny.onnx', 'fp32', (32, 48), (1, 2))
-
-
-class ListLog:
-    """Keeps what it is told."""
-
-    def __init__(self):
-        self.lines = []
-
-    def info(self, message, /):
-        """Keep a line."""
-        self.lines.append(message)
-
-    warning = info
 
 
 @pytest.fixture

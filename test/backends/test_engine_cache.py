@@ -12,6 +12,7 @@ import threading
 import time
 
 import pytest
+from trt_doubles import ListLog
 
 from mbv2ssd_ros.backends.base import Host
 from mbv2ssd_ros.backends.engine_cache import (
@@ -29,19 +30,6 @@ KEY = EngineKey(
     optimization_level=3, workspace_mib=512, recipe=1)
 PLAN = bytes(range(256)) * 50  # 12800 bytes: three blocks of 4 KiB and a part
 NAME = f'ssd.{KEY.fingerprint}'
-
-
-class ListLog:
-    """Keeps what it is told."""
-
-    def __init__(self):
-        self.lines = []
-
-    def info(self, message, /):
-        """Keep a line."""
-        self.lines.append(message)
-
-    warning = info
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ from pathlib import Path
 import subprocess
 import sys
 
-from conftest import DOUBLES
 import pytest
+from trt_doubles import DOUBLES
 
 ROOT = Path(__file__).parents[2]
 SAMPLE = ('batch_size_up or (heals_by_itself and empty) or (ends_well and closed) or agrees '

@@ -8,10 +8,10 @@ from pathlib import Path
 import subprocess
 import sys
 
-from conftest import build_here, DOUBLES
 import numpy as np
 import pytest
 from tiny_model import CONTRACT, PRIORS, write_tiny_model
+from trt_doubles import build_here, DOUBLES, ListLog
 
 from mbv2ssd_ros.backends import BackendOptions, open_backend
 from mbv2ssd_ros.backends.base import Host
@@ -19,21 +19,6 @@ from mbv2ssd_ros.core.errors import BackendError, ConfigError
 
 ROOT = Path(__file__).parents[2]
 HEIGHT, WIDTH = CONTRACT.input_size_hw
-
-
-class ListLog:
-    """Keeps what it is told."""
-
-    def __init__(self):
-        self.infos, self.warnings = [], []
-
-    def info(self, message, /):
-        """Keep a line."""
-        self.infos.append(message)
-
-    def warning(self, message, /):
-        """Keep a line that somebody should look at."""
-        self.warnings.append(message)
 
 
 @pytest.fixture
@@ -240,7 +225,7 @@ def judge():  # runs last: registered first
     assert double_state.STATE.broken_rules == [], double_state.STATE.broken_rules
     print('clean')
 atexit.register(judge)
-from conftest import build_here
+from trt_doubles import build_here
 from mbv2ssd_ros.backends.base import BackendOptions, Host
 from mbv2ssd_ros.backends.nvidia import load_nvidia
 from mbv2ssd_ros.backends.trt import TrtBackend
@@ -444,8 +429,8 @@ def test_auto_takes_tensorrt_where_it_is_and_says_why(tensorrt_here, path, log):
 def test_auto_takes_onnxruntime_elsewhere_and_says_why(path, log, monkeypatch):
     monkeypatch.setitem(sys.modules, 'tensorrt', None)
     assert open_backend('auto', path, BackendOptions(), Host(log)).name == 'onnxruntime'
-    assert log.infos[0].startswith(
-        'backend auto takes onnxruntime: backend tensorrt: tensorrt cannot be imported')
+    assert log.infos == [
+        'backend auto takes onnxruntime: TensorRT is not installed for this Python']
     assert log.warnings == []
 
 

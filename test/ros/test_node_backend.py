@@ -41,7 +41,7 @@ def test_tensorrt_that_is_not_there_is_a_failed_configure_that_names_the_next_st
     assert 'python3-libnvinfer' in log
     assert detector.set(backend='auto') == ''
     assert detector.change_state('configure')
-    wait_for_log(detector, 'backend auto takes onnxruntime: backend tensorrt: tensorrt cannot be')
+    wait_for_log(detector, 'backend auto takes onnxruntime: TensorRT is not installed for this P')
 
 
 def test_a_precision_that_the_model_has_not_is_a_failed_configure(start_detector):
