@@ -185,7 +185,7 @@ class Trainer:
 
     def _record(self, recorder: Recorder, result: StepResult, batch: Batch, seconds: float
                 ) -> None:
-        images = self.config.training.batch_size
+        images = len(batch) * self._world.size
         recorder.train_step(
             self.state.step, self.state.step / len(self.loader),
             {**asdict(result), 'loss': result.loss,

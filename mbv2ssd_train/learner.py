@@ -114,10 +114,13 @@ class Learner:
         sums = self._world.sum(torch.stack([
             torch.stack([total(loss).float() for loss in losses]).sum() for total in _TOTALS]))
         normaliser = sums[2].clamp(min=1)
-        norm = self._rescale_gradients(self._world.size / normaliser)
-        found = torch.cat([sums, norm[None]]).tolist()  # the only wait for the device in a step
-        self._check_finite(found, losses, batch)
-        if np.isfinite(found[-1]):
+        gradient_norm = self._rescale_gradients(self._world.size / normaliser)
+        positives = torch.cat([loss.positives for loss in losses])
+        ends = torch.stack([positives.min(), positives.max()]).float()
+        # the only wait for the device in a step
+        *found, norm, fewest, most = torch.cat([sums, gradient_norm[None], ends]).tolist()
+        self._check_finite(found, norm, losses, batch)
+        if np.isfinite(norm):
             # not by the scaler: where it leaves out the first step, the fused SGD of PyTorch
             # goes on with momentum that nobody has set
             self.optimizer.step()
@@ -125,11 +128,10 @@ class Learner:
         self._average_statistics()
         self.average.update_parameters(self.network)
         self.step += 1
-        positives = torch.cat([loss.positives for loss in losses])
         return StepResult(
-            found[0] / max(found[2], 1), found[1] / max(found[2], 1), found[-1],
+            found[0] / max(found[2], 1), found[1] / max(found[2], 1), norm,
             max(group['lr'] for group in self.optimizer.param_groups), int(found[3]),
-            int(found[4]), int(positives.min()), int(positives.max()), int(found[5]))
+            int(found[4]), int(fewest), int(most), int(found[5]))
 
     def state(self) -> dict[str, Any]:
         """Return what learning goes on from, but the weights."""
@@ -188,8 +190,9 @@ class Learner:
         limit = self.config.optimizer.clip_norm or float('inf')
         return nn.utils.clip_grad_norm_(self.network.parameters(), limit)
 
-    def _check_finite(self, found: list[float], losses: list[LossSums], batch: Batch) -> None:
-        if not np.isfinite(found[:-1]).all():
+    def _check_finite(self, sums: list[float], norm: float, losses: list[LossSums], batch: Batch
+                      ) -> None:
+        if not np.isfinite(sums).all():
             totals = torch.cat([loss.class_sums + loss.box_sums for loss in losses])
             broken = torch.nonzero(~torch.isfinite(totals)).flatten().tolist()
             names = ', '.join(batch.sources[k] for k in broken) or 'images of another process'
@@ -197,9 +200,9 @@ class Learner:
                 f'step {self.step}: the loss is not finite on {names}; look at their boxes, or '
                 'lower optimizer.learning_rate. The weights were not changed')
         # a scaled loss may overflow the range of fp16; the step is left out and the scale halved
-        if not np.isfinite(found[-1]) and not self._can_scale_less():
+        if not np.isfinite(norm) and not self._can_scale_less():
             raise NotFiniteError(
-                f'step {self.step}: the gradient is {found[-1]}; images: '
+                f'step {self.step}: the gradient is {norm}; images: '
                 f'{", ".join(batch.sources)}. Lower optimizer.learning_rate')
 
     def _can_scale_less(self) -> bool:

@@ -98,12 +98,13 @@ def average_weights(model: SSD, decay: float) -> AveragedModel:
     Returns:
         The average; call update_parameters(model) after every step.
     """
-    def update(averages: Sequence[Tensor], values: Sequence[Tensor], count: Tensor) -> None:
-        new = 1 - min(decay, (1 + int(count)) / (10 + int(count)))
-        for average, value in zip(averages, values, strict=True):
-            if average.is_floating_point():
-                average.lerp_(value, new)
-            else:  # BatchNorm's batch counter
-                average.copy_(value)
+    def update(averages: Sequence[Tensor], values: Sequence[Tensor], _: Tensor) -> None:
+        made = int(average.n_averaged)  # in main memory; what is given would have to be waited for
+        if averages[0].is_floating_point():  # as all of them, they come by type
+            new = 1 - min(decay, (1 + made) / (10 + made))
+            torch._foreach_lerp_(averages, values, new)  # a few kernels on a GPU, not hundreds
+        else:  # BatchNorm's batch counter
+            torch._foreach_copy_(averages, values)
 
-    return AveragedModel(model, multi_avg_fn=update, use_buffers=True)
+    average = AveragedModel(model, multi_avg_fn=update, use_buffers=True)
+    return average

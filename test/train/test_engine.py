@@ -203,6 +203,14 @@ def test_a_run_leaves_its_whole_story(world, tmp_path):
     assert best.map_50 == run.state.best_map and best.parsed_config() == run.config
 
 
+def test_a_batch_that_the_data_do_not_fill_counts_its_images(world, tmp_path):
+    run = trainer(world, tmp_path, training={'batch_size': 100, 'log_every': 1})
+    run.run()
+    lines = map(json.loads, (run.folder.path / 'metrics.jsonl').read_text().splitlines())
+    line = next(line for line in lines if line['kind'] == 'train')
+    assert line['positives_mean'] == pytest.approx(line['positives'] / 12)  # not a hundredth
+
+
 def test_metrics_are_json_that_every_reader_takes(world, tmp_path):
     run = trainer(world, tmp_path, data={'classes': [*SHAPES, 'never seen']})
     run.run()

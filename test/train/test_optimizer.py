@@ -145,3 +145,11 @@ def test_a_decay_of_zero_is_the_newest_weights():
         model.set(value)
         average.update_parameters(model)
         assert average.module.weight.item() == value == average.module.counter.item()
+
+
+def test_no_device_is_waited_for_to_average():
+    model = Scales(0).to('meta')  # whose values nobody can read
+    average = average_weights(model, 0.9)
+    for _ in range(2):
+        average.update_parameters(model)
+    assert int(average.n_averaged) == 2
