@@ -20,15 +20,15 @@ from mbv2ssd_ros.backends.engine_build import (
     RECIPE,
     WORKSPACE_MIB,
 )
-from mbv2ssd_ros.backends.engine_cache import (
-    EngineCache,
+from mbv2ssd_ros.backends.engine_cache import EngineCache
+from mbv2ssd_ros.backends.engine_check import check_agreement, compare
+from mbv2ssd_ros.backends.engine_manifest import (
     EngineKey,
     Manifest,
     manifest_for,
     sha256,
     UnusableEngineError,
 )
-from mbv2ssd_ros.backends.engine_check import check_agreement, compare
 from mbv2ssd_ros.backends.nvidia import Gpu, GpuMemoryError, Nvidia
 from mbv2ssd_ros.core.contract import ModelContract
 from mbv2ssd_ros.core.errors import BackendError, ContractError

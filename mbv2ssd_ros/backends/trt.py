@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mbv2ssd_ros.backends.base import BackendOptions, check_images, Host, warm_up
+from mbv2ssd_ros.backends.build_process import build_in_child
 from mbv2ssd_ros.backends.cuda_worker import CudaWorker
 from mbv2ssd_ros.backends.engine import EngineRunError
-from mbv2ssd_ros.backends.engine_build import build_in_child
 from mbv2ssd_ros.backends.engine_provider import Build, EngineProvider, LoadedEngine
 from mbv2ssd_ros.backends.nvidia import describe_gpu, Nvidia
 from mbv2ssd_ros.core.contract import ModelContract

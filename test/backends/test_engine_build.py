@@ -8,9 +8,10 @@ import pytest
 from tiny_model import write_tiny_model
 from trt_doubles import ListLog
 
-from mbv2ssd_ros.backends import engine_build
+from mbv2ssd_ros.backends import build_process, engine_build
 from mbv2ssd_ros.backends.base import Host
-from mbv2ssd_ros.backends.engine_build import build_engine, build_in_child, BuildRequest
+from mbv2ssd_ros.backends.build_process import build_in_child
+from mbv2ssd_ros.backends.engine_build import build_engine, BuildRequest
 from mbv2ssd_ros.backends.nvidia import load_nvidia, primary_context
 from mbv2ssd_ros.core.errors import BackendError
 
@@ -165,7 +166,7 @@ def test_a_child_without_gpu_says_so(double, model, log):
 
 def test_a_child_that_fails_in_another_way_shows_its_last_words(double, model, log, monkeypatch):
     double()
-    monkeypatch.setattr(engine_build, '_CHILD', 'import sys; sys.exit("a word")')
+    monkeypatch.setattr(build_process, '_CHILD', 'import sys; sys.exit("a word")')
     with pytest.raises(BackendError, match='ended with code 1, having said: a word'):
         build_in_child(model, REQUEST, b'', Host(log))
 
@@ -188,7 +189,7 @@ def children():
 def test_progress_is_said_every_few_seconds_and_the_build_ends_when_it_is_no_longer_wanted(
         double, model, log, monkeypatch):
     double(build='hang')
-    monkeypatch.setattr(engine_build, 'PROGRESS_S', 0.2)
+    monkeypatch.setattr(build_process, 'PROGRESS_S', 0.2)
     before = set(children())
     with pytest.raises(BackendError, match='tiny.onnx: building the engine was cancelled'):
         build_in_child(model, REQUEST, b'', Host(log, lambda: any(
@@ -198,7 +199,7 @@ def test_progress_is_said_every_few_seconds_and_the_build_ends_when_it_is_no_lon
 
 
 def test_five_seconds_pass_at_most_between_two_lines():
-    assert engine_build.PROGRESS_S + engine_build._POLL_S <= 5
+    assert build_process.PROGRESS_S + build_process._POLL_S <= 5
 
 
 def test_a_cancelled_build_ends_at_once(double, model, log):

@@ -15,8 +15,8 @@ import pytest
 from trt_doubles import ListLog
 
 from mbv2ssd_ros.backends.base import Host
-from mbv2ssd_ros.backends.engine_cache import (
-    EngineCache,
+from mbv2ssd_ros.backends.engine_cache import EngineCache
+from mbv2ssd_ros.backends.engine_manifest import (
     EngineKey,
     Manifest,
     manifest_for,
@@ -270,8 +270,8 @@ PREPARE = '''
 import os, random, signal, sys, time
 from pathlib import Path
 from mbv2ssd_ros.backends.base import Host
-from mbv2ssd_ros.backends.engine_cache import (
-    EngineCache, EngineKey, manifest_for, UnusableEngineError)
+from mbv2ssd_ros.backends.engine_cache import EngineCache
+from mbv2ssd_ros.backends.engine_manifest import EngineKey, manifest_for, UnusableEngineError
 
 class Log:
     def info(self, message): pass

@@ -53,7 +53,7 @@ def engine_cache(folder: str, model_path: str, facts: NvidiaFacts) -> Iterator[F
     Yields:
         Findings; one that there is nothing to look at where there is no TensorRT.
     """
-    from mbv2ssd_ros.backends.engine_cache import Manifest
+    from mbv2ssd_ros.backends.engine_manifest import Manifest
     from mbv2ssd_ros.backends.private_folder import open_private_folder, read_private_file
     from mbv2ssd_ros.ros.model_file import find_model
     path = cache_folder(folder)

@@ -147,7 +147,8 @@ def support(facts: NvidiaFacts, timeout_s: float = TRIAL_TIMEOUT_S) -> Iterator[
     if not facts.gpu:
         return
     from mbv2ssd_ros.backends.base import Host
-    from mbv2ssd_ros.backends.engine_build import build_in_child, BuildRequest
+    from mbv2ssd_ros.backends.build_process import build_in_child
+    from mbv2ssd_ros.backends.engine_build import BuildRequest
     deadline = time.monotonic() + timeout_s
     quiet = logging.getLogger(f'{__name__}.trial')
     quiet.disabled = True

@@ -1,0 +1,129 @@
+"""What a kept engine fits, and what its bytes are."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+import hashlib
+import json
+
+from mbv2ssd_ros.core.errors import BackendError
+
+MANIFEST_VERSION = 1
+_DIGEST = hashlib.sha256
+
+
+class UnusableEngineError(BackendError):
+    """A kept engine, or its manifest, is not what was written."""
+
+
+@dataclass(frozen=True)
+class EngineKey:
+    """
+    What an engine fits; any difference makes it another engine.
+
+    The input size and the precision are the model's, and so part of its hash.
+    """
+
+    model_sha256: str
+    tensorrt: str  # all four numbers
+    gpu: str
+    compute_capability: tuple[int, int]
+    multiprocessors: int
+    gpu_memory_gib: int
+    machine: str  # 'aarch64'
+    batch_sizes: tuple[int, ...]
+    optimization_level: int
+    workspace_mib: int
+    recipe: int  # of this package's way to build
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits, part of the file names."""
+        text = json.dumps(dataclasses.asdict(self), sort_keys=True)
+        return _DIGEST(text.encode()).hexdigest()[:16]
+
+    @property
+    def tuning(self) -> str:
+        """The same for what measured kernel times are good for: any model on this GPU."""
+        about = (self.tensorrt, self.gpu, self.compute_capability, self.multiprocessors,
+                 self.gpu_memory_gib, self.machine)
+        return _DIGEST(json.dumps(about).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What is known of an engine file."""
+
+    key: EngineKey
+    contract: str  # JSON, as in the model
+    agreement: str  # how far it was from ONNX Runtime when it was built
+    build_s: float
+    engine_bytes: int
+    engine_sha256: str
+
+    def to_json(self) -> str:
+        """
+        Write the manifest as it lies beside an engine.
+
+        Returns:
+            JSON.
+        """
+        return json.dumps({'version': MANIFEST_VERSION, **dataclasses.asdict(self)}, indent=2)
+
+    @classmethod
+    def from_json(cls, text: str) -> Manifest:
+        """
+        Read a manifest.
+
+        Args:
+            text: as written by to_json.
+
+        Returns:
+            The manifest.
+
+        Raises:
+            UnusableEngineError: it is something else.
+        """
+        try:
+            values = json.loads(text)
+            if values.pop('version') != MANIFEST_VERSION:
+                raise UnusableEngineError('its manifest was written by another version')
+            key = values.pop('key')
+            key['compute_capability'] = tuple(key['compute_capability'])
+            key['batch_sizes'] = tuple(key['batch_sizes'])
+            return cls(key=EngineKey(**key), **values)
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as err:
+            raise UnusableEngineError(f'its manifest cannot be read ({err})') from err
+
+
+def manifest_for(key: EngineKey, plan: bytes, contract: str, agreement: str, build_s: float
+                 ) -> Manifest:
+    """
+    Describe a new engine.
+
+    Args:
+        key: what it fits.
+        plan: its bytes.
+        contract: JSON of the model.
+        agreement: how it compares with ONNX Runtime.
+        build_s: seconds that the build took.
+
+    Returns:
+        The manifest.
+    """
+    return Manifest(key, contract, agreement, round(build_s, 1), len(plan),
+                    _DIGEST(plan).hexdigest())
+
+
+def sha256(content: bytes) -> str:
+    """
+    Hash a model.
+
+    Args:
+        content: of its file.
+
+    Returns:
+        Hexadecimal digits.
+    """
+    return _DIGEST(content).hexdigest()
