@@ -212,7 +212,7 @@ def processes(count: int) -> Workers:
                 for future in as_completed(futures):
                     error = future.exception()
                     yield (future.result() if error is None else BagOutcome(
-                        futures[future], f'{futures[future].bag}: its process ended: {error!r}'))
+                        futures[future], f'{futures[future].bag}: failed: {error!r}'))
             finally:  # Ctrl-C: the processes hear it too, and write what they have
                 pool.shutdown(wait=True, cancel_futures=True)
     return run
@@ -255,8 +255,7 @@ def cluster(address: str) -> Workers:
                 if future.status == 'finished':
                     yield replace(future.result(), task=task)
                 else:
-                    yield BagOutcome(task, f'{task.bag}: its worker ended: '
-                                           f'{future.exception()!r}')
+                    yield BagOutcome(task, f'{task.bag}: failed: {future.exception()!r}')
     return run
 
 

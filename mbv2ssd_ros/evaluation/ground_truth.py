@@ -14,10 +14,8 @@ from mbv2ssd_ros.core.metrics import GroundTruth
 from mbv2ssd_ros.evaluation.coco_truth import read_coco_truth
 from mbv2ssd_ros.evaluation.frame_names import FrameKey
 from mbv2ssd_ros.evaluation.pairing import pair_by_index, pair_by_stamp, Pairing
-from mbv2ssd_ros.evaluation.truth_frames import AnnotatedFrame, no_box
+from mbv2ssd_ros.evaluation.truth_frames import AnnotatedFrame
 from mbv2ssd_ros.evaluation.voc_truth import read_voc_truth
-
-MAX_LISTED = 5  # in messages
 
 
 @dataclass(frozen=True)
@@ -196,4 +194,4 @@ def ground_truth(frame: AnnotatedFrame, class_names: Sequence[str]) -> GroundTru
     """
     labels: NDArray[np.intp] = np.array(
         [class_names.index(name) + 1 for name in frame.names], dtype=np.intp)
-    return GroundTruth(frame.boxes_xyxy if len(labels) else no_box(), labels, frame.difficult)
+    return GroundTruth(frame.boxes_xyxy, labels, frame.difficult)

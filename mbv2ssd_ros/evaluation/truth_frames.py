@@ -24,11 +24,6 @@ class AnnotatedFrame:
     difficult: NDArray[np.bool_]  # (N,)
 
 
-def no_box() -> NDArray[np.float32]:
-    """Return the boxes of a frame without objects."""
-    return np.zeros((0, 4), np.float32)
-
-
 def annotated_frame(name: str, key: FrameKey, size_hw: tuple[int, int] | None,
                     boxes_xyxy: Sequence[Sequence[float]], names: Sequence[str],
                     difficult: Sequence[bool], where: str) -> AnnotatedFrame:

@@ -1,6 +1,7 @@
 """The command line of evaluate_bag: exit codes, comparisons, and errors that teach."""
 
 import json
+import re
 import resource
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from bag_world import (  # noqa: E402
 )
 from tiny_model import write_tiny_model  # noqa: E402
 
+from mbv2ssd_ros.core.errors import ConfigError  # noqa: E402
 from mbv2ssd_ros.evaluation.baseline import Change, changes, table  # noqa: E402
 from mbv2ssd_ros.tools.evaluate_bag import main  # noqa: E402
 from mbv2ssd_ros.tools.frame_progress import frame_progress  # noqa: E402
@@ -105,7 +107,6 @@ def test_a_baseline_that_cannot_be_compared_is_refused(world, tmp_path, capsys, 
     spoil(metrics)
     path.write_text(json.dumps(metrics))
     assert world('--ground-truth', 'truth.json', '--baseline', path) == 1
-    import re
     assert re.search(f'error: .*{expected}', capsys.readouterr().err)
 
 
@@ -137,7 +138,7 @@ def test_what_was_recorded_is_compared_with_a_model(world, tmp_path):
 def test_classes_in_another_order_cannot_be_compared():
     accuracy = {'classes': ['a', 'b'], 'curve_threshold': 0, 'score_threshold': 0}
     other = {**accuracy, 'classes': ['b', 'a']}
-    with pytest.raises(Exception, match='cannot be compared'):
+    with pytest.raises(ConfigError, match='cannot be compared'):
         changes({'accuracy': accuracy, 'complete': True}, {'accuracy': other}, 'old')
 
 

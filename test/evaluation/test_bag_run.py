@@ -4,6 +4,7 @@ import csv
 import json
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -381,7 +382,6 @@ def test_a_full_disk_is_told_and_what_is_there_is_kept(task):
 
 
 def test_a_bag_that_ends_early_is_scored_as_far_as_it_goes(tmp_path, task):
-    import sqlite3
     bag = write_bag(tmp_path / 'short', images(six_pictures()), 'sqlite3')
     with sqlite3.connect(bag / 'short.db3') as database:
         database.execute('DELETE FROM messages WHERE id > 4')

@@ -6,6 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import yaml
 
 pytest.importorskip('rosbags', reason='needs rosbags (the extra `bags`)')
 pytest.importorskip('onnx', reason='needs onnx to write the tiny model')
@@ -135,7 +136,6 @@ def test_what_cannot_be_labelled_is_counted(label, tmp_path, capsys):
 
 
 def test_a_second_bag_becomes_another_split(label, tmp_path):
-    import yaml
     assert label() == 0 and label('--split', 'val') == 0
     found = yaml.safe_load((tmp_path / 'data' / 'dataset.yaml').read_text())
     assert found == {'classes': ['red', 'green'], 'splits': {
