@@ -17,10 +17,12 @@ from mbv2ssd_train.cli import (
     quantize,
     runs,
     train,
+    validate,
 )
 from mbv2ssd_train.cli import eval as evaluation
 
-_VERBS = (train, runs, evaluation, export, quantize, predict, data, import_weights, benchmark)
+_VERBS = (train, runs, evaluation, export, quantize, validate, predict, data, import_weights,
+          benchmark)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

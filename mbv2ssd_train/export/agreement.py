@@ -57,6 +57,16 @@ class Limits:
     score_max: float = float('inf')
 
 
+@dataclass(frozen=True)
+class Check:
+    """One comparison and its verdict."""
+
+    name: str
+    found: str
+    allowed: str
+    fine: bool
+
+
 def measure_agreement(first: Backend, second: Backend, images: Iterable[NDArray[np.uint8]]
                       ) -> Agreement:
     """
@@ -130,6 +140,41 @@ LIMITS = {
     'int8': Limits(alone_share=0.1, iou_mean=0.85, pair_score_mean=0.12)}
 
 
+def check_agreement(agreement: Agreement, limits: Limits) -> list[Check]:
+    """
+    Compare with what rounding explains.
+
+    Args:
+        agreement: as measured.
+        limits: of the lower of both precisions.
+
+    Returns:
+        One check for each limit.
+    """
+    allowed = limits.alone_share * agreement.detections
+    if limits.alone_share:
+        allowed = max(1, allowed)  # of a few detections one may fall to the other side by chance
+    found = agreement
+    return [  # a nan is never within a limit
+        Check('detections without partner', f'{found.alone} of {found.detections}',
+              f'at most {allowed:.0f}', found.alone <= allowed),
+        Check('overlap with the partner', f'{found.iou_mean:.4f} on average, {found.iou_min:.4f} '
+              'at worst', f'at least {limits.iou_mean:g} on average',
+              found.iou_mean >= limits.iou_mean),
+        Check('scores of partners differ by', f'{found.pair_score_mean:.4f} on average, '
+              f'{found.pair_score_max:.4f} at most',
+              f'at most {limits.pair_score_mean:g} on average',
+              found.pair_score_mean <= limits.pair_score_mean),
+        Check('boxes of priors differ by', f'{found.box_max:.1e} of the image side at most',
+              _most(limits.box_max), found.box_max <= limits.box_max),
+        Check('scores of priors differ by', f'{found.score_max:.1e} at most',
+              _most(limits.score_max), found.score_max <= limits.score_max)]
+
+
+def _most(limit: float) -> str:
+    return 'any' if limit == float('inf') else f'at most {limit:.0e}'
+
+
 def shortfalls(agreement: Agreement, limits: Limits) -> list[str]:
     """
     Say in what two models agree less than they should.
@@ -139,21 +184,7 @@ def shortfalls(agreement: Agreement, limits: Limits) -> list[str]:
         limits: of the lower of their precisions.
 
     Returns:
-        A sentence for each; empty where all is well.
+        A phrase for each; empty where all is well.
     """
-    allowed = limits.alone_share * agreement.detections
-    if limits.alone_share:
-        allowed = max(1, allowed)  # of a few detections one may fall to the other side by chance
-    checks = (
-        (agreement.alone <= allowed, f'{agreement.alone} of {agreement.detections} detections '
-         f'have no partner (allowed {allowed:.0f})'),
-        (agreement.iou_mean >= limits.iou_mean, f'partners overlap by {agreement.iou_mean:.4f} on '
-         f'average (at least {limits.iou_mean:g})'),
-        (agreement.pair_score_mean <= limits.pair_score_mean,
-         f'scores of partners differ by {agreement.pair_score_mean:.4f} on average (allowed '
-         f'{limits.pair_score_mean:g})'),
-        (agreement.box_max <= limits.box_max, f'a box differs by {agreement.box_max:.1e} of the '
-         f'image side (allowed {limits.box_max:.0e})'),
-        (agreement.score_max <= limits.score_max, f'a score differs by {agreement.score_max:.1e} '
-         f'(allowed {limits.score_max:.0e})'))
-    return [text for fine, text in checks if not fine]  # `not`: a nan is never fine
+    return [f'{check.name}: {check.found} (allowed: {check.allowed})'
+            for check in check_agreement(agreement, limits) if not check.fine]

@@ -86,11 +86,11 @@ def test_the_same_is_within_all_limits(precision):
 
 
 @pytest.mark.parametrize('change, said', [
-    ({'alone': 1}, '1 of 4 detections have no partner .allowed 0.'),
-    ({'iou_mean': 0.9}, 'partners overlap by 0.9000'),
-    ({'pair_score_mean': 0.2}, 'differ by 0.2000'),
-    ({'box_max': 0.01}, 'a box differs by 1.0e-02'),
-    ({'score_max': float('nan')}, 'a score differs by nan')])
+    ({'alone': 1}, 'detections without partner: 1 of 4 .allowed: at most 0.'),
+    ({'iou_mean': 0.9}, 'overlap with the partner: 0.9000'),
+    ({'pair_score_mean': 0.2}, 'scores of partners differ by: 0.2000'),
+    ({'box_max': 0.01}, 'boxes of priors differ by: 1.0e-02 .*at most 1e-04'),
+    ({'score_max': float('nan')}, 'scores of priors differ by: nan')])
 def test_each_difference_between_float32_models_is_told(change, said):
     found, = shortfalls(dataclasses.replace(SAME, **change), LIMITS['fp32'])
     assert re.search(said, found)
