@@ -64,6 +64,8 @@ class Trainer:
         self._world = (world or World()).on(config.training.device)
         torch.manual_seed(config.seed)
         torch.use_deterministic_algorithms(config.training.deterministic, warn_only=True)
+        # else every new tensor would be filled before it is written to: an eighth of a step
+        torch.utils.deterministic.fill_uninitialized_memory = False
         if config.training.threads:
             torch.set_num_threads(config.training.threads)
         train_sets, self._validation = open_datasets(config)
@@ -112,6 +114,7 @@ class Trainer:
             NotFiniteError: names the images of the batch that broke the loss.
             Preempted: SIGINT or SIGTERM came; the state is saved.
             DataError: an image cannot be read; the state is saved.
+            SystemExit: a second signal came; nothing is saved.
         """
         try:
             with self._stop:  # before anybody can read that it runs
@@ -120,6 +123,10 @@ class Trainer:
             self._set_status('success')
         except Preempted as err:
             self._set_status('preempted', reason=str(err))
+            raise
+        except SystemExit:
+            self._set_status('preempted', reason='a second signal ended it at once; go on with '
+                             '--resume from the last checkpoint')
             raise
         except BaseException as err:
             self._set_status('failed', reason=f'{err!r}')

@@ -161,6 +161,28 @@ def test_a_signal_gives_back_its_handlers_and_its_exit_code(world, tmp_path):
     assert [signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM)] == before
 
 
+def test_a_second_signal_ends_the_run_at_once(world, tmp_path):
+    run = trainer(world, tmp_path, training={'save_every': 1})
+
+    def interrupt():
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(SystemExit) as caught:
+        run_until(run, 2, interrupt)
+    assert caught.value.code == 130
+    assert load_checkpoint(run.folder.last).state['step'] == 1
+    assert status(run.folder)['status'] == 'preempted'
+    assert status(run.folder)['reason'].startswith('a second signal ended it at once')
+
+
+def test_deterministic_runs_do_not_pay_for_memory_that_is_filled_twice(world, tmp_path):
+    torch.utils.deterministic.fill_uninitialized_memory = True
+    trainer(world, tmp_path)
+    assert torch.are_deterministic_algorithms_enabled()
+    assert not torch.utils.deterministic.fill_uninitialized_memory
+
+
 def write_config(path, world, **sections):
     path.write_text(small_run(world, **sections).to_yaml())
     return path
