@@ -54,7 +54,7 @@ setup(
         ],
         'eval': ['faster-coco-eval'],  # COCO mAP without PyTorch
         'jetson': ['pycuda>=2024.1.2'],  # TensorRT itself comes with JetPack
-        'bags': ['faster-coco-eval', 'rosbags'],  # evaluate_bag and label_bag
+        'bags': ['faster-coco-eval', 'rosbags>=0.11'],  # evaluate_bag and label_bag
         'cluster': ['distributed'],  # evaluate_bag --scheduler
         'dev': [
             'pytest<8.4',  # launch_pytest breaks with 8.4
