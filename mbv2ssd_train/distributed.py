@@ -132,6 +132,28 @@ class World:
         return found
 
 
+    @contextmanager
+    def in_our_words(self) -> Iterator[None]:
+        """
+        Name a lost connection for what it is.
+
+        Yields:
+            Nothing; the context is of what may lose it.
+
+        Raises:
+            ProcessLostError: another process has ended.
+        """
+        try:
+            yield
+        except RuntimeError as err:
+            if not (isinstance(err, distributed.DistBackendError) or _LOST.search(str(err))):
+                raise
+            raise ProcessLostError(
+                f'process {self.rank} of {self.size} has lost the others: one of them has ended, '
+                'and said why if it could. Go on with --resume '
+                f'({str(err).splitlines()[0]})') from err
+
+
 @contextmanager
 def join_world() -> Iterator[World]:
     """
@@ -149,14 +171,10 @@ def join_world() -> Iterator[World]:
         yield World()
         return
     distributed.init_process_group(timeout=_TIMEOUT)  # gloo between CPUs, nccl between GPUs
+    world = World(rank, size, local_rank)
     try:
-        yield World(rank, size, local_rank)
-    except RuntimeError as err:
-        if not (isinstance(err, distributed.DistBackendError) or _LOST.search(str(err))):
-            raise
-        raise ProcessLostError(
-            f'process {rank} of {size} has lost the others: one of them has ended, and said why '
-            f'if it could. Go on with --resume ({str(err).splitlines()[0]})') from err
+        with world.in_our_words():
+            yield world
     finally:
         # Gloo's thread needs the GIL to free the tensors of its last message, and is joined by
         # whoever holds the GIL: without a moment to take it, one run of six hung here for good.

@@ -117,7 +117,7 @@ class Trainer:
             SystemExit: a second signal came; nothing is saved.
         """
         try:
-            with self._stop:  # before anybody can read that it runs
+            with self._stop, self._world.in_our_words():  # before anybody can read that it runs
                 self._set_status('running')
                 self._run_or_save()
             self._set_status('success')

@@ -19,6 +19,7 @@ import yaml
 
 from mbv2ssd_ros.core.errors import ConfigError, DataError
 from mbv2ssd_train.cli import main
+from mbv2ssd_train.distributed import ProcessLostError
 from mbv2ssd_train.engine import refuse_single_images, Trainer
 from mbv2ssd_train.learner import NotFiniteError
 from mbv2ssd_train.preemption import Preempted
@@ -131,6 +132,17 @@ def test_a_run_that_crashed_goes_on_from_its_last_checkpoint(uninterrupted, worl
     second.run()
     assert_bitwise_equal(load_checkpoint(second.folder.last), expected)
     assert sorted(set(measured(second.folder))) == maps
+
+
+def test_a_process_that_was_lost_is_the_reason_of_the_end(world, tmp_path):
+    run = trainer(world, tmp_path)
+
+    def lose():
+        raise RuntimeError('[pair.cc:553] Connection closed by peer [127.0.0.1]:39622')
+
+    with pytest.raises(ProcessLostError):
+        run_until(run, 1, lose)
+    assert status(run.folder)['reason'].startswith("ProcessLostError('process 0 of 1 has lost")
 
 
 def test_a_signal_in_an_evaluation_does_not_wait_for_its_end(uninterrupted, world, tmp_path):
