@@ -73,6 +73,11 @@ def _evaluate(args: argparse.Namespace) -> int:
     if len(bags) > 1 and args.compare:
         raise ConfigError('--compare takes one bag; evaluate several with each model and compare '
                           'with --baseline')
+    if args.scheduler and args.workers > 1:
+        raise ConfigError('--workers shares bags between processes here, --scheduler between '
+                          'those of a cluster; give one of them')
+    if len(bags) == 1 and (args.scheduler or args.workers > 1):
+        print(f'{PROGRAM}: note: there is one bag, which one process evaluates', file=sys.stderr)
     if args.restart:
         for journal in (task.output / JOURNAL, *task.output.glob(f'*/{JOURNAL}')):
             journal.unlink(missing_ok=True)

@@ -126,11 +126,17 @@ def test_two_models_cannot_be_compared_on_several_bags_at_once(world, capsys):
     assert '--compare takes one bag' in capsys.readouterr().err
 
 
-def test_a_folder_of_one_bag_is_that_bag(world, tmp_path):
+def test_work_is_shared_in_one_way_only(world, capsys):
+    assert world('--workers', '2', '--scheduler', 'tcp://127.0.0.1:1') == 1
+    assert 'give one of them' in capsys.readouterr().err
+
+
+def test_a_folder_of_one_bag_is_that_bag(world, tmp_path, capsys):
     shutil.rmtree(tmp_path / 'bags' / 'tuesday')
     (tmp_path / 'bags' / 'wednesday.bag').unlink()
-    assert world() == 0  # with {bag} in the path of the truth
+    assert world('--workers', '2') == 0  # with {bag} in the path of the truth
     assert (tmp_path / 'monday_evaluation' / 'metrics.json').is_file()
+    assert 'there is one bag, which one process evaluates' in capsys.readouterr().err
 
 
 def test_bags_are_told_from_folders_of_bags(tmp_path):
