@@ -9,7 +9,7 @@ import pytest
 from mbv2ssd_ros.tools import view_detections
 
 PROGRAMS = ('play_images', 'view_detections', 'demo', 'benchmark', 'evaluate_bag',
-            'label_bag', 'build_engine', 'doctor')
+            'label_bag', 'build_engine', 'doctor', 'play_bag', 'evaluate_live')
 
 
 def test_no_program_imports_ros_or_torch_before_it_runs():

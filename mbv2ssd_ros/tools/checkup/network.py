@@ -65,7 +65,8 @@ def look_around(node: Any, detector: str, listen_s: float) -> Network:
         while time.monotonic() < ends:
             _listen_to_all(node, listeners)  # some are discovered late
             executor.spin_once(timeout_sec=_POLL_S)
-        detectors = [_ask(node, executor, name) for name in detectors_named(node, detector)]
+        detectors = [ask_detector(node, executor, name)
+                     for name in detectors_named(node, detector)]
         return Network(
             tuple(listeners[topic].facts() for topic in sorted(listeners)),
             tuple(replace(found, reports=reports.of(found.name)) for found in detectors),
@@ -192,7 +193,18 @@ class _Reports:
                 status.level[0], status.message)
 
 
-def _ask(node: Any, executor: Any, name: str) -> DetectorState:
+def ask_detector(node: Any, executor: Any, name: str) -> DetectorState:
+    """
+    Ask a detector node for its state and parameters.
+
+    Args:
+        node: of this process.
+        executor: serves it.
+        name: full name of the detector.
+
+    Returns:
+        What it said, without reports.
+    """
     from lifecycle_msgs.srv import GetState
     from rcl_interfaces.srv import GetParameters, ListParameters
     from rclpy.parameter import parameter_value_to_python

@@ -1,0 +1,287 @@
+"""
+Play the images of a recording on camera topics, without rosbag2.
+
+Reads rosbag2 (sqlite3, mcap, compressed) and ROS 1 bags. In real time, faster or slower, or each
+image as soon as the one before it was answered.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+import json
+import os
+from pathlib import Path
+import sys
+import time
+from typing import Any
+
+from mbv2ssd_ros.core.errors import ConfigError, DataError, Mbv2SsdError
+from mbv2ssd_ros.tools.arguments import positive
+from mbv2ssd_ros.tools.play_images import camera_qos, share_large_images
+from mbv2ssd_ros.tools.ros_session import parse, report_error, ros_node
+
+PROGRAM = 'play_bag'
+SETTLE_S = 0.3  # discovery is not symmetric: we may see a subscriber that does not see us yet
+LAST_FRAME_S = 0.2  # shared memory goes with its writer
+_NS = 1_000_000_000
+
+
+@dataclass(frozen=True)
+class PlayedFrame:
+    """One image that was published."""
+
+    topic: str
+    stamp_ns: int  # of its header
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """
+    Run the program.
+
+    Args:
+        argv: without the program's name; None: those of this process.
+
+    Returns:
+        The exit code: 0, also after SIGINT; 1 when the bag cannot be played to its end.
+    """
+    args = parse(_parser(), argv)
+    try:
+        if args.answered_by and len(args.answered_by) != len(args.topic):
+            raise ConfigError('--answered-by is needed once for each --topic, in their order')
+        share_large_images(os.environ)
+        _play(args)
+    except Mbv2SsdError as err:
+        return report_error(PROGRAM, err)
+    except KeyboardInterrupt:
+        pass
+    return 0
+
+
+def paced_as_recorded(messages: Iterable[Any], factor: float) -> Iterator[Any]:
+    """
+    Hold each message back until it is due; what is late comes at once.
+
+    Args:
+        messages: of a bag, with `log_ns`.
+        factor: 2 plays twice as fast.
+
+    Yields:
+        The messages.
+    """
+    start = first_ns = None
+    for message in messages:
+        if start is None or first_ns is None:
+            start, first_ns = time.monotonic(), message.log_ns
+        due = start + 1e-9 * (message.log_ns - first_ns) / factor
+        time.sleep(max(0.0, due - time.monotonic()))
+        yield message
+
+
+def image_message(kind: Any, content: Any, stamp_ns: int | None) -> Any:
+    """
+    Make a ROS message of one that was read from a bag, its data copied once.
+
+    Args:
+        kind: class of the message, Image or CompressedImage.
+        content: as rosbags deserialised it.
+        stamp_ns: of the header; None: as it was recorded.
+
+    Returns:
+        The message.
+    """
+    message = kind()
+    stamp = content.header.stamp
+    if stamp_ns is None:
+        stamp_ns = int(stamp.sec) * _NS + int(stamp.nanosec)
+    message.header.stamp.sec, message.header.stamp.nanosec = divmod(stamp_ns, _NS)
+    message.header.frame_id = content.header.frame_id
+    names = (('format',) if hasattr(content, 'format')
+             else ('height', 'width', 'encoding', 'is_bigendian', 'step'))
+    for name in names:
+        value = getattr(content, name)
+        setattr(message, name, value if isinstance(value, str) else int(value))
+    # into the empty array of the fresh message: assigning an ndarray is a loop in Python
+    message.data.frombytes(memoryview(content.data).cast('B'))
+    return message
+
+
+def _play(args: argparse.Namespace) -> None:
+    from mbv2ssd_ros.evaluation.bag import Bag
+    from mbv2ssd_ros.evaluation.bag_frames import IMAGE_KINDS
+    with Bag(args.bag) as bag:
+        found = {topic.name: topic.kind for topic in bag.topics if topic.kind in IMAGE_KINDS}
+        if not found:
+            raise DataError(f'{args.bag}: has no topic with images; it has {bag.contents()}')
+        bag.require(args.topic, IMAGE_KINDS)
+        topics = {name: found[name] for name in args.topic or found}
+        with ros_node(PROGRAM, args.ros_args) as node, _record_file(args.record) as record:
+            player = _Player(node, topics, args)
+            if not args.no_wait:
+                player.wait_for_subscribers()
+            print(f'{PROGRAM}: {args.bag}: {", ".join(topics)}', flush=True)
+            try:
+                for frame in player.play(bag.messages(list(topics))):
+                    record.write(json.dumps(
+                        {'topic': frame.topic, 'stamp_ns': frame.stamp_ns}) + '\n')
+            finally:
+                time.sleep(LAST_FRAME_S)
+                player.report()
+
+
+class _Player:
+    """Publishers for the topics of a bag, and a clock or answers that set the pace."""
+
+    def __init__(self, node: Any, topics: dict[str, str], args: argparse.Namespace) -> None:
+        from sensor_msgs.msg import CompressedImage, Image
+        self._node, self._args = node, args
+        self._kinds = {name: Image if kind.endswith('/Image') else CompressedImage
+                       for name, kind in topics.items()}
+        self._publishers = {
+            name: node.create_publisher(kind, name, camera_qos(args.reliable))
+            for name, kind in self._kinds.items()}
+        self._answers = _Answers(node, dict(zip(args.topic, args.answered_by, strict=False)))
+        self._counts = {'published': Counter[str](), 'unanswered': Counter[str](),
+                        'unreadable': Counter[str]()}
+
+    def wait_for_subscribers(self) -> None:
+        """Wait until somebody hears every topic, and answers where answers are waited for."""
+        _wait_for('a subscriber of', lambda: [
+            name for name, publisher in self._publishers.items()
+            if not publisher.get_subscription_count()])
+        _wait_for('a publisher of', self._answers.unanswerable)
+        time.sleep(SETTLE_S)
+
+    def play(self, messages: Iterable[Any]) -> Iterator[PlayedFrame]:
+        """Publish what can be read; yield each frame when it is published."""
+        if not self._answers:
+            messages = paced_as_recorded(messages, self._args.rate)
+        for message in messages:
+            if message.content is None:
+                self._counts['unreadable'][message.topic] += 1
+            else:
+                yield self._publish(message)
+
+    def report(self) -> None:
+        """Print what was done."""
+        for name in self._publishers:
+            extra = ''.join(f', {counts[name]} {what}' for what, counts in self._counts.items()
+                            if what != 'published' and counts[name])
+            print(f'{PROGRAM}: {self._counts["published"][name]} frames published on {name}'
+                  f'{extra}', flush=True)
+
+    def _publish(self, message: Any) -> PlayedFrame:
+        topic = message.topic
+        now_ns = self._node.get_clock().now().nanoseconds if self._args.stamps == 'now' else None
+        out = image_message(self._kinds[topic], message.content, now_ns)
+        stamp_ns = out.header.stamp.sec * _NS + out.header.stamp.nanosec
+        self._answers.expect(topic, stamp_ns)
+        self._publishers[topic].publish(out)
+        self._counts['published'][topic] += 1
+        if not self._answers.wait(topic, stamp_ns, self._args.patience):
+            self._counts['unanswered'][topic] += 1
+        return PlayedFrame(topic, stamp_ns)
+
+
+class _Answers:
+    """Detections that came, by stamp; false where nobody waits for any."""
+
+    def __init__(self, node: Any, topics: dict[str, str]) -> None:
+        self._stamps: dict[str, set[int]] = {name: set() for name in topics}
+        self._subscriptions = []
+        if not topics:
+            return
+        from rclpy.executors import SingleThreadedExecutor
+        from vision_msgs.msg import Detection2DArray
+        for name, answers in topics.items():
+            self._subscriptions.append(node.create_subscription(
+                Detection2DArray, answers, self._receiver(name), 10))
+        self._executor = SingleThreadedExecutor(context=node.context)
+        self._executor.add_node(node)
+
+    def __bool__(self) -> bool:
+        return bool(self._subscriptions)
+
+    def unanswerable(self) -> list[str]:
+        """Return the topics of answers that nobody publishes."""
+        return [subscription.topic_name for subscription in self._subscriptions
+                if not subscription.get_publisher_count()]
+
+    def expect(self, topic: str, stamp_ns: int) -> None:
+        """Forget an earlier answer with this stamp, which a bag may repeat."""
+        if self:
+            self._stamps[topic].discard(stamp_ns)
+
+    def wait(self, topic: str, stamp_ns: int, patience_s: float) -> bool:
+        """Wait for the answer to an image; False when it did not come in time."""
+        if not self:
+            return True
+        deadline = time.monotonic() + patience_s
+        while stamp_ns not in self._stamps[topic]:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return False
+            self._executor.spin_once(timeout_sec=left)
+        self._stamps[topic].clear()  # what came late is nobody's business any more
+        return True
+
+    def _receiver(self, topic: str) -> Any:
+        def receive(message: Any) -> None:
+            stamp = message.header.stamp
+            self._stamps[topic].add(stamp.sec * _NS + stamp.nanosec)
+        return receive
+
+
+def _wait_for(what: str, missing: Callable[[], list[str]]) -> None:
+    told: list[str] = []
+    while names := missing():
+        if names != told:
+            told = names
+            print(f'{PROGRAM}: waiting for {what} {", ".join(names)}; --no-wait starts at once',
+                  flush=True)
+        time.sleep(0.02)
+
+
+def _record_file(path: Path | None) -> Any:
+    try:
+        return Path(os.devnull if path is None else path).open('w', buffering=1)
+    except OSError as err:
+        raise ConfigError(f'--record {path}: cannot be written: {err}') from err
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=PROGRAM, description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog='examples:\n'
+               '  play_bag drive/\n'
+               '  play_bag drive.mcap --topic /front/image_raw --rate 0.5 --stamps now\n'
+               '  play_bag drive/ --topic /front/image_raw --answered-by /front/detections\n'
+               'ROS arguments follow --ros-args, such as --ros-args -r /a:=/b')
+    parser.add_argument('bag', type=Path,
+                        help='folder of a rosbag2, a .mcap, .db3 or .bag file')
+    parser.add_argument('--topic', action='append', default=[], metavar='TOPIC',
+                        help='of images; once for each camera (default: all that have images)')
+    parser.add_argument('--rate', type=positive, default=1.0, metavar='FACTOR',
+                        help='2 plays twice as fast (default %(default)g)')
+    parser.add_argument('--answered-by', action='append', default=[], metavar='TOPIC',
+                        help='Detection2DArray topic of the node; the next image is published '
+                             'when the last one was answered. Once for each --topic')
+    parser.add_argument('--patience', type=positive, default=2.0, metavar='S',
+                        help='how long to wait for an answer, in seconds (default %(default)g)')
+    parser.add_argument('--stamps', choices=('recorded', 'now'), default='recorded',
+                        help='of the headers: as they are, or the time of publishing (default '
+                             '%(default)s)')
+    parser.add_argument('--reliable', action='store_true',
+                        help='reliable QoS (default: best effort, as camera drivers have it)')
+    parser.add_argument('--no-wait', action='store_true',
+                        help='start at once, without waiting for a subscriber of each topic')
+    parser.add_argument('--record', type=Path, metavar='FILE',
+                        help='write topic and stamp of every frame there, as JSON lines')
+    return parser
+
+
+if __name__ == '__main__':
+    sys.exit(main())
