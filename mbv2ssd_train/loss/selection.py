@@ -29,9 +29,10 @@ class Selection:
         """
         self._shape = wanted.shape
         flat = wanted.flatten()
-        self.rows = flat.nonzero()[:, 0] if on_host(wanted) \
+        self._few = on_host(wanted)
+        self.rows = flat.nonzero()[:, 0] if self._few \
             else torch.arange(len(flat), device=wanted.device)  # (K,)
-        self.chosen = flat[self.rows]  # (K,) bool
+        self.chosen = flat[self.rows] if self._few else flat  # (K,) bool
 
     @property
     def images(self) -> Tensor:
@@ -55,8 +56,9 @@ class Selection:
         Returns:
             (K,) or (K, D).
         """
-        rows = values.flatten(0, 1)[self.rows]
-        return self.only(rows, otherwise)
+        rows = values.flatten(0, 1)
+        # not by index where these are all: its gradient would sort them on a deterministic GPU
+        return self.only(rows[self.rows] if self._few else rows, otherwise)
 
     def only(self, rows: Tensor, otherwise: Tensor | float = 0.0) -> Tensor:
         """
@@ -82,6 +84,8 @@ class Selection:
         Returns:
             (B, P), 0 elsewhere.
         """
+        if not self._few:
+            return rows.view(self._shape)
         places = rows.new_zeros(self._shape.numel())
         return places.index_copy(0, self.rows, rows).view(self._shape)
 
