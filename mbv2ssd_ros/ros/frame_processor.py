@@ -16,7 +16,7 @@ from mbv2ssd_ros.detector import Detector
 from mbv2ssd_ros.frames import BACKEND_ERROR, Frame, STALE, UNDECODABLE
 from mbv2ssd_ros.ros.camera import Camera
 from mbv2ssd_ros.ros.debug_image import DebugImages
-from mbv2ssd_ros.ros.detection_messages import DetectionMessages
+from mbv2ssd_ros.ros.detection_bytes import message_maker
 from mbv2ssd_ros.ros.parameters import LiveParams
 from mbv2ssd_ros.ros.throttle import ThrottledLog
 
@@ -34,7 +34,7 @@ class FrameProcessor:
     """
     Answers frames in one thread: exactly one message for each, or a counted drop.
 
-    Owns what threads must not share: a detector with its batch buffer, and the message parts.
+    Owns what threads must not share: a detector with its batch buffer, and the maker of messages.
     """
 
     def __init__(self, detector: Detector, cameras: Sequence[Camera],
@@ -57,7 +57,7 @@ class FrameProcessor:
         self._debug_images = debug_images
         self._clock = clock
         self._warn = warn
-        self._messages = DetectionMessages(detector.contract.class_names)
+        self._messages = message_maker(detector.contract.class_names)
 
     def __call__(self, batch: Sequence[Frame[Any]]) -> None:
         """
