@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from mbv2ssd_ros.core.errors import ConfigError
-from mbv2ssd_train.config import load_config, parse_config, TrainConfig
+from mbv2ssd_train.config import load_config, parse_config
 
 MINIMAL = {'name': 'x', 'data': {'root': 'd', 'train': ['a'], 'val': 'b'}}
 SHIPPED = sorted((Path(__file__).parents[2] / 'config' / 'train').glob('*.yaml'))
@@ -127,27 +127,6 @@ def test_explained_yaml_is_valid_and_loads_back_equal():
 def test_every_key_is_explained():
     for line in small_run('d').to_explained_yaml().splitlines():
         assert '  # ' in line and not line.endswith('None'), line
-
-
-def every_key(section=TrainConfig, path=()):
-    """List the paths of all keys."""
-    found = []
-    for name, field in section.model_fields.items():
-        inner = field.annotation
-        found += every_key(inner, (*path, name)) if hasattr(inner, 'model_fields') \
-            else [(*path, name)]
-    return found
-
-
-def test_every_key_has_an_effect():
-    """Each key is read somewhere beside the schema that declares it."""
-    package = Path(__file__).parents[2] / 'mbv2ssd_train'
-    sources = {path: path.read_text() for path in package.rglob('*.py')}
-    for *section, key in every_key():
-        # two sections are handed over whole
-        holders = {'evaluation': ('model_dump()',), 'experiment': ('.experiment.model_dump(',)
-                   }.get(section[0] if section else '', (f'.{key}',))
-        assert any(holder in text for holder in holders for text in sources.values()), key
 
 
 def test_what_changes_the_weights_changes_the_recipe_and_paths_do_not():
