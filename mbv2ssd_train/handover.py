@@ -8,19 +8,21 @@ from mbv2ssd_ros.core.contract import BACKGROUND, ModelContract, Provenance, SCH
 from mbv2ssd_ros.core.errors import DataError
 from mbv2ssd_train.config import TrainConfig
 from mbv2ssd_train.model.deploy import DeployModel
+from mbv2ssd_train.model.rounding import simulate_integers
 from mbv2ssd_train.model.ssd import SSD
 from mbv2ssd_train.run.checkpoint import Checkpoint
 from mbv2ssd_train.torch_backend import TorchBackend
 
 
 def build_network(config: TrainConfig) -> SSD:
-    """Build the network of a configuration, with random weights."""
-    return SSD(config.model, config.score_columns, config.sigmoid_scores)
+    """Build the network of a configuration, with random weights and without ranges."""
+    network = SSD(config.model, config.score_columns, config.sigmoid_scores)
+    return simulate_integers(network) if config.learns_integers else network
 
 
 def build_contract(config: TrainConfig, map_50: float | None) -> ModelContract:
     """
-    Say what a float32 model of this configuration is.
+    Say what a model of this configuration is.
 
     Args:
         config: of the training.
@@ -39,7 +41,7 @@ def build_contract(config: TrainConfig, map_50: float | None) -> ModelContract:
         background_index=None if config.sigmoid_scores else 0,
         priors_per_level=tuple(level.count for level in config.model.prior_levels()),
         arch_fingerprint=config.arch_fingerprint(),
-        precision='fp32',
+        precision='int8' if config.learns_integers else 'fp32',
         provenance=Provenance(
             package_version=_package_version(), config=config.to_yaml(),
             datasets=config.data.train,

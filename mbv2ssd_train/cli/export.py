@@ -5,9 +5,13 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 import tempfile
+from typing import TYPE_CHECKING
 
 from mbv2ssd_ros.core.errors import ConfigError
 from mbv2ssd_train.cli.options import DATA_HELP, SPLIT_HELP
+
+if TYPE_CHECKING:
+    from mbv2ssd_train.torch_backend import TorchBackend
 
 
 def add_to(verbs: argparse._SubParsersAction) -> None:
@@ -52,10 +56,21 @@ def _export(checkpoint: str, output: Path) -> None:
     from mbv2ssd_train.export.onnx_file import export_onnx, TOLERANCE
     from mbv2ssd_train.handover import open_checkpoint
     from mbv2ssd_train.run.checkpoint import load_checkpoint
-    parity = export_onnx(open_checkpoint(load_checkpoint(checkpoint)), output)
+    backend = open_checkpoint(load_checkpoint(checkpoint))
+    if backend.contract.precision == 'int8':
+        _export_learnt(backend, output)
+        return
+    parity = export_onnx(backend, output)
     print(f'{output}: {output.stat().st_size / 1e6:.1f} MB; largest difference '
           f'from PyTorch over {parity.images} images: boxes {parity.boxes:.1e} of the image side, '
           f'scores {parity.scores:.1e} (allowed {TOLERANCE:.0e})')
+
+
+def _export_learnt(backend: TorchBackend, output: Path) -> None:
+    from mbv2ssd_train.quantize.learnt import export_learnt
+    found = export_learnt(backend, output)
+    print(f'{output}: {output.stat().st_size / 1e6:.1f} MB, INT8 for TensorRT, learnt; as written '
+          f'and in PyTorch {found}')
 
 
 def _export_float16(source: Path, options: argparse.Namespace) -> None:

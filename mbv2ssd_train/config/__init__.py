@@ -13,9 +13,11 @@ from mbv2ssd_train.config.loading import load_config, parse_config, parse_data_s
 from mbv2ssd_train.config.match import LossConfig, MatchConfig
 from mbv2ssd_train.config.model import ModelConfig
 from mbv2ssd_train.config.optimizer import OptimizerConfig, ScheduleConfig
+from mbv2ssd_train.config.quantize import QuantizeConfig
 from mbv2ssd_train.config.training import EvaluationConfig, TrainingConfig
 
 __all__ = [
     'AugmentConfig', 'DataConfig', 'EvaluationConfig', 'ExperimentConfig', 'load_config',
     'LossConfig', 'MatchConfig', 'ModelConfig', 'OptimizerConfig', 'parse_config',
-    'parse_data_section', 'ScheduleConfig', 'TrainConfig', 'TrainingConfig', 'VOC_CLASSES']
+    'parse_data_section', 'QuantizeConfig', 'ScheduleConfig', 'TrainConfig', 'TrainingConfig',
+    'VOC_CLASSES']

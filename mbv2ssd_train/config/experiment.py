@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, model_validator
 import yaml
 
 from mbv2ssd_train.config.augment import AugmentConfig
@@ -15,6 +15,7 @@ from mbv2ssd_train.config.data import DataConfig
 from mbv2ssd_train.config.match import LossConfig, MatchConfig
 from mbv2ssd_train.config.model import ModelConfig
 from mbv2ssd_train.config.optimizer import OptimizerConfig, ScheduleConfig
+from mbv2ssd_train.config.quantize import QuantizeConfig
 from mbv2ssd_train.config.section import Section
 from mbv2ssd_train.config.training import EvaluationConfig, TrainingConfig
 
@@ -43,6 +44,25 @@ class TrainConfig(Section):
     schedule: ScheduleConfig = ScheduleConfig()
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+    quantize: QuantizeConfig = QuantizeConfig()
+
+    @model_validator(mode='after')
+    def _rounds_what_is_there(self) -> TrainConfig:
+        if self.learns_integers and not self.model.weights:
+            raise ValueError('quantize.ranges_from is set but not model.weights: name the trained '
+                             'model that the INT8 file was made of')
+        if self.learns_integers and self.training.precision != 'fp32':
+            raise ValueError(f'training.precision is {self.training.precision}; with '
+                             'quantize.ranges_from it must be fp32')
+        if self.learns_integers and (self.training.freeze_bn or self.training.sync_bn):
+            raise ValueError('training.freeze_bn and training.sync_bn have no effect with '
+                             'quantize.ranges_from, which folds every BatchNorm')
+        return self
+
+    @property
+    def learns_integers(self) -> bool:
+        """Whether the network learns with the rounding of 8-bit integers."""
+        return self.quantize.ranges_from is not None
 
     @property
     def sigmoid_scores(self) -> bool:
@@ -79,7 +99,9 @@ class TrainConfig(Section):
     def recipe_fingerprint(self) -> str:
         """Name the experiment: everything that the result depends on, but where files lie."""
         found: dict[str, Any] = {}
-        for key, value in self.model_dump(mode='json', exclude={'experiment'}).items():
+        # runs that began before there was such a section keep their names
+        unused = {'experiment'} if self.learns_integers else {'experiment', 'quantize'}
+        for key, value in self.model_dump(mode='json', exclude=unused).items():
             section = getattr(self, key)
             found[key] = _without_places(section, value) if isinstance(section, Section) else value
         return _fingerprint(found)

@@ -9,6 +9,8 @@ import torch
 from torch import nn, Tensor
 from torch.nn import functional as F
 
+from mbv2ssd_train.model.fake_quantise import QuantisedConv2d
+
 
 class _Bf16Depthwise(torch.autograd.Function):
     """
@@ -73,6 +75,8 @@ def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, conv: nn.Conv2d,
     Returns:
         (B, C', H', W').
     """
+    if isinstance(conv, QuantisedConv2d):
+        x, weight = conv.quantiser.round_map(x), conv.quantiser.round_weight(weight)
     stride, padding = conv.stride[0], int(conv.padding[0])  # type: ignore[arg-type]
     odd_h, odd_w = x.shape[-2] % 2, x.shape[-1] % 2
     shifted = tensorflow_padding and stride == 2 and padding == 1 and not (odd_h and odd_w)

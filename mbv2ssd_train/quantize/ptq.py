@@ -28,6 +28,7 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from mbv2ssd_ros.core.errors import ContractError
 from mbv2ssd_train.export.model_file import check_name, read_float32, save_beside, set_contract
+from mbv2ssd_train.quantize.lint import check_graph
 from mbv2ssd_train.quantize.placement import find_placement, Placement
 
 TARGETS = ('cpu', 'tensorrt')
@@ -49,7 +50,8 @@ def quantize_onnx(source: Path, output: Path, images: CalibrationDataReader, tar
         note: how it was made; added to the provenance.
 
     Raises:
-        ContractError: the source has no contract, is not float32, or is not of our graphs.
+        ContractError: the source has no contract, is not float32, or is not of our graphs; or
+            TensorRT would not take the result.
         ConfigError: the name of the output does not end in .onnx.
     """
     check_name(output)
@@ -65,6 +67,10 @@ def quantize_onnx(source: Path, output: Path, images: CalibrationDataReader, tar
         model = onnx.load(quantised)
     if target == 'cpu':
         feed_bytes(model)
+    elif violations := check_graph(model):
+        raise ContractError(
+            f'{output}: TensorRT would not take it, {len(violations)} violations, the first: '
+            f'{violations[0]}; nothing was written')
     set_contract(model, dataclasses.replace(
         contract, precision='int8', provenance=dataclasses.replace(
             contract.provenance, config=f'# {note}\n{contract.provenance.config}')))

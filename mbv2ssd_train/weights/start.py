@@ -11,7 +11,8 @@ from torch import nn, Tensor
 from mbv2ssd_ros.core.errors import DataError
 from mbv2ssd_train.config import parse_config, TrainConfig
 from mbv2ssd_train.model.backbone import Backbone
-from mbv2ssd_train.model.fold import unfold_batch_norm
+from mbv2ssd_train.model.fake_quantise import RANGE
+from mbv2ssd_train.model.fold import fold_batch_norm, unfold_batch_norm
 from mbv2ssd_train.model.heads import predictor
 from mbv2ssd_train.model.ssd import SSD
 from mbv2ssd_train.run.checkpoint import load_checkpoint
@@ -60,8 +61,11 @@ def load_start(network: SSD, config: TrainConfig) -> str:
     """
     model = config.model
     if model.weights:
-        found = load_network(network, model.weights,
-                             Scores(config.data.classes, config.sigmoid_scores))
+        scores = Scores(config.data.classes, config.sigmoid_scores)
+        if config.quantize.ranges_from:
+            return _load_rounding(network, config, model.weights, config.quantize.ranges_from,
+                                  scores)
+        found = load_network(network, model.weights, scores)
         if Path(model.weights).suffix == '.onnx' and not config.training.freeze_bn:
             found += ('; an exported model has no BatchNorm statistics to go on with: set '
                       'training.freeze_bn, or begin with its checkpoint')
@@ -71,6 +75,17 @@ def load_start(network: SSD, config: TrainConfig) -> str:
         return (f'{model.backbone_weights}: backbone taken; '
                 f'{", ".join([*left, "extras and heads"])} begin at random')
     return ''
+
+
+def _load_rounding(network: SSD, config: TrainConfig, weights: str, ranges: str, scores: Scores
+                   ) -> str:
+    """Load weights into a network that rounds: its BatchNorms are folded."""
+    from mbv2ssd_train.quantize.ranges import load_ranges  # here: it needs onnx
+    plain = SSD(config.model, config.score_columns, config.sigmoid_scores)
+    found = load_network(plain, weights, scores)
+    missing, unknown = network.load_state_dict(fold_batch_norm(plain).state_dict(), strict=False)
+    assert not unknown and all(name.endswith(RANGE) for name in missing)
+    return f'{found}; {load_ranges(network, ranges)} ranges taken from {ranges}'
 
 
 def load_network(network: SSD, path: str | Path, scores: Scores) -> str:
@@ -108,10 +123,14 @@ def load_network(network: SSD, path: str | Path, scores: Scores) -> str:
     return '; '.join([taken, *_explain(refused)])
 
 
-def _checkpoint(_: SSD, source: Path) -> tuple[Mapping[str, Tensor], Scores]:
+def _checkpoint(network: SSD, source: Path) -> tuple[Mapping[str, Tensor], Scores]:
     checkpoint = load_checkpoint(source)
     config = parse_config(checkpoint.config, f'{source}: its configuration')
-    return checkpoint.averaged, Scores(config.data.classes, config.sigmoid_scores)
+    weights = checkpoint.averaged
+    if config.learns_integers:  # without BatchNorm, and with ranges, which are not taken over
+        weights = unfold_batch_norm(network, {name: value for name, value in weights.items()
+                                              if not name.endswith(RANGE)})
+    return weights, Scores(config.data.classes, config.sigmoid_scores)
 
 
 def _exported(network: SSD, source: Path) -> tuple[Mapping[str, Tensor], Scores]:

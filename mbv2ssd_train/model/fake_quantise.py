@@ -1,0 +1,120 @@
+"""
+A network that computes in float what 8-bit integers would give, and learns to live with it.
+
+Maps and weights are rounded to the steps that the exported file has: a map by the scale that was
+measured on images, weights by one scale for each output channel, from their largest value. The
+gradient passes as if nothing had been rounded, but not where a value was cut off.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any, TypeVar
+
+import torch
+from torch import nn, Tensor
+
+_STEPS, _LEAST = 127, 1e-12  # of symmetric int8; keeps the scale of an empty channel above 0
+
+RANGE = 'quantiser.scale'  # how the names of ranges end in a state dict
+
+Network = TypeVar('Network', bound=nn.Module)
+
+
+class Quantiser(nn.Module):
+    """Rounds what a convolution reads; its scale is saved with the weights."""
+
+    scale: Tensor
+    zero: Tensor
+
+    def __init__(self) -> None:
+        """Begin with a scale that is no number: one has to be loaded."""
+        super().__init__()
+        self.register_buffer('scale', torch.tensor(float('nan')))
+        self.register_buffer('zero', torch.zeros((), dtype=torch.int32), persistent=False)
+
+    def round_map(self, x: Tensor) -> Tensor:
+        """Any shape; rounding twice gives the same as once."""
+        return torch.fake_quantize_per_tensor_affine(x, self.scale, self.zero, -_STEPS - 1, _STEPS)
+
+    def round_weight(self, weight: Tensor) -> Tensor:
+        """(C', C, H, W), each C' with its own scale."""
+        scale = weight.detach().abs().amax(dim=(1, 2, 3)).clamp(min=_LEAST) / _STEPS
+        return torch.fake_quantize_per_channel_affine(
+            weight, scale, torch.zeros_like(scale, dtype=torch.int32), 0, -_STEPS, _STEPS)
+
+
+class QuantisedConv2d(nn.Conv2d):
+    """A convolution of rounded numbers; its bias is not rounded."""
+
+    quantiser: Quantiser
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) to (B, C', H', W')."""
+        return self._conv_forward(
+            self.quantiser.round_map(x), self.quantiser.round_weight(self.weight), self.bias)
+
+
+def add_quantisers(network: Network, names: list[str], blocks_with_skip: list[str]) -> Network:
+    """
+    Copy a network, some of its convolutions computing with rounded numbers.
+
+    Args:
+        network: without BatchNorm, whose scales the weights would otherwise lack.
+        names: of the convolutions.
+        blocks_with_skip: names of modules whose input is added to what they compute; it is
+            rounded as their first convolution does.
+
+    Returns:
+        The copy; its weights have the same names, and each convolution a `quantiser.scale`
+        besides, to be loaded.
+    """
+    quantised = copy.deepcopy(network)
+    for name in names:
+        convolution = quantised.get_submodule(name)
+        assert type(convolution) is nn.Conv2d, name
+        convolution.__class__ = QuantisedConv2d
+        convolution.quantiser = Quantiser()
+    for name in blocks_with_skip:
+        quantised.get_submodule(name).register_forward_pre_hook(_round_input)
+    return quantised
+
+
+def remove_quantisers(network: Network) -> Network:
+    """
+    Copy a network, its convolutions computing in float again.
+
+    Args:
+        network: of add_quantisers.
+
+    Returns:
+        The copy, with the same weights.
+    """
+    plain = copy.deepcopy(network)
+    for module in plain.modules():
+        module._forward_pre_hooks.clear()
+        if isinstance(module, QuantisedConv2d):
+            del module.quantiser
+            module.__class__ = nn.Conv2d
+    return plain
+
+
+def quantisers(network: nn.Module) -> dict[str, Quantiser]:
+    """
+    Find what add_quantisers has added.
+
+    Args:
+        network: of any kind.
+
+    Returns:
+        Quantisers by the name of their convolution.
+    """
+    return {name: module.quantiser for name, module in network.named_modules()
+            if isinstance(module, QuantisedConv2d)}
+
+
+def _round_input(block: nn.Module, arguments: tuple[Any, ...]) -> Tensor:
+    # the block as it is given: that of a copy has other quantisers
+    first = next(module for module in block.modules() if isinstance(module, nn.Conv2d))
+    x, = arguments
+    return first.quantiser.round_map(x) if isinstance(first, QuantisedConv2d) else x

@@ -1,0 +1,103 @@
+"""The INT8 file of a network that has learnt with quantisation."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from pathlib import Path
+import tempfile
+
+import numpy as np
+from numpy.typing import NDArray
+import onnx
+from onnx import numpy_helper
+import onnxruntime
+
+from mbv2ssd_ros.backends.engine_check import compare, Difference, fixed_images, Infer
+from mbv2ssd_train.export.graph import GraphIndex
+from mbv2ssd_train.export.model_file import check_name, save_beside
+from mbv2ssd_train.export.onnx_file import export_onnx, ExportError
+from mbv2ssd_train.model.fake_quantise import quantisers, remove_quantisers
+from mbv2ssd_train.quantize.ptq import quantize_onnx
+from mbv2ssd_train.quantize.ranges import scale_constants
+from mbv2ssd_train.torch_backend import TorchBackend
+
+NOTE = 'INT8 for tensorrt: learnt with quantisation'
+
+
+# A value on the border of two steps falls to either side in another order of additions. Means on
+# photographs with the shipped model: boxes 3e-4, scores 2e-5; before learning two images differ by
+# 6e-3 in the boxes.
+LIMIT = Difference(box_max=0.2, box_mean=1e-3, score_max=0.3, score_mean=1e-3)
+
+
+def export_learnt(backend: TorchBackend, path: Path) -> Difference:
+    """
+    Write the INT8 file of a network that has learnt with quantisation.
+
+    The float network is exported and quantised as after training, so that the graph is the same;
+    then its ranges are replaced by those that the network has learnt with.
+
+    Args:
+        backend: of a network of simulate_integers.
+        path: of the file; written only when it computes the same as PyTorch.
+
+    Returns:
+        How far it differs from PyTorch.
+
+    Raises:
+        ExportError: the file computes something else.
+        ConfigError: the path does not end in .onnx.
+    """
+    check_name(path)
+    plain = copy.deepcopy(backend.model)
+    plain.network = remove_quantisers(backend.model.network)
+    ranges = {name: float(part.scale) for name, part in quantisers(backend.model.network).items()}
+    contract = dataclasses.replace(backend.contract, precision='fp32')
+    with tempfile.TemporaryDirectory() as folder:
+        between, integers = Path(folder) / 'float.onnx', Path(folder) / 'int8.onnx'
+        export_onnx(TorchBackend(plain, contract), between)
+        quantize_onnx(between, integers, _AnyImage(contract.input_size_hw), 'tensorrt', 'minmax',
+                      NOTE)
+        model = onnx.load(integers)
+    _set_ranges(model, ranges)
+    difference = compare(_infer_as_written(model), backend.infer, (1,), contract.input_size_hw)
+    if not difference.within(LIMIT):
+        raise ExportError(f'{path}: computes something else than PyTorch: {difference} (allowed: '
+                          f'{LIMIT}); nothing was written')
+    save_beside(model, path).replace(path)
+    return difference
+
+
+def _infer_as_written(model: onnx.ModelProto) -> Infer:
+    """Run every node by itself: fused ones round at other places, which hides mistakes."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.log_severity_level = 1, 4
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options,
+                                           providers=['CPUExecutionProvider'])
+
+    def infer(images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        boxes, scores = session.run(['boxes', 'scores'], {'images': images})
+        return boxes, scores
+    return infer
+
+
+def _set_ranges(model: onnx.ModelProto, ranges: dict[str, float]) -> None:
+    places = scale_constants(GraphIndex(model.graph))
+    assert places.keys() == ranges.keys()
+    constants = {item.name: item for item in model.graph.initializer}
+    for layer, scale in places.items():
+        constants[scale].CopyFrom(
+            numpy_helper.from_array(np.array(ranges[layer], np.float32), scale))
+
+
+class _AnyImage:
+    """One image for a calibration whose result is replaced."""
+
+    def __init__(self, size_hw: tuple[int, int]) -> None:
+        self._left: list[NDArray[np.uint8]] = [fixed_images(1, size_hw)]
+
+    def get_next(self) -> dict[str, NDArray[np.uint8]] | None:
+        """Return the image, then None."""
+        return {'images': self._left.pop()} if self._left else None
