@@ -55,6 +55,7 @@ setup(
         'eval': ['faster-coco-eval'],  # COCO mAP without PyTorch
         'jetson': ['pycuda>=2024.1.2'],  # TensorRT itself comes with JetPack
         'bags': ['faster-coco-eval', 'rosbags>=0.11'],  # evaluate_bag and label_bag
+        'plot': ['matplotlib'],  # compare_models --plot
         'cluster': ['distributed'],  # evaluate_bag --scheduler
         'dev': [
             'pytest<8.4',  # launch_pytest breaks with 8.4
@@ -78,6 +79,7 @@ setup(
             'play_images = mbv2ssd_ros.tools.play_images:main',
             'view_detections = mbv2ssd_ros.tools.view_detections:main',
             'benchmark = mbv2ssd_ros.tools.benchmark:main',
+            'compare_models = mbv2ssd_ros.tools.compare_models:main',
             'build_engine = mbv2ssd_ros.tools.build_engine:main',
             'doctor = mbv2ssd_ros.tools.doctor:main',
             'evaluate_bag = mbv2ssd_ros.tools.evaluate_bag:main',

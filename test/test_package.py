@@ -13,7 +13,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PROGRAMS = {'mbv2ssd_train', 'detector_node', 'play_images', 'view_detections', 'benchmark',
-            'build_engine', 'doctor', 'evaluate_bag', 'evaluate_live', 'label_bag', 'play_bag'}
+            'build_engine', 'doctor', 'evaluate_bag', 'evaluate_live', 'label_bag', 'play_bag',
+            'compare_models'}
 
 # What a ROS machine takes from rosdep, and other machines from the Python package index.
 ROSDEP_KEYS = {

@@ -25,6 +25,7 @@ import tempfile
 import time
 from typing import Any
 
+from mbv2ssd_ros.backends.base import BACKENDS
 from mbv2ssd_ros.core.errors import ConfigError, Mbv2SsdError
 from mbv2ssd_ros.ros.model_file import find_model
 from mbv2ssd_ros.tools.arguments import domain_id, positive, size_wh, whole
@@ -105,7 +106,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     load_before = os.getloadavg()[0]
     programs: list[Program] = []
     with tempfile.TemporaryDirectory(prefix='mbv2ssd_benchmark_') as folder, ending(programs):
-        bench = _start(args, model, Path(folder), programs)
+        bench = start(args, model, Path(folder), programs)
         _say('waiting for the first detections')
         bench.wait_until_answered()
         samples = Samples()
@@ -129,7 +130,7 @@ class Bench:
     """The processes of the benchmark."""
 
     def __init__(self, args: argparse.Namespace, camera: Program, node: Program,
-                 listener: Program, inference: Program) -> None:
+                 listener: Program, inference: Program | None) -> None:
         """
         Keep them.
 
@@ -138,7 +139,7 @@ class Bench:
             camera: publishes.
             node: the detector.
             listener: subscribes.
-            inference: has the backend alone.
+            inference: has the backend alone; None: nobody has.
         """
         self._rate_hz = args.rate
         self._camera, self.node = camera, node
@@ -168,6 +169,7 @@ class Bench:
             samples: gets the results.
             frames: of each measurement.
         """
+        assert self._inference is not None
         answer = self._inference.ask(
             {'count': frames + WARM_UP_FRAMES, 'rate_hz': self._rate_hz},
             START_TIMEOUT_S + 2 * frames / self._rate_hz)
@@ -203,6 +205,18 @@ class Bench:
                 return answered / seconds, len(sent) / seconds
             offered_hz *= 2
 
+    def exchange(self, count: int) -> tuple[Sent, Received]:
+        """
+        Publish images at the rate of the camera and collect the detections.
+
+        Args:
+            count: of images.
+
+        Returns:
+            What was sent, and what came back.
+        """
+        return self._exchange(IMAGE_TOPIC, count, self._rate_hz)
+
     def _exchange(self, topic: str, count: int, rate_hz: float) -> tuple[Sent, Received]:
         sent = self._publish(topic, count, rate_hz)
         return sent, self._collect(count)
@@ -220,7 +234,21 @@ class Bench:
         return received
 
 
-def _start(args: argparse.Namespace, model: Path, folder: Path, programs: list[Program]) -> Bench:
+def start(args: argparse.Namespace, model: Path, folder: Path, programs: list[Program],
+          with_inference: bool = True) -> Bench:
+    """
+    Start camera, node and listener, and the backend alone.
+
+    Args:
+        args: of the command line: images, size, rate, reliable, backend and domain_id count.
+        model: of the node.
+        folder: gets the logs.
+        programs: gets the processes, for whoever ends them.
+        with_inference: False leaves the backend alone out; then Bench.round cannot be used.
+
+    Returns:
+        They.
+    """
     environment = ros_environment(folder, args.domain_id)
     # The size of the shared memory counts on the sender's side; with the default one best effort
     # images are lost. The node runs as users run it.
@@ -239,6 +267,7 @@ def _start(args: argparse.Namespace, model: Path, folder: Path, programs: list[P
         'mbv2ssd_ros.ros.node',
         ['--ros-args', '--params-file', str(shipped_path('config/detector.yaml')),
          '-p', 'autostart:=true', '-p', f'model_path:={model.resolve()}',
+         '-p', f'backend:={args.backend}',
          '-p', f'camera.qos_reliability:={"reliable" if args.reliable else "best_effort"}'],
         environment, folder / 'node.log')
     programs.append(node)
@@ -249,7 +278,8 @@ def _start(args: argparse.Namespace, model: Path, folder: Path, programs: list[P
         node=node,
         listener=role('listener', '--image-topic', TRANSPORT_TOPIC,
                       '--detections-topic', DETECTIONS_TOPIC, *reliable),
-        inference=role('inference', *images, '--model', str(model)))
+        inference=role('inference', *images, '--model', str(model), '--backend', args.backend)
+        if with_inference else None)
 
 
 def _check_writable(path: Path) -> None:
@@ -270,6 +300,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument('--json', type=Path, metavar='FILE', help='write all figures there')
     parser.add_argument('--model', default='', metavar='FILE',
                         help='ONNX file (default: the model shipped with the package)')
+    parser.add_argument('--backend', choices=BACKENDS, default='auto',
+                        help='what runs the model (default %(default)s)')
     parser.add_argument('--images', type=Path, metavar='PATH',
                         help='what the camera sees (default: the demo images)')
     parser.add_argument('--size', type=size_wh, default=(640, 480), metavar='WxH',

@@ -57,6 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     inference.add_argument('--images', type=Path, required=True)
     inference.add_argument('--size', type=size_wh, required=True)
     inference.add_argument('--model', required=True)
+    inference.add_argument('--backend', default='auto')
     inference.set_defaults(play=_inference)
     args = parser.parse_args(argv)
     try:
@@ -177,7 +178,7 @@ class _Inbox:
 
 
 def _inference(args: argparse.Namespace) -> None:
-    backend = open_backend('auto', args.model, BackendOptions())
+    backend = open_backend(args.backend, args.model, BackendOptions())
     contract = backend.contract
     inputs = []
     for frame in passes(open_source(args.images, args.size), repeat=False):

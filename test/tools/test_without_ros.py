@@ -9,7 +9,8 @@ import pytest
 from mbv2ssd_ros.tools import view_detections
 
 PROGRAMS = ('play_images', 'view_detections', 'demo', 'benchmark', 'evaluate_bag',
-            'label_bag', 'build_engine', 'doctor', 'play_bag', 'evaluate_live')
+            'label_bag', 'build_engine', 'doctor', 'play_bag', 'evaluate_live',
+            'compare_models')
 
 
 def test_no_program_imports_ros_or_torch_before_it_runs():
