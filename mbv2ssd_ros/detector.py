@@ -102,8 +102,8 @@ class Detector:
 def _in_source_pixels(found: Detections, geometry: ImageGeometry) -> Detections:
     """Map boxes to the source; one that lies in a letterbox's padding only is no object of it."""
     boxes = geometry.to_source_pixels(found.boxes_xyxy)
-    has_area = boxes[:, 2:] > boxes[:, :2]
-    if has_area.all():
+    seen = [index for index, (x1, y1, x2, y2) in enumerate(boxes.tolist())
+            if x2 > x1 and y2 > y1]
+    if len(seen) == len(boxes):
         return Detections(boxes, found.scores, found.labels)
-    seen = has_area.all(axis=1)
     return Detections(boxes[seen], found.scores[seen], found.labels[seen])

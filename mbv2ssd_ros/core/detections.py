@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import chain
+import math
 from typing import NoReturn
 
 import numpy as np
@@ -10,7 +12,7 @@ from numpy.typing import NDArray
 
 from mbv2ssd_ros.core.contract import ModelContract
 from mbv2ssd_ros.core.errors import BackendError, ConfigError, ShapeError
-from mbv2ssd_ros.core.nms import class_agnostic_nms, class_aware_nms
+from mbv2ssd_ros.core.nms import nms_best_first
 
 # Both a score and its background may be rounded up, to fp16 or to whole 255ths.
 _ROUNDING = 5e-3
@@ -120,20 +122,22 @@ class DetectionSelector:
         values = scores[rows, labels]
         if len(rows) == 0:  # most frames of most cameras
             return Detections(boxes[rows], values, labels)
-        if not values.max() <= 1 + _ROUNDING:  # nan is not
+        best_first = (-values).argsort(kind='stable')  # nan comes last
+        best, worst = values.item(best_first[0]), values.item(best_first[-1])
+        if not best <= 1 + _ROUNDING or worst != worst:
             self._refuse_score(rows, labels, values)
-        if len(values) > self.settings.max_candidates:
-            best = np.argsort(-values, kind='stable')[:self.settings.max_candidates]
-            rows, labels, values = rows[best], labels[best], values[best]
+        best_first = best_first[:self.settings.max_candidates]
+        rows, labels, values = rows[best_first], labels[best_first], values[best_first]
         found = boxes[rows]
-        if not np.isfinite(found).all():
+        # From here on plain Python: with few candidates and cold caches each call of numpy
+        # takes longer than the whole list.
+        corners = found.tolist()
+        if not all(map(math.isfinite, chain.from_iterable(corners))):
             _refuse_box(rows, found)
-        if self.settings.class_agnostic:
-            kept = class_agnostic_nms(found, values, self.settings.nms_iou)
-        else:
-            kept = class_aware_nms(found, values, labels, self.settings.nms_iou)
-        kept = kept[:self.settings.max_detections]
-        return Detections(found[kept], values[kept], labels[kept])
+        classes = [0] * len(corners) if self.settings.class_agnostic else labels.tolist()
+        kept = nms_best_first(corners, classes, self.settings.nms_iou)
+        index = np.array(kept[:self.settings.max_detections], dtype=np.intp)
+        return Detections(found[index], values[index], labels[index])
 
     def _candidates(self, scores: NDArray[np.float32]
                     ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
@@ -149,7 +153,8 @@ class DetectionSelector:
             row, label = np.divmod(flat, self._contract.num_classes)
             return row, label
         rows = (~(scores[:, background] >= self._background_below)).nonzero()[0]
-        row, label = (~(scores[rows] <= self._thresholds)).nonzero()
+        # the same comparison once more: its code is in the caches now
+        row, label = (~(self._thresholds >= scores[rows])).nonzero()
         return rows[row], label
 
     def _refuse_score(self, rows: NDArray[np.intp], labels: NDArray[np.intp],

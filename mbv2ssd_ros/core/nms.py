@@ -8,6 +8,7 @@ JetPack 6 lacks in its batched form) and faster than one numpy call for each box
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,12 +30,9 @@ def class_aware_nms(boxes_xyxy: NDArray[np.float32], scores: NDArray[np.float32]
     Returns:
         Indices of the kept boxes, by descending score; equal scores in input order.
     """
-    candidates = _with_area(boxes_xyxy)
-    label_of = labels.tolist()
-    kept_by_label: defaultdict[int, list[_Box]] = defaultdict(list)
-    kept = [index for index in (-scores).argsort(kind='stable').tolist()
-            if _claim(candidates[index], kept_by_label[label_of[index]], nms_iou)]
-    return np.array(kept, dtype=np.intp)
+    best_first = (-scores).argsort(kind='stable')
+    kept = nms_best_first(boxes_xyxy[best_first].tolist(), labels[best_first].tolist(), nms_iou)
+    return best_first[np.array(kept, dtype=np.intp)]
 
 
 def class_agnostic_nms(boxes_xyxy: NDArray[np.float32], scores: NDArray[np.float32],
@@ -53,14 +51,28 @@ def class_agnostic_nms(boxes_xyxy: NDArray[np.float32], scores: NDArray[np.float
     return class_aware_nms(boxes_xyxy, scores, np.zeros(len(scores), dtype=np.intp), nms_iou)
 
 
-def _with_area(boxes_xyxy: NDArray[np.float32]) -> list[_Box]:
-    return [(x1, y1, x2, y2, max(x2 - x1, 0.0) * max(y2 - y1, 0.0))
-            for x1, y1, x2, y2 in boxes_xyxy.tolist()]
+def nms_best_first(boxes_xyxy: Sequence[Sequence[float]], labels: Sequence[int], nms_iou: float
+                   ) -> list[int]:
+    """
+    Keep the best boxes of candidates that come in the order of their scores.
+
+    Args:
+        boxes_xyxy: four numbers each, any unit; the best one first.
+        labels: class of each box; equal ones for all where classes do not matter.
+        nms_iou: a box goes when its IoU with a better one of its class is above this.
+
+    Returns:
+        Indices of the kept boxes, ascending.
+    """
+    kept_by_label: defaultdict[int, list[_Box]] = defaultdict(list)
+    return [index for index, (box, label) in enumerate(zip(boxes_xyxy, labels, strict=True))
+            if _claim(box, kept_by_label[label], nms_iou)]
 
 
-def _claim(box: _Box, kept: list[_Box], nms_iou: float) -> bool:
+def _claim(box: Sequence[float], kept: list[_Box], nms_iou: float) -> bool:
     """Add the box to those kept unless one of them overlaps it too much."""
-    x1, y1, x2, y2, area = box
+    x1, y1, x2, y2 = box
+    area = (x2 - x1) * (y2 - y1) if x2 > x1 and y2 > y1 else 0.0
     for a1, b1, a2, b2, kept_area in kept:
         width = (x2 if x2 < a2 else a2) - (x1 if x1 > a1 else a1)
         height = (y2 if y2 < b2 else b2) - (y1 if y1 > b1 else b1)
@@ -69,5 +81,5 @@ def _claim(box: _Box, kept: list[_Box], nms_iou: float) -> bool:
             shared = width * height
             if shared > nms_iou * (area + kept_area - shared):
                 return False
-    kept.append(box)
+    kept.append((x1, y1, x2, y2, area))
     return True
