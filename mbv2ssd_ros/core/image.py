@@ -102,8 +102,8 @@ class ImageGeometry:
         """
         height, width = self.source_size_hw
         scale, offset = self._affine
-        # Plain Python, with the same result: for a few boxes, and with cold caches, each of numpy's
-        # five steps would take longer than the whole list.
+        # Plain Python, with the same result: for a few boxes, and with cold caches, each of five
+        # steps of numpy would take longer than the whole list.
         (scale_x, scale_y), (left, top) = scale[:2].tolist(), offset[:2].tolist()
         return np.array([
             (_cut((x1 - left) / scale_x, width), _cut((y1 - top) / scale_y, height),
@@ -177,8 +177,8 @@ def _resize_to_rgb(image: SourceImage, target: NDArray[np.uint8]) -> None:
     pixels = image.pixels
     if image.size_hw == (1, 1):  # OpenCV 4.5.4, of ROS 2 Humble, cannot read that shape
         pixels = pixels.repeat(2, axis=1)
-    # Resize first: the conversion then touches the small image only. It is not done in place, which
-    # would cost OpenCV another copy. cv2 gives back another array where it could not write to dst.
+    # Resize first: the conversion then touches the small image only. Not in place, for which
+    # OpenCV copies it once more. cv2 gives back another array where it could not write to dst.
     small = cv2.resize(
         pixels, size_wh, dst=target if conversion is None else None,
         interpolation=cv2.INTER_LINEAR)
