@@ -20,7 +20,8 @@ def add_to(verbs: argparse._SubParsersAction) -> None:
         'export', help='write the ONNX file that the detector node runs',
         description='Write the averaged weights of a checkpoint as a self-describing ONNX file, '
         'or copy such a file in float16 for a GPU. It is compared with PyTorch first, a copy in '
-        'float16 with its original; a file that computes something else is not written.')
+        'float16 with its original; a file that computes something else is not written. What has '
+        'learnt with quantize.ranges_from becomes an INT8 file for TensorRT.')
     source = verb.add_mutually_exclusive_group(required=True)
     source.add_argument('--checkpoint', help='best.pt or last.pt of a run')
     source.add_argument('--model', type=Path, help='float32 .onnx file, for --precision fp16')
@@ -41,25 +42,27 @@ def _run(options: argparse.Namespace) -> None:
                           'compared with PyTorch on images that need no data')
     if bool(options.data) != bool(options.split):
         raise ConfigError('--data and --split belong together')
-    if options.precision == 'fp32':
-        _export(options.checkpoint, options.output)
-    elif options.model:
+    if options.model:
         _export_float16(options.model, options)
-    else:
-        with tempfile.TemporaryDirectory() as folder:
-            between = Path(folder) / options.output.name
-            _export(options.checkpoint, between)
-            _export_float16(between, options)
-
-
-def _export(checkpoint: str, output: Path) -> None:
-    from mbv2ssd_train.export.onnx_file import export_onnx, TOLERANCE
+        return
     from mbv2ssd_train.handover import open_checkpoint
     from mbv2ssd_train.run.checkpoint import load_checkpoint
-    backend = open_checkpoint(load_checkpoint(checkpoint))
-    if backend.contract.precision == 'int8':
-        _export_learnt(backend, output)
-        return
+    backend = open_checkpoint(load_checkpoint(options.checkpoint))
+    learnt = backend.contract.precision == 'int8'
+    if options.precision == 'fp16':
+        if learnt:
+            raise ConfigError(f'{options.checkpoint}: has learnt with integers and becomes an '
+                              'INT8 file; leave --precision out')
+        with tempfile.TemporaryDirectory() as folder:
+            between = Path(folder) / options.output.name
+            _export(backend, between)
+            _export_float16(between, options)
+    else:
+        (_export_learnt if learnt else _export)(backend, options.output)
+
+
+def _export(backend: TorchBackend, output: Path) -> None:
+    from mbv2ssd_train.export.onnx_file import export_onnx, TOLERANCE
     parity = export_onnx(backend, output)
     print(f'{output}: {output.stat().st_size / 1e6:.1f} MB; largest difference '
           f'from PyTorch over {parity.images} images: boxes {parity.boxes:.1e} of the image side, '

@@ -21,7 +21,7 @@ OLDEST_OPSET, NEWEST_OPSET = 13, 17  # scales of channels; what TensorRT 8.6 rea
 # of those that TensorRT's ONNX parser knows, what our graphs are made of
 OPERATORS = frozenset({
     'Add', 'AveragePool', 'Cast', 'Clip', 'Concat', 'Conv', 'DequantizeLinear', 'Div', 'Exp',
-    'Flatten', 'GlobalAveragePool', 'HardSigmoid', 'HardSwish', 'Identity', 'MaxPool', 'Mul',
+    'Flatten', 'GlobalAveragePool', 'HardSigmoid', 'Identity', 'MaxPool', 'Mul',
     'Pad', 'QuantizeLinear', 'Reciprocal', 'ReduceMean', 'ReduceSum', 'Relu', 'Reshape', 'Sigmoid',
     'Slice', 'Softmax', 'Split', 'Sqrt', 'Squeeze', 'Sub', 'Transpose', 'Unsqueeze'})
 _ACTIVATIONS = ('Clip', 'Relu', 'HardSigmoid', 'HardSwish', 'Sigmoid')
