@@ -31,6 +31,7 @@ DOUBLES = Path(__file__).parents[1] / 'nvidia_double'
 CONFIG = Path(__file__).parents[2] / 'config'
 ORIN = NvidiaFacts('10.3.0', '2026.1', 'driver for CUDA 12.6', 'Orin (SM 8.7, 8, 7 GiB)')
 MEMINFO = 'MemTotal:        7802000 kB\nMemFree: 100 kB\nMemAvailable:    {} kB\n'
+SEGMENT = 'fastrtps_2dc404f2fefdd75e'
 MODES = ('< POWER_MODEL ID=0 NAME=15W >\n< POWER_MODEL ID=1 NAME=25W >\n'
          '< POWER_MODEL ID=2 NAME=MAXN_SUPER >\n')
 
@@ -192,18 +193,24 @@ def shm(root, *names):
     folder.mkdir(parents=True)
     (root / 'proc').mkdir()
     for name in names:
-        (folder / name).write_bytes(b'x' * 8192)
+        (folder / name).write_bytes(b'x' * 2 ** 21 if name == SEGMENT else b'x')
     return folder
 
 
 def test_files_that_no_process_has_are_left_over_and_named(tmp_path):
-    shm(tmp_path, 'fastrtps_2dc404f2fefdd75e', 'fastrtps_2dc404f2fefdd75e_el',
-        'sem.fastrtps_port7411_mutex', 'fastdds_12ab', 'somebody_elses')
+    shm(tmp_path, SEGMENT, f'{SEGMENT}_el', 'sem.fastrtps_port7411_mutex', 'fastdds_12ab',
+        'somebody_elses')
     found = only(shared_memory(machine(tmp_path)))
-    assert found.level == WARNING and '4 files in /dev/shm with 0 MB' in found.text
-    assert found.details == ('fastdds_12ab', 'fastrtps_2dc404f2fefdd75e',
-                             'fastrtps_2dc404f2fefdd75e_el', 'sem.fastrtps_port7411_mutex')
+    assert found.level == WARNING and '4 files in /dev/shm with 2 MB' in found.text
+    assert found.details == (
+        'fastdds_12ab', SEGMENT, f'{SEGMENT}_el', 'sem.fastrtps_port7411_mutex')
     assert 'and 1 more' in found.text and 'fastdds shm clean' in found.next_step
+
+
+def test_ports_and_locks_alone_are_named_but_no_fault(tmp_path):
+    shm(tmp_path, 'fastrtps_port7411', 'fastrtps_port7411_el')
+    found = only(shared_memory(machine(tmp_path)))
+    assert found.level == OK and found.details == ('fastrtps_port7411', 'fastrtps_port7411_el')
 
 
 @pytest.mark.parametrize('by', ['maps', 'fd'])
