@@ -55,18 +55,21 @@ def _run(options: argparse.Namespace) -> None:
                               'INT8 file; leave --precision out')
         with tempfile.TemporaryDirectory() as folder:
             between = Path(folder) / options.output.name
-            _export(backend, between)
+            print(f'in float32: {_export(backend, between)}')
             _export_float16(between, options)
+    elif learnt:
+        _export_learnt(backend, options.output)
     else:
-        (_export_learnt if learnt else _export)(backend, options.output)
+        parity = _export(backend, options.output)
+        print(f'{options.output}: {options.output.stat().st_size / 1e6:.1f} MB; {parity}')
 
 
-def _export(backend: TorchBackend, output: Path) -> None:
+def _export(backend: TorchBackend, output: Path) -> str:
     from mbv2ssd_train.export.onnx_file import export_onnx, TOLERANCE
     parity = export_onnx(backend, output)
-    print(f'{output}: {output.stat().st_size / 1e6:.1f} MB; largest difference '
-          f'from PyTorch over {parity.images} images: boxes {parity.boxes:.1e} of the image side, '
-          f'scores {parity.scores:.1e} (allowed {TOLERANCE:.0e})')
+    return (f'largest difference from PyTorch over {parity.images} images: boxes '
+            f'{parity.boxes:.1e} of the image side, scores {parity.scores:.1e} (allowed '
+            f'{TOLERANCE:.0e})')
 
 
 def _export_learnt(backend: TorchBackend, output: Path) -> None:
