@@ -288,9 +288,7 @@ class Trainer:
         if self._checkpoints is None:
             return
         checkpoint = Checkpoint(
-            config=self.config.to_yaml(),
-            fingerprints={'arch': self.config.arch_fingerprint(),
-                          'recipe': self.config.recipe_fingerprint()},
+            config=self.config.to_yaml(), fingerprints=self.config.fingerprints(),
             class_names=self.config.data.classes, state=asdict(self.state),
             model=self.learner.network.state_dict(),
             averaged=self.learner.average.module.state_dict(), learner=self.learner.state(),
@@ -305,6 +303,11 @@ class Trainer:
             raise DataError(
                 f'{self.folder.last}: weights that were imported, not a run to go on with; begin '
                 'one with model.weights')
+        if checkpoint.fingerprints != self.config.fingerprints():
+            raise DataError(
+                f'{self.folder.last}: fingerprints {checkpoint.fingerprints}, those of this '
+                f'configuration are {self.config.fingerprints()}; it is of another run. Put its '
+                'own checkpoint back, or begin a run with model.weights')
         self.state = checkpoint.parsed_state()
         self.learner.restore(
             self.state.step, checkpoint.model, checkpoint.averaged, checkpoint.learner)

@@ -90,6 +90,10 @@ class TrainConfig(Section):
                 lines.append(_explained(self, key, value))
         return '\n'.join(lines) + '\n'
 
+    def fingerprints(self) -> dict[str, str]:
+        """Return both fingerprints as files have them."""
+        return {'arch': self.arch_fingerprint(), 'recipe': self.recipe_fingerprint()}
+
     def arch_fingerprint(self) -> str:
         """Name what decides whether weights can be loaded; the same on every machine."""
         return _fingerprint({**self.model.shape_of_weights(),

@@ -120,9 +120,7 @@ class RunFolder:
         write_whole(self.path / 'config.yaml', self._config.to_yaml())
         write_whole(self.path / 'experiment.json', json.dumps(
             self._config.experiment.model_dump(mode='json')))
-        write_whole(self.path / 'fingerprints.json', json.dumps({
-            'arch': self._config.arch_fingerprint(),
-            'recipe': self._config.recipe_fingerprint()}))
+        write_whole(self.path / 'fingerprints.json', json.dumps(self._config.fingerprints()))
 
     def _note_start(self, arguments: Sequence[str]) -> None:
         from mbv2ssd_train.run.environment import command_line, describe_environment

@@ -158,7 +158,7 @@ def _fetch_checkpoint(place: _Place, folder: Path) -> TrainConfig:
         raise DataError(f'{place.shown}: no such checkpoint') from err
     config = _config_of(path, place.shown)
     (folder / 'config.yaml').write_text(config.to_yaml(), encoding='utf-8')
-    (folder / 'fingerprints.json').write_text(json.dumps(_fingerprints(config)), encoding='utf-8')
+    (folder / 'fingerprints.json').write_text(json.dumps(config.fingerprints()), encoding='utf-8')
     return config
 
 
@@ -178,7 +178,7 @@ def _fetch_folder(place: _Place, folder: Path) -> TrainConfig:
         if (folder / name).exists():
             shown = f'{place.shown}/{name}'
             _refuse_other_fingerprints(
-                _fingerprints(_config_of(folder / name, shown)), config, shown)
+                _config_of(folder / name, shown).fingerprints(), config, shown)
     return config
 
 
@@ -215,14 +215,10 @@ def _named(copy: Path, shown: str) -> Iterator[None]:
         raise DataError(str(err).replace(str(copy), shown)) from err
 
 
-def _fingerprints(config: TrainConfig) -> dict[str, str]:
-    return {'arch': config.arch_fingerprint(), 'recipe': config.recipe_fingerprint()}
-
-
 def _refuse_other_fingerprints(found: Any, config: TrainConfig, shown: str) -> None:
-    if found != _fingerprints(config):
+    if found != config.fingerprints():
         raise DataError(f'{shown}: fingerprints {found}, but those of its config.yaml are '
-                        f'{_fingerprints(config)}; is it of another run, or of another version '
+                        f'{config.fingerprints()}; is it of another run, or of another version '
                         'of this package?')
 
 

@@ -109,6 +109,6 @@ def _checkpoint(config: TrainConfig, weights: dict[str, Tensor]) -> Checkpoint:
     loaded = network.state_dict()
     return Checkpoint(
         config=config.to_yaml(), class_names=config.data.classes,
-        fingerprints={'arch': config.arch_fingerprint(), 'recipe': config.recipe_fingerprint()},
+        fingerprints=config.fingerprints(),
         state=asdict(RunState()), model=loaded, averaged=loaded, learner={}, random={},
         map_50=None)

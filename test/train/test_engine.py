@@ -268,6 +268,17 @@ def test_there_must_be_something_to_resume(world, tmp_path):
         trainer(world, tmp_path, resume=True)
 
 
+def test_the_checkpoint_of_another_run_is_not_gone_on_with(world, tmp_path):
+    run, other = trainer(world, tmp_path), trainer(world, tmp_path, seed=2)
+    for each in (run, other):
+        each.save()
+    run.folder.last.write_bytes(other.folder.last.read_bytes())
+    recipes = (each.config.recipe_fingerprint() for each in (other, run))
+    with pytest.raises(DataError, match=r'last\.pt: fingerprints .*{}.*{}.*another run'.format(
+            *recipes)):
+        trainer(world, tmp_path, resume=True)
+
+
 def test_imported_weights_are_not_a_run_to_go_on_with(world, tmp_path):
     run = trainer(world, tmp_path)
     run.save()
