@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+import sys
 
 from mbv2ssd_ros.core.errors import ConfigError
 from mbv2ssd_train.cli.options import (
@@ -23,7 +24,8 @@ def add_to(verbs: argparse._SubParsersAction) -> None:
         'quantize', help='write an INT8 copy of a model and say what it costs',
         description='Quantise an exported model after training. Prints mAP, size and latency of '
         'both files on the same images; exit code 1 when more mAP is lost than allowed. The two '
-        'targets need different files: that for TensorRT is slower than float32 on a CPU.')
+        'targets need different files: that for TensorRT is slower than float32 on a CPU, and is '
+        'not written where it would violate a rule of TensorRT.')
     verb.add_argument('--model', required=True, type=Path, help='float32 .onnx file')
     verb.add_argument('--output', required=True, type=Path, help='of the INT8 .onnx file')
     verb.add_argument('--target', required=True, choices=('cpu', 'tensorrt'),
@@ -49,7 +51,12 @@ def _run(options: argparse.Namespace) -> int:
     from mbv2ssd_train.data.dataset import refuse_overlap
     from mbv2ssd_train.data.sources import open_dataset
     from mbv2ssd_train.models import open_model
-    from mbv2ssd_train.quantize.calibration import CalibrationImages, choose_images, list_hash
+    from mbv2ssd_train.quantize.calibration import (
+        CalibrationImages,
+        choose_images,
+        list_hash,
+        unseen_classes,
+    )
     from mbv2ssd_train.quantize.comparison import compare
     from mbv2ssd_train.quantize.ptq import quantize_onnx
     if options.model.suffix != '.onnx':
@@ -68,11 +75,15 @@ def _run(options: argparse.Namespace) -> int:
     note = (f'INT8 for {options.target}: {options.method} over {len(chosen)} images of '
             f'{options.calibration_split} (list {list_hash(calibration, chosen)})')
     print(note)
+    if unseen := unseen_classes(calibration, chosen):
+        print(f'note: no calibration image shows {", ".join(unseen)}', file=sys.stderr)
     quantize_onnx(options.model, options.output,
                   CalibrationImages(calibration, chosen, contract), options.target,
                   options.method, note)
     result = compare(options.model, options.output, measured, detection_settings(options),
                      with_progress('evaluate'))
+    if options.target == 'tensorrt':
+        print("  none of TensorRT's rules is violated")
     for figures in (result.float_model, result.int8_model):
         print(f'  {figures.path:<32} mAP@0.5 {figures.map_50:.4f}   {figures.megabytes:5.1f} MB   '
               f'{figures.infer_ms:6.2f} ms an image on one CPU thread')

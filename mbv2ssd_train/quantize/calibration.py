@@ -51,6 +51,21 @@ def choose_images(dataset: Dataset, count: int, seed: int) -> list[int]:
     return sorted(chosen)
 
 
+def unseen_classes(dataset: Dataset, indices: list[int]) -> list[str]:
+    """
+    Name the classes that a choice of images does not show.
+
+    Args:
+        dataset: they come from.
+        indices: of the images.
+
+    Returns:
+        Names in the order of the classes; their ranges are guesses.
+    """
+    seen = {label for index in indices for label in dataset.records[index].labels.tolist()}
+    return [name for label, name in enumerate(dataset.class_names, start=1) if label not in seen]
+
+
 def list_hash(dataset: Dataset, indices: list[int]) -> str:
     """
     Name a choice of images.

@@ -16,7 +16,13 @@ from mbv2ssd_train.data.dataset import Dataset, EncodedImages, ImageRecord
 from mbv2ssd_train.export.onnx_file import export_onnx
 from mbv2ssd_train.handover import build_contract, build_network
 from mbv2ssd_train.model.deploy import DeployModel
-from mbv2ssd_train.quantize.calibration import CalibrationImages, choose_images, list_hash
+from mbv2ssd_train.quantize import ptq
+from mbv2ssd_train.quantize.calibration import (
+    CalibrationImages,
+    choose_images,
+    list_hash,
+    unseen_classes,
+)
 from mbv2ssd_train.quantize.placement import find_placement
 from mbv2ssd_train.quantize.ptq import quantize_onnx, TARGETS
 from mbv2ssd_train.torch_backend import TorchBackend
@@ -110,6 +116,12 @@ def test_more_than_there_are_is_all_of_them(dataset):
 def test_no_images_are_refused(dataset):
     with pytest.raises(ConfigError, match='0 calibration images'):
         choose_images(dataset, 0, seed=0)
+
+
+def test_classes_that_no_chosen_image_shows_are_named(dataset):
+    assert unseen_classes(dataset, [0, 1]) == ['nut']
+    assert unseen_classes(dataset, [0, 30]) == []
+    assert unseen_classes(dataset, [32]) == ['bolt', 'nut']
 
 
 def test_the_hash_of_a_list_does_not_depend_on_its_order(dataset):
@@ -211,6 +223,19 @@ def test_softmax_and_decoding_stay_in_float(quantised, target):
     found = Graph(quantised(target))
     for node in found.of_type('Softmax', 'Exp', 'Concat', 'Slice'):
         assert all(found.writer(name) != 'DequantizeLinear' for name in node.input)
+
+
+def test_a_file_that_tensorrt_would_not_take_is_not_written(
+        float_file, dataset, tmp_path, monkeypatch):
+    asymmetric = ptq._settings('tensorrt', find_placement(onnx.load(float_file), ''))
+    asymmetric['extra_options']['ActivationSymmetric'] = False
+    monkeypatch.setattr(ptq, '_settings', lambda *_: asymmetric)
+    contract = open_backend('onnxruntime', float_file, BackendOptions()).contract
+    with pytest.raises(ContractError, match=r'out\.onnx: TensorRT would not take it, \d+ vio.*the '
+                       'first: zero-point: .* has the zero point -?[0-9]+, expected 0'):
+        quantize_onnx(float_file, tmp_path / 'out.onnx',
+                      CalibrationImages(dataset, [0, 31], contract), 'tensorrt', 'minmax', '')
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_quantised_file_is_not_quantised_again(quantised, dataset, tmp_path):
