@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 import onnx
 from onnx import numpy_helper
@@ -26,7 +25,6 @@ class GraphIndex:
         self.nodes = list(graph.node)
         self.constants: dict[str, NDArray[Any]] = {
             item.name: numpy_helper.to_array(item) for item in graph.initializer}
-        self.outputs = {item.name for item in graph.output}
         self._writers = {name: node for node in self.nodes for name in node.output}
         self._readers: dict[str, list[onnx.NodeProto]] = {}
         for node in self.nodes:
@@ -150,8 +148,3 @@ def is_depthwise(node: onnx.NodeProto, channels: int) -> bool:
         False also where there is only one channel.
     """
     return bool(attribute(node, 'group', 1) == channels > 1)
-
-
-def largest_magnitude(values: NDArray[Any]) -> float:
-    """Return the largest absolute value, 0 of nothing."""
-    return float(np.abs(values).max()) if values.size else 0.0

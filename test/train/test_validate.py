@@ -15,6 +15,7 @@ from mbv2ssd_ros.backends.base import BackendOptions, open_backend
 from mbv2ssd_train.cli import main
 from mbv2ssd_train.export import validation
 from mbv2ssd_train.export.float16_file import export_float16
+from mbv2ssd_train.export.images import images_of
 from mbv2ssd_train.export.model_file import set_contract
 from mbv2ssd_train.export.validation import check_contracts, check_map, check_outputs
 from mbv2ssd_train.quantize.ptq import quantize_onnx
@@ -174,6 +175,16 @@ def test_map_is_measured_where_there_are_data(tmp_path, capsys):
     code, text = validate(capsys, first, first, '--data', tmp_path / 'world', '--split', 'val')
     assert code == 0 and 'on images: val\n' in text
     assert re.search(r'ok   mAP@0.5 .* (\d+\.\d\d) and \1 on val, 6 images', text)
+
+
+def test_images_are_taken_from_all_over_the_set():
+    class Numbered(list):
+        def image(self, index):
+            return np.full((8, 12, 3), self[index], np.uint8)
+    found = images_of(Numbered(range(33)), 3, CONTRACT)
+    assert [(image.shape, image.max()) for image in found] == [
+        ((4, 6, 3), 0), ((4, 6, 3), 16), ((4, 6, 3), 32)]
+    assert len(images_of(Numbered(range(2)), 9, CONTRACT)) == 2
 
 
 @pytest.mark.parametrize('arguments, said', [
