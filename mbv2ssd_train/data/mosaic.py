@@ -6,6 +6,7 @@ from collections.abc import Generator, Iterator, Sequence
 from itertools import islice
 from math import ceil, sqrt
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -97,7 +98,7 @@ def draw_results(dataset: Dataset, results: Sequence[ImageResult], score_thresho
         image, (height, width) = dataset.image(result.index), result.size_hw
         scale = _RESULT_PX / max(height, width)
         size_wh = max(1, round(width * scale)), max(1, round(height * scale))
-        small = cv2.resize(image, size_wh, interpolation=cv2.INTER_AREA)
+        small: Any = cv2.resize(image, size_wh, interpolation=cv2.INTER_AREA)
         shown = result.detections.scores >= score_threshold
         drawn = draw_detections(
             small, result.detections.boxes_xyxy[shown] * scale, result.detections.scores[shown],
