@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from importlib import metadata
-
 from mbv2ssd_ros.core.contract import BACKGROUND, ModelContract, Provenance, SCHEMA_VERSION
 from mbv2ssd_ros.core.errors import DataError
 from mbv2ssd_train.config import TrainConfig
@@ -11,6 +9,7 @@ from mbv2ssd_train.model.deploy import DeployModel
 from mbv2ssd_train.model.rounding import simulate_integers
 from mbv2ssd_train.model.ssd import SSD
 from mbv2ssd_train.run.checkpoint import Checkpoint
+from mbv2ssd_train.run.environment import package_version
 from mbv2ssd_train.torch_backend import TorchBackend
 
 
@@ -43,17 +42,10 @@ def build_contract(config: TrainConfig, map_50: float | None) -> ModelContract:
         arch_fingerprint=config.arch_fingerprint(),
         precision='int8' if config.learns_integers else 'fp32',
         provenance=Provenance(
-            package_version=_package_version(), config=config.to_yaml(),
+            package_version=package_version() or 'not installed', config=config.to_yaml(),
             datasets=config.data.train,
             metric='not measured' if map_50 is None else f'map_50 on {config.data.val}',
             metric_value=map_50 or 0.0))
-
-
-def _package_version() -> str:
-    try:
-        return metadata.version('mbv2ssd_ros')
-    except metadata.PackageNotFoundError:
-        return 'not installed'  # run from the source tree
 
 
 def open_checkpoint(checkpoint: Checkpoint) -> TorchBackend:

@@ -117,6 +117,11 @@ def _load_run(folder: Path, overrides: list[str]) -> TrainConfig:
     from mbv2ssd_train.config import load_config
     config = load_config(folder / 'config.yaml', tuple(overrides))
     if not folder.name.endswith(config.recipe_fingerprint()):
+        if not overrides:
+            raise ConfigError(
+                f'{folder}: its configuration has the fingerprint {config.recipe_fingerprint()} '
+                'here: the folder was renamed, its config.yaml changed, or this is another '
+                'version of the package. Put it back, or begin another run with model.weights')
         raise ConfigError(
             f'{folder}: {" ".join(overrides)} would make it another experiment; a run that goes '
             'on keeps its configuration, but for places and devices (data.root, '

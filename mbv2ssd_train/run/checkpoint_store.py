@@ -8,7 +8,7 @@ from pathlib import Path
 import re
 import shutil
 
-from mbv2ssd_ros.core.errors import ConfigError, DataError, Mbv2SsdError
+from mbv2ssd_ros.core.errors import ConfigError, Mbv2SsdError
 from mbv2ssd_train.run.durable import PARTIAL, partial_of, put_in_place
 
 _STEP_FILE = re.compile(r'step_(\d{8,})\.pt')
@@ -93,24 +93,6 @@ class CheckpointStore:
         """Return the steps that have a file of their own, in order."""
         found = (_STEP_FILE.fullmatch(path.name) for path in self.folder.iterdir())
         return sorted(int(match[1]) for match in found if match)
-
-    def path_of(self, step: int) -> Path:
-        """
-        Find the checkpoint of a step.
-
-        Args:
-            step: optimizer steps made.
-
-        Returns:
-            Its file.
-
-        Raises:
-            DataError: it was not kept; names those that were.
-        """
-        if not self._path(step).is_file():
-            listed = ', '.join(map(str, self.steps())) or 'none'
-            raise DataError(f'{self.folder}: no checkpoint of step {step}; there are {listed}')
-        return self._path(step)
 
     def _path(self, step: int) -> Path:
         return self.folder / f'step_{step:08}.pt'

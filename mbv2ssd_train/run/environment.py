@@ -21,7 +21,7 @@ _USER_OF_URL = re.compile(r'(?<=://)[^/@\s]+@')
 def describe_environment() -> dict[str, Any]:
     """Return versions, source commit and hardware, ready for JSON; what is unknown is None."""
     return {
-        'mbv2ssd_ros': _package_version(), 'commit': source_commit(),
+        'mbv2ssd_ros': package_version(), 'commit': source_commit(),
         'python': platform.python_version(), 'torch': torch.__version__,
         'numpy': np.__version__, 'opencv': cv2.__version__, 'system': platform.platform(),
         'cpu': _cpu_name(), 'threads': torch.get_num_threads(),
@@ -74,10 +74,11 @@ def _git(folder: Path, *arguments: str) -> str | None:
     return done.stdout.strip() if done.returncode == 0 else None
 
 
-def _package_version() -> str | None:
+def package_version() -> str | None:
+    """Return the version of this package; None where it runs from its source tree."""
     try:
         return importlib.metadata.version('mbv2ssd_ros')
-    except importlib.metadata.PackageNotFoundError:  # run from a source tree
+    except importlib.metadata.PackageNotFoundError:
         return None
 
 

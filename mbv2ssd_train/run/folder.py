@@ -46,7 +46,7 @@ class RunFolder:
         self.last = self.checkpoints / 'last.pt'
         self.best = self.checkpoints / 'best.pt'
         self._lock = RunLock(self.path / 'lock')
-        self._metrics = MetricsFile(self.path / 'metrics.jsonl')
+        self.metrics = MetricsFile(self.path / 'metrics.jsonl')
 
     def open(self, resume: bool, arguments: Sequence[str] | None = None) -> None:
         """
@@ -97,15 +97,6 @@ class RunFolder:
             'status': status, 'time': time.strftime(_TIME), 'pid': os.getpid(),
             'host': platform.node(), **facts}))
 
-    def log(self, **values: Any) -> None:
-        """
-        Append a line to metrics.jsonl.
-
-        Args:
-            **values: what was measured.
-        """
-        self._metrics.append(values)
-
     def _prepare(self, resume: bool) -> None:
         if self.last.exists() and not resume:
             raise ConfigError(
@@ -113,7 +104,7 @@ class RunFolder:
                 'change the configuration (its name or seed, say), or remove the folder')
         self.checkpoints.mkdir(exist_ok=True)
         if not resume:  # of a run that ended before its first checkpoint
-            self._metrics.path.unlink(missing_ok=True)
+            self.metrics.path.unlink(missing_ok=True)
             (self.path / 'status.json').unlink(missing_ok=True)
             for name in ('tensorboard', 'plots'):
                 shutil.rmtree(self.path / name, ignore_errors=True)

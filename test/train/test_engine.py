@@ -290,7 +290,7 @@ def test_imported_weights_are_not_a_run_to_go_on_with(world, tmp_path):
 
 def test_a_run_that_never_got_to_a_checkpoint_begins_afresh(world, tmp_path):
     run = trainer(world, tmp_path)
-    run.folder.log(step=50, class_loss=1.0)
+    run.folder.metrics.append({'step': 50, 'class_loss': 1.0})
     trainer(world, tmp_path).run()
     assert '"step": 50' not in (run.folder.path / 'metrics.jsonl').read_text()
 

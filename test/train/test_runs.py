@@ -147,7 +147,7 @@ def test_there_must_be_something_to_resume(tmp_path):
 
 def test_a_fresh_start_removes_what_a_run_without_checkpoint_left(tmp_path):
     folder = opened(tmp_path)
-    folder.log(step=50)
+    folder.metrics.append({'step': 50})
     folder.set_status('failed')
     (folder.path / 'plots').mkdir()
     folder.close()
@@ -159,7 +159,7 @@ def test_a_fresh_start_removes_what_a_run_without_checkpoint_left(tmp_path):
 
 def test_resuming_keeps_metrics(tmp_path):
     folder = with_checkpoint(tmp_path)
-    folder.log(step=50)
+    folder.metrics.append({'step': 50})
     opened(tmp_path, resume=True)
     assert MetricsFile(folder.path / 'metrics.jsonl').read() == [{'step': 50}]
 
@@ -277,7 +277,7 @@ def test_the_newest_files_are_kept(tmp_path):
     store.save_best(text('best'))
     assert names(tmp_path) == ['best.pt', 'last.pt', 'step_00000200.pt', 'step_00000300.pt']
     assert store.last.read_text() == '300' and store.best.read_text() == 'best'
-    assert store.steps() == [200, 300] and store.path_of(200).read_text() == '200'
+    assert store.steps() == [200, 300]
 
 
 def test_none_but_the_last_is_kept_with_zero(tmp_path):
@@ -329,14 +329,6 @@ def test_a_full_disk_leaves_the_checkpoint_before_and_no_remains(tmp_path):
                                               '--resume from the checkpoint before'):
         store.save(2, no_room)
     assert store.last.read_text() == '1' and names(tmp_path) == ['last.pt', 'step_00000001.pt']
-
-
-def test_a_step_that_was_not_kept_is_named_with_those_that_were(tmp_path):
-    store = CheckpointStore(tmp_path, keep=2)
-    store.save(10, text('10'))
-    store.save(20, text('20'))
-    with pytest.raises(DataError, match='no checkpoint of step 15; there are 10, 20'):
-        store.path_of(15)
 
 
 def test_fewer_than_no_checkpoints_cannot_be_kept(tmp_path):
@@ -431,10 +423,10 @@ def test_a_folder_without_runs_has_no_latest(tmp_path):
 
 def test_runs_are_described_newest_first(tmp_path):
     old = with_checkpoint(tmp_path, seed=1)
-    old.log(step=0, total_steps=400)
-    old.log(step=100, map_50=0.25)
-    old.log(step=200, map_50=0.75)
-    old.log(step=300, map_50=None)
+    old.metrics.append({'step': 0, 'total_steps': 400})
+    old.metrics.append({'step': 100, 'map_50': 0.25})
+    old.metrics.append({'step': 200, 'map_50': 0.75})
+    old.metrics.append({'step': 300, 'map_50': None})
     old.set_status('success', step=310)
     aged(old, 1000)
     new = aged(with_checkpoint(tmp_path, seed=2), 2000)
@@ -466,8 +458,8 @@ def test_a_missing_folder_of_runs_is_named(tmp_path):
 
 def test_the_program_lists_runs(tmp_path, capsys):
     folder = with_checkpoint(tmp_path)
-    folder.log(step=0, total_steps=400)
-    folder.log(step=200, map_50=0.75)
+    folder.metrics.append({'step': 0, 'total_steps': 400})
+    folder.metrics.append({'step': 200, 'map_50': 0.75})
     folder.set_status('success', step=310)
     assert main(['runs', '--runs', str(tmp_path)]) == 0
     head, row = capsys.readouterr().out.splitlines()

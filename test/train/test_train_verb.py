@@ -1,6 +1,7 @@
 """`mbv2ssd_train train`: which run it begins, and which it goes on with."""
 
 import json
+import shutil
 
 from model_settings import small_run
 import pytest
@@ -49,6 +50,13 @@ def test_the_data_of_a_run_may_lie_elsewhere(world, finished, tmp_path):
 def test_a_run_that_goes_on_stays_the_same_experiment(finished, capsys):
     assert main(['train', '--resume', 'seed=7', '--runs', str(finished.parent)]) == 1
     assert 'seed=7 would make it another experiment' in capsys.readouterr().err
+
+
+def test_a_run_whose_configuration_was_changed_does_not_go_on(finished, tmp_path, capsys):
+    changed = shutil.copytree(finished, tmp_path / finished.name) / 'config.yaml'
+    changed.write_text(changed.read_text().replace('seed: 1', 'seed: 2'))
+    assert main(['train', '--resume', '--runs', str(tmp_path)]) == 1
+    assert 'or this is another version of the package' in capsys.readouterr().err
 
 
 def test_resume_alone_needs_a_run(tmp_path, capsys):
