@@ -34,6 +34,7 @@ NODE = 'detector'
 READY = f'{PROGRAM}: ready, play the bag'
 SILENT_S = 6.0  # a node that has not reported for so long is gone; it reports once a second
 SETTLE_S = 10.0  # that the last images may take
+STEADY_REPORTS = 2  # without a change: the node reports once a second
 _POLL_S = 0.1
 _DEPTH = 1000  # of the subscriptions: nothing is to be lost here
 
@@ -193,28 +194,30 @@ class Watch:
         """
         deadline = time.monotonic() + timeout_s
 
-        def somebody_plays() -> bool:
+        def has_begun() -> bool:
             if time.monotonic() > deadline:
                 raise ProcessError(f'nobody published on {", ".join(sorted(self._wanted))} within '
                                    f'{timeout_s:g} s; the log of the player says why')
-            return self._is_played()
-        self.until(somebody_plays)
+            # a short bag may be over before we have discovered who played it
+            return self._is_played() or any(
+                camera.books and camera.books.received for camera in self.cameras)
+        self.until(has_begun)
         self.until(lambda: not self._is_played())
 
     def until_settled(self) -> None:
-        """Wait until the books stand still with nothing in flight; SETTLE_S at most."""
-        deadline = time.monotonic() + SETTLE_S
+        """Wait until STEADY_REPORTS say the same with nothing in flight; SETTLE_S at most."""
         before: Any = None
-        last_report = self._last_report
-        while time.monotonic() < deadline:
+        changed, steady, last_report = time.monotonic(), 0, self._last_report
+        while steady < STEADY_REPORTS and time.monotonic() < changed + SETTLE_S:
             self._executor.spin_once(timeout_sec=_POLL_S)
             if self._last_report == last_report:
                 continue
             last_report = self._last_report
             now = [(camera.books, camera.arrived) for camera in self.cameras]
-            if now == before and not any(books.in_flight for books, _ in now if books):
-                return
-            before = now
+            if now != before:
+                before, changed, steady = now, time.monotonic(), 0
+            elif not any(books.in_flight for books, _ in now if books):
+                steady += 1
 
     def until(self, condition: Callable[[], bool], check: Callable[[], None] = lambda: None
               ) -> None:
