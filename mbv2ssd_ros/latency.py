@@ -9,6 +9,10 @@ import threading
 
 import numpy as np
 
+# of a frame; docs/node.md says from where to where each goes
+STAGES = ('wait', 'convert', 'preprocess', 'infer', 'postprocess', 'publish', 'total',
+          'age_at_publish')
+
 
 @dataclass(frozen=True)
 class Percentiles:

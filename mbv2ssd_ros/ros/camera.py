@@ -15,13 +15,11 @@ from mbv2ssd_ros.core.compressed_message import image_from_compressed_msg
 from mbv2ssd_ros.core.image import SourceImage
 from mbv2ssd_ros.core.image_message import image_from_msg
 from mbv2ssd_ros.frames import CameraAccount, Frame
-from mbv2ssd_ros.latency import LatencyWindow
+from mbv2ssd_ros.latency import LatencyWindow, STAGES
 from mbv2ssd_ros.rate_limit import RateLimit
 from mbv2ssd_ros.ros.events import NO_EVENTS, SubscriptionEventCallbacks
 from mbv2ssd_ros.ros.parameters import CameraParams
 
-STAGES = ('wait', 'convert', 'preprocess', 'infer', 'postprocess', 'publish', 'total',
-          'age_at_publish')
 _RELIABILITY = {
     'best_effort': ReliabilityPolicy.BEST_EFFORT, 'reliable': ReliabilityPolicy.RELIABLE}
 _TRANSPORT: dict[str, tuple[type, Callable[[Any], SourceImage]]] = {

@@ -8,15 +8,27 @@ becomes slower for all of them:
   transport    image published -> image received by a subscriber that does nothing
   end to end   image published -> detections received
 
-overhead_ms is what is left of each end-to-end time after the medians of inference and transport
+overhead is what is left of each end-to-end time after the medians of inference and transport
 are taken away; its p50 is p50(end to end) - p50(inference) - p50(transport). It contains the
 resize, NMS, all of the node's Python, and the way of the detections to the subscriber.
+overhead by frame takes away the inference of the same frame, as the node measured it: a slow
+inference is then no overhead.
+
+own part is what the node measures itself, from the callback to the end of publish without the
+inference, and below it are the stages it consists of.
+
+saturated is with more images than can be answered: frames in a second as a share of what the
+bare backend does one inference after the other, and latencies. An image then waits for the
+inference under way, so one more inference is allowed for.
+
+Then several cameras that publish at the same instant, in a node of their own. At the end all is
+compared with what is asked of this package on two cores.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 import json
 import os
 from pathlib import Path
@@ -29,29 +41,37 @@ from mbv2ssd_ros.backends.base import BACKENDS
 from mbv2ssd_ros.core.errors import ConfigError, Mbv2SsdError
 from mbv2ssd_ros.ros.model_file import find_model
 from mbv2ssd_ros.tools.arguments import domain_id, positive, size_wh, whole
+from mbv2ssd_ros.tools.benchmark_cameras import cameras_table, measure_cameras
 from mbv2ssd_ros.tools.benchmark_figures import (
+    answered_stamps,
     cpu_seconds,
     latencies_ms,
     machine,
     Received,
+    Record,
     resident_mb,
     Samples,
+    Saturation,
     Sent,
     summary,
     table,
 )
+from mbv2ssd_ros.tools.benchmark_processes import Processes, START_TIMEOUT_S
+from mbv2ssd_ros.tools.benchmark_targets import comparison, targets
 from mbv2ssd_ros.tools.image_source import open_source
-from mbv2ssd_ros.tools.processes import ending, ProcessError, Program, ros_environment
+from mbv2ssd_ros.tools.processes import ending, ProcessError, Program
 from mbv2ssd_ros.tools.shipped import shipped_path
 
 PROGRAM = 'benchmark'
-IMAGE_TOPIC, DETECTIONS_TOPIC = '/camera/image_raw', '/camera/detections'
+CAMERA = 'camera'
+IMAGE_TOPIC, DETECTIONS_TOPIC = f'/{CAMERA}/image_raw', f'/{CAMERA}/detections'
 TRANSPORT_TOPIC = '/transport/image_raw'  # the same images, but the node does not listen
 WARM_UP_FRAMES = 5  # at the start of every measurement: after a pause caches are cold
-START_TIMEOUT_S = 30.0
 LAST_ARRIVAL_S = 0.5  # how long after the last image something may still arrive
 SATURATION_S = 3.0
 SATURATION_START_HZ, SATURATION_END_HZ = 200.0, 1600.0
+BACK_TO_BACK_HZ = 1e9
+BARE_TIMEOUT_S = 120.0
 SATURATED_BELOW = 0.9  # of the frames are answered: more would not be
 
 
@@ -77,6 +97,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f'{PROGRAM}: interrupted; nothing was written', file=sys.stderr)
         return 1
     print(table(result))
+    if result['cameras'] is not None:
+        print(f'\n{cameras_table(result["cameras"])}')
+    print(f'\n{comparison(result["targets"])}')
     if args.json is not None:
         args.json.write_text(json.dumps(result, indent=2) + '\n')
     return 0
@@ -114,28 +137,36 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
             _say(f'round {number + 1} of {args.rounds}: inference, transport, end to end')
             bench.round(samples, -(-args.frames // args.rounds))
         _say('saturation')
-        saturated_fps, offered_hz = bench.saturate()
+        saturation = bench.saturate()
         rss_mb = resident_mb(bench.node.pid)
-    return {
-        **summary(samples), 'saturated_fps': round(saturated_fps, 1),
-        'saturated_offered_hz': offered_hz, 'rss_mb': round(rss_mb, 1),
+        record = bench.end_node()
+    result = {
+        **summary(samples, saturation, record), 'rss_mb': round(rss_mb, 1),
+        'cameras': None,
         'config': {
-            'model': model.name, 'backend': samples.backend, 'size': '{}x{}'.format(*args.size),
+            'model': model.name, 'backend': samples.backend, 'precision': samples.precision,
+            'size': '{}x{}'.format(*args.size),
             'rate_hz': args.rate, 'frames': args.frames, 'rounds': args.rounds,
             'images': args.images.name, 'reliable': args.reliable},
         'machine': {**machine(), 'load_before': round(load_before, 2)}}
+    if args.cameras > 1:
+        _say(f'{args.cameras} cameras')
+        result['cameras'] = measure_cameras(args, model)
+    result['targets'] = targets(result)
+    return result
 
 
 class Bench:
     """The processes of the benchmark."""
 
-    def __init__(self, args: argparse.Namespace, camera: Program, node: Program,
-                 listener: Program, inference: Program | None) -> None:
+    def __init__(self, args: argparse.Namespace, processes: Processes, camera: Program,
+                 node: Program, listener: Program, inference: Program | None) -> None:
         """
         Keep them.
 
         Args:
             args: of the command line.
+            processes: started them.
             camera: publishes.
             node: the detector.
             listener: subscribes.
@@ -144,6 +175,7 @@ class Bench:
         self._rate_hz = args.rate
         self._camera, self.node = camera, node
         self._listener, self._inference = listener, inference
+        self._processes = processes
 
     def wait_until_answered(self) -> None:
         """
@@ -174,7 +206,7 @@ class Bench:
             {'count': frames + WARM_UP_FRAMES, 'rate_hz': self._rate_hz},
             START_TIMEOUT_S + 2 * frames / self._rate_hz)
         samples.infer += answer['ms'][WARM_UP_FRAMES:]
-        samples.backend = answer['backend']
+        samples.backend, samples.precision = answer['backend'], answer['precision']
         sent, received = self._exchange(TRANSPORT_TOPIC, frames + WARM_UP_FRAMES, self._rate_hz)
         samples.transport += latencies_ms(sent[WARM_UP_FRAMES:], received)
         samples.transport_sent += frames
@@ -184,26 +216,43 @@ class Bench:
         samples.node_cpu_s += cpu_seconds(self.node.pid) - cpu_s
         received = self._collect(len(sent))
         samples.end_to_end += latencies_ms(sent[WARM_UP_FRAMES:], received)
+        samples.stamps += answered_stamps(sent[WARM_UP_FRAMES:], received)
         samples.end_to_end_sent += frames
         measured = {stamp for stamp, _ in sent[WARM_UP_FRAMES:]}
         samples.detections += sum(count for stamp, _, count in received if stamp in measured)
 
-    def saturate(self) -> tuple[float, float]:
+    def saturate(self) -> Saturation:
         """
         Publish faster and faster until the node does not answer every frame.
 
         Returns:
-            Answers in a second, and the frames in a second that were offered then.
+            The last attempt, and the bare backend before the first.
         """
+        assert self._inference is not None
+        runs = round(SATURATION_S * SATURATION_START_HZ / 4)
+        bare = self._inference.ask({'count': runs, 'rate_hz': BACK_TO_BACK_HZ}, BARE_TIMEOUT_S)
         offered_hz = SATURATION_START_HZ
         while True:
             count = round(SATURATION_S * offered_hz)
             sent, received = self._exchange(IMAGE_TOPIC, count, offered_hz)
-            seconds = 1e-9 * (sent[-1][1] - sent[0][1])
-            answered = len(latencies_ms(sent, received))
-            if answered < SATURATED_BELOW * count or offered_hz >= SATURATION_END_HZ:
-                return answered / seconds, len(sent) / seconds
+            found = Saturation(sent, received, bare['seconds'], runs)
+            if found.answered < SATURATED_BELOW * count or offered_hz >= SATURATION_END_HZ:
+                return found
             offered_hz *= 2
+
+    def end_node(self) -> Record:
+        """
+        End the node, and read what it recorded.
+
+        Returns:
+            Of each frame that it answered, when, and how long each stage took.
+
+        Raises:
+            ProcessError: it did not end well.
+        """
+        self.node.end()
+        self.node.check()
+        return self._processes.record()
 
     def exchange(self, count: int) -> tuple[Sent, Received]:
         """
@@ -222,7 +271,7 @@ class Bench:
         return sent, self._collect(count)
 
     def _publish(self, topic: str, count: int, rate_hz: float) -> Sent:
-        answer = self._camera.ask({'topic': topic, 'count': count, 'rate_hz': rate_hz},
+        answer = self._camera.ask({'topics': [topic], 'count': count, 'rate_hz': rate_hz},
                                   START_TIMEOUT_S + 2 * count / rate_hz)
         sent: Sent = answer['sent']
         return sent
@@ -249,37 +298,13 @@ def start(args: argparse.Namespace, model: Path, folder: Path, programs: list[Pr
     Returns:
         They.
     """
-    environment = ros_environment(folder, args.domain_id)
-    # The size of the shared memory counts on the sender's side; with the default one best effort
-    # images are lost. The node runs as users run it.
-    profile = {'FASTRTPS_DEFAULT_PROFILES_FILE': str(
-        shipped_path('config/fastdds_large_images.xml'))}
-    images = ['--images', str(args.images), '--size', '{}x{}'.format(*args.size)]
-    reliable = ['--reliable'] if args.reliable else []
-
-    def role(name: str, *arguments: str, extra: Mapping[str, str] | None = None) -> Program:
-        program = Program('mbv2ssd_ros.tools.benchmark_roles', [name, *arguments],
-                          {**environment, **(extra or {})}, folder / f'{name}.log', pipes=True)
-        programs.append(program)
-        return program
-
-    node = Program(
-        'mbv2ssd_ros.ros.node',
-        ['--ros-args', '--params-file', str(shipped_path('config/detector.yaml')),
-         '-p', 'autostart:=true', '-p', f'model_path:={model.resolve()}',
-         '-p', f'backend:={args.backend}',
-         '-p', f'camera.qos_reliability:={"reliable" if args.reliable else "best_effort"}'],
-        environment, folder / 'node.log')
-    programs.append(node)
+    processes = Processes(args, folder, programs)
     return Bench(
-        args,
-        camera=role('camera', *images, '--topics', IMAGE_TOPIC, TRANSPORT_TOPIC, *reliable,
-                    extra=profile),
-        node=node,
-        listener=role('listener', '--image-topic', TRANSPORT_TOPIC,
-                      '--detections-topic', DETECTIONS_TOPIC, *reliable),
-        inference=role('inference', *images, '--model', str(model), '--backend', args.backend)
-        if with_inference else None)
+        args, processes,
+        camera=processes.camera([IMAGE_TOPIC, TRANSPORT_TOPIC]),
+        node=processes.node(model, [CAMERA]),
+        listener=processes.listener(TRANSPORT_TOPIC, [DETECTIONS_TOPIC]),
+        inference=processes.inference(model) if with_inference else None)
 
 
 def _check_writable(path: Path) -> None:
@@ -314,6 +339,9 @@ def _parser() -> argparse.ArgumentParser:
     # have slow seconds; with 10 it was 1.5 to 1.7.
     parser.add_argument('--rounds', type=whole, default=10, metavar='N',
                         help='(default %(default)s)')
+    parser.add_argument('--cameras', type=int, choices=range(1, 9), default=4, metavar='1..8',
+                        help='that publish at the same instant, in the second part; 1: no second '
+                             'part (default %(default)s)')
     parser.add_argument('--reliable', action='store_true',
                         help='reliable QoS for the images (default: best effort)')
     parser.add_argument('--domain-id', type=domain_id, metavar='0..101',

@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     camera.set_defaults(play=_camera)
     listener = roles.add_parser('listener')
     listener.add_argument('--image-topic', required=True)
-    listener.add_argument('--detections-topic', required=True)
+    listener.add_argument('--detections-topics', nargs='+', required=True)
     listener.add_argument('--reliable', action='store_true')
     listener.set_defaults(play=_listener)
     inference = roles.add_parser('inference')
@@ -103,14 +103,16 @@ def _camera(args: argparse.Namespace) -> None:
         publishers = {topic: node.create_publisher(kind, topic, qos) for topic in args.topics}
 
         def publish(command: Command) -> Answer:
-            publisher, sent = publishers[command['topic']], []
+            chosen, sent = [publishers[topic] for topic in command['topics']], []
 
             def step(number: int) -> None:
-                message, stamp_ns = messages[number % len(messages)], time.time_ns()
+                message = messages[number % len(messages)]
                 stamp = message.header.stamp
-                stamp.sec, stamp.nanosec = divmod(stamp_ns, 1_000_000_000)
-                sent.append((stamp_ns, time.monotonic_ns()))
-                publisher.publish(message)
+                for publisher in chosen:  # as cameras with a common trigger do
+                    stamp_ns = time.time_ns()
+                    stamp.sec, stamp.nanosec = divmod(stamp_ns, 1_000_000_000)
+                    sent.append((stamp_ns, time.monotonic_ns()))
+                    publisher.publish(message)
             run_paced(command['count'], command['rate_hz'], step)
             return {'sent': sent}
         serve(publish)
@@ -121,6 +123,7 @@ def _listener(args: argparse.Namespace) -> None:
     from mbv2ssd_ros.ros.memory import keep_large_buffers
     keep_large_buffers()
     with ros_node('benchmark_listener', ()) as node:
+        from diagnostic_msgs.msg import DiagnosticArray
         from rclpy.executors import ExternalShutdownException
         from rclpy.qos import QoSProfile, ReliabilityPolicy
         from sensor_msgs.msg import Image
@@ -130,11 +133,13 @@ def _listener(args: argparse.Namespace) -> None:
         image_qos = camera_qos(args.reliable)
         image_qos.depth = 1
         node.create_subscription(Image, args.image_topic, inbox.receive_image, image_qos)
-        node.create_subscription(
-            Detection2DArray, args.detections_topic, inbox.receive_detections,
-            QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE))
+        for topic in args.detections_topics:
+            node.create_subscription(
+                Detection2DArray, topic, inbox.receive_detections,
+                QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE))
+        node.create_subscription(DiagnosticArray, '/diagnostics', inbox.receive_diagnostics, 10)
         # its own thread: it sleeps in a read while the executor works
-        threading.Thread(target=_serve_and_stop, args=(inbox.take, node.context), daemon=True
+        threading.Thread(target=_serve_and_stop, args=(inbox.answer, node.context), daemon=True
                          ).start()
         try:
             import rclpy
@@ -154,6 +159,7 @@ class _Inbox:
     def __init__(self) -> None:
         self._arrived = threading.Condition()
         self._received: list[tuple[int, int, int]] = []  # stamp, time of arrival, detections
+        self._diagnostics: dict[str, dict[str, str]] | None = None
 
     def receive_image(self, message: Any) -> None:
         self._receive(time.monotonic_ns(), message, 0)
@@ -161,7 +167,25 @@ class _Inbox:
     def receive_detections(self, message: Any) -> None:
         self._receive(time.monotonic_ns(), message, len(message.detections))
 
-    def take(self, command: Command) -> Answer:
+    def receive_diagnostics(self, message: Any) -> None:
+        with self._arrived:
+            self._diagnostics = {
+                status.name: {entry.key: entry.value for entry in status.values}
+                for status in message.status}
+            self._arrived.notify()
+
+    def answer(self, command: Command) -> Answer:
+        """Obey what came on standard input."""
+        return self._take_diagnostics(command) if 'diagnostics' in command else self._take(command)
+
+    def _take_diagnostics(self, command: Command) -> Answer:
+        """Wait for the next report of the node, by status and key; None when none comes."""
+        with self._arrived:
+            self._diagnostics = None
+            self._arrived.wait_for(lambda: self._diagnostics, command['timeout_s'])
+            return {'diagnostics': self._diagnostics}
+
+    def _take(self, command: Command) -> Answer:
         """Wait until so many have arrived, or for so long; hand them out."""
         with self._arrived:
             self._arrived.wait_for(
@@ -193,8 +217,10 @@ def _inference(args: argparse.Namespace) -> None:
             started = time.perf_counter()
             backend.infer(inputs[number % len(inputs)])
             times_ms.append(1e3 * (time.perf_counter() - started))
+        started = time.perf_counter()
         run_paced(command['count'], command['rate_hz'], step)
-        return {'ms': times_ms, 'backend': backend.detail}
+        return {'ms': times_ms, 'seconds': time.perf_counter() - started,
+                'backend': backend.detail, 'precision': contract.precision}
     serve(infer)
     backend.close()
 
