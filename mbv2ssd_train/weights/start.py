@@ -8,8 +8,8 @@ from pathlib import Path
 
 from torch import nn, Tensor
 
-from mbv2ssd_ros.core.errors import DataError
-from mbv2ssd_train.config import parse_config, TrainConfig
+from mbv2ssd_ros.core.errors import ConfigError, DataError
+from mbv2ssd_train.config import ModelConfig, parse_config, TrainConfig
 from mbv2ssd_train.model.backbone import Backbone
 from mbv2ssd_train.model.fake_quantise import RANGE
 from mbv2ssd_train.model.fold import fold_batch_norm, unfold_batch_norm
@@ -20,6 +20,9 @@ from mbv2ssd_train.weights.files import read_exported, read_state_dict
 
 _BACKBONE = 'backbone.'
 _COUNTER = 'num_batches_tracked'  # of BatchNorm; files from other frameworks have none
+# what weights of the same shapes were learnt for, and do not say
+_CIRCUMSTANCES = ('mean', 'std', 'stride2_padding', 'variances', 'scales', 'aspect_ratios',
+                  'prior_shapes', 'clip_priors')
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,7 @@ def load_start(network: SSD, config: TrainConfig) -> str:
         if config.quantize.ranges_from:
             return _load_rounding(network, config, model.weights, config.quantize.ranges_from,
                                   scores)
-        found = load_network(network, model.weights, scores)
+        found = load_network(network, model.weights, scores, model)
         if Path(model.weights).suffix == '.onnx' and not config.training.freeze_bn:
             found += ('; an exported model has no BatchNorm statistics to go on with: set '
                       'training.freeze_bn, or begin with its checkpoint')
@@ -82,13 +85,14 @@ def _load_rounding(network: SSD, config: TrainConfig, weights: str, ranges: str,
     """Load weights into a network that rounds: its BatchNorms are folded."""
     from mbv2ssd_train.quantize.ranges import load_ranges  # here: it needs onnx
     plain = SSD(config.model, config.score_columns, config.sigmoid_scores)
-    found = load_network(plain, weights, scores)
+    found = load_network(plain, weights, scores, config.model)
     missing, unknown = network.load_state_dict(fold_batch_norm(plain).state_dict(), strict=False)
     assert not unknown and all(name.endswith(RANGE) for name in missing)
     return f'{found}; {load_ranges(network, ranges)} ranges taken from {ranges}'
 
 
-def load_network(network: SSD, path: str | Path, scores: Scores) -> str:
+def load_network(network: SSD, path: str | Path, scores: Scores,
+                 model: ModelConfig | None = None) -> str:
     """
     Load all weights of a model that fit; the others stay as they are.
 
@@ -96,9 +100,11 @@ def load_network(network: SSD, path: str | Path, scores: Scores) -> str:
         network: changed.
         path: a checkpoint of ours (.pt), or an .onnx file exported by this package.
         scores: what the columns of the network's class predictions mean.
+        model: of the network, to compare with what the weights were learnt for.
 
     Returns:
-        How many tensors were taken, which were not, and why.
+        How many tensors were taken, which were not, and why; and what they were learnt for
+        otherwise.
 
     Raises:
         DataError: no such file, or its backbone is not that of the network.
@@ -109,7 +115,8 @@ def load_network(network: SSD, path: str | Path, scores: Scores) -> str:
         raise DataError(f'{source.absolute()}: no such weights; set model.weights to a '
                         'checkpoint (.pt) or an exported model (.onnx), or to null to begin '
                         'otherwise')
-    found, found_scores = (_exported if source.suffix == '.onnx' else _checkpoint)(network, source)
+    found, found_scores, learnt = (
+        _exported if source.suffix == '.onnx' else _checkpoint)(network, source)
     wanted = {name: value for name, value in network.state_dict().items()
               if not name.endswith(_COUNTER)}
     refused = {name: why for name, value in wanted.items()
@@ -120,27 +127,42 @@ def load_network(network: SSD, path: str | Path, scores: Scores) -> str:
     network.load_state_dict({name: found[name] for name in wanted if name not in refused},
                             strict=False)
     taken = f'{source}: {len(wanted) - len(refused)} of {len(wanted)} tensors taken'
-    return '; '.join([taken, *_explain(refused)])
+    return '; '.join([taken, *_explain(refused), *_compare(learnt, model)])
 
 
-def _checkpoint(network: SSD, source: Path) -> tuple[Mapping[str, Tensor], Scores]:
+_Found = tuple[Mapping[str, Tensor], Scores, ModelConfig | None]  # None where it is unknown
+
+
+def _checkpoint(network: SSD, source: Path) -> _Found:
     checkpoint = load_checkpoint(source)
     config = parse_config(checkpoint.config, f'{source}: its configuration')
     weights = checkpoint.averaged
     if config.learns_integers:  # without BatchNorm, and with ranges, which are not taken over
         weights = unfold_batch_norm(network, {name: value for name, value in weights.items()
                                               if not name.endswith(RANGE)})
-    return weights, Scores(config.data.classes, config.sigmoid_scores)
+    return weights, Scores(config.data.classes, config.sigmoid_scores), config.model
 
 
-def _exported(network: SSD, source: Path) -> tuple[Mapping[str, Tensor], Scores]:
+def _exported(network: SSD, source: Path) -> _Found:
     weights, contract = read_exported(source)
     if contract is None or contract.precision != 'fp32':
         precision = 'no contract' if contract is None else f'precision {contract.precision}'
         raise DataError(f'{source}: has {precision}; only a float32 file that `mbv2ssd_train '
                         'export` wrote can be learnt on')
+    try:
+        learnt = parse_config(contract.provenance.config, str(source)).model
+    except ConfigError:  # of another version of this package
+        learnt = None
     return (unfold_batch_norm(network, weights),
-            Scores(contract.object_names, contract.background_index is None))
+            Scores(contract.object_names, contract.background_index is None), learnt)
+
+
+def _compare(learnt: ModelConfig | None, model: ModelConfig | None) -> list[str]:
+    if learnt is None or model is None:
+        return []
+    changes = [f'{key} {getattr(learnt, key)} -> {getattr(model, key)}' for key in _CIRCUMSTANCES
+               if getattr(learnt, key) != getattr(model, key)]
+    return [f'learnt with another {change}' for change in changes]
 
 
 @dataclass(frozen=True)

@@ -102,6 +102,13 @@ def test_other_shapes_of_priors_leave_both_predictors_at_random(source):
     assert torch.equal(after['extras.1.2.0.weight'], weights['extras.1.2.0.weight'])
 
 
+def test_weights_that_were_learnt_for_other_colours_and_boxes_are_taken_with_a_remark(source):
+    _, _, report = start(source[0], model={'std': 0.25, 'variances': [0.1, 0.1]})
+    assert 'learnt with another std (0.5, 0.5, 0.5) -> (0.25, 0.25, 0.25); learnt with another ' \
+        'variances (0.1, 0.2) -> (0.1, 0.1)' in report
+    assert 'learnt with another' not in start(source[0])[2]
+
+
 def test_other_extras_begin_at_random_and_are_named(source):
     _, _, report = start(source[0], model={'extras': 'conv'})
     assert 'extras: not in the file: ' in report
