@@ -25,10 +25,11 @@ from mbv2ssd_train.torch_backend import TorchBackend
 NOTE = 'INT8 for tensorrt: learnt with quantisation'
 
 
-# A value on the border of two steps falls to either side in another order of additions. Means on
-# photographs with the shipped model: boxes 3e-4, scores 2e-5; before learning two images differ by
-# 6e-3 in the boxes.
-LIMIT = Difference(box_max=0.2, box_mean=1e-3, score_max=0.3, score_mean=1e-3)
+# A value on the border of two steps falls to either side in another order of additions, and what
+# follows goes with it: PyTorch with and without its fast convolutions differs as much as PyTorch
+# and the file. Means on photographs with the shipped model: boxes 3e-4, scores 2e-5; SSD300 with
+# random weights and two classes: 4e-4 and 5e-3.
+LIMIT = Difference(box_max=0.2, box_mean=2e-3, score_max=0.3, score_mean=1e-2)
 
 
 def export_learnt(backend: TorchBackend, path: Path) -> Difference:
