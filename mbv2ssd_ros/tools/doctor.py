@@ -141,6 +141,9 @@ def _network(args: argparse.Namespace, machine: Machine) -> Iterable[Finding]:
     yield from topic_findings(network.topics, network.listened_s)
     yield from resources.receive_buffer(
         machine, max((topic.message_bytes for topic in network.topics), default=0))
+    for name in network.duplicates:
+        yield Finding(f'node {name}', WARNING, 'several nodes have this name; parameters and '
+                      'transitions reach any of them', 'end all but one, or give each a namespace')
     for detector in network.detectors:
         yield from _detector_findings(detector, network)
     if args.params_file is not None:

@@ -104,6 +104,16 @@ def test_ros_that_this_python_cannot_import_is_an_error(tmp_path, monkeypatch):
     assert 'humble is sourced, but rclpy cannot be imported by ' + sys.executable in found.text
 
 
+@pytest.mark.parametrize(('number', 'level'), [
+    ('', OK), ('101', OK), ('102', WARNING), ('214', WARNING), ('215', OK), ('233', ERROR),
+    ('seven', ERROR)])
+def test_a_domain_has_ports_of_its_own_or_is_told(tmp_path, number, level):
+    pytest.importorskip('rclpy', reason='needs ROS 2')
+    found = list(software.ros(machine(tmp_path, {'ROS_DOMAIN_ID': number})))
+    assert found[-1].subject == 'ROS domain' and found[-1].level == level
+    assert f'ROS_DOMAIN_ID is {number or 0}' in found[-1].text
+
+
 # Jetson ------------------------------------------------------------------------------------------
 
 def orin(root, **more):
@@ -332,6 +342,13 @@ def test_a_truncated_engine_and_one_put_aside_are_told(built):
     found = list(model_state.engine_cache(str(cache), str(model), ORIN))
     assert [finding.level for finding in found] == [WARNING, WARNING]
     assert f'{engine.name} is damaged' in found[0].text and '1 files' in found[1].text
+
+
+def test_engines_of_a_model_that_is_missing_are_not_looked_for(tmp_path):
+    (tmp_path / 'engines').mkdir(mode=0o700)
+    found = only(model_state.engine_cache(
+        str(tmp_path / 'engines'), str(tmp_path / 'no.onnx'), ORIN))
+    assert found.level == SKIPPED and 'the model cannot be read' in found.text
 
 
 def test_a_cache_that_others_can_write_to_is_an_error(built):

@@ -15,6 +15,7 @@ from mbv2ssd_ros.tools.checkup.camera_state import (
     WantedCamera,
 )
 from mbv2ssd_ros.tools.checkup.finding import ERROR, OK, SKIPPED, WARNING
+from mbv2ssd_ros.tools.checkup.network import detectors_named, duplicated
 from mbv2ssd_ros.tools.checkup.parameter_file import full_topic, judge, read_overrides
 
 CONFIG = Path(__file__).parents[2] / 'config'
@@ -113,6 +114,25 @@ def test_two_publishers_on_a_topic_are_a_warning_that_names_both():
 def test_a_publisher_of_which_nothing_arrives_is_an_error():
     level, text, step = verdicts(wanted(), topic(received=0))[0]
     assert level == ERROR and '/driver is there' in text and 'fastdds_large_images' in step
+
+
+class GraphWithNames:
+    """The part of a node that knows the names of others."""
+
+    def __init__(self, *names):
+        self._names = names
+
+    def get_node_names_and_namespaces(self):
+        return [(name, namespace) for namespace, name in self._names]
+
+
+def test_detectors_are_found_by_either_name_and_namesakes_are_told():
+    graph = GraphWithNames(('/', 'detector'), ('/robot', 'detector'), ('/robot', 'detector'),
+                           ('/', 'camera'), ('/', 'camera'))
+    assert detectors_named(graph, 'detector') == ['/detector', '/robot/detector']
+    assert detectors_named(graph, '/detector') == ['/detector']
+    assert duplicated(graph, 'detector') == ('/robot/detector',)
+    assert duplicated(graph, '/detector') == ()
 
 
 # Parameter files ---------------------------------------------------------------------------------

@@ -67,7 +67,11 @@ def engine_cache(folder: str, model_path: str, facts: NvidiaFacts) -> Iterator[F
         yield Finding(_CACHE, ERROR if needed else WARNING, str(err),
                       'set engine_cache_dir to a folder that only this user can write to')
         return
-    wanted = hashlib.sha256(find_model(model_path).read_bytes()).hexdigest()
+    try:
+        wanted = hashlib.sha256(find_model(model_path).read_bytes()).hexdigest()
+    except (OSError, Mbv2SsdError):
+        yield Finding(_CACHE, SKIPPED, 'the model cannot be read, so its engine is unknown')
+        return
     fitting: list[Path] = []
     others: list[Path] = []
     damaged: list[Path] = []

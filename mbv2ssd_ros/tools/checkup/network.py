@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 import time
@@ -40,6 +41,7 @@ class Network:
     topics: tuple[ImageTopic, ...]
     detectors: tuple[DetectorState, ...]
     listened_s: float
+    duplicates: tuple[str, ...] = ()  # full names that several of these nodes have
 
 
 def look_around(node: Any, detector: str, listen_s: float) -> Network:
@@ -70,7 +72,7 @@ def look_around(node: Any, detector: str, listen_s: float) -> Network:
         return Network(
             tuple(listeners[topic].facts() for topic in sorted(listeners)),
             tuple(replace(found, reports=reports.of(found.name)) for found in detectors),
-            listen_s)
+            listen_s, duplicated(node, detector))
     finally:
         executor.shutdown()
 
@@ -86,11 +88,28 @@ def detectors_named(node: Any, wanted: str) -> list[str]:
     Returns:
         Full names.
     """
-    found = sorted({f'{namespace.rstrip("/")}/{name}'
-                    for name, namespace in node.get_node_names_and_namespaces()})
-    if wanted.startswith('/'):
-        return [name for name in found if name == wanted]
-    return [name for name in found if name.rpartition('/')[2] == wanted]
+    return sorted(_count_named(node, wanted))
+
+
+def duplicated(node: Any, wanted: str) -> tuple[str, ...]:
+    """
+    Find names that several nodes have; services and parameters then reach any of them.
+
+    Args:
+        node: sees the graph.
+        wanted: full name, or the last part of it.
+
+    Returns:
+        Full names.
+    """
+    return tuple(sorted(name for name, count in _count_named(node, wanted).items() if count > 1))
+
+
+def _count_named(node: Any, wanted: str) -> Counter[str]:
+    found = Counter(f'{namespace.rstrip("/")}/{name}'
+                    for name, namespace in node.get_node_names_and_namespaces())
+    return Counter({name: count for name, count in found.items()
+                    if wanted in (name, name.rpartition('/')[2])})
 
 
 def _discover(node: Any, executor: Any) -> None:

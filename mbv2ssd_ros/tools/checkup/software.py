@@ -172,6 +172,9 @@ def _domain(machine: Machine) -> Finding:
     text = f'ROS_DOMAIN_ID is {number}'
     if not number.isdecimal() or int(number) > 232:
         return Finding('ROS domain', ERROR, f'{text}, expected 0 to 101', 'set it anew')
+    if 101 < int(number) < 215:
+        return Finding('ROS domain', WARNING, f'{text}; Linux gives the ports of 102 to 214 to '
+                       'other programs, too', 'take one of 0 to 101')
     reach = machine.environment.get('ROS_AUTOMATIC_DISCOVERY_RANGE', '').upper()
     if machine.environment.get('ROS_LOCALHOST_ONLY') == '1' or reach in ('LOCALHOST', 'OFF'):
         return Finding('ROS domain', OK, f'{text}; only this machine can be heard, as '
