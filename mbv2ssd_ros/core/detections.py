@@ -119,9 +119,9 @@ class DetectionSelector:
                 model computes nonsense; an empty result would look like an empty scene.
         """
         rows, labels = self._candidates(scores)
+        if len(rows) == 0:
+            return _nothing()
         values = scores[rows, labels]
-        if len(rows) == 0:  # most frames of most cameras
-            return Detections(boxes[rows], values, labels)
         best_first = (-values).argsort(kind='stable')  # nan comes last
         best, worst = values.item(best_first[0]), values.item(best_first[-1])
         if not best <= 1 + _ROUNDING or worst != worst:
@@ -153,6 +153,8 @@ class DetectionSelector:
             row, label = np.divmod(flat, self._contract.num_classes)
             return row, label
         rows = (~(scores[:, background] >= self._background_below)).nonzero()[0]
+        if len(rows) == 0:  # most frames of most cameras
+            return rows, rows
         # the same comparison once more: its code is in the caches now
         row, label = (~(self._thresholds >= scores[rows])).nonzero()
         return rows[row], label
@@ -171,6 +173,10 @@ class DetectionSelector:
                 f'{parameter}: the model knows no class {name!r}; it knows '
                 f'{", ".join(self._contract.object_names)}')
         return self._contract.class_names.index(name)
+
+
+def _nothing() -> Detections:
+    return Detections(np.empty((0, 4), np.float32), np.empty(0, np.float32), np.empty(0, np.intp))
 
 
 def _refuse_box(rows: NDArray[np.intp], boxes: NDArray[np.float32]) -> NoReturn:

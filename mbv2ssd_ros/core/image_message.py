@@ -74,7 +74,8 @@ def image_from_msg(msg: ImageMsg) -> SourceImage:
     encoding = msg.encoding
     if encoding in _PLAIN:
         order, channels, item_bytes = _PLAIN[encoding]
-        return SourceImage(_to_8bit(_view(msg, msg.height, channels, item_bytes)), order)
+        pixels = _view(msg, msg.height, channels, item_bytes)
+        return SourceImage(pixels if item_bytes == 1 else _to_8bit(pixels), order)
     if encoding in _BAYER:
         _require(msg, min(msg.height, msg.width) >= 3, 'at least 3 x 3 pixels')
         code, item_bytes = _BAYER[encoding]
@@ -117,8 +118,10 @@ def _view(msg: ImageMsg, rows: int, channels: int, item_bytes: int) -> NDArray[A
     strides: tuple[int, ...] = (step, pixel_bytes)
     if channels > 1:
         shape, strides = (*shape, channels), (*strides, item_bytes)
-    dtype = np.dtype('u1') if item_bytes == 1 else np.dtype('>u2' if msg.is_bigendian else '<u2')
-    pixels: NDArray[Any] = np.ndarray(shape, dtype, buffer=data, strides=strides)
+    if item_bytes == 1:
+        return np.ndarray(shape, np.uint8, data, 0, strides)
+    dtype = np.dtype('>u2' if msg.is_bigendian else '<u2')
+    pixels: NDArray[Any] = np.ndarray(shape, dtype, data, 0, strides)
     if dtype.isnative and step % item_bytes == 0:  # cv2 wants rows at whole items
         return pixels
     return pixels.astype(dtype.newbyteorder('='))
