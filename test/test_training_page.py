@@ -10,7 +10,7 @@ import yaml
 pytest.importorskip('pydantic', reason='configurations need pydantic (the extra `train`)')
 
 from mbv2ssd_train.cli.program import _parse, _parser  # noqa: E402
-from mbv2ssd_train.config import ModelConfig, TrainConfig  # noqa: E402
+from mbv2ssd_train.config import ModelConfig, parse_config, TrainConfig  # noqa: E402
 from mbv2ssd_train.config.loading import load_config  # noqa: E402
 from mbv2ssd_train.config.section import Section  # noqa: E402
 from mbv2ssd_train.data.description import DatasetDescription  # noqa: E402
@@ -147,7 +147,14 @@ def test_yaml_that_is_shown_is_a_configuration(tmp_path):
     (tmp_path / 'base').symlink_to(ROOT / 'config' / 'train' / 'base')
     config = load_config(tmp_path / 'finetune.yaml')
     assert (config.model.weights, config.model.backbone) == ('coco.pt', 'mobilenet_v3_large')
-    assert len(fenced(PAGE, 'yaml')) == 2
+
+
+def test_yaml_that_learns_with_integers_is_a_configuration():
+    *others, block = fenced(PAGE, 'yaml')
+    assert len(others) == 2
+    data = 'name: x\ndata: {root: d, train: [a], val: b, classes: [c]}\n'
+    config = parse_config(data + block, 'the page')
+    assert config.learns_integers and config.optimizer.learning_rate == 1e-4
 
 
 def rows_of_models():
