@@ -19,6 +19,7 @@ from rclpy.parameter import Parameter
 from std_msgs.msg import Header
 
 from mbv2ssd_ros.core.errors import ConfigError, Mbv2SsdError
+from mbv2ssd_ros.ros.camera_monitor import CameraReport
 from mbv2ssd_ros.ros.diagnostics import diagnostics, NodeReport
 from mbv2ssd_ros.ros.events import NO_EVENTS
 from mbv2ssd_ros.ros.memory import freeze_loaded, give_back_unused
@@ -170,18 +171,28 @@ class DetectorNode(LifecycleNode):
             self._pipeline.apply(params.live)
 
     def _report(self) -> None:
-        report = NodeReport(self.get_fully_qualified_name(), self._state, self._failure)
-        if self._pipeline is not None:
-            backend = self._pipeline.backend
-            report = NodeReport(
-                report.node, self._state, self._failure, model=str(self._pipeline.model_path),
-                model_fingerprint=backend.contract.arch_fingerprint,
-                precision=backend.contract.precision, backend=backend.name,
-                backend_detail=backend.detail, cameras=self._pipeline.report())
+        cameras = () if self._pipeline is None else self._pipeline.report()
+        wanted = [publisher for publisher in (self._diagnostics, self._status)
+                  if publisher is not None and publisher.get_subscription_count()]
+        if not wanted:  # a millisecond less in which an image could wait
+            return
+        report = self._node_report(cameras)
         header = Header(stamp=self.get_clock().now().to_msg())
-        self._diagnostics.publish(diagnostics(report, header))
-        if self._status is not None and self._status.get_subscription_count():
+        if self._diagnostics in wanted:
+            self._diagnostics.publish(diagnostics(report, header))
+        if self._status in wanted:
             self._status.publish(detector_status(self._messages, report, header))
+
+    def _node_report(self, cameras: tuple[CameraReport, ...]) -> NodeReport:
+        name = self.get_fully_qualified_name()
+        if self._pipeline is None:
+            return NodeReport(name, self._state, self._failure)
+        backend = self._pipeline.backend
+        return NodeReport(
+            name, self._state, self._failure, model=str(self._pipeline.model_path),
+            model_fingerprint=backend.contract.arch_fingerprint,
+            precision=backend.contract.precision, backend=backend.name,
+            backend_detail=backend.detail, cameras=cameras)
 
 
 def _survive_impossible_transitions(node: LifecycleNode) -> None:

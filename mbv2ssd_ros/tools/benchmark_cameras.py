@@ -66,7 +66,8 @@ def measure_cameras(args: argparse.Namespace, model: Path) -> dict[str, Any]:
         camera = processes.camera(topics)
         node = processes.node(model, names, max_age_ms=MAX_AGE_MS)
         listener = processes.listener(
-            '/transport/image_raw', [f'/{name}/detections' for name in names])
+            '/transport/image_raw', [f'/{name}/detections' for name in names],
+            diagnostics=True)
 
         def exchange(instants: int) -> tuple[Sent, Received]:
             answer = camera.ask(

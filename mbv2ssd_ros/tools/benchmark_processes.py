@@ -46,19 +46,22 @@ class Processes:
         return self._role('camera', *self._images(), '--topics', *topics, *self._reliable(),
                           extra={'FASTRTPS_DEFAULT_PROFILES_FILE': profile})
 
-    def listener(self, image_topic: str, detections_topics: Sequence[str]) -> Program:
+    def listener(self, image_topic: str, detections_topics: Sequence[str],
+                 diagnostics: bool = False) -> Program:
         """
         Start what notes when images and detections arrive.
 
         Args:
             image_topic: one that the node does not hear.
             detections_topics: of the node.
+            diagnostics: whether it can be asked for the node's reports, too.
 
         Returns:
             The process.
         """
         return self._role('listener', '--image-topic', image_topic, '--detections-topics',
-                          *detections_topics, *self._reliable())
+                          *detections_topics, *self._reliable(),
+                          *(['--diagnostics'] if diagnostics else []))
 
     def inference(self, model: Path) -> Program:
         """

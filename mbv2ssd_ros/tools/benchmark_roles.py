@@ -52,6 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     listener.add_argument('--image-topic', required=True)
     listener.add_argument('--detections-topics', nargs='+', required=True)
     listener.add_argument('--reliable', action='store_true')
+    listener.add_argument('--diagnostics', action='store_true')
     listener.set_defaults(play=_listener)
     inference = roles.add_parser('inference')
     inference.add_argument('--images', type=Path, required=True)
@@ -137,7 +138,9 @@ def _listener(args: argparse.Namespace) -> None:
             node.create_subscription(
                 Detection2DArray, topic, inbox.receive_detections,
                 QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE))
-        node.create_subscription(DiagnosticArray, '/diagnostics', inbox.receive_diagnostics, 10)
+        if args.diagnostics:
+            node.create_subscription(
+                DiagnosticArray, '/diagnostics', inbox.receive_diagnostics, 10)
         # its own thread: it sleeps in a read while the executor works
         threading.Thread(target=_serve_and_stop, args=(inbox.answer, node.context), daemon=True
                          ).start()
