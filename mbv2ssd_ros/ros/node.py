@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from types import FrameType
@@ -13,7 +14,7 @@ _interrupted = False
 
 def main(args: list[str] | None = None) -> int:
     """
-    Run the detector node until SIGINT or SIGTERM.
+    Run the detector node until SIGINT, SIGTERM or the end of its terminal.
 
     Args:
         args: command line with --ros-args; None: that of the process.
@@ -25,6 +26,8 @@ def main(args: list[str] | None = None) -> int:
     # or a transition. From rclpy.init on, rclpy's handlers end the spinning in order.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # not under nohup
+        signal.signal(signal.SIGHUP, _hang_up)
     keep_large_buffers()
     from mbv2ssd_ros.ros.detector_node import run
     run(args, lambda: _interrupted)
@@ -34,6 +37,15 @@ def main(args: list[str] | None = None) -> int:
 def _interrupt(number: int, frame: FrameType | None) -> None:
     global _interrupted
     _interrupted = True
+
+
+def _hang_up(number: int, frame: FrameType | None) -> None:
+    """
+    End in order, or the shared memory of the node would stay behind.
+
+    rclpy wakes up for SIGINT and SIGTERM only; for this one the node's reports do, every second.
+    """
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 if __name__ == '__main__':

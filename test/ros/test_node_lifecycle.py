@@ -152,18 +152,27 @@ def test_a_signal_while_frames_are_under_way(start_detector):
     assert (code, seconds < 2, 'Traceback' in detector.log()) == (0, True, False)
 
 
-def test_shared_memory_is_gone_after_the_end(start_detector):
-    def segments():
-        return {path for path in Path('/dev/shm').glob('fastrtps_*') if '_port' not in path.name}
+def segments():
+    """Return the shared memory segments of all participants."""
+    return {path for path in Path('/dev/shm').glob('fastrtps_*') if '_port' not in path.name}
+
+
+# SIGHUP: the terminal was closed, the ssh connection broke
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize(('model', 'said'), [
+    (None, 'on onnxruntime'), ('/nowhere/model.onnx', 'autostart failed')])
+def test_shared_memory_is_gone_after_the_end(start_detector, number, model, said):
     before = segments()
     # a domain that no other test uses: participants map each other's segments
-    detector = start_detector(autostart=True, environment={
-        'FASTDDS_BUILTIN_TRANSPORTS': 'DEFAULT', 'ROS_DOMAIN_ID': '101'})
-    detector.peer.wait_for(lambda: 'tiny.onnx' in detector.log(), 'configured node')
+    detector = start_detector(
+        autostart=True, **({} if model is None else {'model': model}),
+        environment={'FASTDDS_BUILTIN_TRANSPORTS': 'DEFAULT', 'ROS_DOMAIN_ID': '101'})
+    detector.peer.wait_for(lambda: said in detector.log(), said)
     mapped = Path(f'/proc/{detector.program.pid}/maps').read_text()
     own = {path for path in segments() - before if str(path) in mapped}
     assert own
-    assert detector.stop()[0] == 0
+    code, seconds = detector.stop(number)
+    assert (code, seconds < 2) == (0, True), detector.log()
     assert not own & segments()
 
 
