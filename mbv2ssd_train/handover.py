@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import torch
+
 from mbv2ssd_ros.core.contract import BACKGROUND, ModelContract, Provenance, SCHEMA_VERSION
 from mbv2ssd_ros.core.errors import DataError
 from mbv2ssd_train.config import TrainConfig
@@ -48,12 +50,13 @@ def build_contract(config: TrainConfig, map_50: float | None) -> ModelContract:
             metric_value=map_50 or 0.0))
 
 
-def open_checkpoint(checkpoint: Checkpoint) -> TorchBackend:
+def open_checkpoint(checkpoint: Checkpoint, device: torch.device | None = None) -> TorchBackend:
     """
     Make the averaged weights of a checkpoint ready for use.
 
     Args:
         checkpoint: of a run.
+        device: to compute on, by default the CPU.
 
     Returns:
         A backend.
@@ -68,5 +71,5 @@ def open_checkpoint(checkpoint: Checkpoint) -> TorchBackend:
     except RuntimeError as err:
         raise DataError('the weights of the checkpoint are not those of its configuration: '
                         f'{" ".join(str(err).split())[:300]}') from err
-    return TorchBackend(
-        DeployModel(network, config.model), build_contract(config, checkpoint.map_50))
+    return TorchBackend(DeployModel(network.to(device), config.model),
+                        build_contract(config, checkpoint.map_50))

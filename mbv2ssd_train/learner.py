@@ -78,8 +78,9 @@ class Learner:
         self.step = 0
         self._criterion = Criterion(config).to(world.device)
         self._normalise = Normalisation(config.model.mean, config.model.std).to(world.device)
+        # sums over priors are large: torch's 65536 would leave out the first ten steps
         self._scaler = torch.amp.GradScaler(
-            world.device.type, enabled=config.training.precision == 'fp16')
+            world.device.type, init_scale=1024.0, enabled=config.training.precision == 'fp16')
         self._parallel = self.network if world.size == 1 else _parallel(self.network)
 
     @property

@@ -12,7 +12,7 @@ CHECKPOINT_SUFFIXES = ('.pt', '.pth')
 
 def open_model(path: str | Path) -> Backend:
     """
-    Load a model for evaluation or prediction.
+    Load a model for evaluation or prediction; a checkpoint on the GPU where there is one.
 
     Args:
         path: .onnx, or the .pt checkpoint of a run.
@@ -30,8 +30,9 @@ def open_model(path: str | Path) -> Backend:
         return open_backend('onnxruntime', source, BackendOptions())
     if source.suffix in CHECKPOINT_SUFFIXES:
         # Imported here: scoring an ONNX file needs no PyTorch.
+        from mbv2ssd_train.distributed import choose_device
         from mbv2ssd_train.handover import open_checkpoint
         from mbv2ssd_train.run.checkpoint import load_checkpoint
-        return open_checkpoint(load_checkpoint(source))
+        return open_checkpoint(load_checkpoint(source), choose_device('auto'))
     raise DataError(f'{source}: neither an .onnx file nor a checkpoint '
                     f'({", ".join(CHECKPOINT_SUFFIXES)})')

@@ -101,21 +101,22 @@ class TrainConfig(Section):
                              'sigmoid_scores': self.sigmoid_scores})
 
     def recipe_fingerprint(self) -> str:
-        """Name the experiment: everything that the result depends on, but where files lie."""
+        """
+        Name the experiment: everything that the result depends on, but where files lie.
+
+        Defaults are left out, so that a key of a later version changes no name.
+        """
         found: dict[str, Any] = {}
-        # runs that began before there was such a section keep their names
-        unused = {'experiment'} if self.learns_integers else {'experiment', 'quantize'}
-        for key, value in self.model_dump(mode='json', exclude=unused).items():
+        for key, value in self.model_dump(
+                mode='json', exclude={'experiment'}, exclude_defaults=True).items():
             section = getattr(self, key)
             found[key] = _without_places(section, value) if isinstance(section, Section) else value
-        return _fingerprint(found)
+        return _fingerprint({key: value for key, value in found.items() if value != {}})
 
 
 def _without_places(section: Section, values: dict[str, Any]) -> dict[str, Any]:
-    kept = {key: value for key, value in values.items() if key not in section.local_keys}
-    for key in section.path_keys:
-        kept[key] = kept[key] and Path(kept[key]).name
-    return kept
+    return {key: Path(value).name if value and key in section.path_keys else value
+            for key, value in values.items() if key not in section.local_keys}
 
 
 def _explained(section: Section, key: str, value: Any) -> str:

@@ -18,7 +18,8 @@ from mbv2ssd_ros.core.errors import ConfigError, DataError, Mbv2SsdError
 from mbv2ssd_train.config import load_config
 from mbv2ssd_train.data.loader import TrainLoader
 from mbv2ssd_train.distributed import choose_device, join_world, World
-from mbv2ssd_train.engine import open_datasets, Trainer
+from mbv2ssd_train.engine import Trainer
+from mbv2ssd_train.feasibility import open_datasets
 from mbv2ssd_train.model.sync_batch_norm import SyncBatchNorm2d
 from mbv2ssd_train.run.checkpoint import load_checkpoint
 

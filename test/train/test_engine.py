@@ -20,7 +20,8 @@ import yaml
 from mbv2ssd_ros.core.errors import ConfigError, DataError
 from mbv2ssd_train.cli import main
 from mbv2ssd_train.distributed import ProcessLostError
-from mbv2ssd_train.engine import refuse_single_images, Trainer
+from mbv2ssd_train.engine import Trainer
+from mbv2ssd_train.feasibility import refuse_single_images
 from mbv2ssd_train.learner import NotFiniteError
 from mbv2ssd_train.preemption import Preempted
 from mbv2ssd_train.run.checkpoint import load_checkpoint

@@ -7,7 +7,7 @@ import torch
 
 from mbv2ssd_train.data.loader import TrainLoader
 from mbv2ssd_train.distributed import World
-from mbv2ssd_train.engine import open_datasets
+from mbv2ssd_train.feasibility import open_datasets
 from mbv2ssd_train.handover import build_network
 from mbv2ssd_train.learner import Learner, NotFiniteError
 

@@ -129,6 +129,12 @@ def test_every_key_is_explained():
         assert '  # ' in line and not line.endswith('None'), line
 
 
+def test_a_default_that_is_written_out_is_the_same_experiment():
+    plain, written = small_run('d'), small_run('d', augment={'flip': 0.5}, schedule={})
+    assert written.recipe_fingerprint() == plain.recipe_fingerprint()
+    assert parse_config(plain.to_yaml(), 'x').recipe_fingerprint() == plain.recipe_fingerprint()
+
+
 def test_what_changes_the_weights_changes_the_recipe_and_paths_do_not():
     config = small_run('here')
     recipe = config.recipe_fingerprint()
