@@ -1,4 +1,4 @@
-"""What a run needs before it begins: data that can be learnt and measured, batches that suffice."""
+"""What a run needs before it begins: data to learn and measure on, batches that suffice."""
 
 from __future__ import annotations
 
