@@ -53,6 +53,7 @@ from mbv2ssd_ros.tools.benchmark_figures import (
     Samples,
     Saturation,
     Sent,
+    shared_mb,
     summary,
     table,
 )
@@ -138,10 +139,11 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
             bench.round(samples, -(-args.frames // args.rounds))
         _say('saturation')
         saturation = bench.saturate()
-        rss_mb = resident_mb(bench.node.pid)
+        rss_mb, rss_shared_mb = resident_mb(bench.node.pid), shared_mb(bench.node.pid)
         record = bench.end_node()
     result = {
         **summary(samples, saturation, record), 'rss_mb': round(rss_mb, 1),
+        'rss_shared_mb': round(rss_shared_mb, 1),
         'cameras': None,
         'config': {
             'model': model.name, 'backend': samples.backend, 'precision': samples.precision,

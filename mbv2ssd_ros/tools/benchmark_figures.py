@@ -270,7 +270,8 @@ def table(result: Mapping[str, Any]) -> str:
         f'saturated    {result["saturated_fps"]:8.1f} frames/s answered, '
         f'{result["saturated_offered_hz"]:.0f} offered, {result["saturated_bare_fps"]:.1f} '
         f'inferences/s bare: {result["saturated_share"]:.2f}',
-        f'node         {result["rss_mb"]:8.1f} MB resident, '
+        f'node         {result["rss_mb"]:8.1f} MB resident, {result["rss_shared_mb"]:.1f} of them '
+        f'shared with cameras and subscribers, '
         f'{100 * result["cpu_share"]:.1f} % of one core at {config["rate_hz"]:g} Hz'])
 
 
@@ -304,10 +305,27 @@ def resident_mb(pid: int) -> float:
     Returns:
         Megabytes, shared pages included.
     """
+    return _status_mb(pid, 'VmRSS')
+
+
+def shared_mb(pid: int) -> float:
+    """
+    Read how much of the resident memory is shared memory, such as that of a camera's process.
+
+    Args:
+        pid: of the process.
+
+    Returns:
+        Megabytes.
+    """
+    return _status_mb(pid, 'RssShmem')
+
+
+def _status_mb(pid: int, name: str) -> float:
     for line in Path(f'/proc/{pid}/status').read_text().splitlines():
-        if line.startswith('VmRSS:'):
+        if line.startswith(f'{name}:'):
             return int(line.split()[1]) * 1024 / 1e6
-    raise ProcessError(f'/proc/{pid}/status has no VmRSS: the node has ended')
+    raise ProcessError(f'/proc/{pid}/status has no {name}: the node has ended')
 
 
 def machine() -> dict[str, Any]:

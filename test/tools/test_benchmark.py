@@ -1,6 +1,7 @@
 """The benchmark's arithmetic on numbers made up here, and one short run of the real thing."""
 
 import json
+import mmap
 import os
 
 import numpy as np
@@ -21,6 +22,7 @@ from mbv2ssd_ros.tools.benchmark_figures import (
     resident_mb,
     Samples,
     Saturation,
+    shared_mb,
     stages_of,
     summary,
     table,
@@ -35,7 +37,7 @@ RESULT = {
     **{name: {'p50': 1.0, 'p95': 2.0, 'p99': 3.0} for name in TIMES},
     'stages_ms': {name: {'p50': 0.125, 'p95': 0.25, 'p99': 0.5} for name in STAGES},
     'saturated_fps': 99.5, 'saturated_offered_hz': 200.0, 'saturated_bare_fps': 110.5,
-    'saturated_share': 0.9, 'rss_mb': 123.0, 'cpu_share': 0.25,
+    'saturated_share': 0.9, 'rss_mb': 123.0, 'rss_shared_mb': 7.5, 'cpu_share': 0.25,
     'detections_per_frame': 1.5, 'transport_lost': 0, 'transport_sent': 30,
     'end_to_end_lost': 4, 'end_to_end_sent': 30, 'cameras': None,
     'config': {'model': 'm.onnx', 'backend': 'b', 'precision': 'fp32', 'size': '640x480',
@@ -176,7 +178,8 @@ def test_the_table_shows_every_figure_and_the_losses():
     assert lines['end_to_end'].endswith('4 of 30')
     assert lines['publish'].split()[1:] == ['0.12', '0.25', '0.50']
     assert '99.5 frames/s answered, 200 offered, 110.5 inferences/s bare: 0.90' in table(RESULT)
-    assert '123.0 MB resident, 25.0 % of one core' in table(RESULT)
+    assert '123.0 MB resident, 7.5 of them shared' in table(RESULT)
+    assert '25.0 % of one core at 30 Hz' in table(RESULT)
 
 
 def cameras_run(**changes):
@@ -283,6 +286,13 @@ def test_the_resident_memory_grows_by_what_is_touched():
     block = np.ones(40_000_000, dtype=np.uint8)
     assert resident_mb(os.getpid()) - before == pytest.approx(40, abs=8)
     assert block.any()
+
+
+def test_shared_memory_that_is_touched_is_counted():
+    before = shared_mb(os.getpid())
+    with mmap.mmap(-1, 20_000_000) as block:
+        block.write(b'x' * 20_000_000)
+        assert shared_mb(os.getpid()) - before == pytest.approx(20, abs=1)
 
 
 @pytest.mark.parametrize(('arguments', 'message'), [
