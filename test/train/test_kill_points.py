@@ -90,3 +90,7 @@ def test_the_weights_are_those_of_a_run_that_never_stopped(
         ours, theirs = getattr(found, name), getattr(expected, name)
         assert ours.keys() == theirs.keys()
         assert all(torch.equal(ours[key], value) for key, value in theirs.items()), name
+    ours, theirs = (one.learner['optimizer']['state'] for one in (found, expected))
+    assert ours.keys() == theirs.keys() and len(theirs) > 100
+    for index, state in theirs.items():
+        assert all(torch.equal(ours[index][key], value) for key, value in state.items()), index
