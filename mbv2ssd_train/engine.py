@@ -179,7 +179,7 @@ class Trainer:
             result = self.learner.learn(batch)
             ends = index == len(self.loader)
             self.state = replace(self.state, step=self.learner.step, epoch=epoch + ends,
-                                    batch=0 if ends else index)
+                                 batch=0 if ends else index)
             bar.advance(f'loss {result.loss:.2f} (class {result.class_loss:.2f}, '
                         f'box {result.box_loss:.2f})')
             if self._recorder and self.state.step % self.config.training.log_every == 0:

@@ -27,8 +27,8 @@ def add_to(verbs: argparse._SubParsersAction) -> None:
 
 def _run(options: argparse.Namespace) -> None:
     from mbv2ssd_ros.core.errors import ConfigError
+    from mbv2ssd_train.durable import partial_of, put_in_place
     from mbv2ssd_train.models import CHECKPOINT_SUFFIXES
-    from mbv2ssd_train.run.durable import partial_of, put_in_place
     from mbv2ssd_train.weights.torchvision_import import import_weights
     if options.output.suffix not in CHECKPOINT_SUFFIXES:
         raise ConfigError(f'{options.output}: the name of a checkpoint ends in '

@@ -26,7 +26,7 @@ from mbv2ssd_train.data.cached import (
 from mbv2ssd_train.data.dataset import Dataset, ImageRecord
 from mbv2ssd_train.data.image_files import reduce_image
 from mbv2ssd_train.data.packed import check_ids, check_set_name
-from mbv2ssd_train.run.durable import PARTIAL, sync
+from mbv2ssd_train.durable import PARTIAL, sync
 
 _SHARD_BYTES = 256 * 2 ** 20
 _DECODED_AHEAD = 32  # images in memory while a cache is written

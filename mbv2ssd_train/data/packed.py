@@ -34,6 +34,7 @@ from mbv2ssd_train.data.annotations import (
 )
 from mbv2ssd_train.data.dataset import Dataset, EncodedImages, ImageRecord
 from mbv2ssd_train.data.image_files import MAX_FILE_BYTES, reduce_image
+from mbv2ssd_train.durable import write_whole
 from mbv2ssd_train.quoting import short
 
 _FIELDS = ['class', 'xmin', 'ymin', 'xmax', 'ymax', 'difficult', 'truncated']
@@ -180,10 +181,9 @@ def write_packed(dataset: Dataset, folder: Path, name: str, split: str, longest_
             images[record.image_id] = {
                 'width': record.size_hw[1], 'height': record.size_hw[0], 'split': split,
                 'objects': _objects_of(record)}
-    partial = folder / f'{name}.json.partial'
-    partial.write_text(json.dumps({
+    write_whole(path, json.dumps({
         'classes': list(dataset.class_names), 'object_fields': _FIELDS, 'images': images}))
-    return partial.replace(path)
+    return path
 
 
 def check_set_name(name: str) -> None:

@@ -31,7 +31,7 @@ from mbv2ssd_train.data.description import FILE_NAME
 from mbv2ssd_train.data.image_files import read_file
 from mbv2ssd_train.data.packed import read_packed
 from mbv2ssd_train.data.voc import is_voc_tree, read_voc
-from mbv2ssd_train.run.durable import PARTIAL
+from mbv2ssd_train.durable import PARTIAL
 
 _SPLIT = re.compile(r'(?P<name>[^@:]+)(:(?P<part>[^@:]+))?(@(?P<but>!?)(?P<k>\d+)/(?P<n>\d+))?')
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mbv2ssd_ros.core.errors import DataError
-from mbv2ssd_train.run.durable import sync, write_whole
+from mbv2ssd_train.durable import sync, write_whole
 
 
 class MetricsFile:
