@@ -29,7 +29,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-import json
 import os
 from pathlib import Path
 import sys
@@ -60,6 +59,7 @@ from mbv2ssd_ros.tools.benchmark_figures import (
 from mbv2ssd_ros.tools.benchmark_processes import Processes, START_TIMEOUT_S
 from mbv2ssd_ros.tools.benchmark_targets import comparison, targets
 from mbv2ssd_ros.tools.image_source import open_source
+from mbv2ssd_ros.tools.json_file import check_writable, write_json
 from mbv2ssd_ros.tools.processes import ending, ProcessError, Program
 from mbv2ssd_ros.tools.shipped import shipped_path
 
@@ -88,9 +88,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     args = _parser().parse_args(argv)
     try:
-        if args.json is not None:
-            _check_writable(args.json)
+        check_writable(args.json)
         result = measure(args)
+        write_json(args.json, result)
     except Mbv2SsdError as err:
         print(f'{PROGRAM}: error: {err}', file=sys.stderr)
         return 1
@@ -101,8 +101,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     if result['cameras'] is not None:
         print(f'\n{cameras_table(result["cameras"])}')
     print(f'\n{comparison(result["targets"])}')
-    if args.json is not None:
-        args.json.write_text(json.dumps(result, indent=2) + '\n')
     return 0
 
 
@@ -307,13 +305,6 @@ def start(args: argparse.Namespace, model: Path, folder: Path, programs: list[Pr
         node=processes.node(model, [CAMERA]),
         listener=processes.listener(TRANSPORT_TOPIC, [DETECTIONS_TOPIC]),
         inference=processes.inference(model) if with_inference else None)
-
-
-def _check_writable(path: Path) -> None:
-    if not path.parent.is_dir():
-        raise ConfigError(f'--json {path}: the folder {path.parent} does not exist')
-    if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
-        raise ConfigError(f'--json {path}: cannot be written')
 
 
 def _say(text: str) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-import json
 from pathlib import Path
 import signal
 import sys
@@ -27,6 +26,7 @@ from mbv2ssd_ros.core.contract import PRECISIONS
 from mbv2ssd_ros.core.errors import BackendError, Mbv2SsdError
 from mbv2ssd_ros.ros.model_file import find_model
 from mbv2ssd_ros.tools.arguments import whole
+from mbv2ssd_ros.tools.json_file import check_writable, write_json
 
 PROGRAM = 'build_engine'
 _RUNS = 200
@@ -68,6 +68,7 @@ def build(args: argparse.Namespace, build_engine: Build | None = None) -> int:
     Raises:
         Mbv2SsdError: there is no engine to be had.
     """
+    check_writable(args.json)
     path = find_model(args.model)
     if not path.is_file():
         raise BackendError(
@@ -118,12 +119,9 @@ def _report(backend: TrtBackend, args: argparse.Namespace) -> None:
     for size, times in found.items():
         print(f'batch of {size}: {times["p50"]:.2f} ms (p95 {times["p95"]:.2f}, '
               f'p99 {times["p99"]:.2f})')
-    if args.json is not None:
-        report: dict[str, Any] = {
-            'backend': backend.detail, 'precision': backend.contract.precision,
-            'input_size_hw': backend.contract.input_size_hw, 'runs': args.runs,
-            'infer_ms': found}
-        args.json.write_text(json.dumps(report, indent=2) + '\n', encoding='utf-8')
+    write_json(args.json, {
+        'backend': backend.detail, 'precision': backend.contract.precision,
+        'input_size_hw': backend.contract.input_size_hw, 'runs': args.runs, 'infer_ms': found})
 
 
 class _Interruption:

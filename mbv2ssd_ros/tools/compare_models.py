@@ -37,6 +37,7 @@ from mbv2ssd_ros.tools.compare_figures import (
     table,
 )
 from mbv2ssd_ros.tools.image_source import open_source
+from mbv2ssd_ros.tools.json_file import check_writable, write_json
 from mbv2ssd_ros.tools.processes import ending, ProcessError, Program, ros_environment
 from mbv2ssd_ros.tools.shipped import shipped_path
 
@@ -78,8 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _check(args)
         result = compare(args)
         print(table(result['rows']))
-        if args.json is not None:
-            args.json.write_text(json.dumps(result, indent=2) + '\n', encoding='utf-8')
+        write_json(args.json, result)
         measured = [found for found in result['rows'] if not found.get('error')]
         if args.plot is not None and measured:
             plot(measured, args.plot)
@@ -192,9 +192,7 @@ def _check(args: argparse.Namespace) -> None:
     if args.plot is not None:
         matplotlib_classes()
     for option, path in (('--json', args.json), ('--plot', args.plot)):
-        if path is not None and (path.is_dir() or not path.parent.is_dir()):
-            raise ConfigError(f'{option} {path}: cannot be written: it is a folder, or its '
-                              'folder does not exist')
+        check_writable(path, option)
 
 
 def _maps(args: argparse.Namespace, models: Sequence[Path]) -> dict[Path, tuple[float, str]]:

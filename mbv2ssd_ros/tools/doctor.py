@@ -41,6 +41,7 @@ from mbv2ssd_ros.tools.checkup.finding import (
 )
 from mbv2ssd_ros.tools.checkup.machine import Machine
 from mbv2ssd_ros.tools.checkup.parameter_file import judge, read_overrides, wanted_cameras
+from mbv2ssd_ros.tools.json_file import write_json
 from mbv2ssd_ros.tools.ros_session import parse, report_error, ros_node
 
 PROGRAM = 'doctor'
@@ -204,16 +205,12 @@ def _full_name(node: str) -> str:
 
 def _report(findings: Sequence[Finding], verdict: str, target: str | None) -> None:
     counts = {level: sum(finding.level == level for finding in findings) for level in LEVELS}
-    if target is not None:
-        text = json.dumps({'verdict': verdict, 'counts': counts, 'findings': [
-            dataclasses.asdict(finding) for finding in findings]}, indent=2) + '\n'
-        if target == '-':
-            print(text, end='')
-            return
-        try:
-            Path(target).write_text(text, encoding='utf-8')
-        except OSError as err:
-            raise ConfigError(f'--json {target}: cannot be written: {err.strerror}') from err
+    report = {'verdict': verdict, 'counts': counts,
+              'findings': [dataclasses.asdict(finding) for finding in findings]}
+    if target == '-':
+        print(json.dumps(report, indent=2))
+        return
+    write_json(None if target is None else Path(target), report)
     print(f'{PROGRAM}: ' + ', '.join(f'{count} {level}' for level, count in counts.items()))
 
 

@@ -20,6 +20,7 @@ import tempfile
 from mbv2ssd_ros.core.errors import ConfigError, Mbv2SsdError
 from mbv2ssd_ros.ros.model_file import find_model
 from mbv2ssd_ros.tools.arguments import domain_id, positive, share
+from mbv2ssd_ros.tools.json_file import check_writable, write_json
 from mbv2ssd_ros.tools.live_account import CameraOutcome, table
 from mbv2ssd_ros.tools.live_cameras import BagCamera, cameras_of, node_parameters
 from mbv2ssd_ros.tools.live_watch import Watch, WatchedCamera
@@ -46,8 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         outcomes = _watch_only(args) if args.attach else run(args)
         print(table(outcomes), flush=True)
-        if args.json is not None:
-            _write(args, outcomes)
+        _write(args, outcomes)
     except Mbv2SsdError as err:
         return report_error(PROGRAM, err)
     except KeyboardInterrupt:
@@ -69,6 +69,7 @@ def run(args: argparse.Namespace) -> list[CameraOutcome]:
     Raises:
         Mbv2SsdError: the bag or the model cannot be used, or a process failed.
     """
+    check_writable(args.json)
     cameras = cameras_of(args.bag, args.topic)
     model = find_model(args.model).resolve()
     if not model.is_file():
@@ -140,12 +141,9 @@ def _judge(outcomes: Sequence[CameraOutcome], least: float) -> int:
 
 
 def _write(args: argparse.Namespace, outcomes: Sequence[CameraOutcome]) -> None:
-    report = {'bag': args.bag.name,
-              'cameras': {outcome.name: outcome.to_dict() for outcome in outcomes}}
-    try:
-        args.json.write_text(json.dumps(report, indent=2) + '\n', encoding='utf-8')
-    except OSError as err:
-        raise ConfigError(f'--json {args.json}: cannot be written: {err.strerror}') from err
+    write_json(args.json, {
+        'bag': args.bag.name,
+        'cameras': {outcome.name: outcome.to_dict() for outcome in outcomes}})
 
 
 def _parser() -> argparse.ArgumentParser:
