@@ -9,7 +9,7 @@ import numpy as np
 from tiny_model import CELL_PX, INPUT_SIZE_HW
 
 TIMEOUT_S = 20.0
-SETTLE_S = 0.2  # for a server to find a client that has found it
+RETRY_S = 0.1  # after which a question that changes nothing is asked again
 
 
 def picture(red=(), green=(), scale=1, size_hw=INPUT_SIZE_HW):
@@ -96,17 +96,40 @@ class Peer:
         Call a service and return the response.
 
         A response is lost for good when the server has not yet found this client, which finds
-        the server on its own. So a client is kept, and a new one gives the server a moment.
+        the server on its own. So a client is kept, and a new one first sees to it that it is
+        known.
         """
         client = self._clients.get(name)
         if client is None:
             client = self._clients[name] = self.node.create_client(service_type, name)
-            self.wait_for(client.service_is_ready, lambda: f'service {name}; {log}')
-            self.spin_for(SETTLE_S)
+            self._wait_until_known(name.rpartition('/')[0], log)
         self.wait_for(client.service_is_ready, lambda: f'service {name}; {log}')
         future = client.call_async(request)
         self.wait_for(future.done, lambda: f'response of {name}; {log}')
         return future.result()
+
+    def _wait_until_known(self, node_name, log):
+        """
+        Wait until a node knows every client made here so far.
+
+        DDS tells a participant's endpoints in the order of their making: who answers the newest
+        client knows the older ones. The question changes nothing and is repeated, because its
+        own response may be lost.
+        """
+        from rcl_interfaces.srv import GetParameterTypes
+        name = f'{node_name}/get_parameter_types'
+        newest = self.node.create_client(GetParameterTypes, name)
+        self.wait_for(newest.service_is_ready, lambda: f'service {name}; {log}')
+        futures = []
+
+        def answered():
+            if time.monotonic() >= answered.again:
+                futures.append(newest.call_async(GetParameterTypes.Request()))
+                answered.again = time.monotonic() + RETRY_S
+            return any(future.done() for future in futures)
+        answered.again = time.monotonic()
+        self.wait_for(answered, lambda: f'response of {name}; {log}')
+        self.node.destroy_client(newest)
 
     def collect(self, message_type, topic, qos=10):
         """Subscribe; return the list that gets the messages."""

@@ -14,6 +14,7 @@ from mbv2ssd_ros.tools.checkup.camera_state import IMAGE_TYPES, ImageTopic, Publ
 # Nodes hear of each other within a second, or with the announcement that comes every third.
 DISCOVERY_S, SETTLED_S = 4.0, 1.0
 ANSWER_S = 1.0  # that a node may take to answer
+ASK_AGAIN_S = 0.3  # when no answer has come
 _DEPTH = 10
 _POLL_S = 0.1
 _DEBUG = ('/debug_image', '/debug_image/compressed')  # listening would make a detector draw
@@ -242,19 +243,21 @@ def ask_detector(node: Any, executor: Any, name: str) -> DetectorState:
 
 
 def _call(node: Any, executor: Any, kind: Any, name: str, request: Any) -> Any | None:
+    """Ask until an answer comes: one to a client that the server has not yet found is lost."""
     client = node.create_client(kind, name)
     try:
+        futures: list[Any] = []
         deadline = time.monotonic() + ANSWER_S
-        while not client.service_is_ready():
-            if time.monotonic() > deadline:
-                return None
+        again = 0.0
+        while time.monotonic() < deadline:
+            if client.service_is_ready() and time.monotonic() >= again:
+                futures.append(client.call_async(request))
+                again = time.monotonic() + ASK_AGAIN_S
             executor.spin_once(timeout_sec=0.05)
-        future = client.call_async(request)
-        while not future.done():
-            if time.monotonic() > deadline:
-                return None
-            executor.spin_once(timeout_sec=0.05)
-        return future.result()
+            for future in futures:
+                if future.done():
+                    return future.result()
+        return None
     finally:
         node.destroy_client(client)
 
