@@ -160,6 +160,25 @@ def grid_shapes(scale: float, next_scale: float, aspect_ratios: Sequence[float]
                  for s in (scale, sqrt(scale * next_scale)) for ratio in ratios)
 
 
+def lowest_shapes(scale: float, aspect_ratios: Sequence[float]) -> tuple[Shape, ...]:
+    """
+    The few shapes that TensorFlow's SSDs have on the finest map, which has the most cells.
+
+    Args:
+        scale: of this level, as a share of the image side.
+        aspect_ratios: above 1, width over height; each also gives its reciprocal.
+
+    Returns:
+        1 + 2 * len(aspect_ratios) (width, height): a square of half the scale, and the ratios at
+        the scale.
+
+    Raises:
+        ConfigError: a scale or a ratio is not positive.
+    """
+    _, _, *ratios = ssd_shapes(scale, scale, aspect_ratios)
+    return ((scale / 2, scale / 2), *ratios)
+
+
 def clip_shapes(shapes: Sequence[Shape]) -> tuple[Shape, ...]:
     """
     Make no shape wider or higher than the image, as torchvision does.

@@ -11,6 +11,7 @@ from mbv2ssd_ros.core.priors import (
     clip_shapes,
     grid_shapes,
     halving_levels,
+    lowest_shapes,
     PriorLevel,
     ssd300_levels,
     ssd_shapes,
@@ -87,17 +88,19 @@ class ModelConfig(Section):
     aspect_ratios: tuple[Ratios, ...] = Field(
         (2.0, 3.0), description='of prior boxes, each lying and standing, beside squares; one '
         'list for all levels or one for each')
-    prior_shapes: Literal['ssd', 'grid'] = Field(
+    prior_shapes: Literal['ssd', 'grid', 'tensorflow'] = Field(
         'ssd', description='ssd: ratios at the scale, a square at its mean with the next; grid: '
-        'every ratio at both')
+        'every ratio at both; tensorflow: as ssd, but on the finest map one square, of half the '
+        'scale')
     clip_priors: bool = Field(
         False, description='no prior box wider or higher than the image, as torchvision')
     variances: tuple[Positive, Positive] = Field((0.1, 0.2), description='of box centre and size')
     mean: Channels = Field((0.5, 0.5, 0.5), description='subtracted from RGB in [0, 1]')
     std: Annotated[tuple[Positive, Positive, Positive], BeforeValidator(_three_channels)] = Field(
         (0.5, 0.5, 0.5), description='RGB is divided by it')
-    stride2_padding: Literal['torch', 'tensorflow'] = Field(
-        'torch', description='how the backbone was trained: tensorflow pads right and below')
+    stride2_padding: Literal['torch', 'tensorflow', 'tensorflow_extras'] = Field(
+        'torch', description='how the backbone was trained: tensorflow pads right and below; '
+        'tensorflow_extras: the maps behind it too')
     backbone_weights: str | None = Field(
         None, description='what the backbone begins with: ImageNet weights with torchvision key '
         'names (.safetensors, .pth), or a model of ours (.onnx; then freeze_bn)')
@@ -162,8 +165,10 @@ class ModelConfig(Section):
         """Return the prior shapes of each level."""
         levels = self.backbone_maps + len(self.extra_channels)
         scales = (*self.scales, 1.0)
-        make = ssd_shapes if self.prior_shapes == 'ssd' else grid_shapes
+        make = grid_shapes if self.prior_shapes == 'grid' else ssd_shapes
         shapes = [make(scales[k], scales[k + 1], self._ratios(k)) for k in range(levels)]
+        if self.prior_shapes == 'tensorflow':
+            shapes[0] = lowest_shapes(scales[0], self._ratios(0))
         return [clip_shapes(level) for level in shapes] if self.clip_priors else shapes
 
     def _ratios(self, level: int) -> tuple[float, ...]:

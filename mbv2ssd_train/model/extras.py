@@ -13,7 +13,8 @@ from mbv2ssd_train.model.layers import ConvNormAct, NormSettings
 class ExtraMap(nn.Sequential):
     """One more feature map of half the size: compress, filter with stride 2, expand."""
 
-    def __init__(self, in_channels: int, out_channels: int, norm: NormSettings) -> None:
+    def __init__(self, in_channels: int, out_channels: int, norm: NormSettings,
+                 tensorflow_padding: bool) -> None:
         """
         Build the three layers.
 
@@ -21,11 +22,12 @@ class ExtraMap(nn.Sequential):
             in_channels: of the map before.
             out_channels: of this map.
             norm: of the BatchNorms.
+            tensorflow_padding: see layers.convolve.
         """
         hidden = out_channels // 2
         super().__init__(
             ConvNormAct(in_channels, hidden, kernel=1, norm=norm),
-            ConvNormAct(hidden, hidden, 3, 2, hidden, norm=norm),
+            ConvNormAct(hidden, hidden, 3, 2, hidden, tensorflow_padding, norm=norm),
             ConvNormAct(hidden, out_channels, kernel=1, norm=norm))
 
 
@@ -50,7 +52,8 @@ class SSD300ExtraMap(nn.Sequential):
             nn.ReLU(inplace=True))
 
 
-def build_extras(kind: str, channels: Sequence[int], norm: NormSettings) -> nn.ModuleList:
+def build_extras(kind: str, channels: Sequence[int], norm: NormSettings,
+                 tensorflow_padding: bool = False) -> nn.ModuleList:
     """
     Build the maps behind the backbone.
 
@@ -58,6 +61,7 @@ def build_extras(kind: str, channels: Sequence[int], norm: NormSettings) -> nn.M
         kind: 'ssdlite', 'conv' or 'ssd300'.
         channels: of the backbone's last map, then of each map to build.
         norm: of the BatchNorms.
+        tensorflow_padding: see layers.convolve; of no kind but these two.
 
     Returns:
         One module for each map but the first, to be run one behind the other.
@@ -67,6 +71,8 @@ def build_extras(kind: str, channels: Sequence[int], norm: NormSettings) -> nn.M
         return nn.ModuleList(SSD300ExtraMap(before, after, index < 2)
                              for index, (before, after) in enumerate(pairs))
     if kind == 'conv':
-        return nn.ModuleList(ConvNormAct(before, after, 3, 2, norm=norm)
-                             for before, after in pairs)
-    return nn.ModuleList(ExtraMap(before, after, norm) for before, after in pairs)
+        return nn.ModuleList(
+            ConvNormAct(before, after, 3, 2, tensorflow_padding=tensorflow_padding, norm=norm)
+            for before, after in pairs)
+    return nn.ModuleList(ExtraMap(before, after, norm, tensorflow_padding)
+                         for before, after in pairs)

@@ -46,7 +46,8 @@ class SSD(nn.Module):
         channels = [*self.backbone.channels, *config.extra_channels]
         self.extras = build_extras(
             'ssd300' if config.backbone == 'vgg16' else config.extras,
-            channels[config.backbone_maps - 1:], norm)
+            channels[config.backbone_maps - 1:], norm,
+            config.stride2_padding == 'tensorflow_extras')
         self.loc_heads = build_heads(config.head, channels, [4 * a for a in shapes], norm)
         self.conf_heads = build_heads(
             config.head, channels, [score_columns * a for a in shapes], norm)
@@ -117,7 +118,7 @@ def build_backbone(config: ModelConfig) -> Backbone:
     """
     builders: dict[str, Callable[[], Backbone]] = {
         'mobilenet_v2': lambda: MobileNetV2(
-            config.width_mult, config.stride2_padding == 'tensorflow', config.min_depth,
+            config.width_mult, config.stride2_padding != 'torch', config.min_depth,
             _taps(config, mobilenet_v2.TAPS_OF_STRIDE)),
         'mobilenet_v3_large': lambda: MobileNetV3Large(
             config.width_mult, config.reduced_tail, config.min_depth,

@@ -14,6 +14,7 @@ from mbv2ssd_ros.core.priors import (
     halving_levels,
     level_priors,
     linear_scales,
+    lowest_shapes,
     PriorLevel,
     ssd300_levels,
     ssd_shapes,
@@ -108,6 +109,11 @@ def test_grid_shapes_run_over_the_ratios_of_the_first_scale_first():
     # sqrt(0.2 * 0.8) = 0.4
     np.testing.assert_allclose(grid_shapes(0.2, 0.8, [4]), [
         (0.2, 0.2), (0.4, 0.1), (0.1, 0.4), (0.4, 0.4), (0.8, 0.2), (0.2, 0.8)])
+
+
+def test_the_lowest_shapes_are_a_square_of_half_the_scale_and_each_ratio():
+    # ratio 4: 0.2 * 2 and 0.2 / 2
+    np.testing.assert_allclose(lowest_shapes(0.2, [4]), [(0.1, 0.1), (0.4, 0.1), (0.1, 0.4)])
 
 
 def test_clipped_shapes_are_no_longer_than_the_image_in_either_direction():
@@ -252,8 +258,8 @@ def test_a_scale_that_is_not_positive_is_refused(make):
 
 
 @pytest.mark.parametrize('make', [
-    lambda: ssd_shapes(0.2, 0.3, [2, 0]), lambda: grid_shapes(0.2, 0.3, [2, 0])],
-    ids=['ssd_shapes', 'grid_shapes'])
+    lambda: ssd_shapes(0.2, 0.3, [2, 0]), lambda: grid_shapes(0.2, 0.3, [2, 0]),
+    lambda: lowest_shapes(0.2, [2, 0])], ids=['ssd_shapes', 'grid_shapes', 'lowest_shapes'])
 def test_a_ratio_that_is_not_positive_is_refused(make):
     with pytest.raises(ConfigError, match=r'ratios must be positive, found \(2, 0\)'):
         make()

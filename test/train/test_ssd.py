@@ -64,6 +64,24 @@ def test_an_output_belongs_to_the_prior_at_its_place(level, cell_hw, shape):
     np.testing.assert_allclose(build_priors(levels)[changed[0]], expected, rtol=1e-5)
 
 
+def test_only_the_finest_map_has_fewer_shapes_in_tensorflow():
+    levels = small_model(prior_shapes='tensorflow', aspect_ratios=[[2], *[[2, 3]] * 4]
+                         ).prior_levels()
+    assert [len(level.shapes_wh) for level in levels] == [3, 6, 6, 6, 6]
+
+
+@pytest.mark.parametrize('kind', ['ssdlite', 'conv'])
+def test_extras_are_padded_as_the_backbone_only_where_asked(kind):
+    # of four columns TensorFlow's filters see 0 to 2 and 2 to 3, PyTorch's 0 to 1 and 1 to 3
+    seen = {}
+    for padding in ('torch', 'tensorflow', 'tensorflow_extras'):
+        extra = SSD(small_model(extras=kind, stride2_padding=padding), 4).eval().extras[0]
+        x = torch.rand(1, next(extra.parameters()).shape[1], 4, 4, requires_grad=True)
+        extra(x)[..., 0].sum().backward()
+        seen[padding] = x.grad.abs().sum(dim=(0, 1, 2)).nonzero().flatten().tolist()
+    assert seen == {'torch': [0, 1], 'tensorflow': [0, 1], 'tensorflow_extras': [0, 1, 2]}
+
+
 def test_a_bright_spot_moves_the_priors_around_it():
     """A picture's column is a prior's x: the answer to a spot at the right is at the right."""
     config = small_model()
