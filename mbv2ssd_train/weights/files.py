@@ -72,14 +72,21 @@ def read_exported(source: Path) -> tuple[dict[str, Tensor], ModelContract | None
     except DecodeError as err:
         raise DataError(f'{source}: not an ONNX file: {err}') from err
     tensors = {item.name: item for item in model.graph.initializer}
-    names = {name: name for name in tensors}
+    weights = {name: _tensor(item) for name, item in tensors.items()}
     for node in model.graph.node:
-        # of equal tensors the exporter keeps one: a bias may go by the name of another
-        if node.op_type == 'Conv' and len(node.input) == 3 and node.input[2] in tensors:
-            names[f'{node.input[1].removesuffix(".weight")}.bias'] = node.input[2]
-    weights = {name.removeprefix(_NETWORK):
-               torch.from_numpy(numpy_helper.to_array(tensors[kept]).copy())
-               for name, kept in names.items() if name.startswith(_NETWORK)}
+        if node.op_type != 'Conv' or node.input[1] not in tensors:
+            continue
+        bias = f'{node.input[1].removesuffix(".weight")}.bias'
+        if len(node.input) < 3:  # the exporter leaves out a bias of zeros
+            weights[bias] = torch.zeros(tensors[node.input[1]].dims[0])
+        elif node.input[2] in tensors:  # and keeps one of equal ones, by the name of either
+            weights[bias] = _tensor(tensors[node.input[2]])
+    weights = {name.removeprefix(_NETWORK): value for name, value in weights.items()
+               if name.startswith(_NETWORK)}
     metadata = {item.key: item.value for item in model.metadata_props}
     text = metadata.get(METADATA_KEY)
     return weights, None if text is None else ModelContract.from_json(text, str(source))
+
+
+def _tensor(item: onnx.TensorProto) -> Tensor:
+    return torch.from_numpy(numpy_helper.to_array(item).copy())

@@ -18,6 +18,7 @@ from mbv2ssd_train.export.onnx_file import export_onnx, ExportError, Parity
 from mbv2ssd_train.handover import build_contract, build_network
 from mbv2ssd_train.model.deploy import DeployModel
 from mbv2ssd_train.torch_backend import TorchBackend
+from mbv2ssd_train.weights.files import read_exported
 from mbv2ssd_train.weights.start import load_network, Scores
 
 CONFIG = small_run('d', model={'stride2_padding': 'tensorflow'})  # 64 x 96 pixels
@@ -98,6 +99,19 @@ def test_a_network_that_begins_with_the_file_computes_the_same(exported):
     begun = TorchBackend(DeployModel(network, CONFIG.model), exported[0].contract)
     for found, expected in zip(begun.infer(images), exported[0].infer(images), strict=True):
         np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def test_a_bias_of_zeros_which_the_exporter_leaves_out_is_read_as_one(exported, tmp_path):
+    model = onnx.load(exported[1])
+    convolution = next(node for node in model.graph.node if node.op_type == 'Conv')
+    del convolution.input[2]
+    onnx.save(model, tmp_path / 'model.onnx')
+    weights, _ = read_exported(tmp_path / 'model.onnx')
+    name = convolution.input[1].removeprefix('network.').replace('weight', 'bias')
+    assert name == 'backbone.features.0.0.bias'
+    assert torch.equal(weights[name], torch.zeros(len(weights['backbone.features.0.0.weight'])))
+    load_network(build_network(CONFIG), tmp_path / 'model.onnx',
+                 Scores(CONFIG.data.classes, sigmoid=False))
 
 
 def test_an_unmeasured_model_says_so():
