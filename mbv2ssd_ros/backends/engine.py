@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mbv2ssd_ros.backends.cuda_graph import CudaGraph, GraphError
 from mbv2ssd_ros.backends.nvidia import (
     check,
     describe_gpu,
@@ -22,6 +24,7 @@ from mbv2ssd_ros.core.errors import BackendError
 
 _NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING: no waiting for the default stream
 _ALIGNMENT = 256  # bytes, of every address that TensorRT is given
+_SAME = 1e-3  # of boxes and scores: the same kernels on the same image
 
 
 class EngineRunError(BackendError):
@@ -76,6 +79,7 @@ class _BatchRun:
     images: NDArray[np.uint8]
     boxes: NDArray[np.float32]
     scores: NDArray[np.float32]
+    graph: CudaGraph | None = None  # of all its kernels
 
 
 class Engine:
@@ -83,6 +87,8 @@ class Engine:
     Runs batches of the sizes it was built for. Made, used and closed in one thread.
 
     A Jetson's GPU reads and writes the CPU's memory itself; elsewhere the data are copied.
+
+    `graphs` says for people whether its kernels are handed over one by one, and why.
     """
 
     def __init__(self, nvidia: Nvidia, plan: bytes, contract: ModelContract,
@@ -107,6 +113,7 @@ class Engine:
         self._runtime: Any = None
         self._engine: Any = None
         self._stream: Any = None
+        self.graphs = 'with CUDA graphs'
         try:
             self._load(plan, contract, batch_sizes)
         except nvidia.cuda.MemoryError as err:
@@ -154,6 +161,7 @@ class Engine:
 
     def close(self) -> None:
         """Free everything, users before what they use; the context must still be current."""
+        self._free_graphs()
         self._runs.clear()
         self._engine = None
         self._runtime = None
@@ -167,6 +175,9 @@ class Engine:
         self.close()
 
     def _enqueue(self, run: _BatchRun) -> None:
+        if run.graph is not None:
+            run.graph.launch()
+            return
         logger = self._nvidia.logger
         logger.errors.clear()
         if not run.context.execute_async_v3(self._stream.handle):
@@ -194,6 +205,35 @@ class Engine:
             self._runs[size] = self._prepare(profile, size, tensors)
         for size in batch_sizes:  # the first run allocates and is slow
             self.run(np.zeros((size, *tensors['images'][0]), np.uint8))
+        if self._nvidia.graphs is None:
+            self.graphs = 'without CUDA graphs: cuda-python is not installed'
+            return
+        try:
+            for size in batch_sizes:
+                self._record(size)
+        except EngineRunError:
+            raise
+        except BackendError as err:  # some engines cannot be recorded; they run all the same
+            self._free_graphs()
+            self.graphs = f'without CUDA graphs: {err}'
+
+    def _record(self, size: int) -> None:
+        """Make a graph of a batch size, and see that it computes what the kernels computed."""
+        run = self._runs[size]
+        images = np.random.default_rng(size).integers(0, 256, run.images.shape, np.uint8)
+        expected = [output.copy() for output in self.run(images)]
+        self.run(np.zeros_like(images))  # whose results a graph that does nothing would give
+        graph = CudaGraph(self._nvidia.graphs, self._stream.handle, lambda: self._enqueue(run))
+        self._runs[size] = dataclasses.replace(run, graph=graph)
+        if not all(np.allclose(found, one, atol=_SAME)
+                   for found, one in zip(self.run(images), expected)):
+            raise GraphError('they compute something else')
+
+    def _free_graphs(self) -> None:
+        for size, run in self._runs.items():
+            if run.graph is not None:
+                self._runs[size] = dataclasses.replace(run, graph=None)
+                run.graph.free()
 
     def _prepare(self, profile: int, size: int, tensors: _Tensors) -> _BatchRun:
         """Make a context for one batch size; two contexts cannot share a profile."""
@@ -214,7 +254,8 @@ class Engine:
                 raise BackendError(
                     f'the engine has {name!r} of shape {found}, the contract describes '
                     f'{(size, *shape)}')
-        return _BatchRun(context, *(self._buffers[name].host[:size] for name in tensors))
+        images, boxes, scores = (self._buffers[name].host[:size] for name in tensors)
+        return _BatchRun(context, images, boxes, scores)
 
 
 _Tensors = dict[str, tuple[tuple[int, ...], Any]]

@@ -44,6 +44,7 @@ class LoadedEngine:
         """See Engine; loads in the thread of the worker."""
         self._worker = worker
         self._engine = worker.call(Engine, nvidia, plan, contract, batch_sizes)
+        self.graphs = self._engine.graphs
         self.contract = contract
         self.path: Path | None = None  # where it is kept, if it is
 

@@ -35,6 +35,7 @@ class Nvidia:
     trt: Any
     cuda: Any
     logger: Any
+    graphs: Any = None  # cuda.bindings.driver of cuda-python, where it is installed
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,11 @@ def load_nvidia() -> Nvidia:
         raise BackendError(
             'backend tensorrt: CUDA sees no GPU; check CUDA_VISIBLE_DEVICES, or set another '
             'backend')
-    return Nvidia(trt, cuda, _logger(trt))
+    try:
+        graphs = importlib.import_module('cuda.bindings.driver')
+    except ImportError:
+        graphs = None
+    return Nvidia(trt, cuda, _logger(trt), graphs)
 
 
 def describe_gpu(cuda: Any) -> Gpu:

@@ -57,7 +57,7 @@ class TrtBackend:
             provider = EngineProvider(
                 model_path, options, host, nvidia, self._gpu, self._worker, build)
             self._engine = provider.obtain()
-            self.engine_path = self._engine.path
+            self.engine_path, self._graphs = self._engine.path, self._engine.graphs
             self._contract = self._engine.contract
             self._shape = (*self._contract.input_size_hw, 3)
             warm_up(self, self._source)
@@ -77,7 +77,7 @@ class TrtBackend:
         """Version and settings in one line, for logs and diagnostics."""
         major, minor = self._gpu.compute_capability
         return (f'TensorRT {self._nvidia.trt.__version__} on {self._gpu.name} (SM {major}.'
-                f'{minor}), batches of 1 to {self.max_batch}')
+                f'{minor}), batches of 1 to {self.max_batch}, {self._graphs}')
 
     @property
     def contract(self) -> ModelContract:

@@ -33,7 +33,8 @@ def double(monkeypatch, tmp_path):
             gc.collect()  # what only a collection frees is freed in the wrong thread
         assert state.broken_rules == []
         assert [stack for stack in gpu.stacks.values() if stack] == []
-        assert (gpu.memory, dict(gpu.streams), gpu.primary_contexts) == ({}, {}, 0)
+        assert (gpu.memory, dict(gpu.streams), gpu.graphs, gpu.primary_contexts) == (
+            {}, {}, set(), 0)
 
 
 @pytest.fixture

@@ -18,11 +18,11 @@ from mbv2ssd_ros.backends import BackendOptions, open_backend
 from mbv2ssd_ros.backends.base import BACKENDS
 from mbv2ssd_ros.core.errors import BackendError, ContractError, ShapeError
 
-ENGINES = {  # name: (backend, version of the double of TensorRT)
+ENGINES = {  # name: (backend, settings of the double of TensorRT)
     'onnxruntime': ('onnxruntime', None),
-    'tensorrt-8.6': ('tensorrt', '8.6'),
-    'tensorrt-10.3': ('tensorrt', '10.3'),
-    'tensorrt-11.4': ('tensorrt', '11.4'),
+    'tensorrt-8.6': ('tensorrt', {'version': '8.6'}),
+    'tensorrt-10.3': ('tensorrt', {'version': '10.3', 'graphs': True}),
+    'tensorrt-11.4': ('tensorrt', {'version': '11.4'}),
 }
 TOLERANCE = 1e-4
 HEIGHT, WIDTH = CONTRACT.input_size_hw
@@ -32,9 +32,9 @@ HEIGHT, WIDTH = CONTRACT.input_size_hw
 def engine(request):
     """Return the name of a backend."""
     pytest.importorskip('onnxruntime')
-    name, version = ENGINES[request.param]
-    if version is not None:
-        request.getfixturevalue('tensorrt_here')(version=version)
+    name, settings = ENGINES[request.param]
+    if settings is not None:
+        request.getfixturevalue('tensorrt_here')(**settings)
     return name
 
 

@@ -52,7 +52,7 @@ class Gpu:
 @pytest.fixture
 def gpu(double, tmp_path):
     """Return the doubles at work; the rules that a test breaks on purpose are forgotten."""
-    made = Gpu(double(), write_tiny_model(tmp_path / 'tiny.onnx').read_bytes())
+    made = Gpu(double(graphs=True), write_tiny_model(tmp_path / 'tiny.onnx').read_bytes())
     yield made
     made.leave()
     made.state.broken_rules.clear()
@@ -151,6 +151,95 @@ def test_the_default_stream_is_noticed(gpu):
     memory = gpu.cuda.mem_alloc(4)
     with pytest.raises(AssertionError, match='without a stream of its own'):
         gpu.cuda.memcpy_htod_async(memory, gpu.cuda.pagelocked_empty((4,), np.uint8))
+
+
+# graphs
+
+@pytest.fixture
+def recording(gpu):
+    """Return a function that begins to record; what was recorded is freed at the end."""
+    driver = import_module('cuda.bindings.driver')
+    stream = driver.CUstream(gpu.stream.handle)
+
+    def begin(mode='THREAD_LOCAL'):
+        return driver.cuStreamBeginCapture(stream, getattr(
+            driver.CUstreamCaptureMode, f'CU_STREAM_CAPTURE_MODE_{mode}'))
+
+    yield driver, stream, begin
+    gpu.stream._recorded, gpu.stream._pending = None, []
+    gpu.cuda.GPU.graphs.clear()
+
+
+def test_the_first_run_cannot_be_recorded_and_the_second_is_not_done_yet(gpu, recording):
+    driver, stream, begin = recording
+    arrays = gpu.arrays()
+    context = gpu.context(arrays)
+    arrays['images'][...] = 0
+    begin()
+    assert not context.execute_async_v3(gpu.stream.handle)
+    driver.cuStreamEndCapture(stream)
+    context.execute_async_v3(gpu.stream.handle)
+    gpu.stream.synchronize()
+    arrays['scores'][...] = -1
+    begin()
+    assert context.execute_async_v3(gpu.stream.handle)
+    _, graph = driver.cuStreamEndCapture(stream)
+    gpu.stream.synchronize()
+    assert arrays['scores'][0, 0, 0] == -1
+    driver.cuGraphLaunch(driver.cuGraphInstantiate(graph, 0)[1], stream)
+    gpu.stream.synchronize()
+    assert arrays['scores'][0, 0, 0] == 1  # black: background
+
+
+@pytest.mark.parametrize(('call', 'rule'), [
+    (lambda gpu: gpu.stream.synchronize(), 'synchronised while a graph is recorded'),
+    (lambda gpu: gpu.cuda.mem_alloc(4), 'allocated while a graph is recorded')])
+def test_what_breaks_a_recording_is_noticed(gpu, recording, call, rule):
+    recording[2]()
+    with pytest.raises(AssertionError, match=rule):
+        call(gpu)
+
+
+def test_a_recording_that_others_would_feel_is_noticed(recording):
+    with pytest.raises(AssertionError, match='forbids other threads'):
+        recording[2]('GLOBAL')
+
+
+def recorded_run(gpu, recording):
+    """Record a run; return what can be launched, the context and the memory it uses."""
+    driver, stream, begin = recording
+    arrays = gpu.arrays()
+    context = gpu.context(arrays)
+    context.execute_async_v3(gpu.stream.handle)
+    gpu.stream.synchronize()
+    begin()
+    context.execute_async_v3(gpu.stream.handle)
+    return driver.cuGraphInstantiate(driver.cuStreamEndCapture(stream)[1], 0)[1], context, arrays
+
+
+def test_a_graph_that_outlives_its_execution_context_is_noticed(gpu, recording):
+    graph, context, arrays = recorded_run(gpu, recording)
+    del context
+    recording[0].cuGraphLaunch(graph, recording[1])
+    with pytest.raises(AssertionError, match='execution context that was destroyed'):
+        gpu.stream.synchronize()
+
+
+def test_a_graph_that_outlives_its_memory_is_noticed(gpu, recording):
+    graph, context, arrays = recorded_run(gpu, recording)
+    del arrays
+    with pytest.raises(AssertionError, match='not that of an allocation'):
+        recording[0].cuGraphLaunch(graph, recording[1])
+
+
+def test_a_graph_that_was_freed_is_noticed(gpu, recording):
+    driver, stream, _ = recording
+    graph, *_ = recorded_run(gpu, recording)
+    driver.cuGraphExecDestroy(graph)
+    for call in (lambda: driver.cuGraphLaunch(graph, stream),
+                 lambda: driver.cuGraphExecDestroy(graph)):
+        with pytest.raises(AssertionError, match='freed'):
+            call()
 
 
 @pytest.mark.parametrize('damage', [lambda plan: plan[:-1], lambda plan: b'', lambda plan:

@@ -2,7 +2,7 @@
 What we use of TensorRT, and our double, against the names of NVIDIA's own bindings.
 
 tensorrt_surface.json is the snapshot; MBV2SSD_TENSORRT_WHEELS=<folder with the wheels> takes it
-again and compares.
+again and compares. Wheels of cuda-bindings in that folder are compared, too.
 """
 
 import ast
@@ -11,6 +11,9 @@ import json
 import os
 from pathlib import Path
 import re
+import subprocess
+import sys
+import zipfile
 
 import pytest
 import tensorrt_surface
@@ -27,6 +30,20 @@ NOT_IN_THE_DOUBLE = {  # what has a default and is never given
     'ICudaEngine.create_execution_context': {
         version: ['strategy'] for version in ('10.3', '10.16', '11.4')},
 }
+
+GRAPH_CALLS = {  # what we use of cuda.bindings.driver
+    'cuGraphDestroy': ['hGraph'], 'cuGraphExecDestroy': ['hGraphExec'],
+    'cuGraphInstantiate': ['hGraph', 'flags'], 'cuGraphLaunch': ['hGraphExec', 'hStream'],
+    'cuStreamBeginCapture': ['hStream', 'mode'], 'cuStreamEndCapture': ['hStream']}
+GRAPH_DUMP = '''
+import inspect, json, sys
+sys.path.insert(0, sys.argv[1])
+import cuda.bindings.driver as driver
+driver.CUstream(1)
+driver.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL, driver.CUresult.CUDA_SUCCESS
+print(json.dumps({name: list(inspect.signature(getattr(driver, name)).parameters)
+                  for name in sys.argv[2:]}))
+'''
 
 
 def used_names():
@@ -107,9 +124,34 @@ def test_the_double_has_no_class_that_the_version_lacks(double):
     assert not hasattr(tensorrt, 'IProgressMonitor') and hasattr(tensorrt, 'Builder')
 
 
-def test_the_snapshot_is_that_of_the_wheels():
+def test_the_double_of_cuda_python_takes_the_parameters_that_we_use(double):
+    double(graphs=True)
+    import cuda.bindings.driver as driver
+    assert {name: list(inspect.signature(getattr(driver, name)).parameters)
+            for name in dir(driver) if name.startswith(('cuGraph', 'cuStream'))} == GRAPH_CALLS
+
+
+@pytest.fixture
+def wheels():
+    """Return the folder of NVIDIA's wheels."""
     folder = os.environ.get('MBV2SSD_TENSORRT_WHEELS')
     if folder is None:
         pytest.skip('needs the wheels of tensorrt_surface.VERSIONS in MBV2SSD_TENSORRT_WHEELS')
-    text = tensorrt_surface.as_text(tensorrt_surface.take_snapshot(Path(folder)))
+    return Path(folder)
+
+
+def test_every_cuda_python_takes_the_parameters_that_we_use(wheels, tmp_path):
+    found = list(wheels.rglob('cuda_bindings-*.whl'))
+    if not found:
+        pytest.skip('needs wheels of cuda-bindings in MBV2SSD_TENSORRT_WHEELS')
+    for wheel in found:
+        zipfile.ZipFile(wheel).extractall(tmp_path / wheel.stem)
+        printed = subprocess.run(
+            [sys.executable, '-c', GRAPH_DUMP, str(tmp_path / wheel.stem), *GRAPH_CALLS],
+            check=True, capture_output=True, text=True).stdout
+        assert json.loads(printed) == GRAPH_CALLS, wheel.name
+
+
+def test_the_snapshot_is_that_of_the_wheels(wheels):
+    text = tensorrt_surface.as_text(tensorrt_surface.take_snapshot(wheels))
     assert json.loads(text) == SNAPSHOT

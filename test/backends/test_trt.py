@@ -87,11 +87,12 @@ def three(tmp_path):
 
 # batches and memory
 
+@pytest.mark.parametrize('graphs', [True, False])
 @pytest.mark.parametrize('integrated', [True, False])
 @pytest.mark.parametrize('version', ['8.6', '11.4'])
 def test_batches_of_every_size_are_answered_on_both_kinds_of_gpu(
-        opened, tmp_path, integrated, version):
-    backend = opened(three(tmp_path), integrated=integrated, version=version)
+        opened, tmp_path, integrated, version, graphs):
+    backend = opened(three(tmp_path), integrated=integrated, version=version, graphs=graphs)
     for count in (1, 2, 3, 2, 1, 7):
         batch = images(count, count)
         boxes, scores = backend.infer(batch)
@@ -109,13 +110,14 @@ def test_a_batch_runs_at_once_and_a_larger_one_in_parts(opened, tmp_path):
         'enqueue 3', 'enqueue 3', 'enqueue 3', 'enqueue 1']
 
 
+@pytest.mark.parametrize(('graphs', 'call'), [(True, 'launch'), (False, 'enqueue 1')])
 @pytest.mark.parametrize('integrated', [True, False])
-def test_nothing_is_allocated_or_freed_between_frames(opened, integrated):
-    backend = opened(integrated=integrated)
+def test_nothing_is_allocated_or_freed_between_frames(opened, integrated, graphs, call):
+    backend = opened(integrated=integrated, graphs=graphs)
     opened.state.calls.clear()
     for seed in range(20):
         backend.infer(images(1, seed))
-    assert set(opened.state.calls) == {('enqueue 1', 'cuda')}
+    assert set(opened.state.calls) == {(call, 'cuda')}
 
 
 def test_a_jetson_shares_its_memory_and_another_gpu_gets_copies(opened):
@@ -131,12 +133,12 @@ def test_another_gpu_has_memory_of_its_own(opened):
 
 
 def test_the_gpu_s_things_live_in_one_thread_and_end_in_order(opened, tmp_path):
-    backend = opened(three(tmp_path), integrated=False)
+    backend = opened(three(tmp_path), integrated=False, graphs=True)
     opened.state.calls.clear()
     backend.close()
     assert {thread for _, thread in opened.state.calls} == {'cuda'}
     assert [what for what, _ in opened.state.calls] == [
-        *['free execution context'] * 3, 'free engine', 'free runtime',
+        *['free graph'] * 3, *['free execution context'] * 3, 'free engine', 'free runtime',
         *['free device memory', 'free host memory'] * 3, 'free stream', 'pop']
 
 
@@ -157,7 +159,81 @@ def test_it_is_fed_by_batches_and_by_one_thread(opened, tmp_path):
 
 def test_the_detail_names_version_gpu_and_batches(opened, tmp_path):
     assert opened(three(tmp_path), version='10.16').detail == (
-        'TensorRT 10.16.1.11 on Orin (SM 8.7), batches of 1 to 3')
+        'TensorRT 10.16.1.11 on Orin (SM 8.7), batches of 1 to 3, without CUDA graphs: '
+        'cuda-python is not installed')
+
+
+# graphs
+
+def test_what_runs_is_recorded_once_for_each_batch_size(opened, tmp_path):
+    backend = opened(three(tmp_path), graphs=True)
+    assert backend.detail.endswith('batches of 1 to 3, with CUDA graphs')
+    opened.state.calls.clear()
+    backend.infer(images(7))
+    assert [what for what, _ in opened.state.calls] == ['launch'] * 3
+
+
+@pytest.mark.parametrize('call', ['cuStreamBeginCapture', 'cuStreamEndCapture',
+                                  'cuGraphInstantiate'])
+def test_an_engine_that_cannot_be_recorded_runs_all_the_same_and_says_so(opened, tmp_path, call):
+    opened(graphs=True).close()
+    driver = import_module('cuda.bindings.driver')
+    unsupported = driver.CUresult.CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED
+    opened.state.failures[call] = [0, unsupported]  # the second batch size
+    backend = opened(three(tmp_path))
+    assert backend.detail.endswith(
+        f'without CUDA graphs: {call} failed: CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED')
+    opened.state.calls.clear()
+    np.testing.assert_allclose(backend.infer(images(2))[0][0], expected_boxes(), atol=1e-6)
+    assert [what for what, _ in opened.state.calls] == ['enqueue 2']
+
+
+def test_a_run_that_tensorrt_refuses_to_record_ends_the_recording(opened, monkeypatch):
+    opened(graphs=True).close()
+    trt = import_module('tensorrt')
+    original = trt.IExecutionContext.execute_async_v3
+
+    def refuse_while_recording(self, stream_handle):
+        if import_module('pycuda.driver').GPU.streams[stream_handle]._recorded is not None:
+            return self._refuse('operation not permitted when stream is capturing')
+        return original(self, stream_handle)
+
+    monkeypatch.setattr(trt.IExecutionContext, 'execute_async_v3', refuse_while_recording)
+    backend = opened()
+    assert backend.detail.endswith('run the engine: operation not permitted when stream is '
+                                   'capturing')
+    np.testing.assert_allclose(backend.infer(images(1))[0][0], expected_boxes(), atol=1e-6)
+
+
+@pytest.mark.parametrize('integrated', [True, False])
+def test_a_graph_that_does_nothing_is_not_used(opened, monkeypatch, integrated):
+    opened(graphs=True, integrated=integrated).close()
+    driver = import_module('cuda.bindings.driver')
+    monkeypatch.setattr(driver, 'cuGraphLaunch', lambda hGraphExec, hStream: (0,))
+    assert opened().detail.endswith('without CUDA graphs: they compute something else')
+
+
+def test_a_gpu_that_fails_at_the_first_graph_is_not_used(opened, monkeypatch):
+    opened(graphs=True).close()
+    cuda, driver = import_module('pycuda.driver'), import_module('cuda.bindings.driver')
+    original = driver.cuGraphLaunch
+
+    def launch(hGraphExec, hStream):
+        opened.state.failures['synchronize'] = [cuda.LaunchError('unspecified launch failure')]
+        return original(hGraphExec, hStream)
+
+    monkeypatch.setattr(driver, 'cuGraphLaunch', launch)
+    with pytest.raises(BackendError, match='unspecified launch failure'):
+        opened()
+
+
+def test_a_graph_that_is_not_taken_costs_a_frame(opened):
+    backend = opened(graphs=True)
+    driver = import_module('cuda.bindings.driver')
+    opened.state.failures['cuGraphLaunch'] = [driver.CUresult.CUDA_ERROR_OUT_OF_MEMORY]
+    with pytest.raises(BackendError, match='tiny.onnx: cuGraphLaunch failed: CUDA_ERROR_OUT_OF_M'):
+        backend.infer(images(1))
+    np.testing.assert_allclose(backend.infer(images(1))[0][0], expected_boxes(), atol=1e-6)
 
 
 # what the GPU does in the field

@@ -4,7 +4,7 @@ from pathlib import Path
 import sys
 
 DOUBLES = Path(__file__).parents[1] / 'nvidia_double'
-_NAMES = ('tensorrt', 'pycuda', 'double_state')
+_NAMES = ('tensorrt', 'pycuda', 'cuda', 'double_state')
 
 
 class ListLog:

@@ -21,6 +21,7 @@ class State:
         self.devices = 1
         self.integrated = True
         self.free_mib = 6000
+        self.graphs = False  # cuda-python is installed
         self.build = ''  # what goes wrong in a build: crash, hang, refuse, no memory
         self.load = ''  # what goes wrong when an engine is loaded: refuse, no memory
         self.wrong_by = 0.0  # what is added to the boxes that engines compute

@@ -59,6 +59,7 @@ class _Gpu:
         self.stacks = {}  # thread id: contexts
         self.memory = {}  # address: (bytes of it, what owns it)
         self.streams = weakref.WeakValueDictionary()  # handle: stream
+        self.graphs = set()  # recorded, or made to be run, and not freed
         self.next_address = {'host': _HOST_BASE, 'device': _DEVICE_BASE}
         self.primary_contexts = 0
 
@@ -73,6 +74,12 @@ class _Gpu:
         if not self.stack():
             raise LogicError(
                 f'{what} failed: invalid device context - no currently active context?')
+
+    def may_allocate(self, what):
+        """Raise as pycuda does without a context; a recording is spoilt by any allocation."""
+        self.need_context(what)
+        if any(stream._recorded is not None for stream in self.streams.values()):
+            STATE.break_rule('memory is allocated while a graph is recorded')
 
     def check_freed_here(self, what):
         """Note what is freed where its context is not current; destructors cannot raise."""
@@ -193,6 +200,7 @@ class Stream:
 
     def __init__(self, flags=0):
         self._pending = []  # (work, addresses it uses)
+        self._recorded = None  # the same, while a graph is recorded
         self._handle = None
         GPU.need_context('cuStreamCreate')
         self._handle = id(self)
@@ -209,9 +217,16 @@ class Stream:
         """Return the CUstream as an int."""
         return self._handle
 
+    def take(self, work, addresses):
+        """Do work later, or record it; the real one has no such method."""
+        taken = self._pending if self._recorded is None else self._recorded
+        taken.append((work, set(addresses)))
+
     def synchronize(self):
         """Wait for everything that was handed in."""
         GPU.need_context('cuStreamSynchronize')
+        if self._recorded is not None:
+            STATE.break_rule('a stream was synchronised while a graph is recorded from it')
         pending, self._pending = self._pending, []
         STATE.fail_if_asked('synchronize')
         for work, _ in pending:
@@ -221,7 +236,7 @@ class Stream:
 def _enqueue(stream, work, addresses):
     if not isinstance(stream, Stream):
         STATE.break_rule('asynchronous work without a stream of its own')
-    stream._pending.append((work, set(addresses)))
+    stream.take(work, addresses)
 
 
 class DeviceAllocation:
@@ -253,7 +268,7 @@ class DeviceAllocation:
 
 def mem_alloc(bytes):  # noqa: A002
     """pycuda.driver.mem_alloc."""
-    GPU.need_context('cuMemAlloc')
+    GPU.may_allocate('cuMemAlloc')
     STATE.fail_if_asked('mem_alloc')
     return DeviceAllocation(bytes)
 
@@ -280,7 +295,7 @@ class PagelockedHostAllocation:
 
 def pagelocked_empty(shape, dtype, order='C', mem_flags=0):
     """pycuda.driver.pagelocked_empty."""
-    GPU.need_context('cuMemHostAlloc')
+    GPU.may_allocate('cuMemHostAlloc')
     STATE.fail_if_asked('pagelocked_empty')
     return np.asarray(PagelockedHostAllocation(shape, dtype))
 

@@ -547,9 +547,11 @@ class IExecutionContext(_Bound):
         if self._profile == 0:
             engine._profiles_in_use[0] = id(self)
         self._shapes, self._addresses = {}, {}
+        self._has_run, self._gone = False, [False]
 
     def __del__(self):
         _destroyed('execution context')
+        self._gone[0] = True
         if self._profile is not None:
             self._engine._profiles_in_use.pop(self._profile, None)
 
@@ -577,6 +579,7 @@ class IExecutionContext(_Bound):
                 one <= two <= three for one, two, three in zip(low, shape, high)):
             return self._refuse(f'shape {tuple(shape)} is outside the profile {low} to {high}')
         self._shapes[name] = tuple(shape)
+        self._has_run = False
         return True
 
     def get_tensor_shape(self, name):
@@ -609,22 +612,31 @@ class IExecutionContext(_Bound):
         if STATE.failures.get('execute_async_v3'):
             return self._refuse(STATE.failures['execute_async_v3'].pop(0))
         content = {name: self._bytes(name) for name in self._engine._shapes}
-        stream._pending.append((lambda: self._compute(content), set(self._addresses.values())))
+        if stream._recorded is not None and not self._has_run:
+            return self._refuse('operation not permitted when stream is capturing')
+        self._has_run = True
+        stream.take(self._work(content), self._addresses.values())
         STATE.calls.append((f'enqueue {self._shapes["images"][0]}',
                             threading.current_thread().name))
         return True
+
+    def _work(self, content):
+        """Compute without keeping this context alive: who runs a graph of it must."""
+        session, gone = self._engine._session, self._gone
+
+        def compute():
+            if gone[0]:
+                STATE.break_rule('work of an execution context that was destroyed')
+            boxes, scores = session.run(['boxes', 'scores'], {'images': content['images']})
+            content['boxes'][...] = boxes + np.float32(STATE.wrong_by)
+            content['scores'][...] = scores
+        return compute
 
     def _bytes(self, name):
         kind = np.uint8 if name == 'images' else np.float32
         shape = self.get_tensor_shape(name)
         size = int(np.prod(shape)) * np.dtype(kind).itemsize
         return cuda.GPU.bytes_at(self._addresses[name], size).view(kind).reshape(shape)
-
-    def _compute(self, content):
-        boxes, scores = self._engine._session.run(
-            ['boxes', 'scores'], {'images': content['images']})
-        content['boxes'][...] = boxes + np.float32(STATE.wrong_by)
-        content['scores'][...] = scores
 
     def _refuse(self, text):
         self._logger.log(ILogger.ERROR, text)

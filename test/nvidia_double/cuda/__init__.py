@@ -1,0 +1,1 @@
+"""A test double of cuda-python, see cuda.bindings.driver."""

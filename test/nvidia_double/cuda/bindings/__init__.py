@@ -1,0 +1,1 @@
+"""A test double of cuda-bindings, see cuda.bindings.driver."""
