@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
+import threading
 import time
 from typing import Any, Protocol
 
 import numpy as np
 
-from mbv2ssd_ros.core.detections import Detections
+from mbv2ssd_ros.backends.base import Backend
+from mbv2ssd_ros.core.detections import Detections, DetectionSettings
 from mbv2ssd_ros.core.errors import BackendError, DataError, UnsupportedImageError
-from mbv2ssd_ros.core.image import SourceImage
 from mbv2ssd_ros.detector import Detector
 from mbv2ssd_ros.evaluation.bag import Bag
 from mbv2ssd_ros.evaluation.bag_frames import BagFrame, read_frames, stamp_ns
@@ -21,9 +23,11 @@ from mbv2ssd_ros.evaluation.detection_content import detections_of, Found, found
 from mbv2ssd_ros.evaluation.frame_record import FrameRecord
 from mbv2ssd_ros.evaluation.journal import Journal
 from mbv2ssd_ros.evaluation.message_types import DETECTIONS
+from mbv2ssd_ros.evaluation.shared_backend import SharedBackend
 from mbv2ssd_ros.frames import BACKEND_ERROR, UNDECODABLE
 
 UNANSWERED = 'unanswered'  # no detections were recorded for the frame
+_THREADS = 2  # one prepares a frame, or works up its answer, while another one infers
 _NAN = float('nan')
 Progress = Callable[[Iterator[FrameRecord]], Iterator[FrameRecord]]
 
@@ -42,43 +46,46 @@ class Answers(Protocol):
 
     class_names: tuple[str, ...]
 
-    def prepare(self, frame: BagFrame) -> Any:
-        """Do what can be done while another frame is being answered, in another thread."""
-
-    def answer(self, frame: BagFrame, prepared: Any) -> Answer | None:
-        """Detect in a frame; None where there is no answer to it."""
+    def answer(self, frame: BagFrame) -> Answer | None:
+        """Detect in a frame, in any thread; None where there is no answer to it."""
 
 
 class ModelAnswers:
     """Detections of a model, computed now."""
 
-    def __init__(self, detector: Detector) -> None:
+    def __init__(self, backend: Backend, settings: DetectionSettings) -> None:
         """
-        Take a detector.
+        Take a model.
 
         Args:
-            detector: ready.
+            backend: loaded.
+            settings: what counts as a detection.
         """
-        self._detector = detector
-        contract = detector.contract
-        self.class_names = contract.object_names
-        self._shift = 1 if contract.background_index is None else 0
+        self._backend, self._settings = backend, settings
+        self._inference = ThreadPoolExecutor(1, 'infer')
+        self._of_thread = threading.local()
+        self.class_names = backend.contract.object_names
+        self._shift = 1 if backend.contract.background_index is None else 0
 
-    def prepare(self, frame: BagFrame) -> tuple[SourceImage, float]:
-        """Decode a frame; also say how many milliseconds that took."""
+    def answer(self, frame: BagFrame) -> Answer:
+        """Detect in a frame."""
+        backend, detector = self._own()
         started = time.perf_counter()
         image = frame.image()
-        return image, 1e3 * (time.perf_counter() - started)
-
-    def answer(self, frame: BagFrame, prepared: tuple[SourceImage, float]) -> Answer | None:
-        """Detect in a frame."""
-        image, decode_ms = prepared
-        found = self._detector.detect([image])[0]
-        times = self._detector.last_times
+        decode_ms = 1e3 * (time.perf_counter() - started)
+        found, times = detector.detect([image])[0], detector.last_times
         return Answer(
             image.size_hw,
             Detections(found.boxes_xyxy, found.scores, found.labels + self._shift),
-            (decode_ms, times.preprocess_ms, times.infer_ms, times.postprocess_ms))
+            (decode_ms, times.preprocess_ms, backend.infer_ms, times.postprocess_ms))
+
+    def _own(self) -> tuple[SharedBackend, Detector]:
+        """Return what belongs to this thread: a detector has one buffer."""
+        if not hasattr(self._of_thread, 'detector'):
+            backend = SharedBackend(self._backend, self._inference)
+            self._of_thread.backend = backend
+            self._of_thread.detector = Detector(backend, self._settings)
+        return self._of_thread.backend, self._of_thread.detector
 
 
 class RecordedAnswers:
@@ -117,16 +124,13 @@ class RecordedAnswers:
         """The classes of all detections, sorted."""
         return tuple(sorted({name for found in self._found.values() for name, _, _ in found}))
 
-    def prepare(self, frame: BagFrame) -> tuple[int, int]:
-        """Read the size of a frame."""
-        return frame.size_hw()
-
-    def answer(self, frame: BagFrame, prepared: tuple[int, int]) -> Answer | None:
+    def answer(self, frame: BagFrame) -> Answer | None:
         """Look up the detections of a frame."""
+        size_hw = frame.size_hw()
         found = self._found.get((frame.topic, frame.header_ns))
         if found is None:
             return None
-        return Answer(prepared, detections_of(found, self.class_names, self._where),
+        return Answer(size_hw, detections_of(found, self.class_names, self._where),
                       (_NAN, _NAN, _NAN, _NAN))
 
 
@@ -149,77 +153,62 @@ def run(bag: Bag, topics: Sequence[str], answers: Answers, journal: Journal, clo
     Raises:
         DataError: the journal cannot be written.
     """
-    records = _records(bag, topics, answers, clock, len(journal.records))
     damage = ''
 
-    def until_damage() -> Iterator[FrameRecord]:
+    def frames() -> Iterator[tuple[BagFrame, float]]:
         nonlocal damage
+        reading = read_frames(bag, topics, clock)
+        done = len(journal.records)
         while True:
+            started = time.perf_counter()
             try:
-                record = next(records, None)
+                frame = next(reading, None)
             except DataError as err:  # what came before it counts
                 damage = str(err)
                 return
-            if record is None:
+            if frame is None:
                 return
-            yield record
+            if frame.number >= done:
+                yield frame, 1e3 * (time.perf_counter() - started)
 
-    with closing(records):  # whatever ends it, nobody reads the bag any more after this
-        for record in progress(until_damage()):
+    # whatever ends it, nobody is at work any more after this
+    with closing(_answered(frames(), answers)) as records:
+        for record in progress(records):
             journal.append(record)
     return damage
 
 
-@dataclass(frozen=True)
-class _ReadFrame:
-    """A frame, ready to be answered."""
+def _answered(frames: Iterable[tuple[BagFrame, float]], answers: Answers
+              ) -> Generator[FrameRecord, None, None]:
+    """
+    Answer frames, in their order, while others are read and recorded.
 
-    frame: BagFrame
-    prepared: Any
-    error: str  # why it could not be prepared
-    read_ms: float
-
-
-def _records(bag: Bag, topics: Sequence[str], answers: Answers, clock: str, done: int
-             ) -> Generator[FrameRecord, None, None]:
-    frames = read_frames(bag, topics, clock)
-    # one frame ahead: reading and decoding then cost no time beside inference
-    with ThreadPoolExecutor(1, 'read_bag') as reader:
+    While the network works on one frame, the next one is decoded and resized and the boxes of the
+    last one are sorted out, which costs no time then. At most _THREADS + 1 frames are in memory.
+    """
+    with ThreadPoolExecutor(_THREADS, 'answer') as threads:
+        coming: deque[Future[FrameRecord]] = deque()
         try:
-            coming = reader.submit(_read, frames, answers, done)
-            while (read := coming.result()) is not None:
-                coming = reader.submit(_read, frames, answers, done)
-                if read.frame.number >= done:
-                    yield _record(read, answers)
+            for frame, read_ms in frames:
+                coming.append(threads.submit(_record, frame, read_ms, answers))
+                if len(coming) > _THREADS:
+                    yield coming.popleft().result()
+            while coming:
+                yield coming.popleft().result()
         finally:
-            reader.shutdown(wait=True, cancel_futures=True)
+            threads.shutdown(wait=True, cancel_futures=True)
 
 
-def _read(frames: Iterator[BagFrame], answers: Answers, done: int) -> _ReadFrame | None:
-    started = time.perf_counter()
-    frame = next(frames, None)
-    if frame is None:
-        return None
-    read_ms = 1e3 * (time.perf_counter() - started)
-    if frame.number < done:
-        return _ReadFrame(frame, None, '', read_ms)
+def _record(frame: BagFrame, read_ms: float, answers: Answers) -> FrameRecord:
     try:
-        return _ReadFrame(frame, answers.prepare(frame), '', read_ms)
+        answer = answers.answer(frame)
     except UnsupportedImageError as err:
-        return _ReadFrame(frame, None, str(err), read_ms)
-
-
-def _record(read: _ReadFrame, answers: Answers) -> FrameRecord:
-    frame = read.frame
-    if read.error:
-        return _make(frame, None, UNDECODABLE, read.error)
-    try:
-        answer = answers.answer(frame, read.prepared)
+        return _make(frame, None, UNDECODABLE, str(err))
     except BackendError as err:
         return _make(frame, None, BACKEND_ERROR, str(err))
     if answer is None:
         return _make(frame, None, UNANSWERED, 'no detections were recorded with its stamp')
-    return _make(frame, answer, times_ms=(read.read_ms, *answer.times_ms))
+    return _make(frame, answer, times_ms=(read_ms, *answer.times_ms))
 
 
 def _make(frame: BagFrame, answer: Answer | None, reason: str = '', error: str = '',

@@ -12,7 +12,6 @@ import zlib
 from mbv2ssd_ros.backends import BackendOptions, open_backend
 from mbv2ssd_ros.core.detections import DetectionSettings
 from mbv2ssd_ros.core.errors import ConfigError, DataError
-from mbv2ssd_ros.detector import Detector
 from mbv2ssd_ros.evaluation.analysis import Subject
 from mbv2ssd_ros.evaluation.bag import Bag
 from mbv2ssd_ros.evaluation.bag_evaluation import BagEvaluation, evaluate
@@ -168,7 +167,7 @@ def _answers(task: BagTask, bag: Bag, topics: tuple[str, ...], truths: Truths | 
         score_threshold=task.curve_threshold, nms_iou=task.nms_iou,
         max_detections=task.max_detections)
     backend = open_backend(task.backend, task.model, BackendOptions(threads=task.threads))
-    return ModelAnswers(Detector(backend, settings)), {
+    return ModelAnswers(backend, settings), {
         **inputs, 'detections_of': task.model.name,
         'model_sha256': hashlib.sha256(task.model.read_bytes()).hexdigest(),
         'backend': backend.name, 'curve_threshold': task.curve_threshold,

@@ -1,5 +1,6 @@
 """A bag through a model, once, in order, and on from where it ended; its files and figures."""
 
+from concurrent.futures import ThreadPoolExecutor
 import csv
 import json
 import re
@@ -46,11 +47,13 @@ from mbv2ssd_ros.detector import Detector  # noqa: E402
 from mbv2ssd_ros.evaluation.bag import Bag  # noqa: E402
 from mbv2ssd_ros.evaluation.bag_evaluation import stage_percentiles  # noqa: E402
 from mbv2ssd_ros.evaluation.bag_report import linear_axis  # noqa: E402
-from mbv2ssd_ros.evaluation.bag_run import run  # noqa: E402
+from mbv2ssd_ros.evaluation.bag_run import ModelAnswers, run  # noqa: E402
 from mbv2ssd_ros.evaluation.bag_task import BagTask, perform  # noqa: E402
 from mbv2ssd_ros.evaluation.detection_content import found_in  # noqa: E402
 from mbv2ssd_ros.evaluation.detections_bag import detection_topics  # noqa: E402
+from mbv2ssd_ros.evaluation.frame_record import STAGES  # noqa: E402
 from mbv2ssd_ros.evaluation.journal import Journal  # noqa: E402
+from mbv2ssd_ros.evaluation.shared_backend import SharedBackend  # noqa: E402
 
 STABLE = ('frames.csv', 'detections.mcap', 'report.html')  # but for latency
 
@@ -291,32 +294,99 @@ def test_stages_that_took_no_part_have_no_percentiles():
 
 
 class SlowAnswers:
-    """Answers the first frame only when the second one has been prepared."""
+    """Answers the first frame only when work on the second one has begun."""
 
     class_names = ('red',)
 
     def __init__(self):
-        self.second_prepared = threading.Event()
-        self.prepared, self.most_ahead = 0, 0
+        self.second_begun = threading.Event()
 
-    def prepare(self, frame):
-        self.prepared = frame.number + 1
+    def answer(self, frame):
         if frame.number == 1:
-            self.second_prepared.set()
-
-    def answer(self, frame, prepared):
-        assert frame.number or self.second_prepared.wait(20)
-        time.sleep(0.01)  # time enough to prepare all others, were there no limit
-        self.most_ahead = max(self.most_ahead, self.prepared - frame.number)
+            self.second_begun.set()
+        assert frame.number or self.second_begun.wait(20)
 
 
-def test_one_frame_is_prepared_while_another_is_answered_and_no_more(tmp_path, bag):
-    answers, journal = SlowAnswers(), Journal(tmp_path / 'journal', {})
+def test_two_frames_are_worked_on_at_the_same_time_and_recorded_in_order(tmp_path, bag):
+    journal = Journal(tmp_path / 'journal', {})
     with Bag(bag) as opened:
-        assert run(opened, [CAMERA], answers, journal, 'header') == ''
+        assert run(opened, [CAMERA], SlowAnswers(), journal, 'header') == ''
     journal.close()
     assert [record.number for record in journal.records] == [*range(6)]
-    assert answers.most_ahead == 2  # itself and the next one
+
+
+def test_no_more_than_three_frames_are_in_memory(tmp_path, bag):
+    read, journal = [], Journal(tmp_path / 'journal', {})
+
+    class CountedBag(Bag):
+        def messages(self, names):
+            for message in super().messages(names):
+                read.append(message)
+                yield message
+
+    def progress(records):
+        for record in records:
+            assert len(read) - record.number <= 3  # itself, one beside it, one that waits
+            yield record
+
+    with CountedBag(bag) as opened:
+        run(opened, [CAMERA], RecordedNothing(), journal, 'header', progress)
+    journal.close()
+    assert len(read) == len(journal.records) == 6
+
+
+class RecordedNothing:
+    """Has no answer to any frame."""
+
+    class_names = ('red',)
+
+    def answer(self, frame):
+        return None
+
+
+class CountingBackend:
+    """Counts how many inferences go on at the same time, and in which threads."""
+
+    def __init__(self, backend):
+        self._backend, self.threads, self.most = backend, set(), 0
+        self._now = 0
+
+    def __getattr__(self, name):
+        return getattr(self._backend, name)
+
+    def infer(self, images):
+        self._now += 1
+        self.most = max(self.most, self._now)
+        self.threads.add(threading.get_ident())
+        time.sleep(0.002)  # time enough for another one to begin, were it not kept from it
+        self._now -= 1
+        return self._backend.infer(images)
+
+
+def test_one_frame_is_inferred_after_the_other(tmp_path, bag, model):
+    backend = CountingBackend(open_backend('auto', model, BackendOptions()))
+    journal = Journal(tmp_path / 'journal', {})
+    with Bag(bag) as opened:
+        run(opened, [CAMERA], ModelAnswers(backend, DetectionSettings()), journal, 'header')
+    journal.close()
+    assert backend.most == 1 and len(backend.threads) == 1
+    for record in journal.records:
+        assert record.times_ms[STAGES.index('infer')] >= 2  # of its own, without the wait
+
+
+def test_outputs_that_the_next_inference_overwrites_are_copied(model):
+    class OneBuffer(CountingBackend):
+        max_concurrency = 1
+        scores = np.zeros((1, 24, 3), np.float32)
+
+        def infer(self, images):
+            self.scores += 1
+            return np.zeros((1, 24, 4), np.float32), self.scores
+
+    with ThreadPoolExecutor(1) as inference:
+        shared = SharedBackend(OneBuffer(None), inference)
+        first, second = (shared.infer(None)[1] for _ in range(2))
+    assert (first.max(), second.max()) == (1, 2)
 
 
 def interrupted_after(count):

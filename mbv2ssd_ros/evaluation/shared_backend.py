@@ -1,0 +1,76 @@
+"""One network for several detectors, so that their other work costs no time beside it."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+import time
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mbv2ssd_ros.backends.base import Backend
+from mbv2ssd_ros.core.contract import ModelContract
+
+Outputs = tuple[NDArray[np.float32], NDArray[np.float32]]
+
+
+class SharedBackend:
+    """
+    A backend as one of several detectors, each in a thread of its own, has it.
+
+    All inferences are made in one further thread, one after the other: it begins with the next
+    one without waiting for anybody to look at the last.
+    """
+
+    def __init__(self, backend: Backend, inference: ThreadPoolExecutor) -> None:
+        """
+        Take a share.
+
+        Args:
+            backend: the network.
+            inference: of one thread, the same for all who share the backend.
+        """
+        self._backend, self._inference = backend, inference
+        self.infer_ms = 0.0  # of the last inference, without waiting for its turn
+
+    @property
+    def name(self) -> str:
+        """Short name, as the parameter `backend` has it."""
+        return self._backend.name
+
+    @property
+    def detail(self) -> str:
+        """Version and settings in one line, for logs and diagnostics."""
+        return self._backend.detail
+
+    @property
+    def contract(self) -> ModelContract:
+        """What the model file says about itself."""
+        return self._backend.contract
+
+    @property
+    def max_batch(self) -> int:
+        """Images that pay to be inferred together."""
+        return self._backend.max_batch
+
+    @property
+    def max_concurrency(self) -> int:
+        """Threads that may call infer at the same time: each detector has its own share."""
+        return 1
+
+    def infer(self, images: NDArray[np.uint8]) -> Outputs:
+        """Run the network in its turn; see Backend.infer."""
+        (boxes, scores), self.infer_ms = self._inference.submit(self._timed, images).result()
+        return boxes, scores
+
+    def close(self) -> None:
+        """Free the engine, for all who share it."""
+        self._backend.close()
+
+    def _timed(self, images: NDArray[np.uint8]) -> tuple[Outputs, float]:
+        started = time.perf_counter()
+        boxes, scores = self._backend.infer(images)
+        infer_ms = 1e3 * (time.perf_counter() - started)
+        if self._backend.max_concurrency == 1:  # the next inference writes to the same memory
+            boxes, scores = boxes.copy(), scores.copy()
+        return (boxes, scores), infer_ms
