@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 from torch import Tensor
@@ -12,9 +11,9 @@ import yaml
 from mbv2ssd_ros.core.contract import BACKGROUND
 from mbv2ssd_ros.core.errors import ConfigError, DataError
 from mbv2ssd_train.config import parse_config, TrainConfig
-from mbv2ssd_train.handover import build_network
-from mbv2ssd_train.run.checkpoint import Checkpoint, RunState
+from mbv2ssd_train.run.checkpoint import Checkpoint
 from mbv2ssd_train.weights.files import read_state_dict
+from mbv2ssd_train.weights.imported import imported_checkpoint
 from mbv2ssd_train.weights.torchvision_keys import (
     class_columns,
     COCO_CLASSES,
@@ -70,7 +69,9 @@ def convert_weights(name: str, weights: Mapping[str, Tensor], classes: Sequence[
     try:
         renamed = {detector.rename(key): value.float() if value.is_floating_point() else value
                    for key, value in weights.items()}
-        return _checkpoint(_config(name, detector, renamed, classes, source), renamed)
+        if 'backbone.l2_norm.scale' in renamed:  # (C,) in torchvision
+            renamed['backbone.l2_norm.scale'] = renamed['backbone.l2_norm.scale'].reshape(-1, 1, 1)
+        return imported_checkpoint(_config(name, detector, renamed, classes, source), renamed)
     except DataError as err:
         raise DataError(f'{source}: not the weights of {name}: {err}') from err
 
@@ -92,23 +93,3 @@ def _config(name: str, detector: TorchvisionDetector, weights: Mapping[str, Tens
             f'{len(config.data.classes)} {named} names; name its classes with --classes, in the '
             f'order of its labels and without {BACKGROUND!r}')
     return config
-
-
-def _checkpoint(config: TrainConfig, weights: dict[str, Tensor]) -> Checkpoint:
-    network = build_network(config)
-    own = network.state_dict()
-    if 'backbone.l2_norm.scale' in weights:  # (C,) in torchvision
-        weights['backbone.l2_norm.scale'] = weights['backbone.l2_norm.scale'].reshape(-1, 1, 1)
-    lacking = sorted(set(own) - set(weights))
-    if lacking:
-        raise DataError(f'it lacks {len(lacking)} tensors, such as {lacking[0]}')
-    try:
-        network.load_state_dict(weights)
-    except RuntimeError as err:
-        raise DataError(' '.join(str(err).split())[:300]) from err
-    loaded = network.state_dict()
-    return Checkpoint(
-        config=config.to_yaml(), class_names=config.data.classes,
-        fingerprints=config.fingerprints(),
-        state=asdict(RunState()), model=loaded, averaged=loaded, learner={}, random={},
-        map_50=None)

@@ -1,0 +1,43 @@
+"""Weights of others, under our names, as a checkpoint of ours."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+
+from torch import Tensor
+
+from mbv2ssd_ros.core.errors import DataError
+from mbv2ssd_train.config import TrainConfig
+from mbv2ssd_train.handover import build_network
+from mbv2ssd_train.run.checkpoint import Checkpoint, RunState
+
+
+def imported_checkpoint(config: TrainConfig, weights: Mapping[str, Tensor]) -> Checkpoint:
+    """
+    Make a checkpoint that was never trained by this package.
+
+    Args:
+        config: of the model.
+        weights: by the names of its network, all of them.
+
+    Returns:
+        A checkpoint that eval, export and training take.
+
+    Raises:
+        DataError: a weight is missing, unknown or of another shape.
+    """
+    network = build_network(config)
+    lacking = sorted(set(network.state_dict()) - set(weights))
+    if lacking:
+        raise DataError(f'it lacks {len(lacking)} tensors, such as {lacking[0]}')
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as err:
+        raise DataError(' '.join(str(err).split())[:300]) from err
+    loaded = network.state_dict()
+    return Checkpoint(
+        config=config.to_yaml(), class_names=config.data.classes,
+        fingerprints=config.fingerprints(),
+        state=asdict(RunState()), model=loaded, averaged=loaded, learner={}, random={},
+        map_50=None)
