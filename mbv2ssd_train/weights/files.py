@@ -10,13 +10,14 @@ from typing import Any
 from google.protobuf.message import DecodeError
 import onnx
 from onnx import numpy_helper
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save
 import torch
 from torch import Tensor
 
 from mbv2ssd_ros.core.contract import METADATA_KEY, ModelContract
 from mbv2ssd_ros.core.errors import DataError
 
+_BACKBONE = 'backbone.'
 _NETWORK = 'network.'  # what the exporter puts before the names of the network's weights
 
 
@@ -90,3 +91,16 @@ def read_exported(source: Path) -> tuple[dict[str, Tensor], ModelContract | None
 
 def _tensor(item: onnx.TensorProto) -> Tensor:
     return torch.from_numpy(numpy_helper.to_array(item).copy())
+
+
+def write_backbone(weights: Mapping[str, Tensor], path: Path) -> None:
+    """
+    Write the backbone of a model as model.backbone_weights takes it.
+
+    Args:
+        weights: of the whole network.
+        path: of the file, .safetensors in form whatever its name.
+    """
+    features = {name.removeprefix(_BACKBONE): value.contiguous()
+                for name, value in weights.items() if name.startswith(f'{_BACKBONE}features.')}
+    path.write_bytes(save(features))  # save_file would let nobody else read it

@@ -10,7 +10,7 @@ import yaml
 
 from mbv2ssd_ros.core.errors import ConfigError, DataError
 from mbv2ssd_train.cli import main
-from mbv2ssd_train.cli.import_weights import ARCHITECTURES
+from mbv2ssd_train.cli.import_weights import TORCHVISION
 from mbv2ssd_train.config import ModelConfig
 from mbv2ssd_train.handover import open_checkpoint
 from mbv2ssd_train.model.ssd import SSD
@@ -54,7 +54,7 @@ def imported(coco_weights):
 
 
 def test_the_presets_are_the_architectures():
-    assert tuple(DETECTORS) == ARCHITECTURES
+    assert tuple(DETECTORS) == TORCHVISION
     for name, detector in DETECTORS.items():
         preset = yaml.safe_load((PRESETS / f'{name}.yaml').read_text())
         assert ModelConfig.model_validate(preset) == ModelConfig.model_validate(detector.model)
@@ -174,5 +174,6 @@ def test_a_missing_file_is_named(tmp_path):
 def test_no_file_is_written_under_a_name_that_no_verb_takes(coco_weights, tmp_path, capsys):
     assert main(['import-weights', NAME, '--weights', str(coco_weights), '--output',
                  str(tmp_path / 'model.bin')]) == 1
-    assert 'model.bin: the name of a checkpoint ends in .pt or .pth' in capsys.readouterr().err
+    assert ('model.bin: the name of a checkpoint ends in .pt or .pth, that of a backbone in '
+            '.safetensors') in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
