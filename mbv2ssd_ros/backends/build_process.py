@@ -58,7 +58,8 @@ def build_in_child(model: bytes, request: BuildRequest, timing: bytes, host: Hos
             'files': [stream.fileno() for stream in (given, known, plan, measured)]})
         # -c, not -m: nothing must be run from the folder that this process happens to be in
         child = subprocess.Popen(
-            [sys.executable, '-c', _CHILD, arguments], stdin=subprocess.DEVNULL,
+            [sys.executable, '-c', _CHILD, arguments],
+            stdin=subprocess.PIPE,  # never written to; it ends when this process does
             stdout=subprocess.PIPE, stderr=errors, cwd='/', text=True,
             start_new_session=True,  # Ctrl-C is ours to pass on
             pass_fds=[stream.fileno() for stream in (given, known, plan, measured)])
@@ -68,6 +69,8 @@ def build_in_child(model: bytes, request: BuildRequest, timing: bytes, host: Hos
             if child.poll() is None:
                 child.kill()
             child.wait()
+            assert child.stdin is not None
+            child.stdin.close()
         if child.returncode or complaint:
             raise BackendError(
                 f'{request.source}: no engine was built: '
@@ -95,6 +98,7 @@ def serve(request: dict[str, Any], files: list[int]) -> int:
     Returns:
         The exit code; what went wrong is said on standard output, as are the phases.
     """
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     given, known, plan, measured = (os.fdopen(number, 'r+b') for number in files)
     try:
         wanted = BuildRequest(**{
@@ -112,6 +116,12 @@ def serve(request: dict[str, Any], files: list[int]) -> int:
         stream.write(content)
         stream.flush()
     return 0
+
+
+def _end_with_parent() -> None:
+    """End when nobody waits for the engine any more; a node that was killed cannot end us."""
+    os.read(0, 1)
+    os._exit(1)
 
 
 def _follow(child: subprocess.Popen[str], source: str, host: Host) -> str:

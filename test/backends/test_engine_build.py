@@ -2,11 +2,14 @@
 
 from importlib import import_module
 import os
+from pathlib import Path
+import subprocess
+import sys
 import time
 
 import pytest
 from tiny_model import write_tiny_model
-from trt_doubles import ListLog
+from trt_doubles import DOUBLES, ListLog
 
 from mbv2ssd_ros.backends import build_process, engine_build
 from mbv2ssd_ros.backends.base import Host
@@ -15,6 +18,8 @@ from mbv2ssd_ros.backends.engine_build import build_engine, BuildRequest
 from mbv2ssd_ros.backends.nvidia import load_nvidia, primary_context
 from mbv2ssd_ros.core.errors import BackendError
 
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
 REQUEST = BuildRequest('tiny.onnx', 'fp32', (32, 48), (1, 2))
 
 
@@ -171,8 +176,16 @@ def test_a_child_that_fails_in_another_way_shows_its_last_words(double, model, l
         build_in_child(model, REQUEST, b'', Host(log))
 
 
-def children():
-    """Return the processes that this one has started and not waited for."""
+def is_running(pid):
+    """Tell whether there is a process that is not waiting to be buried."""
+    try:
+        return Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[0] != 'Z'
+    except FileNotFoundError:
+        return False
+
+
+def children(pid):
+    """Return the processes that one has started and not waited for."""
     found = []
     for entry in os.listdir('/proc'):
         if entry.isdigit():
@@ -181,7 +194,7 @@ def children():
                     fields = stream.read().rpartition(')')[2].split()
             except OSError:
                 continue
-            if int(fields[1]) == os.getpid():
+            if int(fields[1]) == pid:
                 found.append(int(entry))
     return found
 
@@ -190,12 +203,40 @@ def test_progress_is_said_every_few_seconds_and_the_build_ends_when_it_is_no_lon
         double, model, log, monkeypatch):
     double(build='hang')
     monkeypatch.setattr(build_process, 'PROGRESS_S', 0.2)
-    before = set(children())
+    before = set(children(os.getpid()))
     with pytest.raises(BackendError, match='tiny.onnx: building the engine was cancelled'):
         build_in_child(model, REQUEST, b'', Host(log, lambda: any(
             'Building Engine' in line for line in log.lines)))
     assert log.lines[-1].startswith('tiny.onnx: building the engine, ')
-    assert set(children()) == before
+    assert set(children(os.getpid())) == before
+
+
+def test_a_build_ends_with_the_process_that_wanted_it_however_that_ends(double, tmp_path):
+    double(build='hang')
+    path = write_tiny_model(tmp_path / 'tiny.onnx')
+    script = f'''
+from pathlib import Path
+from test_engine_build import REQUEST
+from mbv2ssd_ros.backends import build_process
+from mbv2ssd_ros.backends.base import Host
+class Log:
+    def info(self, message): print(message, flush=True)
+build_process.PROGRESS_S = 0.1
+build_process.build_in_child(Path({str(path)!r}).read_bytes(), REQUEST, b'', Host(Log()))
+'''
+    folders = map(str, (DOUBLES, ROOT, HERE, HERE.parent))
+    parent = subprocess.Popen(
+        [sys.executable, '-c', script], stdout=subprocess.PIPE, cwd=ROOT,
+        env={**os.environ, 'PYTHONPATH': os.pathsep.join(folders)})
+    while 'Building Engine' not in parent.stdout.readline().decode():
+        assert parent.poll() is None
+    child, = children(parent.pid)
+    parent.kill()
+    parent.communicate()
+    deadline = time.monotonic() + 20
+    while is_running(child):
+        assert time.monotonic() < deadline, 'it goes on'
+        time.sleep(0.02)
 
 
 def test_five_seconds_pass_at_most_between_two_lines():
