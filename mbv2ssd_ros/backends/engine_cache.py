@@ -24,7 +24,7 @@ import time
 from mbv2ssd_ros.backends.base import Host
 from mbv2ssd_ros.backends.engine_manifest import EngineKey, Manifest, UnusableEngineError
 from mbv2ssd_ros.backends.private_folder import (
-    default_folder,
+    cache_folder,
     open_private_folder,
     read_private_file,
 )
@@ -58,7 +58,7 @@ class EngineCache:
         Raises:
             BackendError: it cannot be made, or others could change what is in it.
         """
-        self.folder = Path(folder).expanduser().absolute() if folder else default_folder()
+        self.folder = cache_folder(folder)
         self.writable = open_private_folder(self.folder)
         self._host = host
 
@@ -132,8 +132,12 @@ class EngineCache:
         Raises:
             OSError: they cannot be written; nothing is left behind.
         """
-        self._write(self.engine_path(name), plan)
-        self._write(self._manifest_path(name), manifest.to_json().encode())
+        self._write(name, self.engine_path(name), plan)
+        try:
+            self._write(name, self._manifest_path(name), manifest.to_json().encode())
+        except BaseException:
+            self.engine_path(name).unlink(missing_ok=True)  # of no use, on a disk that is full
+            raise
 
     def quarantine(self, name: str, reason: str) -> None:
         """
@@ -172,18 +176,19 @@ class EngineCache:
         digest, timing = content[:_DIGEST().digest_size], content[_DIGEST().digest_size:]
         return timing if _DIGEST(timing).digest() == digest else b''
 
-    def keep_timing(self, key: EngineKey, timing: bytes) -> None:
+    def keep_timing(self, name: str, key: EngineKey, timing: bytes) -> None:
         """
         Write what a build measured.
 
         Args:
+            name: of the engine; locked.
             key: of the engine that was built.
             timing: TensorRT's timing cache.
 
         Raises:
             OSError: it cannot be written; nothing is left behind.
         """
-        self._write(self._timing_path(key), _DIGEST(timing).digest() + timing)
+        self._write(name, self._timing_path(key), _DIGEST(timing).digest() + timing)
 
     @contextmanager
     def locked(self, name: str) -> Iterator[None]:
@@ -243,9 +248,9 @@ class EngineCache:
         for path in self.folder.glob(f'.{name}.*.tmp'):
             path.unlink(missing_ok=True)
 
-    def _write(self, path: Path, content: bytes) -> None:
+    def _write(self, name: str, path: Path, content: bytes) -> None:
         descriptor, aside = tempfile.mkstemp(
-            prefix=f'.{path.stem}.', suffix='.tmp', dir=self.folder)  # mode 0600
+            prefix=f'.{name}.', suffix='.tmp', dir=self.folder)  # mode 0600
         try:
             with os.fdopen(descriptor, 'wb') as stream:
                 stream.write(content)

@@ -89,10 +89,7 @@ class EngineProvider:
         self._nvidia = nvidia
         self._worker = worker
         self._build = build
-        try:
-            self._model = model_path.read_bytes()
-        except OSError as err:
-            raise BackendError(f'{model_path}: cannot be read: {err.strerror}') from err
+        self._model = _read(model_path)
         self._cache = EngineCache(options.engine_cache_dir, host)
         self._key = EngineKey(
             model_sha256=sha256(self._model), tensorrt=str(nvidia.trt.__version__), gpu=gpu.name,
@@ -150,6 +147,9 @@ class EngineProvider:
     def _built(self) -> LoadedEngine:
         reference = self._reference()  # refuses what is no model of ours
         try:
+            if _read(self._model_path) != self._model:  # which the engine would be kept for
+                raise BackendError(
+                    f'{self._source}: was written while it was read; open it again')
             contract = reference.contract
             check_precision(contract, self._options.precision, self._source)
             self._announce()
@@ -170,7 +170,7 @@ class EngineProvider:
     def _keep(self, built: BuiltEngine, manifest: Manifest) -> Path | None:
         try:
             self._cache.keep(self._name, built.plan, manifest)
-            self._cache.keep_timing(self._key, built.timing)
+            self._cache.keep_timing(self._name, self._key, built.timing)
             return self._cache.engine_path(self._name)
         except OSError as err:
             self._host.log.warning(
@@ -219,3 +219,10 @@ class EngineProvider:
             self._host.log.warning(
                 f'{self._cache.folder} is read-only, so the engine will be built again at the '
                 'next start; set engine_cache_dir to a folder that can be written')
+
+
+def _read(model_path: Path) -> bytes:
+    try:
+        return model_path.read_bytes()
+    except OSError as err:
+        raise BackendError(f'{model_path}: cannot be read: {err.strerror}') from err

@@ -17,15 +17,27 @@ _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 _ROOT = 0
 
 
-def default_folder() -> Path:
+def cache_folder(configured: str) -> Path:
     """
-    Name the folder that is used where none is configured.
+    Name the folder of engines.
+
+    Args:
+        configured: as the parameter `engine_cache_dir` has it.
 
     Returns:
-        One in the user's cache, as the XDG base directory specification has it.
+        That folder, or one in the user's cache, as the XDG base directory specification has it.
+
+    Raises:
+        BackendError: the user has no home, as in some containers, and it would be there.
     """
     cache = os.environ.get('XDG_CACHE_HOME', '')
-    return (Path(cache) if cache.startswith('/') else Path.home() / '.cache') / 'mbv2ssd'
+    in_cache = cache if cache.startswith('/') else '~/.cache'
+    try:
+        return Path(configured or f'{in_cache}/mbv2ssd').expanduser().absolute()
+    except RuntimeError as err:
+        raise BackendError(
+            f'engine_cache_dir {configured or in_cache!r} cannot be found: {err}; set the '
+            'parameter to a folder by its full path') from err
 
 
 def open_private_folder(folder: Path) -> bool:

@@ -93,7 +93,7 @@ def test_the_key_has_no_part_that_is_not_tested():
 
 def test_files_are_for_their_owner_alone(cache):
     keep(cache)
-    cache.keep_timing(KEY, b'times')
+    cache.keep_timing(NAME, KEY, b'times')
     assert {(cache.folder / name).stat().st_mode & 0o777 for name in files(cache)} == {0o600}
 
 
@@ -209,14 +209,14 @@ def test_putting_aside_again_and_again_does_not_fill_the_disk(cache):
 # the timing cache
 
 def test_measured_times_serve_every_model_on_the_gpu(cache):
-    cache.keep_timing(KEY, b'times')
+    cache.keep_timing(NAME, KEY, b'times')
     other_model = dataclasses.replace(KEY, model_sha256='b' * 64, batch_sizes=(1,))
     assert cache.timing(other_model) == b'times'
     assert cache.timing(dataclasses.replace(KEY, tensorrt='11.4')) == b''
 
 
 def test_damaged_times_are_none(cache):
-    cache.keep_timing(KEY, b'times' * 100)
+    cache.keep_timing(NAME, KEY, b'times' * 100)
     path = next(cache.folder.glob('timing.*'))
     whole = path.read_bytes()
     for content in (b'', whole[:40], whole[:-1], whole[:200] + b'?' + whole[201:]):
@@ -253,6 +253,37 @@ def test_a_really_full_file_system_is_an_error_and_leaves_nothing(cache, monkeyp
     with pytest.raises(OSError, match='No space left'):
         keep(cache)
     assert files(cache) == []
+
+
+def test_an_engine_whose_manifest_finds_no_room_is_removed(cache, monkeypatch):
+    original = os.replace
+
+    def full(aside, path):
+        if path.suffix == '.json':
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        original(aside, path)
+
+    monkeypatch.setattr(os, 'replace', full)
+    with pytest.raises(OSError, match='No space left'):
+        keep(cache)
+    assert files(cache) == []
+
+
+def test_what_a_killed_process_had_begun_to_write_goes_with_the_next_lock(cache, monkeypatch):
+    def killed(aside, path):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, 'replace', killed)
+    monkeypatch.setattr(Path, 'unlink', lambda self, missing_ok=False: None)
+    for write in (lambda: keep(cache), lambda: cache.keep_timing(NAME, KEY, b'times')):
+        with pytest.raises(KeyboardInterrupt):
+            write()
+    assert len(files(cache)) == 2
+    monkeypatch.undo()
+    with cache.locked('other'):
+        assert len(files(cache)) == 2
+    with cache.locked(NAME):
+        assert files(cache) == []
 
 
 def test_an_engine_is_flushed_before_it_gets_its_name(cache, monkeypatch):

@@ -6,7 +6,7 @@ import stat
 import pytest
 
 from mbv2ssd_ros.backends.private_folder import (
-    default_folder,
+    cache_folder,
     open_private_folder,
     read_private_file,
 )
@@ -83,11 +83,23 @@ def test_a_file_in_the_way_is_named(tmp_path, below):
 
 def test_without_a_parameter_the_cache_of_the_user_is_taken(monkeypatch, tmp_path):
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
-    assert default_folder() == tmp_path / 'mbv2ssd'
+    assert cache_folder('') == tmp_path / 'mbv2ssd'
     monkeypatch.setenv('HOME', '/home/robot')
     for unusable in ('', 'relative/path'):  # the specification says to ignore those
         monkeypatch.setenv('XDG_CACHE_HOME', unusable)
-        assert str(default_folder()) == '/home/robot/.cache/mbv2ssd'
+        assert str(cache_folder('')) == '/home/robot/.cache/mbv2ssd'
+    assert str(cache_folder('~/engines')) == '/home/robot/engines'
+
+
+def test_a_user_without_home_is_told_to_name_a_folder(monkeypatch):
+    monkeypatch.setenv('XDG_CACHE_HOME', '')
+    with pytest.raises(BackendError, match="'~nobody_of_this_name/engines' cannot be found: .*the "
+                                           'parameter to a folder by its full path'):
+        cache_folder('~nobody_of_this_name/engines')
+    monkeypatch.delenv('HOME')
+    monkeypatch.setattr(os, 'getuid', lambda: 987654)  # nobody's
+    with pytest.raises(BackendError, match="'~/.cache' cannot be found"):
+        cache_folder('')
 
 
 def test_a_file_is_read_when_only_its_owner_can_write_it(tmp_path):

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -140,6 +141,17 @@ def test_the_gpu_s_things_live_in_one_thread_and_end_in_order(opened, tmp_path):
     assert [what for what, _ in opened.state.calls] == [
         *['free graph'] * 3, *['free execution context'] * 3, 'free engine', 'free runtime',
         *['free device memory', 'free host memory'] * 3, 'free stream', 'pop']
+
+
+def test_a_gpu_that_hangs_does_not_hold_up_the_end_and_is_told_of(opened, log):
+    backend, answer = opened(), threading.Event()
+    waiting = threading.Thread(target=backend._worker.call, args=(answer.wait,))
+    waiting.start()
+    backend.close()
+    assert 'tiny.onnx: the GPU does not answer' in log.warnings[0]
+    answer.set()
+    waiting.join()
+    backend._worker._thread.join()
 
 
 def test_results_can_be_looked_at_after_the_end(opened):
@@ -325,6 +337,21 @@ def test_the_second_start_takes_the_kept_engine_and_needs_no_onnxruntime(
     assert len(opened.builds) == 1 and backend.contract == CONTRACT
     assert 'engine loaded (boxes differ by' in log.infos[-1]
     np.testing.assert_allclose(backend.infer(images(1))[0][0], expected_boxes(), atol=1e-6)
+
+
+def test_a_model_that_is_replaced_while_it_is_read_is_not_built(opened, path, monkeypatch):
+    from mbv2ssd_ros.backends import ort
+
+    class Slow(ort.OrtBackend):
+        def __init__(self, model_path, options):
+            write_tiny_model(path, dataclasses.replace(CONTRACT, arch_fingerprint='other'))
+            super().__init__(model_path, options)
+
+    monkeypatch.setattr(ort, 'OrtBackend', Slow)
+    with pytest.raises(BackendError, match='tiny.onnx: was written while it was read'):
+        opened()
+    assert opened.builds == []
+    assert opened().contract.arch_fingerprint == 'other'
 
 
 def test_another_number_of_cameras_is_another_engine(opened, tmp_path):

@@ -117,8 +117,8 @@ def cache_folder(folder: str) -> Path:
     Returns:
         The folder, there or not.
     """
-    from mbv2ssd_ros.backends.private_folder import default_folder
-    return Path(folder).expanduser().absolute() if folder else default_folder()
+    from mbv2ssd_ros.backends import private_folder  # here: it needs numpy
+    return private_folder.cache_folder(folder)
 
 
 def _without_engine(text: str, needed: bool) -> Finding:
