@@ -109,7 +109,7 @@ def _run(job: _Job) -> None:
     function, arguments, answer = job
     try:
         answer.set_result(function(*arguments))
-    except Exception as err:
+    except BaseException as err:  # else its caller would wait for ever
         forget_locals(err)
         answer.set_exception(err)
     finally:

@@ -219,7 +219,7 @@ def is_about_memory(reason: str) -> bool:
 def _import(name: str, remedy: str) -> Any:
     try:
         return importlib.import_module(name)
-    except (ImportError, OSError) as err:  # OSError: a library that it loads by itself
+    except Exception as err:  # libraries that they load, or numpy's, fail in many ways
         reason = ' '.join(str(err).split())
         raise BackendError(
             f'backend tensorrt: {name.partition(".")[0]} cannot be imported ({reason}); '

@@ -49,6 +49,7 @@ class TrtBackend:
         self._source = str(model_path)
         self._options = options
         self._nvidia = nvidia
+        self._log = host.log
         self._gpu = describe_gpu(nvidia.cuda)
         self._engine: LoadedEngine | None = None
         self._lost = ''  # why the GPU cannot be used any more
@@ -111,7 +112,10 @@ class TrtBackend:
         """Free the engine, in the thread that made it."""
         atexit.unregister(self.close)
         engine, self._engine = self._engine, None
-        self._worker.close(None if engine is None else engine.free)
+        if not self._worker.close(None if engine is None else engine.free):
+            self._log.warning(
+                f'{self._source}: the GPU does not answer, so its thread and memory are left '
+                'behind; restart the process')
 
     def _run(self, images: NDArray[np.uint8]
              ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

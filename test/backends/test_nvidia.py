@@ -2,6 +2,7 @@
 
 import gc
 from importlib import import_module
+import sys
 import threading
 import weakref
 
@@ -117,6 +118,17 @@ def test_the_context_is_given_back_also_after_an_error(nvidia):
     assert nvidia.cuda.GPU.stack() == [] and nvidia.cuda.GPU.primary_contexts == 0
 
 
+@pytest.mark.parametrize('error', [ImportError, OSError, RuntimeError, AttributeError])
+def test_a_library_that_does_not_fit_this_machine_is_named(nvidia, monkeypatch, error):
+    def cannot(name):
+        raise error('numpy.core.multiarray failed\n to import')
+
+    monkeypatch.setattr('importlib.import_module', cannot)
+    with pytest.raises(BackendError, match='tensorrt cannot be imported .numpy.core.multiarray '
+                                           'failed to import.; it comes with JetPack'):
+        load_nvidia()
+
+
 # the worker
 
 def test_everything_runs_in_one_thread_with_the_context(nvidia):
@@ -132,6 +144,14 @@ def test_what_a_call_raises_is_raised_here_and_the_next_call_answered(nvidia):
     with pytest.raises(ZeroDivisionError):
         worker.call(lambda: 1 // 0)
     assert worker.call(lambda one, two: one + two, 1, 2) == 3
+    worker.close()
+
+
+def test_whatever_a_call_raises_its_caller_does_not_wait_for_ever(nvidia):
+    worker = CudaWorker(nvidia)
+    with pytest.raises(SystemExit):
+        worker.call(sys.exit, 3)
+    assert worker.call(lambda: 4) == 4
     worker.close()
 
 
