@@ -56,7 +56,8 @@ class ModelConfig(Section):
         'stride2_padding': ('backbone', ('mobilenet_v2',)),
         'taps': ('backbone', _MOBILENETS),
         'extras': ('backbone', _MOBILENETS),
-        'first_stride': ('backbone', _MOBILENETS)}
+        'first_stride': ('backbone', _MOBILENETS),
+        'neck_channels': ('neck', ('fpn_lite',))}
 
     input_size_hw: tuple[Side, Side] = Field(
         (320, 320), description='network input, height and width in pixels')
@@ -76,6 +77,11 @@ class ModelConfig(Section):
         'expansion', description='backbone maps with heads: the wide expansion layer before each '
         'halving, as SSDLite, or the narrow block before it, which costs less')
     first_stride: Literal[8, 16] = Field(8, description='of the finest map; 8 for small objects')
+    neck: Literal['none', 'fpn_lite'] = Field(
+        'none', description='fpn_lite: the maps of the backbone are merged from the coarsest to '
+        'the finest by separable convolutions, before heads read them')
+    neck_channels: int = Field(
+        96, ge=8, multiple_of=8, description='of every map that leaves the neck')
     extras: Literal['ssdlite', 'conv'] = Field(
         'ssdlite', description='maps behind the backbone by 1x1, 3x3 depthwise and 1x1 '
         'convolutions, or by one 3x3 convolution each')
@@ -182,4 +188,6 @@ class ModelConfig(Section):
         keys = {'backbone', 'width_mult', 'min_depth', 'reduced_tail', 'head', 'taps',
                 'first_stride', 'extras', 'extra_channels', 'scales', 'aspect_ratios',
                 'prior_shapes', 'clip_priors'}
+        if self.neck != 'none':  # without one, weights are what they were before there were necks
+            keys |= {'neck', 'neck_channels'}
         return self.model_dump(mode='json', include=keys)

@@ -22,6 +22,7 @@ from mbv2ssd_ros.core.errors import Mbv2SsdError
 from mbv2ssd_train.export.graph import GraphIndex
 
 LARGEST = float(np.finfo(np.float16).max)  # 65504
+_FLOAT32_CONSTANTS = ('Resize',)  # whose scales have no other type
 _LAYOUT = ('Transpose', 'Reshape', 'Concat')  # bring predictions into the order of the priors
 
 
@@ -127,6 +128,8 @@ def _halve_constants(graph: onnx.GraphProto, index: GraphIndex, inside: set[str]
     shared = {name for node in index.nodes if node.name not in inside for name in node.input}
     halves: dict[str, onnx.TensorProto] = {}
     for node in index.nodes:
+        if node.op_type in _FLOAT32_CONSTANTS:
+            continue
         for place, name in enumerate(node.input):
             values = index.constants.get(name)
             if node.name not in inside or values is None or values.dtype != np.float32:

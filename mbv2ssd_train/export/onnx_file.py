@@ -23,6 +23,8 @@ from mbv2ssd_train.torch_backend import TorchBackend
 OPSET = 17  # the newest that TensorRT 8.6 (JetPack 6.0) reads
 _IR_VERSION = 8
 _EXPORT_OPSET = 18  # the oldest that PyTorch's exporter writes
+# attributes of Resize since then, with the values that make it the Resize of before
+_NEW_IN_RESIZE = {'antialias': 0, 'keep_aspect_ratio_policy': b'stretch'}
 TOLERANCE = 1e-4  # of boxes and scores in float32
 
 
@@ -128,6 +130,8 @@ def _lower_opset(model: onnx.ModelProto) -> None:
     """Declare the older opset, after making sure that every operator is the same in both."""
     _pool_globally(model)
     for node in model.graph.node:
+        if node.op_type == 'Resize' and _resize_as_before(node):
+            continue
         old = onnx.defs.get_schema(node.op_type, OPSET, node.domain)
         new = onnx.defs.get_schema(node.op_type, _EXPORT_OPSET, node.domain)
         if old.since_version != new.since_version:
@@ -137,6 +141,18 @@ def _lower_opset(model: onnx.ModelProto) -> None:
     del model.opset_import[:]
     model.opset_import.append(onnx.helper.make_opsetid('', OPSET))
     model.ir_version = _IR_VERSION
+
+
+def _resize_as_before(node: onnx.NodeProto) -> bool:
+    """Leave out what a Resize of opset 17 does by itself; False where anything else is new."""
+    kept = [item for item in node.attribute
+            if item.name not in _NEW_IN_RESIZE
+            or onnx.helper.get_attribute_value(item) != _NEW_IN_RESIZE[item.name]]
+    if any(item.name in (*_NEW_IN_RESIZE, 'axes') for item in kept):
+        return False
+    del node.attribute[:]
+    node.attribute.extend(kept)
+    return True
 
 
 def _pool_globally(model: onnx.ModelProto) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from torch import nn
 
-from mbv2ssd_train.model.backbone import InvertedBlock
 from mbv2ssd_train.model.fake_quantise import add_quantisers
 from mbv2ssd_train.model.fold import fold_batch_norm
 from mbv2ssd_train.model.mobilenet_v3 import SqueezeExcitation
@@ -40,5 +39,5 @@ def simulate_integers(network: SSD) -> SSD:
     """
     folded = fold_batch_norm(network)
     skips = [name for name, module in folded.named_modules()
-             if isinstance(module, InvertedBlock) and module.skip]
+             if getattr(module, 'skip', False)]
     return add_quantisers(folded, quantised_layers(folded), skips)

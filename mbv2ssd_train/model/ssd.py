@@ -1,5 +1,5 @@
 """
-SSD (arXiv:1512.02325): a backbone, extra feature maps, and heads on all of them.
+SSD (arXiv:1512.02325): a backbone, perhaps a neck, extra feature maps, and heads on all of them.
 
 With depthwise extras and heads it is SSDLite (MobileNetV2, arXiv:1801.04381, section 6.2).
 """
@@ -19,6 +19,7 @@ from mbv2ssd_train.model.extras import build_extras
 from mbv2ssd_train.model.heads import build_heads, expect_no_object, flatten_predictions
 from mbv2ssd_train.model.mobilenet_v2 import MobileNetV2
 from mbv2ssd_train.model.mobilenet_v3 import initialise_normal, MobileNetV3Large
+from mbv2ssd_train.model.neck import FPNLite
 from mbv2ssd_train.model.vgg16 import initialise_xavier, VGG16
 
 
@@ -48,11 +49,15 @@ class SSD(nn.Module):
             'ssd300' if config.backbone == 'vgg16' else config.extras,
             channels[config.backbone_maps - 1:], norm,
             config.stride2_padding == 'tensorflow_extras')
+        self.neck = None
+        if config.neck == 'fpn_lite':
+            self.neck = FPNLite(self.backbone.channels, config.neck_channels, norm)
+            channels[:config.backbone_maps] = self.neck.channels
         self.loc_heads = build_heads(config.head, channels, [4 * a for a in shapes], norm)
         self.conf_heads = build_heads(
             config.head, channels, [score_columns * a for a in shapes], norm)
         initialise = initialise_xavier if config.backbone == 'vgg16' else initialise_normal
-        initialise(self.extras, self.loc_heads, self.conf_heads)
+        initialise(self.extras, self.loc_heads, self.conf_heads, *filter(None, [self.neck]))
         if sigmoid:
             expect_no_object(self.conf_heads)
 
@@ -67,8 +72,12 @@ class SSD(nn.Module):
             loc (B, P, 4) and conf_logits (B, P, C).
         """
         maps = self.backbone(images)
+        last = maps[-1]
+        if self.neck is not None:
+            maps = self.neck(maps)
         for extra in self.extras:
-            maps.append(extra(maps[-1]))
+            last = extra(last)
+            maps.append(last)
         return (flatten_predictions(self.loc_heads, maps, 4),
                 flatten_predictions(self.conf_heads, maps, self.score_columns))
 

@@ -22,8 +22,8 @@ OLDEST_OPSET, NEWEST_OPSET = 13, 17  # scales of channels; what TensorRT 8.6 rea
 OPERATORS = frozenset({
     'Add', 'AveragePool', 'Cast', 'Clip', 'Concat', 'Conv', 'DequantizeLinear', 'Div', 'Exp',
     'Flatten', 'GlobalAveragePool', 'HardSigmoid', 'Identity', 'MaxPool', 'Mul',
-    'Pad', 'QuantizeLinear', 'Reciprocal', 'ReduceMean', 'ReduceSum', 'Relu', 'Reshape', 'Sigmoid',
-    'Slice', 'Softmax', 'Split', 'Sqrt', 'Squeeze', 'Sub', 'Transpose', 'Unsqueeze'})
+    'Pad', 'QuantizeLinear', 'Reciprocal', 'ReduceMean', 'ReduceSum', 'Relu', 'Reshape', 'Resize',
+    'Sigmoid', 'Slice', 'Softmax', 'Split', 'Sqrt', 'Squeeze', 'Sub', 'Transpose', 'Unsqueeze'})
 _ACTIVATIONS = ('Clip', 'Relu', 'HardSigmoid', 'HardSwish', 'Sigmoid')
 _Q, _DQ = 'QuantizeLinear', 'DequantizeLinear'
 
@@ -72,8 +72,9 @@ def check_graph(model: onnx.ModelProto) -> list[Violation]:
         See check_qdq.
     """
     index = GraphIndex(model.graph)
-    rules = (_operators, _bytes_behind_the_cast, _clip_bounds, _zero_points, _unsigned, _scales,
-             _integer_biases, _before_activations, _additions, _behind_predictors, _weights)
+    rules = (_operators, _bytes_behind_the_cast, _clip_bounds, _resizes, _zero_points, _unsigned,
+             _scales, _integer_biases, _before_activations, _additions, _behind_predictors,
+             _weights)
     return [*_opset(model), *(found for rule in rules for found in rule(index))]
 
 
@@ -119,6 +120,13 @@ def _clip_bounds(index: GraphIndex) -> Iterator[Violation]:
         if any(name and name not in index.constants for name in node.input[1:]):
             yield Violation(node.name, 'clip-bounds', 'has bounds that are computed, expected '
                             'constants')
+
+
+def _resizes(index: GraphIndex) -> Iterator[Violation]:
+    for node in index.of_type('Resize'):
+        if attribute(node, 'mode', b'nearest') != b'nearest' or index.constant(node, 2) is None:
+            yield Violation(node.name, 'resize', 'blends cells or has scales that are computed, '
+                            'expected the nearest cell and constant scales')
 
 
 def _zero_points(index: GraphIndex) -> Iterator[Violation]:

@@ -10,6 +10,7 @@ from mbv2ssd_train.export.graph import GraphIndex
 
 _ACTIVATIONS = ('Clip', 'Relu')
 _POOLS = ('MaxPool',)
+_RESIZES = ('Resize',)
 
 
 @dataclass(frozen=True)
@@ -24,9 +25,10 @@ class Placement:
 
     body: tuple[str, ...]  # convolutions whose output goes on through the network
     predictors: tuple[str, ...]  # convolutions that give loc and conf_logits
-    skips: tuple[str, ...]  # additions of the inverted residuals
+    skips: tuple[str, ...]  # additions of the inverted residuals and of the neck
     activations: tuple[str, ...]  # ReLU6 and ReLU
     pools: tuple[str, ...]  # the largest of each window
+    resizes: tuple[str, ...]  # coarse maps repeated to the size of finer ones
     outside: tuple[str, ...]  # always float, see find_placement
 
 
@@ -57,8 +59,9 @@ def find_placement(model: onnx.ModelProto, source: str) -> Placement:
         return tuple(node.name for node in inside if node.op_type in kinds)
 
     convolutions = names('Conv')
-    quantised = {*convolutions, *names('Add', *_ACTIVATIONS, *_POOLS)}
+    quantised = {*convolutions, *names('Add', *_ACTIVATIONS, *_POOLS, *_RESIZES)}
     return Placement(
         tuple(name for name in convolutions if name not in predictors),
         tuple(sorted(predictors)), names('Add'), names(*_ACTIVATIONS), names(*_POOLS),
+        names(*_RESIZES),
         tuple(node.name for node in model.graph.node if node.name not in quantised))

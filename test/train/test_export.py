@@ -202,6 +202,14 @@ def test_an_operator_that_changed_between_opsets_is_refused():
         onnx_file._lower_opset(model)
 
 
+@pytest.mark.parametrize('new', [{'antialias': 1}, {'axes': [2, 3]}])
+def test_a_resize_that_the_older_opset_has_not_is_refused(new):
+    node = onnx.helper.make_node('Resize', ['x', '', 's'], ['y'], mode='linear', **new)
+    model = onnx.helper.make_model(onnx.helper.make_graph([node], 'g', [], []))
+    with pytest.raises(ExportError, match='Resize of node .* changed between opset 17 and 18'):
+        onnx_file._lower_opset(model)
+
+
 def mean_over(axes):
     """A model that takes the mean of (1, 2, 3, 4) over some axes."""
     helper, float32 = onnx.helper, onnx.TensorProto.FLOAT

@@ -39,6 +39,10 @@ block (uint8[B, 4, 6, 2] images) => (float[B, 24, 2] scores)
 '''
 
 
+_SCALES = ('int64[3] shape = {0, -1, 2}>', 'int64[3] shape = {0, -1, 2}, '
+            'float[4] scales = {1, 1, 1, 1}>')
+
+
 def rules_of(text):
     """Node and rule of every violation of a graph."""
     model = parser.parse_model(text)
@@ -96,6 +100,13 @@ def test_a_good_graph_has_no_violation():
         ('Conv(sum_dq, w_dq, b)', 'Conv(sum_dq, w_in, b)')]),
     ('relu6', 'clip-bounds', [('[relu6]', '[top] top = Exp(low)\n[relu6]'),
                               ('Clip(expand, low, high)', 'Clip(expand, low, top)')]),
+    ('twice', 'resize', [  # linear instead of nearest, and scales that are computed
+        ('[cells]', '[twice] twice = Resize<mode = "linear">(predictor, , scales)\n[cells]'),
+        ('(predictor)', '(twice)'), _SCALES]),
+    ('twice', 'resize', [
+        ('[cells]', '[made] made = Exp(scales)\n'
+         '[twice] twice = Resize(predictor, , made)\n[cells]'),
+        ('(predictor)', '(twice)'), _SCALES]),
     ('scores', 'operator', [('Softmax<axis = -1>', 'Hardmax<axis = -1>')]),
     ('', 'opset', [('"" : 17', '"" : 18')])])
 def test_a_violation_is_named_by_its_node(node, rule, changes):

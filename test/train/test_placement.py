@@ -38,7 +38,8 @@ def test_every_layer_has_its_place():
     outside = found.pop('outside')
     assert found == {
         'body': ('stem', 'expand', 'project', 'last'), 'predictors': ('conf', 'loc'),
-        'skips': ('sum',), 'activations': ('relu6', 'relu2'), 'pools': ('pool',)}
+        'skips': ('sum',), 'activations': ('relu6', 'relu2'), 'pools': ('pool',),
+        'resizes': ()}
     assert {'fc1', 'fc2', 'relu', 'gate', 'hard', 'swish', 'safe', 'normal', 'boxes'} <= {*outside}
 
 
