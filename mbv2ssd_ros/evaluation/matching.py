@@ -33,6 +33,10 @@ MATCH_IOU = 0.5  # from which a detection lies on an object
 NEAR_IOU = 0.1  # from which it lies beside one
 
 
+# of each detection of an image: IoU with the object, and the object, -1 for none
+_Nearest = tuple[NDArray[np.float64], NDArray[np.intp]]
+
+
 class Kind(IntEnum):
     """What became of a detection."""
 
@@ -103,18 +107,16 @@ def match_results(results: Sequence[ImageResult], num_classes: int) -> Matches:
     Returns:
         The tables; `images` count the results as given.
     """
-    kinds, owners, before = [], [], 0
-    for result in results:
-        match = match_image(result.detections, result.truth, MATCH_IOU)
-        kind, about = _kinds(result, match)
-        kinds.append(kind)
-        owners.append(np.where(about >= 0, about + before, -1))
-        before += len(result.truth.labels)
+    counts = [len(result.truth.labels) for result in results]
+    matches = [match_image(result.detections, result.truth, MATCH_IOU) for result in results]
+    others = [_nearest_of_another_class(result) for result in results]
+    images = _image_column([len(result.detections) for result in results])
+    first_object = np.cumsum([0, *counts])[images]  # of the image of each detection
+    kinds, about = _kinds(matches, others)
     found = FoundTable(
-        _image_column([len(result.detections) for result in results]),
-        _column([result.detections.labels for result in results], np.intp),
-        _column([result.detections.scores for result in results], np.float64),
-        _column(kinds, np.uint8), _column(owners, np.intp))
+        images, _column([result.detections.labels for result in results], np.intp),
+        _column([result.detections.scores for result in results], np.float64), kinds,
+        np.where(about >= 0, about + first_object, -1))
     return Matches(found, _objects(results, found), tuple(range(1, num_classes + 1)))
 
 
@@ -132,33 +134,34 @@ def _objects(results: Sequence[ImageResult], found: FoundTable) -> ObjectTable:
         _column(areas, np.float64), _column(shares, np.float64), found_at)
 
 
-def _kinds(result: ImageResult, match: ImageMatch
+def _kinds(matches: Sequence[ImageMatch], others: Sequence[_Nearest]
            ) -> tuple[NDArray[np.uint8], NDArray[np.intp]]:
-    """Sort the detections of one image; return kinds and the objects they are about."""
-    kinds = np.where(match.correct, Kind.CORRECT,
-                     np.where(match.counts, Kind.BACKGROUND, Kind.LEFT_OUT)).astype(np.uint8)
-    about = np.where(match.overlaps >= MATCH_IOU, match.objects, -1)
-    wrong = np.flatnonzero(match.counts & ~match.correct)
-    if len(wrong) == 0 or len(result.truth.labels) == 0:
-        return kinds, about
-    own = match.overlaps[wrong]
-    other, other_object = _best_of_another_class(result, wrong)
-    kinds[wrong] = np.select(
-        [own >= MATCH_IOU, own >= NEAR_IOU, other >= MATCH_IOU, other >= NEAR_IOU],
-        [Kind.DUPLICATE, Kind.LOCALISATION, Kind.CLASSIFICATION, Kind.BOTH], Kind.BACKGROUND)
-    about[wrong] = np.select(
-        [own >= NEAR_IOU, other >= NEAR_IOU], [match.objects[wrong], other_object], -1)
-    return kinds, about
+    """(D,) kinds of all detections, and the objects they are about, counted in their images."""
+    correct = _column([match.correct for match in matches], np.bool_)
+    counts = _column([match.counts for match in matches], np.bool_)
+    own = _column([match.overlaps for match in matches], np.float64)
+    own_object = _column([match.objects for match in matches], np.intp)
+    other = _column([overlap for overlap, _ in others], np.float64)
+    other_object = _column([nearest for _, nearest in others], np.intp)
+    kinds = np.select(
+        [correct, ~counts, own >= MATCH_IOU, own >= NEAR_IOU, other >= MATCH_IOU,
+         other >= NEAR_IOU],
+        [Kind.CORRECT, Kind.LEFT_OUT, Kind.DUPLICATE, Kind.LOCALISATION, Kind.CLASSIFICATION,
+         Kind.BOTH], Kind.BACKGROUND).astype(np.uint8)
+    return kinds, np.select(
+        [own >= NEAR_IOU, other >= NEAR_IOU], [own_object, other_object], -1)
 
 
-def _best_of_another_class(result: ImageResult, chosen: NDArray[np.intp]
-                           ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+def _nearest_of_another_class(result: ImageResult) -> _Nearest:
     detections, truth = result.detections, result.truth
-    overlap = iou_matrix(detections.boxes_xyxy[chosen].astype(np.float64),
-                         truth.boxes_xyxy.astype(np.float64))  # (chosen, N)
-    overlap[detections.labels[chosen][:, None] == truth.labels] = 0
+    count = len(detections)
+    if count == 0 or len(truth.labels) == 0:
+        return np.zeros(count), np.full(count, -1)
+    overlap = iou_matrix(detections.boxes_xyxy.astype(np.float64),
+                         truth.boxes_xyxy.astype(np.float64))  # (D, N)
+    overlap[detections.labels[:, None] == truth.labels] = 0
     best = overlap.argmax(axis=1)
-    return overlap[np.arange(len(chosen)), best], best
+    return overlap[np.arange(count), best], best
 
 
 def _image_column(counts: Sequence[int]) -> NDArray[np.intp]:
