@@ -65,6 +65,7 @@ class Camera:
         self._limit = RateLimit(0.0)
         self._last_stamp_ns = 0
         self._last_number: int | None = None
+        self._alone = True  # one publisher only, when its numbers last had a gap
 
     @property
     def image_topic(self) -> str:
@@ -84,7 +85,7 @@ class Camera:
         self.account, self.latency = CameraAccount(), LatencyWindow(STAGES)
         self.last_arrival, self.last_stamp, self._last_stamp_ns = None, None, 0
         self.stamps_not_increasing, self.last_error = 0, ''
-        self._limit, self._last_number = RateLimit(0.0), None
+        self._limit, self._last_number, self._alone = RateLimit(0.0), None, True
         # Depth 1: what arrives while a frame is processed replaces its predecessor in the
         # middleware. A depth of 5 costs 16 ms at the 99th percentile.
         qos = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=1,
@@ -151,7 +152,9 @@ class Camera:
     def _count_skipped(self, number: int | None) -> None:
         """Find out from a gap in the publisher's count how many frames never came here."""
         last, self._last_number = self._last_number, number
-        if number is None or last is None or number <= last + 1:
-            return  # also a publisher that started anew
-        if self._subscription.get_publisher_count() == 1:  # else the counts of several mix
+        if number is None or last is None or number == last + 1:
+            return
+        # The counts of several publishers mix, and the last number may be of one that is gone.
+        was_alone, self._alone = self._alone, self._subscription.get_publisher_count() == 1
+        if number > last and was_alone and self._alone:  # else a publisher that started anew
             self.account.skip(number - last - 1)
