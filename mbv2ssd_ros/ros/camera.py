@@ -7,7 +7,6 @@ from typing import Any
 
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
-from rclpy.subscription import Subscription
 from sensor_msgs.msg import CompressedImage, Image
 from vision_msgs.msg import Detection2DArray
 
@@ -18,7 +17,10 @@ from mbv2ssd_ros.frames import CameraAccount, Frame
 from mbv2ssd_ros.latency import LatencyWindow, STAGES
 from mbv2ssd_ros.rate_limit import RateLimit
 from mbv2ssd_ros.ros.events import NO_EVENTS, SubscriptionEventCallbacks
+from mbv2ssd_ros.ros.image_bytes import image_reader
 from mbv2ssd_ros.ros.parameters import CameraParams
+from mbv2ssd_ros.ros.receiver import NoExecutor, Receiver
+from mbv2ssd_ros.ros.throttle import ThrottledLog
 
 _RELIABILITY = {
     'best_effort': ReliabilityPolicy.BEST_EFFORT, 'reliable': ReliabilityPolicy.RELIABLE}
@@ -56,6 +58,9 @@ class Camera:
             CompressedImage, f'{topic}/debug_image/compressed', _OUTPUT_DEPTH,
             event_callbacks=NO_EVENTS)
         self._subscription: Any = None
+        self._receiver: Receiver | None = None
+        log = ThrottledLog(node.get_logger().error)
+        self._complain = lambda error: log(params.name, f'{params.name}: {error}')
         self.account = CameraAccount()
         self.latency = LatencyWindow(STAGES)
         self.last_arrival: float | None = None  # monotonic seconds
@@ -90,16 +95,27 @@ class Camera:
         # middleware. A depth of 5 costs 16 ms at the 99th percentile.
         qos = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=1,
                          reliability=_RELIABILITY[self.params.qos_reliability])
+        read = image_reader() if self.message_type is Image else None
+
+        def on_message(message: Any, info: dict[str, Any]) -> None:
+            number = info.get('publication_sequence_number')  # not in Humble
+            on_frame(self, self.receive(message if read is None else read(message), number))
         self._subscription = self._node.create_subscription(
-            self.message_type, self.params.image_topic, self._callback(on_frame), qos,
+            self.message_type, self.params.image_topic, on_message, qos,
+            callback_group=NoExecutor(), raw=read is not None,
             event_callbacks=SubscriptionEventCallbacks(
                 incompatible_qos=lambda event: on_incompatible_qos(self)))
+        self._receiver = Receiver(self._subscription, self._node.context, self._complain)
 
     def close(self) -> None:
-        """Unsubscribe; the books stay readable."""
-        if self._subscription is not None:
+        """Unsubscribe, when the image under way is answered; the books stay readable."""
+        if self._receiver is not None:
+            if not self._receiver.stop():
+                self._node.get_logger().error(
+                    f'{self.params.name}: the image under way did not end in time; its thread is '
+                    'left behind')
             self._node.destroy_subscription(self._subscription)
-            self._subscription = None
+            self._receiver, self._subscription = None, None
 
     def destroy(self) -> None:
         """Unsubscribe and take the publishers down."""
@@ -141,13 +157,6 @@ class Camera:
         if max_rate_hz != self._limit.max_rate_hz:
             self._limit = RateLimit(max_rate_hz)
         return self._limit.admits(frame.arrived)
-
-    def _callback(self, on_frame: Callable[[Camera, Frame[Any]], None]) -> Callable[..., None]:
-        # the kind of callback decides whether rclpy adds information; Humble has one kind only
-        if not hasattr(Subscription, 'CallbackType'):
-            return lambda message: on_frame(self, self.receive(message))
-        return lambda message, info: on_frame(
-            self, self.receive(message, info['publication_sequence_number']))
 
     def _count_skipped(self, number: int | None) -> None:
         """Find out from a gap in the publisher's count how many frames never came here."""
