@@ -18,6 +18,7 @@ from mbv2ssd_ros.evaluation.frame_record import FrameRecord, STAGES
 from mbv2ssd_ros.evaluation.ground_truth import FrameStamp, ground_truth, pair, Truths
 from mbv2ssd_ros.evaluation.pairing import Pairing
 from mbv2ssd_ros.evaluation.results import ImageResult
+from mbv2ssd_ros.evaluation.spent_time import SpentTime
 from mbv2ssd_ros.evaluation.truth_frames import AnnotatedFrame
 from mbv2ssd_ros.latency import LatencyWindow, Percentiles
 
@@ -39,6 +40,7 @@ class BagEvaluation:
     pairing: Pairing | None
     scored: tuple[int, ...]  # index of the record of each result
     analysis: Analysis | None  # None without ground truth
+    spent: SpentTime | None = None  # by the process that returns it; in no file
 
     @property
     def answered(self) -> int:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 import hashlib
 from pathlib import Path
+import time
 from typing import Any
 import zlib
+
+import numpy as np
 
 from mbv2ssd_ros.backends import BackendOptions, open_backend
 from mbv2ssd_ros.core.detections import DetectionSettings
@@ -23,6 +26,7 @@ from mbv2ssd_ros.evaluation.frame_record import FrameRecord
 from mbv2ssd_ros.evaluation.ground_truth import read_truths, Truths
 from mbv2ssd_ros.evaluation.journal import FILE_NAME as JOURNAL
 from mbv2ssd_ros.evaluation.journal import Journal
+from mbv2ssd_ros.evaluation.spent_time import inference_s, SpentTime
 from mbv2ssd_ros.evaluation.topic_truth import read_topic_truth
 
 INTERRUPTED = 'interrupted'
@@ -88,6 +92,7 @@ def perform(task: BagTask, progress_of: ProgressOf = no_progress) -> BagEvaluati
     Raises:
         Mbv2SsdError: nothing can be evaluated.
     """
+    laps_s = [time.perf_counter()]
     if task.is_scored:
         coco_library()  # hours later would be too late
     with Bag(task.bag) as bag:
@@ -99,28 +104,35 @@ def perform(task: BagTask, progress_of: ProgressOf = no_progress) -> BagEvaluati
         subject = Subject(
             inputs['detections_of'], task.bag.name, answers.class_names,
             task.curve_threshold if task.model else 0.0, task.score_threshold)
-        records, incomplete = _run(task, bag, topics, answers, inputs, progress_of)
+        laps_s.append(time.perf_counter())
+        records, new, incomplete = _run(task, bag, topics, answers, inputs, progress_of)
+        laps_s.append(time.perf_counter())
         evaluation = evaluate(inputs, subject, topics, records, incomplete, truths,
                               task.tolerance_ms)
+        laps_s.append(time.perf_counter())
         try:
             write_outputs(task.output, evaluation, bag, task.annotated)
         except DataError as err:
             if incomplete:  # the reason of both, mostly
                 raise DataError(f'{incomplete}; {err}') from err
             raise
-        return evaluation
+        laps_s.append(time.perf_counter())
+        start_s, frames_s, scoring_s, files_s = np.diff(laps_s).tolist()
+        return replace(evaluation, spent=SpentTime(
+            start_s, frames_s, inference_s(records[len(records) - new:]), scoring_s, files_s))
 
 
 def _run(task: BagTask, bag: Bag, topics: tuple[str, ...], answers: Answers,
-         inputs: dict[str, Any], progress_of: ProgressOf) -> tuple[list[FrameRecord], str]:
-    """Return the records, and why they are not all."""
+         inputs: dict[str, Any], progress_of: ProgressOf) -> tuple[list[FrameRecord], int, str]:
+    """Return the records, how many of them are new, and why they are not all."""
     try:
         task.output.mkdir(parents=True, exist_ok=True)
     except OSError as err:
         raise DataError(f'{task.output}: cannot be made: {err}') from err
     journal = Journal(task.output / JOURNAL, inputs)
+    before = len(journal.records)
     total = sum(topic.count for topic in bag.topics if topic.name in topics)
-    progress = progress_of(task.bag.name, len(journal.records), total)
+    progress = progress_of(task.bag.name, before, total)
     try:
         incomplete = run(bag, topics, answers, journal, task.clock, progress)
     except KeyboardInterrupt:
@@ -132,7 +144,7 @@ def _run(task: BagTask, bag: Bag, topics: tuple[str, ...], answers: Answers,
     if not journal.records:
         raise DataError(f'{task.bag}: {incomplete}' if incomplete else
                         f'{task.bag}: has no message on {", ".join(topics)}')
-    return journal.records, incomplete
+    return journal.records, len(journal.records) - before, incomplete
 
 
 def _truths(task: BagTask, bag: Bag, topics: tuple[str, ...]) -> Truths | None:

@@ -194,6 +194,8 @@ def summary(evaluation: BagEvaluation, output: Path) -> str:
                      f'{_figure(chosen.f1)}')
     lines += [f'{stage:<10} p50 {p.p50_ms:7.2f}   p95 {p.p95_ms:7.2f}   p99 {p.p99_ms:7.2f} ms'
               for stage, p in evaluation.latency().items()]
+    if evaluation.spent:
+        lines.append(str(evaluation.spent))
     lines.append(f'see {output / REPORT} and {output / METRICS}')
     return '\n'.join(lines)
 

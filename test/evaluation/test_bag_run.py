@@ -54,6 +54,7 @@ from mbv2ssd_ros.evaluation.detections_bag import detection_topics  # noqa: E402
 from mbv2ssd_ros.evaluation.frame_record import STAGES  # noqa: E402
 from mbv2ssd_ros.evaluation.journal import Journal  # noqa: E402
 from mbv2ssd_ros.evaluation.shared_backend import SharedBackend  # noqa: E402
+from mbv2ssd_ros.evaluation.spent_time import SpentTime  # noqa: E402
 
 STABLE = ('frames.csv', 'detections.mcap', 'report.html')  # but for latency
 
@@ -342,6 +343,22 @@ class RecordedNothing:
 
     def answer(self, frame):
         return None
+
+
+def test_time_beyond_inference_is_that_of_reading_and_scoring():
+    spent = SpentTime(start_s=1.0, frames_s=5.25, inference_s=5.0, scoring_s=0.15, files_s=0.3)
+    assert str(spent) == ('inference 5.0 s; reading and scoring 0.4 s more (8.0 %), report and '
+                          'files 0.3 s, start 1.0 s')
+    assert str(SpentTime(1.0, 0.25, 0.0, 0.15, 0.3)) == (
+        'reading and scoring 0.4 s, report and files 0.3 s, start 1.0 s')
+
+
+def test_frames_of_an_earlier_run_took_no_time_now(task):
+    first = perform(task, interrupted_after(2))
+    second, third = perform(task), perform(task)
+    assert first.spent.inference_s > 0 and third.spent.inference_s == 0
+    assert second.spent.inference_s == pytest.approx(1e-3 * sum(
+        record.times_ms[STAGES.index('infer')] for record in second.records[2:]))
 
 
 class CountingBackend:
