@@ -35,6 +35,7 @@ from mbv2ssd_train.run.checkpoint import (
 from mbv2ssd_train.run.checkpoint_store import CheckpointStore
 from mbv2ssd_train.run.folder import RunFolder
 from mbv2ssd_train.run.recorder import Recorder
+from mbv2ssd_train.teacher import load_teacher
 from mbv2ssd_train.torch_backend import TorchBackend
 from mbv2ssd_train.weights.start import load_start
 
@@ -74,7 +75,8 @@ class Trainer:
         network = build_network(config)
         # a run that goes on has its own weights, wherever those it began with are now
         self.start_report = '' if resume else load_start(network, config)
-        self.learner = Learner(network, config, self.total_steps, self._world)
+        self.learner = Learner(network, config, self.total_steps, self._world,
+                               load_teacher(config, self._world.device))
         self.state = RunState()
         self._stop = StopRequest()
         self._recorder: Recorder | None = None
@@ -103,7 +105,17 @@ class Trainer:
                 f'{self.total_steps}, {count_parameters(network) / 1e6:.2f} M parameters, '
                 f'{count_macs(network, model.input_size_hw) / 1e6:.0f} MMAC, {priors} priors, '
                 f'learning rates {", ".join(f"{rate:g}" for rate in rates)}, on '
-                f'{self._world.size} x {self._world.device}')
+                f'{self._world.size} x {self._world.device}{self._describe_teacher()}')
+
+    def _describe_teacher(self) -> str:
+        teacher = self.learner.teacher
+        if teacher is None:
+            return ''
+        macs = count_macs(teacher.network, teacher.model.input_size_hw)
+        alone = ' alone' if self.config.distill.only else ''
+        return (f'; taught by {teacher.path}{alone} '
+                f'({count_parameters(teacher.network) / 1e6:.2f} M parameters, '
+                f'{macs / 1e6:.0f} MMAC)')
 
     def run(self) -> None:
         """

@@ -12,11 +12,12 @@ import torch
 from torch import nn, Tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from mbv2ssd_ros.core.errors import Mbv2SsdError
+from mbv2ssd_ros.core.errors import DataError, Mbv2SsdError
 from mbv2ssd_train.config import TrainConfig
 from mbv2ssd_train.data.batch import Batch
 from mbv2ssd_train.distributed import World
 from mbv2ssd_train.loss.criterion import Criterion, LossSums
+from mbv2ssd_train.loss.distill import add_up, Distillation
 from mbv2ssd_train.model.deploy import Normalisation
 from mbv2ssd_train.model.ssd import SSD
 from mbv2ssd_train.model.sync_batch_norm import synchronise_batch_norm
@@ -26,6 +27,7 @@ from mbv2ssd_train.optimizer import (
     schedule_factor,
     set_learning_rates,
 )
+from mbv2ssd_train.teacher import Teacher
 
 _LOW_PRECISION = {'bf16': torch.bfloat16, 'fp16': torch.float16}
 _LEAST_SCALE = 2.0 ** -14  # of a loss; a gradient that overflows even so never was a number
@@ -48,6 +50,7 @@ class StepResult:
     positives_min: int  # of the images of this process
     positives_max: int
     images_without_positives: int
+    teacher_loss: float  # part of both losses: how far the answers are from the teacher's
 
     @property
     def loss(self) -> float:
@@ -58,7 +61,8 @@ class StepResult:
 class Learner:
     """Network, optimizer and moving average, and how they learn from a batch."""
 
-    def __init__(self, network: SSD, config: TrainConfig, total_steps: int, world: World) -> None:
+    def __init__(self, network: SSD, config: TrainConfig, total_steps: int, world: World,
+                 teacher: Teacher | None = None) -> None:
         """
         Put the network on its device and make what it learns with.
 
@@ -67,6 +71,7 @@ class Learner:
             config: of the run.
             total_steps: of the whole run, for the schedule.
             world: the processes that learn together.
+            teacher: on the device of the world, where the configuration names one.
         """
         self.config, self._total_steps, self._world = config, total_steps, world
         if config.training.sync_bn and world.size > 1:
@@ -77,6 +82,9 @@ class Learner:
         self.average = average_weights(self.network, config.training.ema_decay)
         self.step = 0
         self._criterion = Criterion(config).to(world.device)
+        assert (teacher is None) == (config.distill.teacher is None)
+        self.teacher = teacher
+        self._distillation = Distillation(config.distill, config.sigmoid_scores)
         self._normalise = Normalisation(config.model.mean, config.model.std).to(world.device)
         # sums over priors are large: torch's 65536 would leave out the first ten steps
         self._scaler = torch.amp.GradScaler(
@@ -87,6 +95,10 @@ class Learner:
     def device(self) -> torch.device:
         """Where it computes."""
         return self._world.device
+
+    @property
+    def _teacher_hash(self) -> str | None:
+        return self.teacher.file_hash if self.teacher else None
 
     def learn(self, batch: Batch) -> StepResult:
         """
@@ -132,11 +144,12 @@ class Learner:
         return StepResult(
             found[0] / max(found[2], 1), found[1] / max(found[2], 1), norm,
             max(group['lr'] for group in self.optimizer.param_groups), int(found[3]),
-            int(found[4]), int(fewest), int(most), int(found[5]))
+            int(found[4]), int(fewest), int(most), int(found[5]), found[6] / max(found[2], 1))
 
     def state(self) -> dict[str, Any]:
         """Return what learning goes on from, but the weights."""
-        return {'optimizer': self.optimizer.state_dict(), 'scaler': self._scaler.state_dict()}
+        return {'optimizer': self.optimizer.state_dict(), 'scaler': self._scaler.state_dict(),
+                'teacher': self._teacher_hash}
 
     def restore(self, step: int, model: dict[str, Any], averaged: dict[str, Any],
                 state: dict[str, Any]) -> None:
@@ -148,7 +161,15 @@ class Learner:
             model: weights as trained.
             averaged: their moving average.
             state: of an earlier learner.
+
+        Raises:
+            DataError: it learnt from another teacher.
         """
+        if self.teacher and state.get('teacher') != self._teacher_hash:
+            raise DataError(
+                f'{self.teacher.path}: another teacher than the run began with: its hash is '
+                f'{self._teacher_hash}, that was {state.get("teacher")}. Put the former file '
+                'back, or begin another run with model.weights')
         self.network.load_state_dict(model)
         self.average.module.load_state_dict(averaged)
         self.average.n_averaged.fill_(step)
@@ -173,9 +194,20 @@ class Learner:
         with self._gradients_stay_here(unless=last):
             with torch.autocast(part.images.device.type, low, enabled=low is not None):
                 loc, conf_logits = self._parallel(self._normalise(part.images))
-            loss = self._criterion(loc, conf_logits, part)
+                answer = self.teacher(part.images) if self.teacher else None
+            loss = self._compare(loc, conf_logits, part, answer)
             self._scaler.scale((loss.class_sums + loss.box_sums).sum()).backward()
         return loss
+
+    def _compare(self, loc: Tensor, conf_logits: Tensor, part: Batch,
+                 answer: tuple[Tensor, Tensor] | None) -> LossSums:
+        """Compare predictions with the objects, with the teacher's answer, or with both."""
+        if answer is None:
+            return self._criterion(loc, conf_logits, part)
+        taught = self._distillation(loc, conf_logits, *answer)
+        if self.config.distill.only:
+            return taught
+        return add_up(self._criterion(loc, conf_logits, part), taught, self.config.distill.weight)
 
     def _gradients_stay_here(self, unless: bool) -> AbstractContextManager[Any]:
         """Add up over parts first, so that gradients travel once a step."""
@@ -228,4 +260,5 @@ _TOTALS = (
     lambda loss: loss.normaliser.detach(),
     lambda loss: loss.positives.sum(),
     lambda loss: loss.negatives.sum(),
-    lambda loss: (loss.positives == 0).sum())
+    lambda loss: (loss.positives == 0).sum(),
+    lambda loss: loss.teacher_sums.detach().sum())

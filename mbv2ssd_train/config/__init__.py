@@ -8,8 +8,14 @@ batch size that is written beside them.
 
 from mbv2ssd_train.config.augment import AugmentConfig
 from mbv2ssd_train.config.data import DataConfig, VOC_CLASSES
+from mbv2ssd_train.config.distill import DistillConfig
 from mbv2ssd_train.config.experiment import ExperimentConfig, TrainConfig
-from mbv2ssd_train.config.loading import load_config, parse_config, parse_data_section
+from mbv2ssd_train.config.loading import (
+    load_config,
+    parse_config,
+    parse_data_section,
+    parse_model_section,
+)
 from mbv2ssd_train.config.match import LossConfig, MatchConfig
 from mbv2ssd_train.config.model import ModelConfig
 from mbv2ssd_train.config.optimizer import OptimizerConfig, ScheduleConfig
@@ -17,7 +23,7 @@ from mbv2ssd_train.config.quantize import QuantizeConfig
 from mbv2ssd_train.config.training import EvaluationConfig, TrainingConfig
 
 __all__ = [
-    'AugmentConfig', 'DataConfig', 'EvaluationConfig', 'ExperimentConfig', 'load_config',
-    'LossConfig', 'MatchConfig', 'ModelConfig', 'OptimizerConfig', 'parse_config',
-    'parse_data_section', 'QuantizeConfig', 'ScheduleConfig', 'TrainConfig', 'TrainingConfig',
-    'VOC_CLASSES']
+    'AugmentConfig', 'DataConfig', 'DistillConfig', 'EvaluationConfig', 'ExperimentConfig',
+    'load_config', 'LossConfig', 'MatchConfig', 'ModelConfig', 'OptimizerConfig', 'parse_config',
+    'parse_data_section', 'parse_model_section', 'QuantizeConfig', 'ScheduleConfig',
+    'TrainConfig', 'TrainingConfig', 'VOC_CLASSES']

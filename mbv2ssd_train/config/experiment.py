@@ -12,6 +12,7 @@ import yaml
 
 from mbv2ssd_train.config.augment import AugmentConfig
 from mbv2ssd_train.config.data import DataConfig
+from mbv2ssd_train.config.distill import DistillConfig
 from mbv2ssd_train.config.match import LossConfig, MatchConfig
 from mbv2ssd_train.config.model import ModelConfig
 from mbv2ssd_train.config.optimizer import OptimizerConfig, ScheduleConfig
@@ -40,6 +41,7 @@ class TrainConfig(Section):
     augment: AugmentConfig = AugmentConfig()
     match: MatchConfig = MatchConfig()
     loss: LossConfig = LossConfig()
+    distill: DistillConfig = DistillConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig = ScheduleConfig()
     training: TrainingConfig = TrainingConfig()

@@ -12,6 +12,7 @@ from mbv2ssd_ros.core.errors import ConfigError
 from mbv2ssd_train.config.compose import compose, merge, parse_override
 from mbv2ssd_train.config.data import DataConfig
 from mbv2ssd_train.config.experiment import TrainConfig
+from mbv2ssd_train.config.model import ModelConfig
 from mbv2ssd_train.data.description import FILE_NAME, read_description
 from mbv2ssd_train.quoting import short
 from mbv2ssd_train.strict_yaml import parse_yaml
@@ -83,6 +84,28 @@ def parse_data_section(text: str, source: str) -> DataConfig:
         return DataConfig.model_validate(known)
     except ValidationError as err:
         raise ConfigError(f'{source}: data: {err.errors()[0]["msg"]}') from err
+
+
+def parse_model_section(text: str, source: str) -> ModelConfig:
+    """
+    Read what a network is; the other sections may be of another version.
+
+    Args:
+        text: YAML that to_yaml wrote.
+        source: name for messages.
+
+    Returns:
+        The model section.
+
+    Raises:
+        ConfigError: there is no such section, or it has what this version does not know.
+    """
+    found = parse_yaml(text, source).get('model')
+    try:
+        return ModelConfig.model_validate(found)
+    except ValidationError as err:
+        lines = [_describe({**error, 'loc': ('model', *error['loc'])}) for error in err.errors()]
+        raise ConfigError(f'{source}: ' + '; '.join(lines)) from err
 
 
 def _take_classes_of_the_data(found: dict[str, Any]) -> None:

@@ -34,6 +34,7 @@ class LossSums:
     normaliser: Tensor  # (), what the loss of all images of a step is divided by
     positives: Tensor  # (B,) int64, priors that learn an object
     negatives: Tensor  # (B,) int64, priors that learn background
+    teacher_sums: Tensor  # (B,), what of both comes from disagreeing with the teacher
 
 
 class Criterion(nn.Module):
@@ -87,7 +88,8 @@ class Criterion(nn.Module):
             found, wanted, own_priors, self._model.variances, self._loss)
         return LossSums(
             class_sums, self._loss.box_weight * positive.image_sums(box_losses),
-            quality.sum(), targets.positive.sum(dim=1), negatives)
+            quality.sum(), targets.positive.sum(dim=1), negatives,
+            torch.zeros_like(class_sums))
 
     def priors_for(self, batch: Batch) -> PriorBoxes:
         """

@@ -44,15 +44,19 @@ def looked_at(monkeypatch):
 
 def test_every_key_is_looked_at(tmp_path, looked_at):
     world, used = write_world(tmp_path / 'world', train=4, val=1), set()
+    teacher = Trainer(small_run(world), tmp_path / 'teacher')
+    teacher.save()
     for number, sections in enumerate(RUNS):
         # no warm-up: it would hide the schedule in so short a run
         sections = {'training': {'epochs': 2, 'eval_every': 1, 'batch_size': 2, 'threads': 1},
+                    'distill': {'teacher': str(teacher.folder.last)} if number == 2 else {},
                     **sections, 'schedule': {'warmup_fraction': 0, **sections.get('schedule', {})}}
         config = small_run(world, **sections)
         looked_at.clear()  # a configuration looks at itself when it is made
         Trainer(config, tmp_path / str(number)).run()
         used |= looked_at
-    config = small_run(world, model={**SMALL, 'backbone': 'mobilenet_v3_large'})
+    config = small_run(world, model={**SMALL, 'backbone': 'mobilenet_v3_large',
+                                     'neck': 'fpn_lite'})
     looked_at.clear()
     build_network(config)
     assert sorted(set(every_key()) - used - looked_at - WHOLE) == []

@@ -1,0 +1,138 @@
+"""A trained network whose answers another one learns from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+import hashlib
+from pathlib import Path
+
+import torch
+from torch import nn, Tensor
+from typing_extensions import Self
+
+from mbv2ssd_ros.core.errors import ConfigError, DataError
+from mbv2ssd_train.config import ModelConfig, parse_model_section, TrainConfig
+from mbv2ssd_train.handover import open_checkpoint
+from mbv2ssd_train.model.deploy import Normalisation
+from mbv2ssd_train.model.fold import fold_batch_norm
+from mbv2ssd_train.model.ssd import SSD
+from mbv2ssd_train.models import CHECKPOINT_SUFFIXES
+from mbv2ssd_train.run.checkpoint import load_checkpoint
+from mbv2ssd_train.weights.files import read_exported
+
+
+class Teacher(nn.Module):
+    """Answers, and never learns: it stays in eval mode, and nothing of it is saved."""
+
+    def __init__(self, network: SSD, model: ModelConfig, classes: tuple[str, ...], path: Path
+                 ) -> None:
+        """
+        Take over a network.
+
+        Args:
+            network: trained; with BatchNorm or without.
+            model: that it was built from.
+            classes: that it knows, without the background.
+            path: of the file that it comes from.
+        """
+        super().__init__()
+        self.network = fold_batch_norm(network).requires_grad_(False)
+        self.model, self.classes, self.path = model, classes, path
+        self.file_hash = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+        self._normalise = Normalisation(model.mean, model.std)
+        self.eval()
+
+    def train(self, mode: bool = True) -> Self:
+        """Stay in eval mode, whatever is asked for."""
+        return super().train(False)
+
+    @torch.no_grad()
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """
+        Answer.
+
+        Args:
+            images: (B, H, W, 3) uint8 RGB, of its input size or another one of the training.
+
+        Returns:
+            loc (B, P, 4) and conf_logits (B, P, C).
+        """
+        loc, conf_logits = self.network(self._normalise(images))
+        return loc, conf_logits
+
+
+def load_teacher(config: TrainConfig, device: torch.device) -> Teacher | None:
+    """
+    Load the teacher of a configuration.
+
+    Args:
+        config: of the network that learns.
+        device: to answer on.
+
+    Returns:
+        The teacher, None where the configuration names none.
+
+    Raises:
+        DataError: no such file, or not a model of ours in float32.
+        ConfigError: it answers for other classes, other prior boxes or another input.
+        ContractError: an exported model says something about itself that cannot be read.
+    """
+    if config.distill.teacher is None:
+        return None
+    path = Path(config.distill.teacher)
+    if not path.is_file():
+        raise DataError(f'{path.absolute()}: no such teacher; set distill.teacher to a checkpoint '
+                        '(.pt) or an exported model (.onnx), or to null to learn without one')
+    teacher = (_checkpoint if path.suffix in CHECKPOINT_SUFFIXES else _exported)(path)
+    if differences := list(_differences(teacher, config)):
+        raise ConfigError(f'distill.teacher {path} cannot teach this network: '
+                          f'{"; ".join(differences)}. Both need the same in these')
+    return teacher.to(device, memory_format=torch.channels_last)
+
+
+def _checkpoint(path: Path) -> Teacher:
+    checkpoint = load_checkpoint(path)
+    config = checkpoint.parsed_config()
+    return Teacher(open_checkpoint(checkpoint).model.network, config.model, config.data.classes,
+                   path)
+
+
+def _exported(path: Path) -> Teacher:
+    weights, contract = read_exported(path)
+    if contract is None or contract.precision != 'fp32':
+        found = 'no contract' if contract is None else f'precision {contract.precision}'
+        raise DataError(f'{path}: has {found}; a teacher is a checkpoint (.pt) or a float32 file '
+                        'that `mbv2ssd_train export` wrote')
+    model = parse_model_section(contract.provenance.config, str(path))
+    network = fold_batch_norm(
+        SSD(model, len(contract.class_names), contract.background_index is None))
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as err:
+        raise DataError(f'{path}: its weights are not those of its configuration: '
+                        f'{" ".join(str(err).split())[:300]}') from err
+    return Teacher(network, model, contract.object_names, path)
+
+
+def _differences(teacher: Teacher, config: TrainConfig) -> Iterator[str]:
+    """Say in what both answer different questions: first the teacher, then the network."""
+    theirs, ours = teacher.model, config.model
+    for key in ('input_size_hw', 'resize_mode', 'variances'):
+        if (found := getattr(theirs, key)) != (wanted := getattr(ours, key)):
+            yield f'its model.{key} is {found}, that of the network {wanted}'
+    sizes_hw = config.augment.input_sizes_hw or (ours.input_size_hw,)
+    if any(theirs.prior_levels(size_hw) != ours.prior_levels(size_hw) for size_hw in sizes_hw):
+        yield f'its prior boxes are {_priors(theirs)}, those of the network {_priors(ours)}'
+    if teacher.classes != config.data.classes:
+        yield (f'it knows {", ".join(teacher.classes)}, the network '
+               f'{", ".join(config.data.classes)}')
+    if teacher.network.sigmoid != config.sigmoid_scores:
+        names = {False: 'a softmax', True: 'a sigmoid'}
+        yield (f'its scores are of {names[teacher.network.sigmoid]}, those of the network of '
+               f'{names[config.sigmoid_scores]} (loss.classification)')
+
+
+def _priors(model: ModelConfig) -> str:
+    """Tell layouts apart that have as many boxes."""
+    counts = ', '.join(str(level.count) for level in model.prior_levels())
+    return f'({counts}; scales {list(model.scales)}, ratios {list(model.aspect_ratios)})'
