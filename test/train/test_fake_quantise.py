@@ -60,6 +60,25 @@ def test_a_map_is_rounded_to_steps_and_cut_off():
     assert quantiser(0.5).round_map(x).tolist() == [0, 0.5, -1, 63.5, -64]
 
 
+@pytest.mark.parametrize('scale', [0.5, 0.037])  # halves of a step are reached exactly, or not
+def test_maps_are_rounded_bit_for_bit_as_pytorch_does(scale):
+    maps = torch.cat([torch.randn(2, 3, 4, 7) * 60 * scale,
+                      torch.arange(-140, 140, 0.5).mul(scale).expand(2, 3, 1, -1).reshape(
+                          2, 3, 80, 7)], dim=2)
+    found, wanted = maps.clone().requires_grad_(), maps.clone().requires_grad_()
+    ours = quantiser(scale).round_map(found)
+    theirs = torch.fake_quantize_per_tensor_affine(wanted, scale, 0, -128, 127)
+    assert torch.equal(ours, theirs)
+    for rounded in (ours, theirs):
+        (rounded * maps).sum().backward()
+    border = (maps == -128.5 * scale) | (maps == 127.5 * scale)  # where a gradient may do either
+    assert torch.equal(found.grad[~border], wanted.grad[~border])
+
+
+def test_what_is_no_number_stays_none():
+    assert quantiser(0.5).round_map(torch.tensor([float('nan')])).isnan().all()
+
+
 def test_each_output_channel_has_its_own_steps():
     # 127 steps reach the largest weight of the channel: of 0.01 and of 1
     weight = torch.tensor([[1.27, 0.014], [127.0, 1.4]])[..., None, None]
