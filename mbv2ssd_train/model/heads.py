@@ -10,7 +10,8 @@ from torch import nn, Tensor
 
 from mbv2ssd_train.model.layers import ConvNormAct, NormSettings
 
-_PRIOR_OF_AN_OBJECT = 0.01  # what sigmoid scores begin with (arXiv:1708.02002, section 4.1)
+# what scores begin with: a probability of 0.01 (arXiv:1708.02002, section 4.1)
+NO_OBJECT_LOGIT = -math.log((1 - 0.01) / 0.01)
 
 
 class SeparableHead(nn.Sequential):
@@ -72,9 +73,8 @@ def expect_no_object(conf_heads: nn.ModuleList) -> None:
     Args:
         conf_heads: changed.
     """
-    bias = -math.log((1 - _PRIOR_OF_AN_OBJECT) / _PRIOR_OF_AN_OBJECT)
     for head in conf_heads:
-        nn.init.constant_(predictor(head).bias, bias)  # type: ignore[arg-type]
+        nn.init.constant_(predictor(head).bias, NO_OBJECT_LOGIT)  # type: ignore[arg-type]
 
 
 def flatten_predictions(heads: nn.ModuleList, maps: Sequence[Tensor], values: int) -> Tensor:

@@ -17,34 +17,12 @@ from mbv2ssd_train.model.heads import predictor
 from mbv2ssd_train.model.ssd import SSD
 from mbv2ssd_train.run.checkpoint import load_checkpoint
 from mbv2ssd_train.weights.files import read_exported, read_state_dict
+from mbv2ssd_train.weights.head_transfer import HeadLayout, Scores, translate_heads
 
 _BACKBONE = 'backbone.'
 _COUNTER = 'num_batches_tracked'  # of BatchNorm; files from other frameworks have none
 # what weights of the same shapes were learnt for, and do not say
-_CIRCUMSTANCES = ('mean', 'std', 'stride2_padding', 'variances', 'scales', 'aspect_ratios',
-                  'prior_shapes', 'clip_priors')
-
-
-@dataclass(frozen=True)
-class Scores:
-    """What the columns of a network's class predictions mean."""
-
-    classes: tuple[str, ...]  # without the background
-    sigmoid: bool
-
-    @property
-    def columns(self) -> int:
-        """Of the scores; a softmax has one for the background."""
-        return len(self.classes) + (0 if self.sigmoid else 1)
-
-    def difference(self, wanted: Scores) -> str:
-        """Say why class predictions of this kind are of no use for another, '' where they are."""
-        if self.sigmoid != wanted.sigmoid:
-            names = {False: 'softmax', True: 'sigmoid'}
-            return f'{names[self.sigmoid]} -> {names[wanted.sigmoid]} scores'
-        if self.columns != wanted.columns:
-            return f'{self.columns} -> {wanted.columns} columns of scores'
-        return '' if self.classes == wanted.classes else 'other classes'
+_CIRCUMSTANCES = ('mean', 'std', 'stride2_padding')
 
 
 def load_start(network: SSD, config: TrainConfig) -> str:
@@ -96,11 +74,14 @@ def load_network(network: SSD, path: str | Path, scores: Scores,
     """
     Load all weights of a model that fit; the others stay as they are.
 
+    Heads for other prior boxes or classes are translated where the model's configuration is known.
+
     Args:
         network: changed.
         path: a checkpoint of ours (.pt), or an .onnx file exported by this package.
         scores: what the columns of the network's class predictions mean.
-        model: of the network, to compare with what the weights were learnt for.
+        model: of the network, to compare with what the weights were learnt for; None: heads are
+            taken as they are, or not at all.
 
     Returns:
         How many tensors were taken, which were not, and why; and what they were learnt for
@@ -117,6 +98,13 @@ def load_network(network: SSD, path: str | Path, scores: Scores,
                         'otherwise')
     found, found_scores, learnt = (
         _exported if source.suffix == '.onnx' else _checkpoint)(network, source)
+    changes: list[str] = []
+    if learnt is not None and model is not None:
+        source_heads, heads = HeadLayout(learnt, found_scores), HeadLayout(model, scores)
+        if changes := source_heads.differences(heads):
+            found = translate_heads(found, source_heads, heads)
+            if found_scores.knows_one_of(scores.classes):
+                found_scores = scores
     wanted = {name: value for name, value in network.state_dict().items()
               if not name.endswith(_COUNTER)}
     refused = {name: why for name, value in wanted.items()
@@ -127,7 +115,8 @@ def load_network(network: SSD, path: str | Path, scores: Scores,
     network.load_state_dict({name: found[name] for name in wanted if name not in refused},
                             strict=False)
     taken = f'{source}: {len(wanted) - len(refused)} of {len(wanted)} tensors taken'
-    return '; '.join([taken, *_explain(refused), *_compare(learnt, model)])
+    translated = [f'heads translated: {"; ".join(changes)}'] if changes else []
+    return '; '.join([taken, *translated, *_explain(refused), *_compare(learnt, model)])
 
 
 _Found = tuple[Mapping[str, Tensor], Scores, ModelConfig | None]  # None where it is unknown

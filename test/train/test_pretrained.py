@@ -5,6 +5,7 @@ from pathlib import Path
 
 from model_settings import small_run
 import pytest
+from synthetic import SHAPES
 import torch
 
 from mbv2ssd_ros.core.errors import DataError
@@ -79,8 +80,19 @@ def test_other_classes_leave_the_class_predictors_at_random(source):
 
 
 def test_as_many_classes_with_other_names_are_other_classes(source):
-    _, _, report = start(source[0], data={'classes': ['disc', 'triangle', 'square']})
+    _, _, report = start(source[0], data={'classes': ['bolt', 'nut', 'rivet']})
     assert 'conf_heads: other classes: 10 tensors begin at random' in report
+
+
+def test_classes_of_the_same_names_are_taken_over_and_new_ones_named(source):
+    path, weights = source
+    _, after, report = start(path, data={'classes': ['bolt', *SHAPES[::-1]]})
+    assert f'heads translated: {len(SHAPES)} classes by name, new bolt' in report
+    assert 'begin at random' not in report
+    columns = len(SHAPES) + 1
+    torch.testing.assert_close(  # the last class is the first one here
+        after['conf_heads.0.1.bias'].reshape(-1, columns + 1)[:, 2],
+        weights['conf_heads.0.1.bias'].reshape(-1, columns)[:, -1])
 
 
 @pytest.mark.parametrize('classes, expected', [
@@ -93,19 +105,26 @@ def test_probabilities_of_another_kind_are_no_beginning(classes, expected):
     assert Scores(classes, True).difference(Scores(classes, True)) == ''
 
 
-def test_other_shapes_of_priors_leave_both_predictors_at_random(source):
+def test_other_shapes_of_priors_translate_both_predictors(source):
     path, weights = source
-    before, after, report = start(path, model={'aspect_ratios': [2.0, 3.0]})
-    for part in ('loc_heads', 'conf_heads'):  # four shapes of four values, then six
-        assert torch.equal(after[f'{part}.0.1.weight'], before[f'{part}.0.1.weight'])
-        assert f'{part}: other shapes: 10 tensors begin at random (0.1.weight (16, ' in report
+    _, after, report = start(path, model={'aspect_ratios': [2.0, 3.0]})
+    assert 'heads translated: boxes to the most similar priors' in report
+    for part in ('loc_heads', 'conf_heads'):  # four values, then as many of two more shapes
+        torch.testing.assert_close(after[f'{part}.0.1.weight'][:16],
+                                   weights[f'{part}.0.1.weight'])
     assert torch.equal(after['extras.1.2.0.weight'], weights['extras.1.2.0.weight'])
 
 
-def test_weights_that_were_learnt_for_other_colours_and_boxes_are_taken_with_a_remark(source):
-    _, _, report = start(source[0], model={'std': 0.25, 'variances': [0.1, 0.1]})
-    assert 'learnt with another std (0.5, 0.5, 0.5) -> (0.25, 0.25, 0.25); learnt with another ' \
-        'variances (0.1, 0.2) -> (0.1, 0.1)' in report
+def test_priors_of_a_file_that_does_not_tell_them_leave_both_predictors_at_random(source):
+    network = build_network(small_run('d', model={'aspect_ratios': [2.0, 3.0]}))
+    report = load_network(network, source[0], Scores(tuple(SHAPES), False))
+    for part in ('loc_heads', 'conf_heads'):  # four shapes of four values, then six
+        assert f'{part}: other shapes: 10 tensors begin at random (0.1.weight (16, ' in report
+
+
+def test_weights_that_were_learnt_for_other_colours_are_taken_with_a_remark(source):
+    _, _, report = start(source[0], model={'std': 0.25})
+    assert 'learnt with another std (0.5, 0.5, 0.5) -> (0.25, 0.25, 0.25)' in report
     assert 'learnt with another' not in start(source[0])[2]
 
 

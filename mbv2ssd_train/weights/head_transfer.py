@@ -1,0 +1,191 @@
+"""
+What the heads of one detector are worth to another: boxes by prior, classes by name.
+
+A detector of 80 things knows most of what a robot looks for. Heads that began at random because
+one name was left out, or a prior box made larger, would have to learn it all again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+import math
+
+import torch
+from torch import Tensor
+
+from mbv2ssd_ros.core.priors import Shape
+from mbv2ssd_train.config import ModelConfig
+from mbv2ssd_train.model.heads import NO_OBJECT_LOGIT
+
+# what COCO and VOC call by two names
+_SYNONYMS = {'airplane': 'aeroplane', 'motorcycle': 'motorbike', 'dining table': 'diningtable',
+             'potted plant': 'pottedplant', 'couch': 'sofa', 'tv': 'tvmonitor'}
+# A predictor of tall things is no good for wide ones, but its bias makes up for another size.
+_SIZE_SHARE = 0.3
+_HEADS = ('loc_heads', 'conf_heads')
+_PREDICTORS = {'ssdlite': ('1.weight', '1.bias'), 'ssd': ('weight', 'bias')}
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What the columns of a network's class predictions mean."""
+
+    classes: tuple[str, ...]  # without the background
+    sigmoid: bool
+
+    @property
+    def columns(self) -> int:
+        """Of the scores; a softmax has one for the background."""
+        return len(self.classes) + (0 if self.sigmoid else 1)
+
+    def difference(self, wanted: Scores) -> str:
+        """Say why class predictions of this kind are of no use for another, '' where they are."""
+        if self.sigmoid != wanted.sigmoid:
+            names = {False: 'softmax', True: 'sigmoid'}
+            return f'{names[self.sigmoid]} -> {names[wanted.sigmoid]} scores'
+        if self.columns != wanted.columns:
+            return f'{self.columns} -> {wanted.columns} columns of scores'
+        return '' if self.classes == wanted.classes else 'other classes'
+
+    def index(self, name: str) -> int | None:
+        """Find a class, also under its other name; None where it is not known."""
+        known = [_SYNONYMS.get(one, one) for one in self.classes]
+        wanted = _SYNONYMS.get(name, name)
+        return known.index(wanted) if wanted in known else None
+
+
+    def knows_one_of(self, names: Sequence[str]) -> bool:
+        """Return whether any of these classes has a column."""
+        return any(self.index(name) is not None for name in names)
+
+
+@dataclass(frozen=True)
+class HeadLayout:
+    """What the rows of a network's predictors stand for."""
+
+    model: ModelConfig
+    scores: Scores
+
+    def shapes(self) -> list[tuple[Shape, ...]]:
+        """Return the prior shapes of each map."""
+        return [level.shapes_wh for level in self.model.prior_levels()]
+
+    def differences(self, other: HeadLayout) -> list[str]:
+        """Say for people what predictions of this network are not to another one."""
+        changes = [] if self._same_boxes(other) else ['boxes to the most similar priors']
+        if self.scores.difference(other.scores):
+            known = [name for name in other.scores.classes if self.scores.index(name) is not None]
+            new = [name for name in other.scores.classes if name not in known]
+            if known:
+                changes.append(f'{len(known)} classes by name' + (
+                    f', new {", ".join(new)}' if new else ''))
+        return changes
+
+    def _same_boxes(self, other: HeadLayout) -> bool:
+        return (self.shapes() == other.shapes() and self.model.variances == other.model.variances
+                and self.model.first_stride == other.model.first_stride)
+
+
+def translate_heads(found: Mapping[str, Tensor], source: HeadLayout, target: HeadLayout
+                    ) -> dict[str, Tensor]:
+    """
+    Translate predictors to the prior boxes and classes of another network.
+
+    The predictors of a map come from the map of the same stride, those of a prior from the one
+    most like it, scaled so that they name the same boxes, and those of a class from the class of
+    that name. A class that the source does not know begins as not being there.
+
+    Args:
+        found: weights of the source, by name.
+        source: of the network that has learnt.
+        target: of the network that is to learn.
+
+    Returns:
+        Weights by the names of the target; without the predictors of maps that the source has
+        not, and without class predictors where it knows none of the classes.
+    """
+    translated = {name: value for name, value in found.items()
+                  if name.partition('.')[0] not in _HEADS}
+    predictors = _PREDICTORS[source.model.head]
+    knows_a_class = source.scores.knows_one_of(target.scores.classes)
+    for ours, theirs, priors in _matched_maps(source, target):
+        for part in _HEADS:
+            for layer, value in _layers_of(found, f'{part}.{theirs}.'):
+                if layer in predictors and part == 'loc_heads':
+                    value = _translate_boxes(value, priors, source.model, target.model)
+                elif layer in predictors and not knows_a_class:
+                    continue
+                elif layer in predictors:
+                    value = _translate_classes(value, priors, source.scores, target.scores)
+                translated[f'{part}.{ours}.{layer}'] = value
+    return translated
+
+
+@dataclass(frozen=True)
+class _MatchedPrior:
+    """A prior shape of the target and the one of the source that is most like it."""
+
+    shape: Shape
+    theirs: Shape
+    index: int  # of theirs, in its map
+    of: int  # shapes of that map
+
+
+def _matched_maps(source: HeadLayout, target: HeadLayout
+                  ) -> Iterator[tuple[int, int, list[_MatchedPrior]]]:
+    """Yield the places of the maps of the same stride, and their priors."""
+    theirs = source.shapes()
+    finer = round(math.log2(target.model.first_stride / source.model.first_stride))
+    for level, shapes in enumerate(target.shapes()):
+        if 0 <= level + finer < len(theirs):
+            candidates = theirs[level + finer]
+            yield level, level + finer, [_match(shape, candidates) for shape in shapes]
+
+
+def _match(shape: Shape, candidates: Sequence[Shape]) -> _MatchedPrior:
+    def difference(index: int) -> float:
+        wider, higher = (math.log(theirs / ours)
+                         for theirs, ours in zip(candidates[index], shape, strict=True))
+        return abs(wider - higher) + _SIZE_SHARE * abs(wider + higher)
+    index = min(range(len(candidates)), key=difference)
+    return _MatchedPrior(shape, candidates[index], index, len(candidates))
+
+
+def _layers_of(weights: Mapping[str, Tensor], prefix: str) -> list[tuple[str, Tensor]]:
+    return [(name.removeprefix(prefix), value) for name, value in weights.items()
+            if name.startswith(prefix)]
+
+
+def _rows_of(value: Tensor, priors: Sequence[_MatchedPrior]) -> Tensor:
+    """Return (P, V, ...) rows of the matched priors, of (A * V, ...)."""
+    rows = value.reshape(priors[0].of, -1, *value.shape[1:])
+    return rows[[prior.index for prior in priors]]
+
+
+def _translate_boxes(value: Tensor, priors: Sequence[_MatchedPrior], source: ModelConfig,
+                     target: ModelConfig) -> Tensor:
+    """Let the predictions, gain * t + offset, name the boxes that t named (arXiv:1512.02325)."""
+    rows = _rows_of(value, priors)
+    (centre, size), (our_centre, our_size) = source.variances, target.variances
+    ratios = torch.tensor([[theirs / ours for theirs, ours in zip(prior.theirs, prior.shape,
+                                                                  strict=True)]
+                           for prior in priors])  # (P, 2) of widths and of heights
+    gain = torch.cat([ratios * centre / our_centre, torch.full_like(ratios, size / our_size)], 1)
+    rows = rows * gain.reshape(*gain.shape, *[1] * (rows.ndim - 2))
+    if value.ndim == 1:
+        rows = rows + torch.cat([torch.zeros_like(ratios), ratios.log() / our_size], 1)
+    return rows.reshape(-1, *value.shape[1:])
+
+
+def _translate_classes(value: Tensor, priors: Sequence[_MatchedPrior], source: Scores,
+                       target: Scores) -> Tensor:
+    """Order the logits of the classes, each against that of there being nothing."""
+    rows = _rows_of(value, priors)
+    nothing = torch.zeros_like(rows[:, 0]) if source.sigmoid else rows[:, 0]
+    first = source.columns - len(source.classes)
+    new = torch.full_like(nothing, NO_OBJECT_LOGIT if value.ndim == 1 else 0.0)
+    found = [source.index(name) for name in target.classes]
+    logits = [new if index is None else rows[:, first + index] - nothing for index in found]
+    columns = logits if target.sigmoid else [nothing, *(logit + nothing for logit in logits)]
+    return torch.stack(columns, 1).reshape(-1, *value.shape[1:])
