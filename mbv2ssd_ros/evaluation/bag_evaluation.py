@@ -96,7 +96,7 @@ class BagEvaluation:
             return None
         alone = [self.records[index] for index in self.pairing.first_alone]
         return {
-            'ground_truth': self.truths.source,
+            'ground_truth': self.truths.name,
             'by': 'index' if self.truths.by_index else 'stamp',
             'tolerance_ms': None if self.truths.by_index else self.tolerance_ms,
             'paired': len(self.pairing.pairs),

@@ -23,6 +23,7 @@ class Truths:
     """All annotated frames of one source."""
 
     source: str  # file or topic, for messages
+    name: str  # of the source, the same wherever its folder is
     frames: tuple[AnnotatedFrame, ...]
 
     def __post_init__(self) -> None:
@@ -91,7 +92,7 @@ def read_truths(path: Path, topics: Sequence[str]) -> Truths:
     else:
         frames = read_coco_truth(path, topics)
     _check_keys(str(path), frames)
-    return Truths(str(path), tuple(frames))
+    return Truths(str(path), path.name, tuple(frames))
 
 
 def _check_keys(source: str, frames: Sequence[AnnotatedFrame]) -> None:

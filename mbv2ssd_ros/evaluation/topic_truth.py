@@ -44,4 +44,5 @@ def read_topic_truth(bag: Bag, topics: Sequence[str], truth_topics: Sequence[str
             frame_name(topic, stamp), FrameKey(topic, stamp, None), None,
             [box for _, _, box in found], [name for name, _, _ in found], [False] * len(found),
             where))
-    return Truths(f'{bag.path}: {", ".join(truth_topics)}', tuple(frames))
+    name = ', '.join(truth_topics)
+    return Truths(f'{bag.path}: {name}', name, tuple(frames))
