@@ -1,5 +1,6 @@
 """What only a device can show: real builds, real engines, real memory."""
 
+import dataclasses
 from importlib import import_module
 import os
 from pathlib import Path
@@ -8,22 +9,29 @@ import sys
 import threading
 import time
 
-import numpy as np
 import pytest
+
+for library in ('numpy', 'cv2', 'onnx', 'onnxruntime'):
+    pytest.importorskip(library)
+# ruff: noqa: E402
+import numpy as np
 from tiny_model import cell_box, COLUMNS, CONTRACT, ROWS, write_tiny_model
 
 from mbv2ssd_ros.backends import BackendOptions, open_backend
 from mbv2ssd_ros.backends.base import Host
 from mbv2ssd_ros.backends.engine_check import check_agreement, compare
+from mbv2ssd_ros.core.contract import PRECISIONS
 from mbv2ssd_ros.core.errors import BackendError
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = ROOT / 'models' / 'mbv2_ssdlite_voc.onnx'
-# more of them, such as one of each precision, in MBV2SSD_HARDWARE_MODELS, with ':' between
-MODELS = [SHIPPED, *(Path(name) for name in os.environ.get(
-    'MBV2SSD_HARDWARE_MODELS', '').split(':') if name)]
+# the shipped one in every precision; other files in MBV2SSD_HARDWARE_MODELS, with ':' between
+MODELS = ['fp32', 'fp16', 'int8', *filter(None, os.environ.get(
+    'MBV2SSD_HARDWARE_MODELS', '').split(':'))]
+PICTURES = sorted((ROOT / 'config' / 'demo' / 'images').glob('*.jpg'))
 HEIGHT, WIDTH = CONTRACT.input_size_hw
 FRAMES = 1000
+RUNS = 200
 GROWTH_MIB = 16  # of a process or of the GPU in FRAMES frames: noise, not a leak
 
 
@@ -207,17 +215,56 @@ if sys.argv[3] == 'True':
     assert 'PyCUDA' not in found.stderr and 'could not be cleaned up' not in found.stderr
 
 
-@pytest.fixture(scope='module', params=MODELS, ids=lambda model: model.name)
-def both(request, nvidia, engine_folder):
+def pictures(size_hw):
+    """Read the photographs of the demo as a model takes them, singly."""
+    cv2 = import_module('cv2')
+    return [cv2.resize(cv2.imread(str(path)), size_hw[::-1])[None, ..., ::-1]
+            for path in PICTURES]
+
+
+def write_precision(precision, folder):
+    """Write the shipped model in a precision; needs no PyTorch. Returns its path."""
+    from mbv2ssd_train.export.model_file import read_float32, save_beside, set_contract
+    path = folder / f'shipped_{precision}.onnx'
+    model, contract = read_float32(SHIPPED, 'convert')
+    if precision == 'int8':
+        from onnxruntime.quantization import CalibrationDataReader
+
+        from mbv2ssd_train.quantize.ptq import quantize_onnx
+
+        class Pictures(CalibrationDataReader):
+            left = iter(pictures(contract.input_size_hw))
+
+            def get_next(self):
+                image = next(self.left, None)
+                return None if image is None else {'images': np.ascontiguousarray(image)}
+
+        quantize_onnx(SHIPPED, path, Pictures(), 'tensorrt', 'minmax', 'a test of the device')
+        return path
+    from mbv2ssd_train.export.half import to_float16
+    half = to_float16(model, str(SHIPPED))
+    set_contract(half, dataclasses.replace(contract, precision=precision))
+    return save_beside(half, path).replace(path)
+
+
+@pytest.fixture(scope='module', params=MODELS)
+def both(request, nvidia, engine_folder, tmp_path_factory):
     """Return a model in TensorRT, for one and for two cameras, and in ONNX Runtime."""
-    if not request.param.is_file():
-        pytest.skip(f'{request.param} is absent')
-    backend = open_backend('tensorrt', request.param, BackendOptions(
-        engine_cache_dir=str(engine_folder / 'shipped'), max_batch=2))
-    reference = open_backend('onnxruntime', request.param, BackendOptions())
-    yield request.param, backend, reference
+    path = SHIPPED if request.param == 'fp32' else Path(request.param)
+    if request.param in PRECISIONS and not SHIPPED.is_file():
+        pytest.skip(f'{SHIPPED} is absent')
+    if request.param in ('fp16', 'int8'):
+        path = write_precision(request.param, tmp_path_factory.mktemp('models'))
+    backend = open_backend('tensorrt', path, for_two_cameras(engine_folder))
+    reference = open_backend('onnxruntime', path, BackendOptions())
+    yield path, backend, reference
     backend.close()
     reference.close()
+
+
+def for_two_cameras(engine_folder):
+    """Return options with which the engines of the shipped model are built once."""
+    return BackendOptions(engine_cache_dir=str(engine_folder / 'shipped'), max_batch=2)
 
 
 def test_a_model_agrees_with_onnx_runtime(both, measured):
@@ -234,9 +281,8 @@ def test_a_model_finds_the_objects_that_it_finds_in_onnx_runtime(both):
     cv2 = import_module('cv2')
     from mbv2ssd_ros.core.image import SourceImage
     from mbv2ssd_ros.detector import Detector
-    pictures = sorted((ROOT / 'config' / 'demo' / 'images').glob('*.jpg'))
-    assert pictures
-    for picture in pictures:
+    assert PICTURES
+    for picture in PICTURES:
         image = SourceImage(cv2.imread(str(picture)), 'bgr')
         found, expected = (Detector(backend).detect([image])[0] for backend in backends)
         assert found.labels.tolist() == expected.labels.tolist(), picture.name
@@ -247,7 +293,20 @@ def test_a_model_finds_the_objects_that_it_finds_in_onnx_runtime(both):
 def test_the_latency_of_a_model(both, measured):
     from mbv2ssd_ros.tools.build_engine import latencies_ms
     path, backend, _ = both
-    found = latencies_ms(backend, (1, 2), 200)
+    found = latencies_ms(backend, (1, 2), RUNS)
     measured.setdefault(path.name, {}).update(
         backend=backend.detail, precision=backend.contract.precision, infer_ms=found)
     assert found['1']['p50'] > 0
+
+
+def test_the_latency_of_a_model_without_cuda_graphs(both, nvidia, engine_folder, measured):
+    from mbv2ssd_ros.backends.trt import TrtBackend
+    from mbv2ssd_ros.tools.build_engine import latencies_ms
+    path, backend, _ = both
+    if 'with CUDA graphs' not in backend.detail:
+        pytest.skip(backend.detail)
+    plain = TrtBackend(path, for_two_cameras(engine_folder), Host(ListLog()),
+                       dataclasses.replace(nvidia, graphs=None))
+    measured.setdefault(path.name, {})['infer_without_graphs_ms'] = latencies_ms(
+        plain, (1, 2), RUNS)
+    plain.close()
