@@ -11,9 +11,12 @@ relative to the file that names it:
     ...                   # the body: merged over the defaults, key by key
     overrides: {...}      # merged last, e.g. what a variant of an experiment changes
 
-Later wins: defaults, body, overrides, then key.path=value of the command line. Mappings are
-merged; everything else, lists too, is replaced. `${VAR}` and `${VAR:-default}` take a value from
-the environment, at the very end.
+`based_on: baseline.yaml` begins with another file as a whole, so that a variant of an experiment
+says no more than what it changes.
+
+Later wins: based_on, defaults, body, overrides, then key.path=value of the command line. Mappings
+are merged; everything else, lists too, is replaced. `${VAR}` and `${VAR:-default}` take a value
+from the environment, at the very end.
 """
 
 from __future__ import annotations
@@ -29,6 +32,7 @@ import yaml
 from mbv2ssd_ros.core.errors import ConfigError
 from mbv2ssd_train.strict_yaml import parse_yaml
 
+BASE = 'based_on'  # key of the file that another one is laid over
 _VARIABLE = re.compile(r'\$\{([A-Za-z_]\w*)(?::-([^}]*))?\}')
 
 
@@ -103,10 +107,10 @@ def parse_override(text: str) -> dict[str, Any]:
 def _load(path: Path, parents: tuple[Path, ...]) -> dict[str, Any]:
     if path.resolve() in parents:
         chain = ' -> '.join(str(parent) for parent in (*parents, path.resolve()))
-        raise ConfigError(f'{path}: names itself in defaults: {chain}')
+        raise ConfigError(f'{path}: names itself in defaults or based_on: {chain}')
     body = _read(path)
     defaults, last = (_section(body, key, path) for key in ('defaults', 'overrides'))
-    merged: dict[str, Any] = {}
+    merged = _base(body.pop(BASE, None), path, parents)
     for component, name in defaults.items():
         if not isinstance(name, str):
             raise ConfigError(f'{path}: defaults.{component} is {name!r}, expected a file name')
@@ -115,6 +119,16 @@ def _load(path: Path, parents: tuple[Path, ...]) -> dict[str, Any]:
         below = _load(path.parent / name, (*parents, path.resolve()))
         merged = merge(merged, {component: below})
     return merge(merge(merged, body), last)
+
+
+def _base(name: Any, path: Path, parents: tuple[Path, ...]) -> dict[str, Any]:
+    if name is None:
+        return {}
+    if not isinstance(name, str):
+        raise ConfigError(f'{path}: {BASE} is {name!r}, expected a file name')
+    if not (path.parent / name).is_file():
+        raise ConfigError(f'{path}: {BASE}: {path.parent / name}: no such file')
+    return _load(path.parent / name, (*parents, path.resolve()))
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -34,6 +34,25 @@ def test_a_component_may_have_defaults_of_its_own(write):
     assert compose(path) == {'model': {'scales': {'small': 0.1}, 'width': 1}}
 
 
+def test_a_variant_says_no_more_than_what_it_changes(write):
+    write('base/sgd.yaml', 'rate: 1\nmomentum: 1\n')
+    write('base/adam.yaml', 'rate: 2\nmomentum: 2\n')
+    write('baseline.yaml', 'defaults: {optimizer: base/sgd.yaml}\nname: baseline\nseed: 1\n')
+    path = write('variants/adam.yaml', 'based_on: ../baseline.yaml\nname: adam\n'
+                 'defaults: {optimizer: ../base/adam.yaml}\noptimizer: {rate: 3}\n')
+    assert compose(path) == {
+        'name': 'adam', 'seed': 1, 'optimizer': {'rate': 3, 'momentum': 2}}
+
+
+@pytest.mark.parametrize('value, said', [
+    ('nowhere.yaml', r'based_on: .*nowhere\.yaml: no such file$'),
+    ('[a.yaml]', r"based_on is \['a.yaml'\], expected a file name")])
+def test_a_base_that_is_none_is_named(write, value, said):
+    path = write('e.yaml', f'based_on: {value}\n')
+    with pytest.raises(ConfigError, match=rf'e\.yaml: {said}'):
+        compose(path)
+
+
 def test_lists_are_replaced_and_arguments_left_alone():
     under, over = {'a': [1, 2], 'b': {'c': 1}}, {'a': [3], 'b': {'d': 2}}
     assert merge(under, over) == {'a': [3], 'b': {'c': 1, 'd': 2}}
@@ -57,6 +76,12 @@ def test_a_variable_that_is_not_set_is_named_with_its_place(write):
         compose(path, environment={})
 
 
+def test_a_file_that_is_based_on_itself_is_refused(write):
+    path = write('a.yaml', 'based_on: a.yaml\n')
+    with pytest.raises(ConfigError, match='names itself in defaults or based_on'):
+        compose(path)
+
+
 def test_a_missing_component_is_an_error_that_names_both_files(write):
     path = write('e.yaml', 'defaults: {model: nowhere.yaml}\n')
     with pytest.raises(
@@ -67,7 +92,8 @@ def test_a_missing_component_is_an_error_that_names_both_files(write):
 def test_files_that_name_each_other_are_refused(write):
     write('a.yaml', 'defaults: {x: b.yaml}\n')
     path = write('b.yaml', 'defaults: {y: a.yaml}\n')
-    with pytest.raises(ConfigError, match=r'names itself in defaults: .*b\.yaml -> .*a\.yaml'):
+    with pytest.raises(ConfigError, match=r'names itself in defaults or based_on: '
+                       r'.*b\.yaml -> .*a\.yaml'):
         compose(path)
 
 
