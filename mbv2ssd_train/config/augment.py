@@ -26,4 +26,19 @@ class AugmentConfig(Section):
     input_sizes_hw: tuple[tuple[Side, Side], ...] = Field(
         (), description='network inputs of multi-scale training, one drawn for each batch; empty: '
         'always model.input_size_hw')
+    plain_fraction: Share = Field(
+        0.0, description='share of the epochs, the last ones, in which images are only mirrored; '
+        'for long runs with strong augmentation')
     min_box_px: float = Field(2.0, ge=0, description='smaller boxes go, in network pixels')
+
+    def in_epoch(self, epoch: int, epochs: int) -> AugmentConfig:
+        """
+        Return what holds in an epoch.
+
+        Args:
+            epoch: 0-based.
+            epochs: of the whole run.
+        """
+        if epoch < epochs - round(epochs * self.plain_fraction):
+            return self
+        return self.model_copy(update={'expand': 0.0, 'crop': 0.0, 'photometric': 0.0})

@@ -120,7 +120,8 @@ def views_of(plan: BatchPlan, epoch: int, records: Sequence[ImageRecord],
         The views, and the objects in them.
     """
     draws = uniform_draws(config.seed, epoch, plan.places, plan.copies, DRAWS)
-    return draw_views(objects_of(records), sizes_hw, plan.input_size_hw, config.augment, draws,
+    augment = config.augment.in_epoch(epoch, config.training.epochs)
+    return draw_views(objects_of(records), sizes_hw, plan.input_size_hw, augment, draws,
                       config.model.resize_mode)
 
 

@@ -9,6 +9,7 @@ from synthetic import SHAPES, write_world
 import torch
 
 from mbv2ssd_ros.core.errors import ConfigError, DataError
+from mbv2ssd_train.config import AugmentConfig
 from mbv2ssd_train.data.loader import TrainLoader
 from mbv2ssd_train.data.sources import open_dataset
 
@@ -132,6 +133,27 @@ def test_sizes_change_from_batch_to_batch(world):
     batches = [batch for epoch in range(5) for batch in loader(
         world, batch_size=2, augment={'input_sizes_hw': sizes}).epoch(epoch)]
     assert {tuple(batch.images.shape[1:3]) for batch in batches} == set(map(tuple, sizes))
+
+
+def test_the_last_epochs_are_only_mirrored_where_asked(world):
+    # of two epochs the second; with the same seed both mirror the same images
+    plain = loader(world, augment={'expand': 0, 'crop': 0, 'photometric': 0})
+    found = loader(world, augment={'plain_fraction': 0.5})
+    for batch, expected in zip(found.epoch(1), plain.epoch(1), strict=True):
+        assert_same(batch, expected)
+    first, unchanged = next(found.epoch(0)), next(plain.epoch(0))
+    assert first.sources == unchanged.sources
+    assert not torch.equal(first.images, unchanged.images)
+
+
+@pytest.mark.parametrize('epochs, fraction, first_plain', [
+    (100, 0.05, 95), (10, 0.05, 10), (3, 1.0, 0), (3, 0.0, 3)])
+def test_a_share_of_the_epochs_is_plain(epochs, fraction, first_plain):
+    config = AugmentConfig(plain_fraction=fraction)
+    plain = [epoch for epoch in range(epochs)
+             if config.in_epoch(epoch, epochs).crop == 0]
+    assert plain == list(range(first_plain, epochs))
+    assert config.in_epoch(epochs - 1, epochs).flip == config.flip
 
 
 def test_an_epoch_given_up_early_ends_with_its_threads(world):
