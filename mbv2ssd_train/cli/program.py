@@ -13,6 +13,7 @@ from mbv2ssd_train.cli import (
     data,
     export,
     import_weights,
+    ladder,
     predict,
     quantize,
     runs,
@@ -21,8 +22,8 @@ from mbv2ssd_train.cli import (
 )
 from mbv2ssd_train.cli import eval as evaluation
 
-_VERBS = (train, runs, evaluation, export, quantize, validate, predict, data, import_weights,
-          benchmark)
+_VERBS = (train, runs, ladder, evaluation, export, quantize, validate, predict, data,
+          import_weights, benchmark)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,0 +1,135 @@
+"""`mbv2ssd_train ladder`: run experiments that change one thing each, and compare them."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+from mbv2ssd_ros.core.errors import ConfigError, Mbv2SsdError
+from mbv2ssd_train.preemption import StopRequest
+
+if TYPE_CHECKING:
+    from mbv2ssd_train.ladder import Row
+
+_PROGRAM = (sys.executable, '-m', 'mbv2ssd_train')
+_LOOK_EVERY_S = 0.5  # for a signal
+
+
+class LadderError(Mbv2SsdError):
+    """Some rows have not ended well, or a signal ended the ladder."""
+
+    def __init__(self, message: str, exit_code: int = 1) -> None:
+        """
+        Note what happened.
+
+        Args:
+            message: for people.
+            exit_code: of the program.
+        """
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+def add_to(verbs: argparse._SubParsersAction) -> None:
+    """Register the verb."""
+    verb = verbs.add_parser(
+        'ladder', help='run experiments that change one thing each, and write their table',
+        description='Train every row of a ladder (NUMBER_ROW.yaml in FOLDER) that has not ended '
+        'well yet, one after the other; a row that was interrupted goes on where it was. '
+        'RUNS/ladder.md and ladder.json have the table, written anew after each row. Ctrl-C saves '
+        'and ends; the same command goes on.')
+    verb.add_argument('folder', type=Path, help='of the rows; config/train/ladder is one')
+    verb.add_argument('overrides', nargs='*', metavar='key.path=value',
+                      help='replace a value in all rows, e.g. seed=2; the table is of the runs '
+                      'with these values, whatever their seeds')
+    verb.add_argument('--runs', type=Path, default=Path('runs'), help='parent of the run folders')
+    verb.add_argument('--only', default='', metavar='ROW,ROW',
+                      help='rows to train; the table has all')
+    verb.add_argument('--table', action='store_true',
+                      help='train nothing, write the table of what is there')
+    verb.add_argument('--test', metavar='SPLIT',
+                      help='measure the best checkpoint of the rows of --only on a split that no '
+                      'row learns from or chooses its epoch by, once for each run')
+    verb.set_defaults(run=_run)
+
+
+def _run(options: argparse.Namespace) -> None:
+    from mbv2ssd_train.ladder import choose_rows, collect, read_rows
+    from mbv2ssd_train.ladder_table import write_table
+    if options.test and not options.only:
+        raise ConfigError('--test measures the rows of --only; name them')
+    rows = read_rows(options.folder, options.runs, options.overrides)
+    chosen = choose_rows(rows, [name for name in options.only.split(',') if name])
+    failed = []
+    for row in chosen:
+        if not options.table and not _train(row, options):
+            failed.append(row.name)
+        elif options.test:
+            _test(row, options)
+        write_table(collect(rows, options.runs), options.runs, options.overrides)
+    path = write_table(collect(rows, options.runs), options.runs, options.overrides)
+    print(path.read_text(encoding='utf-8'), end='')
+    print(f'table: {path}')
+    if failed:
+        raise LadderError(f'not ended: {", ".join(failed)}; what they said stands above, the same '
+                          'command goes on with them')
+
+
+def _train(row: Row, options: argparse.Namespace) -> bool:
+    """Train a row to its end; False where it does not get there."""
+    from mbv2ssd_train.ladder import SUCCESS
+    from mbv2ssd_train.run.folder import read_status, RunFolder
+    folder = RunFolder(options.runs, row.config)
+    if folder.path.is_dir() and read_status(folder.path).status == SUCCESS:
+        return True
+    print(f'{row.name}: {row.change}', flush=True)
+    # its own process: memory of the GPU, seeds and failures are those of this row
+    return _run_program(['train', str(row.path), *options.overrides, '--runs', str(options.runs),
+                         *(['--resume'] if folder.last.exists() else [])]) == 0
+
+
+def _test(row: Row, options: argparse.Namespace) -> None:
+    from mbv2ssd_train.ladder import read_test, TEST_FILE
+    from mbv2ssd_train.run.folder import RunFolder
+    data, folder = row.config.data, RunFolder(options.runs, row.config)
+    if read_test(folder.path).get('split') == options.test:
+        return
+    if not folder.best.exists():
+        raise ConfigError(f'{folder.best}: nothing to measure; train {row.name} first')
+    if _run_program(['eval', '--model', str(folder.best), '--data', data.root, '--split',
+                     options.test, '--json', str(folder.path / TEST_FILE)]):
+        raise LadderError(f'{row.name} was not measured on {options.test}')
+
+
+def _run_program(arguments: list[str]) -> int:
+    """
+    Run a verb in a process of its own, which gets each signal once.
+
+    Raises:
+        LadderError: a signal ended it.
+    """
+    with StopRequest() as stop:
+        process = subprocess.Popen([*_PROGRAM, *arguments], start_new_session=True)
+        try:
+            code = _wait(process, stop)
+        except BaseException:  # a second signal: it means now, for both
+            process.terminate()
+            process.wait()
+            raise
+    if stop.signum:
+        raise LadderError('stopped; the same command goes on', 128 + stop.signum)
+    return code
+
+
+def _wait(process: subprocess.Popen, stop: StopRequest) -> int:
+    told = False
+    while True:
+        try:
+            return process.wait(_LOOK_EVERY_S)
+        except subprocess.TimeoutExpired:
+            if stop.signum and not told:
+                process.send_signal(stop.signum)
+                told = True

@@ -1,0 +1,235 @@
+"""
+A ladder of experiments: a baseline, rows that change one thing each, and what came of them.
+
+A row is a configuration file `NUMBER_ROW.yaml` in one folder, usually `based_on` another one. What
+it has measured is read from its run folder, so that the table never says more than the runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from functools import lru_cache
+import json
+import os
+from pathlib import Path
+import re
+import shlex
+from typing import Any
+
+import torch
+
+from mbv2ssd_ros.core.errors import ConfigError, DataError
+from mbv2ssd_train.config import load_config, ModelConfig, TrainConfig
+from mbv2ssd_train.config.compose import BASE
+from mbv2ssd_train.model.cost import count_macs, count_parameters
+from mbv2ssd_train.model.ssd import SSD
+from mbv2ssd_train.run.folder import read_status, RunFolder
+from mbv2ssd_train.run.metrics_file import MetricsFile
+from mbv2ssd_train.strict_yaml import parse_yaml
+
+SUCCESS, NOT_RUN = 'success', 'not run'
+TEST_FILE = 'test.json'  # in a run folder: what `eval` measured for the ladder
+_FILE_NAME = re.compile(r'\d+_(\w+)')
+
+
+@dataclass(frozen=True)
+class Row:
+    """One experiment of the ladder."""
+
+    name: str  # of its file, without the number
+    path: Path
+    based_on: str | None  # name of another row
+    config: TrainConfig
+
+    @property
+    def change(self) -> str:
+        """What it tries."""
+        return self.config.experiment.description
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a row has come to with one seed; None where it is not known."""
+
+    row: str
+    change: str
+    based_on: str | None
+    seed: int
+    split: str  # that chose the best epoch
+    status: str  # of the run, or NOT_RUN
+    epochs: int
+    parameters: int
+    macs: int
+    map_50: float | None = None  # the best on that split
+    best_epoch: int | None = None
+    elapsed_s: float | None = None  # evaluations included, interruptions left out
+    run: str | None = None  # name of the folder
+    command: str | None = None  # of the first start
+    environment: dict[str, Any] = field(default_factory=dict)  # of the last start
+    test: dict[str, Any] = field(default_factory=dict)  # split and mAP, where it was asked for
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what the JSON file has of it."""
+        return asdict(self)
+
+
+def read_rows(folder: Path, runs: Path, overrides: Sequence[str] = ()) -> list[Row]:
+    """
+    Read the rows of a ladder in the order of their numbers.
+
+    A row may name the best checkpoint of an earlier one as `${BEST_OF_ROW}`; this sets these
+    variables in the environment, which the programs that train the rows inherit.
+
+    Args:
+        folder: of the rows.
+        runs: parent of the run folders.
+        overrides: 'key.path=value', for all rows.
+
+    Returns:
+        At least one row.
+
+    Raises:
+        ConfigError: no folder, no row in it, a file of another name, a row that cannot be read,
+            or one with the name of another.
+    """
+    paths = sorted(folder.glob('*.yaml'))
+    if not paths:
+        raise ConfigError(f'{folder}: no folder with rows of a ladder, NUMBER_ROW.yaml; '
+                          'config/train/ladder is one')
+    rows: dict[str, Row] = {}
+    for path in paths:
+        row = _read_row(path, tuple(overrides))
+        taken = [other for other in rows.values() if other.config.name == row.config.name]
+        if taken or row.name in rows:
+            raise ConfigError(f'{path}: its name {row.config.name!r} is that of '
+                              f'{(taken or [rows[row.name]])[0].path}; give it one of its own')
+        rows[row.name] = row
+        os.environ[f'BEST_OF_{row.name.upper()}'] = str(RunFolder(runs, row.config).best)
+    return list(rows.values())
+
+
+def choose_rows(rows: Sequence[Row], names: Sequence[str]) -> list[Row]:
+    """
+    Take some of the rows.
+
+    Args:
+        rows: of read_rows.
+        names: of those to take; none for all.
+
+    Returns:
+        They, in the order of the ladder.
+
+    Raises:
+        ConfigError: there is no such row.
+    """
+    known = [row.name for row in rows]
+    if unknown := [name for name in names if name not in known]:
+        raise ConfigError(f'{unknown[0]!r} is no row of this ladder; it has {", ".join(known)}')
+    return [row for row in rows if not names or row.name in names]
+
+
+def collect(rows: Sequence[Row], runs: Path) -> list[Result]:
+    """
+    Read what the rows have come to.
+
+    Args:
+        rows: of read_rows.
+        runs: parent of the run folders.
+
+    Returns:
+        For each row its runs, which may have other seeds, or one result without figures.
+
+    Raises:
+        DataError: a run folder is damaged; names the file.
+    """
+    found = []
+    for row in rows:
+        folders = _runs_of(row, runs)
+        found += [_result(row, config, folder) for folder, config in folders] or [
+            _result(row, row.config, None)]
+    return found
+
+
+def _read_row(path: Path, overrides: tuple[str, ...]) -> Row:
+    named = _FILE_NAME.fullmatch(path.stem)
+    if not named:
+        raise ConfigError(f'{path}: the name of a row is NUMBER_ROW.yaml, as 01_baseline.yaml')
+    base = parse_yaml(path.read_text(encoding='utf-8'), str(path)).get(BASE)
+    other = _FILE_NAME.fullmatch(Path(base).stem) if isinstance(base, str) else None
+    return Row(named[1], path, other[1] if other else None, load_config(path, overrides))
+
+
+def _runs_of(row: Row, runs: Path) -> list[tuple[Path, TrainConfig]]:
+    """Find the run folders of a row, with the configurations that they differ in by the seed."""
+    wanted, found = row.config.recipe_fingerprint(), []
+    for path in sorted(runs.glob(f'{row.config.name}_*/config.yaml')):
+        try:
+            config = load_config(path)
+        except ConfigError:  # of another version of this package: not this experiment
+            continue
+        same_seed = config.model_copy(update={'seed': row.config.seed})
+        if same_seed.recipe_fingerprint() == wanted:
+            found.append((path.parent, config))
+    return sorted(found, key=lambda item: item[1].seed)
+
+
+def _result(row: Row, config: TrainConfig, folder: Path | None) -> Result:
+    parameters, macs = _cost(config.model, config.score_columns)
+    return Result(row.name, row.change, row.based_on, config.seed, config.data.val,
+                  read_status(folder).status if folder else NOT_RUN, config.training.epochs,
+                  parameters, macs, **(_measured(folder) if folder else {}))
+
+
+def _measured(folder: Path) -> dict[str, Any]:
+    lines = MetricsFile(folder / 'metrics.jsonl').read()
+    evaluations = [line for line in lines if line.get('map_50') is not None]
+    best = max(evaluations, key=lambda line: line['map_50'], default={})
+    starts = _read_json(folder / 'arguments.json', [])
+    return {
+        'map_50': best.get('map_50'), 'best_epoch': best.get('epoch'),
+        'elapsed_s': max((line.get('elapsed_s', 0.0) for line in lines), default=None),
+        'run': folder.name, 'command': _as_typed(starts[0]['command']) if starts else None,
+        'environment': starts[-1]['environment'] if starts else {},
+        'test': read_test(folder)}
+
+
+def read_test(folder: Path) -> dict[str, Any]:
+    """
+    Read what was measured on the test split of a row.
+
+    Args:
+        folder: of the run.
+
+    Returns:
+        `split` and `map_50`; nothing where that was not asked for, or of an earlier checkpoint.
+
+    Raises:
+        DataError: the file is damaged.
+    """
+    path, best = folder / TEST_FILE, folder / 'checkpoints/best.pt'
+    found = _read_json(path, {})
+    if not found or (best.exists() and best.stat().st_mtime > path.stat().st_mtime):
+        return {}
+    return {'split': found['split'], 'map_50': found['map_50']}
+
+
+def _as_typed(command: str) -> str:
+    """Name the program as people do, not by where Python found it."""
+    return shlex.join(['mbv2ssd_train', *shlex.split(command)[1:]])
+
+
+def _read_json(path: Path, default: Any) -> Any:
+    try:
+        return json.loads(path.read_text(encoding='utf-8'))
+    except FileNotFoundError:
+        return default
+    except ValueError as err:
+        raise DataError(f'{path}: not JSON: {err}; remove the file') from err
+
+
+@lru_cache
+def _cost(model: ModelConfig, score_columns: int) -> tuple[int, int]:
+    with torch.device('meta'):  # shapes alone: nothing is computed
+        network = SSD(model, score_columns)
+        return count_parameters(network), count_macs(network, model.input_size_hw)
