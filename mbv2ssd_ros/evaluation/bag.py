@@ -43,7 +43,8 @@ _HINTS = (  # words of the reader's message, and what helps
     ('of requested', 'The file is truncated: `rosbag reindex FILE` may help'),
     ('files are missing', 'Copy all files of the bag, or remove metadata.yaml to read those that '
                           'are there'),
-    ('metadata', 'Remove metadata.yaml to read the files without it'))
+    ('metadata', 'Remove metadata.yaml to read the files without it'),
+    ('codec', 'It is damaged; remove metadata.yaml to read what else is there'))
 
 
 @dataclass(frozen=True)
@@ -255,10 +256,11 @@ def _files(path: Path) -> list[Path]:
     if files:
         return files
     packed = sorted(file.name for file in path.glob('*.zstd'))
-    raise DataError(
-        f'{path}: has no {METADATA}, and '
-        + (f'its files are compressed as a whole ({", ".join(packed[:3])}): `unzstd` them first'
-           if packed else f'no file that ends with {" or ".join(STORAGES)}: not a bag'))
+    if packed:
+        raise DataError(f'{path}: has no {METADATA}, and its files are compressed as a whole '
+                        f'({", ".join(packed[:3])}): `unzstd` them first')
+    raise DataError(f'{path}: has no {METADATA}, and no file that ends with '
+                    f'{" or ".join(STORAGES)}: neither a bag nor a folder of bags')
 
 
 def _in_order(file: Path) -> tuple[int, str]:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mbv2ssd_ros.core.errors import ConfigError, DataError, Mbv2SsdError
+from mbv2ssd_ros.core.errors import ConfigError, Mbv2SsdError
 from mbv2ssd_ros.evaluation.bag import METADATA, STORAGES
 from mbv2ssd_ros.evaluation.bag_run import latency_table
 from mbv2ssd_ros.evaluation.bag_task import (
@@ -71,10 +71,9 @@ def find_bags(paths: Sequence[Path]) -> list[Path]:
         paths: bags, and folders of bags.
 
     Returns:
-        The bags, those of a folder in the order of their names.
+        The bags, those of a folder in the order of their names; also paths that are neither.
 
     Raises:
-        DataError: a path is neither.
         ConfigError: two bags have the same name, so that their results would be mixed.
     """
     found = [bag for path in paths for bag in (
@@ -90,10 +89,8 @@ def find_bags(paths: Sequence[Path]) -> list[Path]:
 
 
 def _inside(folder: Path) -> list[Path]:
-    bags = sorted(path for path in folder.iterdir() if is_bag(path))
-    if not bags:
-        raise DataError(f'{folder}: neither a bag nor a folder of bags')
-    return bags
+    # one that has none is taken for a bag, and opening it tells what is missing
+    return sorted(path for path in folder.iterdir() if is_bag(path)) or [folder]
 
 
 def is_bag(path: Path) -> bool:

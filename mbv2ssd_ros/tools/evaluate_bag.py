@@ -7,7 +7,8 @@ Reads rosbag2 (sqlite3, mcap, compressed) and ROS 1 bags without a ROS installat
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 import json
 import math
@@ -122,11 +123,13 @@ def _tell(outcome: BagOutcome) -> None:
 
 
 def _code(evaluation: BagEvaluation) -> int:
-    reason = evaluation.incomplete_because
-    if not reason:
-        return 0
-    print(f'{PROGRAM}: incomplete: {reason}', file=sys.stderr)
-    return 130 if reason.startswith(INTERRUPTED) else 1
+    if reason := evaluation.incomplete_because:
+        print(f'{PROGRAM}: incomplete: {reason}', file=sys.stderr)
+        return 130 if reason.startswith(INTERRUPTED) else 1
+    if not evaluation.answered:
+        print(f'{PROGRAM}: error: not one frame was answered', file=sys.stderr)
+        return 1
+    return 0
 
 
 def _compare(args: argparse.Namespace, task: BagTask, first: BagEvaluation) -> int:
@@ -178,7 +181,7 @@ def summary(evaluation: BagEvaluation, output: Path) -> str:
     frames, subject = figures['frames'], evaluation.subject
     failed = ''.join(f', {count} {reason}' for reason, count in frames['failed'].items())
     lines = [f'{subject.model} on {subject.split}: {frames["read"]} frames read, '
-             f'{frames["answered"]} answered{failed}']
+             f'{frames["answered"]} answered{failed}', *_troubles(evaluation)]
     if pairing := figures['pairing']:
         by = (f'stamp within {pairing["tolerance_ms"]:g} ms' if pairing['by'] == 'stamp'
               else 'number')
@@ -198,6 +201,21 @@ def summary(evaluation: BagEvaluation, output: Path) -> str:
         lines.append(str(evaluation.spent))
     lines.append(f'see {output / REPORT} and {output / METRICS}')
     return '\n'.join(lines)
+
+
+def _troubles(evaluation: BagEvaluation) -> Iterator[str]:
+    """Say of each kind of failure how it looks, and what makes pairing by stamp impossible."""
+    seen: set[str] = set()
+    for record in evaluation.records:
+        if record.reason and record.reason not in seen:
+            seen.add(record.reason)
+            yield (f'{record.reason}, first frame {record.index} of {record.topic}: '
+                   f'{record.error}')
+    stamps = Counter((record.topic, record.stamp_ns) for record in evaluation.records)
+    shared = len(evaluation.records) - len(stamps)
+    if shared and evaluation.inputs['clock'] == 'header':
+        yield (f'{shared} frames have the stamp of an earlier one; --clock recorded takes the '
+               'times of recording')
 
 
 def _accuracy(analysis: Analysis) -> str:

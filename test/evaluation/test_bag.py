@@ -265,6 +265,13 @@ def test_a_database_that_was_not_closed_is_not_read_without_its_end(tmp_path):
         Bag(path)
 
 
+def test_metadata_that_is_no_text_says_what_helps(tmp_path):
+    path = write_bag(tmp_path / 'bag', images(six_pictures()))
+    (path / 'metadata.yaml').write_bytes(bytes(range(256)))
+    with pytest.raises(DataError, match='0x80 .*It is damaged; remove metadata.yaml'):
+        read(path)
+
+
 @pytest.mark.parametrize(('old', 'new', 'expected'), [
     ('compression_format: zstd', 'compression_format: lz4', "'lz4' is not supported.*ros2 bag"),
     ('version: 9', 'version: 10', 'version 10 not supported'),
@@ -306,7 +313,8 @@ def test_a_path_that_is_no_bag_is_refused(tmp_path):
     (tmp_path / 'a.txt').write_text('hello')
     with pytest.raises(DataError, match='a.txt: not a bag; expected a folder, or a file'):
         Bag(tmp_path / 'a.txt')
-    with pytest.raises(DataError, match='has no metadata.yaml, and no file that ends with .db3'):
+    with pytest.raises(DataError, match='has no metadata.yaml, and no file that ends with .db3 or '
+                                        '.mcap: neither a bag nor a folder of bags'):
         Bag(tmp_path)
     (tmp_path / 'x.db3.zstd').write_bytes(b'')
     with pytest.raises(DataError, match='compressed as a whole .x.db3.zstd.: `unzstd` them'):

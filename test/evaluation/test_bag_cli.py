@@ -17,6 +17,7 @@ from bag_world import (  # noqa: E402
     coco,
     detections,
     images,
+    raw,
     SIX_OBJECTS,
     six_pictures,
     stamp,
@@ -61,6 +62,30 @@ def test_the_figures_are_printed_and_the_folder_named(world, tmp_path, capsys):
     assert 'mAP@0.5 1.0000 (area)' in shown and 'precision 1.0000' in shown
     assert 'see drive_evaluation/report.html' in shown
     assert (tmp_path / 'drive_evaluation' / 'detections.mcap').is_file()
+
+
+def test_frames_of_which_none_is_answered_are_an_error_that_says_why(world, tmp_path, capsys):
+    write_bag(tmp_path / 'depth', images(six_pictures(), make=lambda image, ns: raw(
+        image, ns, encoding='32FC1')))
+    assert world('--ground-truth', 'truth.json', bag='depth') == 1
+    shown = capsys.readouterr()
+    assert '6 undecodable\nundecodable, first frame 0 of /camera/image_raw: encoding' in shown.out
+    assert 'error: not one frame was answered' in shown.err
+
+
+def test_a_camera_that_stamps_nothing_is_told_of(world, tmp_path, capsys):
+    write_bag(tmp_path / 'unstamped', images(six_pictures(), make=lambda image, ns: raw(image, 0)))
+    world('--output', 'out', bag='unstamped')
+    assert '5 frames have the stamp of an earlier one; --clock rec' in capsys.readouterr().out
+    world('--output', 'recorded', '--clock', 'recorded', bag='unstamped')
+    assert 'stamp of an earlier one' not in capsys.readouterr().out
+
+
+def test_a_folder_without_bags_says_what_a_bag_has(world, tmp_path, capsys):
+    (tmp_path / 'nothing').mkdir()
+    (tmp_path / 'nothing' / 'a.db3.zstd').write_bytes(b'')
+    assert world(bag='nothing') == 1
+    assert 'compressed as a whole (a.db3.zstd): `unzstd` them first' in capsys.readouterr().err
 
 
 def test_the_result_of_a_run_is_a_baseline_that_it_reaches(world, capsys):
