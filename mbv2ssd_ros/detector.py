@@ -12,7 +12,7 @@ from mbv2ssd_ros.backends.base import Backend
 from mbv2ssd_ros.core.contract import ModelContract
 from mbv2ssd_ros.core.detections import Detections, DetectionSelector, DetectionSettings
 from mbv2ssd_ros.core.errors import ShapeError
-from mbv2ssd_ros.core.image import ImageGeometry, resize_into, SourceImage
+from mbv2ssd_ros.core.image import resize_into, SourceImage
 
 
 @dataclass(frozen=True)
@@ -88,22 +88,11 @@ class Detector:
         resized = time.perf_counter()
         boxes, scores = self._backend.infer(batch)
         inferred = time.perf_counter()
-        results = []
-        for geometry, image_boxes, image_scores in zip(
-                geometries, boxes, scores, strict=True):
-            found = selector.select(image_boxes, image_scores)
-            results.append(_in_source_pixels(found, geometry))
+        results = [
+            selector.select_in_source(image_boxes, image_scores, geometry)
+            for geometry, image_boxes, image_scores in zip(
+                geometries, boxes, scores, strict=True)]
         self.last_times = StageTimes(
             1e3 * (resized - started), 1e3 * (inferred - resized),
             1e3 * (time.perf_counter() - inferred))
         return results
-
-
-def _in_source_pixels(found: Detections, geometry: ImageGeometry) -> Detections:
-    """Map boxes to the source; one that lies in a letterbox's padding only is no object of it."""
-    boxes = geometry.to_source_pixels(found.boxes_xyxy)
-    seen = [index for index, (x1, y1, x2, y2) in enumerate(boxes.tolist())
-            if x2 > x1 and y2 > y1]
-    if len(seen) == len(boxes):
-        return Detections(boxes, found.scores, found.labels)
-    return Detections(boxes[seen], found.scores[seen], found.labels[seen])

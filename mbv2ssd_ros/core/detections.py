@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain
 import math
+from operator import itemgetter
 from typing import NoReturn
 
 import numpy as np
@@ -12,10 +13,17 @@ from numpy.typing import NDArray
 
 from mbv2ssd_ros.core.contract import ModelContract
 from mbv2ssd_ros.core.errors import BackendError, ConfigError, ShapeError
+from mbv2ssd_ros.core.image import ImageGeometry
 from mbv2ssd_ros.core.nms import nms_best_first
+
+_score_of = itemgetter(0)
+_Candidate = tuple[float, int, int]  # score, label, row of the prior
+_Found = tuple[list[float], float, int]  # box as the model gives it, score, label
 
 # Both a score and its background may be rounded up, to fp16 or to whole 255ths.
 _ROUNDING = 5e-3
+# Up to so many priors plain Python finds the candidates sooner than numpy does.
+_FEW_ROWS = 64
 _NONSENSE = 'The model computes nonsense: export it again, or try another backend or precision.'
 
 
@@ -97,6 +105,7 @@ class DetectionSelector:
             self._thresholds[refused] = np.inf
         if contract.background_index is not None:
             self._thresholds[contract.background_index] = np.inf
+        self._plain_thresholds: list[float] = self._thresholds.tolist()
         # A class above t leaves less than 1 - t for the background. An array, because numpy takes
         # 10 us longer to compare with a number.
         self._background_below = np.array(
@@ -120,54 +129,93 @@ class DetectionSelector:
             BackendError: a candidate's score is no probability or its box is not finite, so the
                 model computes nonsense; an empty result would look like an empty scene.
         """
-        rows, labels = self._candidates(scores)
-        if len(rows) == 0:
-            return _nothing()
-        values = scores[rows, labels]
-        best_first = (-values).argsort(kind='stable')  # nan comes last
-        best, worst = values.item(best_first[0]), values.item(best_first[-1])
-        if not best <= 1 + _ROUNDING or worst != worst:
-            self._refuse_score(rows, labels, values)
-        best_first = best_first[:self.settings.max_candidates]
-        rows, labels, values = rows[best_first], labels[best_first], values[best_first]
-        found = boxes[rows]
-        # From here on plain Python: with few candidates and cold caches each call of numpy
-        # takes longer than the whole list.
-        corners = found.tolist()
-        if not all(map(math.isfinite, chain.from_iterable(corners))):
-            _refuse_box(rows, found)
-        classes = [0] * len(corners) if self.settings.class_agnostic else labels.tolist()
-        kept = nms_best_first(corners, classes, self.settings.nms_iou)
-        index = np.array(kept[:self.settings.max_detections], dtype=np.intp)
-        return Detections(found[index], values[index], labels[index])
+        found = self._found(boxes, scores)
+        return _detections([box for box, _, _ in found], found)
 
-    def _candidates(self, scores: NDArray[np.float32]
-                    ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    def select_in_source(self, boxes: NDArray[np.float32], scores: NDArray[np.float32],
+                         geometry: ImageGeometry) -> Detections:
         """
-        Return rows and columns of the scores above their class's threshold, and those of nan.
+        Find the objects in one image's outputs, and where they are in the source image.
 
+        Args:
+            boxes: as for select.
+            scores: as for select.
+            geometry: of the image.
+
+        Returns:
+            As select does, but in pixels of the source image. What lies in the padding of a
+            letterbox only is no object of it and is left out.
+
+        Raises:
+            BackendError: as select does.
+        """
+        found = self._found(boxes, scores)
+        inside = _detections([geometry.to_source_box(*box) for box, _, _ in found], found)
+        seen = [index for index, (x1, y1, x2, y2) in enumerate(inside.boxes_xyxy.tolist())
+                if x2 > x1 and y2 > y1]
+        if len(seen) == len(found):
+            return inside
+        return Detections(inside.boxes_xyxy[seen], inside.scores[seen], inside.labels[seen])
+
+    def _found(self, boxes: NDArray[np.float32], scores: NDArray[np.float32]) -> list[_Found]:
+        """
+        Find the objects, best first.
+
+        In plain Python as soon as there are few numbers left: caches are cold after an
+        inference, and then each step of numpy takes longer than such a list.
+        """
+        candidates = self._candidates(scores)
+        if not candidates:
+            return []
+        candidates.sort(key=_score_of, reverse=True)  # equal ones stay in their order
+        # a sum with nan is nan, and with nan the order means nothing
+        if candidates[0][0] > 1 + _ROUNDING or math.isnan(sum(map(_score_of, candidates))):
+            self._refuse_score(candidates)
+        del candidates[self.settings.max_candidates:]
+        values, labels, rows = zip(*candidates)
+        corners = boxes.take(rows, 0).tolist()
+        if not math.isfinite(sum(map(sum, corners))):
+            _refuse_box(rows, corners)
+        classes = [0] * len(labels) if self.settings.class_agnostic else labels
+        kept = nms_best_first(corners, classes, self.settings.nms_iou)
+        return [(corners[index], values[index], labels[index])
+                for index in kept[:self.settings.max_detections]]
+
+    def _candidates(self, scores: NDArray[np.float32]) -> list[_Candidate]:
+        """
+        Return the scores above their class's threshold, and those of nan.
+
+        Of equal scores that of the first prior comes first; of many scores the best are enough.
         Written as 'not at most', because a comparison with nan is false.
         """
         background = self._contract.background_index
         if background is None:
             # numpy finds flat indices in a whole table several times as fast as pairs
             flat = np.flatnonzero(~(scores <= self._thresholds))
-            row, label = np.divmod(flat, self._contract.num_classes)
-            return row, label
+            return self._candidates_at(scores, *np.divmod(flat, self._contract.num_classes))
         rows = (~(scores[:, background] >= self._background_below)).nonzero()[0]
-        if len(rows) == 0:  # most frames of most cameras
-            return rows, rows
-        # the same comparison once more: its code is in the caches now
-        row, label = (~(self._thresholds >= scores[rows])).nonzero()
-        return rows[row], label
+        if len(rows) > _FEW_ROWS:
+            above, labels = (~(scores[rows] <= self._thresholds)).nonzero()
+            return self._candidates_at(scores, rows[above], labels)
+        thresholds = self._plain_thresholds
+        return [(score, label, row) for row in rows.tolist()
+                for label, score in enumerate(scores[row].tolist())
+                if not score <= thresholds[label]]
 
-    def _refuse_score(self, rows: NDArray[np.intp], labels: NDArray[np.intp],
-                      values: NDArray[np.float32]) -> NoReturn:
-        first = int(np.argmin(values <= 1 + _ROUNDING))
+    def _candidates_at(self, scores: NDArray[np.float32], rows: NDArray[np.intp],
+                       labels: NDArray[np.intp]) -> list[_Candidate]:
+        """Return many candidates as few: the best ones, unless there is nan among them."""
+        values = scores[rows, labels]
+        best_first = (-values).argsort(kind='stable')[:self.settings.max_candidates]
+        if not np.isnan(values).any():
+            rows, labels, values = rows[best_first], labels[best_first], values[best_first]
+        return list(zip(values.tolist(), labels.tolist(), rows.tolist(), strict=True))
+
+    def _refuse_score(self, candidates: list[_Candidate]) -> NoReturn:
+        score, label, row = next(one for one in candidates if not one[0] <= 1 + _ROUNDING)
         raise BackendError(
-            f'the score of prior {rows[first]}, class '
-            f'{self._contract.class_names[labels[first]]!r} is {values[first]}, expected a '
-            f'probability. {_NONSENSE}')
+            f'the score of prior {row}, class {self._contract.class_names[label]!r} is {score}, '
+            f'expected a probability. {_NONSENSE}')
 
     def _index(self, name: str, parameter: str) -> int:
         if name not in self._contract.object_names:
@@ -177,12 +225,14 @@ class DetectionSelector:
         return self._contract.class_names.index(name)
 
 
-def _nothing() -> Detections:
-    return Detections(np.empty((0, 4), np.float32), np.empty(0, np.float32), np.empty(0, np.intp))
+def _detections(boxes: Sequence[Sequence[float]], found: Sequence[_Found]) -> Detections:
+    _, scores, labels = zip(*found) if found else ((), (), ())
+    return Detections(np.array(boxes, np.float32).reshape(-1, 4), np.array(scores, np.float32),
+                      np.array(labels, np.intp))
 
 
-def _refuse_box(rows: NDArray[np.intp], boxes: NDArray[np.float32]) -> NoReturn:
-    first = int(np.argmin(np.isfinite(boxes).all(axis=1)))
+def _refuse_box(rows: Sequence[int], boxes: Sequence[Sequence[float]]) -> NoReturn:
+    row, box = next((row, box) for row, box in zip(rows, boxes, strict=True)
+                    if not all(map(math.isfinite, box)))
     raise BackendError(
-        f'the box of prior {rows[first]} is {boxes[first].tolist()}, expected four finite '
-        f'numbers. {_NONSENSE}')
+        f'the box of prior {row} is {box}, expected four finite numbers. {_NONSENSE}')

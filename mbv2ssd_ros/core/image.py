@@ -100,15 +100,32 @@ class ImageGeometry:
         Returns:
             (K, 4) float32 xyxy in pixels of the source image, cut at its border.
         """
+        return np.array([self.to_source_box(*box) for box in boxes_xyxy.tolist()],
+                        dtype=np.float32).reshape(-1, 4)
+
+    def to_source_box(self, x1: float, y1: float, x2: float, y2: float
+                      ) -> tuple[float, float, float, float]:
+        """
+        Map one box; see to_source_pixels.
+
+        For a few boxes, and with cold caches, numpy would take longer for each of five steps
+        than this takes for all of them.
+
+        Args:
+            x1: left edge, like the others normalised to the network input.
+            y1: top edge.
+            x2: right edge.
+            y2: bottom edge.
+
+        Returns:
+            xyxy in pixels of the source image, cut at its border, not rounded to float32.
+        """
         height, width = self.source_size_hw
-        scale, offset = self._affine
-        # Plain Python, with the same result: for a few boxes, and with cold caches, each of five
-        # steps of numpy would take longer than the whole list.
-        (scale_x, scale_y), (left, top) = scale[:2].tolist(), offset[:2].tolist()
-        return np.array([
-            (_cut((x1 - left) / scale_x, width), _cut((y1 - top) / scale_y, height),
-             _cut((x2 - left) / scale_x, width), _cut((y2 - top) / scale_y, height))
-            for x1, y1, x2, y2 in boxes_xyxy.tolist()], dtype=np.float32).reshape(-1, 4)
+        scale_x, scale_y, left, top = self._scale_and_offset
+        return (min(max((x1 - left) / scale_x, 0.0), width),
+                min(max((y1 - top) / scale_y, 0.0), height),
+                min(max((x2 - left) / scale_x, 0.0), width),
+                min(max((y2 - top) / scale_y, 0.0), height))
 
     def to_network(self, boxes_xyxy: NDArray[np.float32]) -> NDArray[np.float32]:
         """
@@ -120,22 +137,19 @@ class ImageGeometry:
         Returns:
             (K, 4) float32 xyxy, normalised to the network input.
         """
-        scale, offset = self._affine
-        return (boxes_xyxy * scale + offset).astype(np.float32)
+        scale_x, scale_y, left, top = self._scale_and_offset
+        return (boxes_xyxy * (scale_x, scale_y, scale_x, scale_y) + (left, top, left, top)
+                ).astype(np.float32)
 
     @cached_property
-    def _affine(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Scale and offset of xyxy, from source pixels to the normalised network input."""
+    def _scale_and_offset(self) -> tuple[float, float, float, float]:
+        """Scale of x and y and offset of x and y, from source pixels to the network input."""
         input_height, input_width = self.input_size_hw
         height, width = self.placed_size_hw
         top, left = self.offset_hw
-        scale_xy = (width / self.source_size_hw[1] / input_width,
-                    height / self.source_size_hw[0] / input_height)
-        return np.array(scale_xy * 2), np.array((left / input_width, top / input_height) * 2)
-
-
-def _cut(value: float, limit: int) -> float:
-    return 0.0 if value < 0 else limit if value > limit else value  # nan stays
+        return (width / self.source_size_hw[1] / input_width,
+                height / self.source_size_hw[0] / input_height,
+                left / input_width, top / input_height)
 
 
 def resize_into(image: SourceImage, resize_mode: str, slot: NDArray[np.uint8]) -> ImageGeometry:

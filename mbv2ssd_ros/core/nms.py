@@ -7,7 +7,6 @@ JetPack 6 lacks in its batched form) and faster than one numpy call for each box
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 
 import numpy as np
@@ -64,22 +63,20 @@ def nms_best_first(boxes_xyxy: Sequence[Sequence[float]], labels: Sequence[int],
     Returns:
         Indices of the kept boxes, ascending.
     """
-    kept_by_label: defaultdict[int, list[_Box]] = defaultdict(list)
-    return [index for index, (box, label) in enumerate(zip(boxes_xyxy, labels, strict=True))
-            if _claim(box, kept_by_label[label], nms_iou)]
-
-
-def _claim(box: Sequence[float], kept: list[_Box], nms_iou: float) -> bool:
-    """Add the box to those kept unless one of them overlaps it too much."""
-    x1, y1, x2, y2 = box
-    area = (x2 - x1) * (y2 - y1) if x2 > x1 and y2 > y1 else 0.0
-    for a1, b1, a2, b2, kept_area in kept:
-        width = (x2 if x2 < a2 else a2) - (x1 if x1 > a1 else a1)
-        height = (y2 if y2 < b2 else b2) - (y1 if y1 > b1 else b1)
-        # IoU > nms_iou, without the division: a box without area is never suppressed
-        if width > 0 and height > 0:
-            shared = width * height
-            if shared > nms_iou * (area + kept_area - shared):
-                return False
-    kept.append((x1, y1, x2, y2, area))
-    return True
+    kept: list[int] = []
+    kept_by_label: dict[int, list[_Box]] = {}
+    for index, (x1, y1, x2, y2) in enumerate(boxes_xyxy):
+        area = (x2 - x1) * (y2 - y1) if x2 > x1 and y2 > y1 else 0.0
+        rivals = kept_by_label.setdefault(labels[index], [])
+        for a1, b1, a2, b2, rival_area in rivals:
+            width = (x2 if x2 < a2 else a2) - (x1 if x1 > a1 else a1)
+            height = (y2 if y2 < b2 else b2) - (y1 if y1 > b1 else b1)
+            # IoU > nms_iou, without the division: a box without area is never suppressed
+            if width > 0 and height > 0:
+                shared = width * height
+                if shared > nms_iou * (area + rival_area - shared):
+                    break
+        else:
+            rivals.append((x1, y1, x2, y2, area))
+            kept.append(index)
+    return kept

@@ -5,9 +5,11 @@ import dataclasses
 import numpy as np
 import pytest
 
+from mbv2ssd_ros.core import detections
 from mbv2ssd_ros.core.contract import ModelContract, Provenance
 from mbv2ssd_ros.core.detections import Detections, DetectionSelector, DetectionSettings
 from mbv2ssd_ros.core.errors import BackendError, ConfigError, ShapeError
+from mbv2ssd_ros.core.image import ImageGeometry
 
 PRIORS = 40
 CONTRACT = ModelContract(
@@ -92,11 +94,29 @@ SETTINGS = [
 
 @pytest.mark.parametrize('settings', SETTINGS)
 @pytest.mark.parametrize('contract', [CONTRACT, SIGMOID], ids=['softmax', 'sigmoid'])
+@pytest.mark.parametrize('few_rows', [0, PRIORS], ids=['numpy', 'plain'])
 @pytest.mark.parametrize('seed', range(5))
-def test_select_equals_a_loop_over_every_prior_and_class(seed, contract, settings):
+def test_select_equals_a_loop_over_every_prior_and_class(
+        seed, few_rows, contract, settings, monkeypatch):
+    monkeypatch.setattr(detections, '_FEW_ROWS', few_rows)
     boxes, scores = random_outputs(seed, contract)
     expected = slow_select(boxes, scores, contract, settings)
     assert_selects(expected, boxes, scores, contract, settings)
+
+
+@pytest.mark.parametrize('source_size_hw', [(480, 640), (1080, 1920), (640, 480), (3, 500)])
+@pytest.mark.parametrize('resize_mode', ['stretch', 'letterbox'])
+@pytest.mark.parametrize('seed', range(5))
+def test_select_in_source_is_select_mapped_to_the_source(seed, resize_mode, source_size_hw):
+    outputs = random_outputs(seed, CONTRACT)
+    geometry = ImageGeometry(source_size_hw, CONTRACT.input_size_hw, resize_mode)
+    selector = DetectionSelector(CONTRACT, DetectionSettings(score_threshold=0.05))
+    found, inside = selector.select(*outputs), selector.select_in_source(*outputs, geometry)
+    x1, y1, x2, y2 = (mapped := geometry.to_source_pixels(found.boxes_xyxy)).T
+    seen = (x2 > x1) & (y2 > y1)
+    np.testing.assert_array_equal(inside.boxes_xyxy, mapped[seen])
+    np.testing.assert_array_equal(inside.scores, found.scores[seen])
+    np.testing.assert_array_equal(inside.labels, found.labels[seen])
 
 
 @pytest.mark.parametrize('seed', range(5))
