@@ -94,7 +94,8 @@ def translate_heads(found: Mapping[str, Tensor], source: HeadLayout, target: Hea
 
     The predictors of a map come from the map of the same stride, those of a prior from the one
     most like it, scaled so that they name the same boxes, and those of a class from the class of
-    that name. A class that the source does not know begins as not being there.
+    that name. What the source does not know, a class or a whole map, begins as not being there:
+    a map that saw things everywhere would drown what the others have learnt.
 
     Args:
         found: weights of the source, by name.
@@ -102,13 +103,18 @@ def translate_heads(found: Mapping[str, Tensor], source: HeadLayout, target: Hea
         target: of the network that is to learn.
 
     Returns:
-        Weights by the names of the target; without the predictors of maps that the source has
-        not, and without class predictors where it knows none of the classes.
+        Weights by the names of the target; without those of maps that the source has not, save
+        the bias of their class predictors, and without any class predictors where it knows none
+        of the classes.
     """
     translated = {name: value for name, value in found.items()
                   if name.partition('.')[0] not in _HEADS}
     predictors = _PREDICTORS[source.model.head]
     knows_a_class = source.scores.knows_one_of(target.scores.classes)
+    if knows_a_class:
+        bias = _PREDICTORS[target.model.head][1]
+        translated.update({f'conf_heads.{level}.{bias}': _nothing(target.scores, len(shapes))
+                           for level, shapes in enumerate(target.shapes())})
     for ours, theirs, priors in _matched_maps(source, target):
         for part in _HEADS:
             for layer, value in _layers_of(found, f'{part}.{theirs}.'):
@@ -120,6 +126,14 @@ def translate_heads(found: Mapping[str, Tensor], source: HeadLayout, target: Hea
                     value = _translate_classes(value, priors, source.scores, target.scores)
                 translated[f'{part}.{ours}.{layer}'] = value
     return translated
+
+
+def _nothing(scores: Scores, shapes: int) -> Tensor:
+    """Return the (shapes * columns,) bias with which a map expects no object."""
+    bias = torch.full((shapes, scores.columns), NO_OBJECT_LOGIT)
+    if not scores.sigmoid:
+        bias[:, 0] = 0.0
+    return bias.flatten()
 
 
 @dataclass(frozen=True)

@@ -69,6 +69,15 @@ def test_sigmoid_scores_stand_against_a_background_of_zero():
     assert not moved[..., 0].any()
 
 
+def test_a_map_that_the_source_has_not_begins_with_nothing_on_it():
+    source = HeadLayout(small_model(first_stride=16, scales=[0.3, 0.45, 0.6, 0.8]), SOFTMAX)
+    target = HeadLayout(small_model(), SOFTMAX)
+    moved = translate_heads(network(source).state_dict(), source, target)
+    probabilities = moved['conf_heads.0.1.bias'].reshape(-1, 4).softmax(-1)  # three are 1 : 99
+    torch.testing.assert_close(probabilities, torch.tensor([[99.0, 1, 1, 1]] * 4) / 102)
+    assert 'conf_heads.0.1.weight' not in moved
+
+
 def test_without_a_class_in_common_class_predictors_are_left_out():
     source = HeadLayout(small_model(), SOFTMAX)
     target = HeadLayout(small_model(), Scores(('bolt',), sigmoid=False))
