@@ -1,0 +1,54 @@
+"""docs/accuracy.md: its commands are understood, its rows are those of the ladder."""
+
+from pathlib import Path
+import re
+
+import pytest
+
+pytest.importorskip('torch')
+
+from test_training_page import commands, KEYS  # noqa: E402
+
+from mbv2ssd_train.cli.program import _parse  # noqa: E402
+from mbv2ssd_train.ladder import choose_rows, collect, read_rows  # noqa: E402
+
+ROOT = Path(__file__).resolve().parent.parent
+LADDER = ROOT / 'config/train/ladder'
+PAGE = (ROOT / 'docs/accuracy.md').read_text(encoding='utf-8')
+RESULTS = {result.row: result for result in collect(read_rows(LADDER, Path('nowhere')),
+                                                    Path('nowhere'))}
+
+
+@pytest.mark.parametrize('words', commands(PAGE), ids=' '.join)
+def test_a_command_is_understood(words):
+    options = _parse(words)
+    assert {text.partition('=')[0] for text in getattr(options, 'overrides', ())} <= KEYS
+    if words[0] == 'ladder':
+        rows = read_rows(ROOT / options.folder, options.runs, options.overrides)
+        assert choose_rows(rows, [name for name in options.only.split(',') if name])
+
+
+def test_every_row_stands_in_the_table_in_the_order_of_the_ladder():
+    table = PAGE[PAGE.index('| row | what'):PAGE.index('What is expected are')]
+    assert re.findall(r'`(\w+)`', re.sub(r'\|[^|]*\|[^|]*\|$', '|', table, flags=re.M)) == [
+        *RESULTS]
+
+
+def test_the_cost_of_the_ladder_is_that_of_its_rows():
+    epochs = sum(result.epochs for result in RESULTS.values())
+    assert f'It is {epochs:,} epochs of 7,933 images' in PAGE
+    assert f'{RESULTS["teacher"].macs / 1e9:.2f} GMAC' in PAGE
+
+
+def test_the_shipped_model_has_the_figures_of_its_card():
+    card = (ROOT / 'models/README.md').read_text(encoding='utf-8')
+    row = next(line for line in PAGE.splitlines() if line.startswith('| `models/mbv2_ssdlite_voc'))
+    for figure in ('57.6', '58.5', '57.8', '3.38'):
+        assert figure in card and f'| {figure} |' in row
+    assert '375 M' in card and '0.375' in row
+
+
+def test_files_that_are_named_exist():
+    named = set(re.findall(r'\b(?:config|models|mbv2ssd_train)/[\w./]*\w', PAGE))
+    assert len(named) >= 4
+    assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
