@@ -97,8 +97,8 @@ def boxes_of(layout, loc, level):
 
 def test_boxes_are_the_same_though_the_priors_have_other_sizes_and_variances():
     source = HeadLayout(small_model(), SOFTMAX)
-    target = HeadLayout(small_model(scales=[0.1425, 0.285, 0.4275, 0.57, 0.76], variances=[0.2, 0.1]),
-                        SOFTMAX)
+    target = HeadLayout(small_model(
+        scales=[0.1425, 0.285, 0.4275, 0.57, 0.76], variances=[0.2, 0.1]), SOFTMAX)
     (loc, _), (moved, _) = predictions(source, target)
     for level in range(5):
         torch.testing.assert_close(boxes_of(target, moved, level), boxes_of(source, loc, level))
