@@ -16,7 +16,6 @@ import os
 import queue
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from typing import Any, IO
@@ -49,20 +48,12 @@ def build_in_child(model: bytes, request: BuildRequest, timing: bytes, host: Hos
             cancelled.
     """
     with ExitStack() as files:
-        given, known, plan, measured = (
+        given, known, plan, measured, errors = (
             files.enter_context(_anonymous_file(name, content)) for name, content in (
-                ('model', model), ('timing', timing), ('plan', b''), ('measured', b'')))
-        errors = files.enter_context(tempfile.TemporaryFile())
-        arguments = json.dumps({
-            'request': dataclasses.asdict(request), 'paths': list(map(os.path.abspath, sys.path)),
-            'files': [stream.fileno() for stream in (given, known, plan, measured)]})
-        # -c, not -m: nothing must be run from the folder that this process happens to be in
-        child = subprocess.Popen(
-            [sys.executable, '-c', _CHILD, arguments],
-            stdin=subprocess.PIPE,  # never written to; it ends when this process does
-            stdout=subprocess.PIPE, stderr=errors, cwd='/', text=True,
-            start_new_session=True,  # Ctrl-C is ours to pass on
-            pass_fds=[stream.fileno() for stream in (given, known, plan, measured)])
+                ('model', model), ('timing', timing), ('plan', b''), ('measured', b''),
+                ('errors', b'')))
+        child = _start(
+            request, [stream.fileno() for stream in (given, known, plan, measured)], errors)
         try:
             complaint = _follow(child, request.source, host)
         finally:
@@ -76,6 +67,23 @@ def build_in_child(model: bytes, request: BuildRequest, timing: bytes, host: Hos
                 f'{request.source}: no engine was built: '
                 + (complaint or _how_it_died(child.returncode, errors)) + _hints(complaint))
         return BuiltEngine(_content(plan), _content(measured))
+
+
+def _start(request: BuildRequest, files: list[int], errors: IO[bytes]) -> subprocess.Popen[str]:
+    arguments = json.dumps({
+        'request': dataclasses.asdict(request), 'files': files,
+        'paths': list(map(os.path.abspath, sys.path))})
+    try:
+        # -c, not -m: nothing must be run from the folder that this process happens to be in
+        return subprocess.Popen(
+            [sys.executable, '-c', _CHILD, arguments],
+            stdin=subprocess.PIPE,  # never written to; it ends when this process does
+            stdout=subprocess.PIPE, stderr=errors, cwd='/', text=True, pass_fds=files,
+            start_new_session=True)  # Ctrl-C is ours to pass on
+    except OSError as err:
+        raise BackendError(
+            f'{request.source}: no engine was built: no process can be started for it '
+            f'({err.strerror}); end other programs and try again') from err
 
 
 _CHILD = '''

@@ -1,5 +1,6 @@
 """Building in a child process, on doubles; and what is asked of each version of TensorRT."""
 
+import errno
 from importlib import import_module
 import os
 from pathlib import Path
@@ -153,6 +154,24 @@ def test_a_child_that_crashes_is_an_error_and_not_our_crash(double, model, log):
     double(build='crash')
     with pytest.raises(BackendError, match=(
             'tiny.onnx: no engine was built: its process was killed by signal 11')):
+        build_in_child(model, REQUEST, b'', Host(log))
+
+
+def test_a_machine_without_room_for_a_child_says_so(double, model, log, monkeypatch):
+    double()
+
+    def no_memory(*arguments, **settings):
+        raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+
+    monkeypatch.setattr(subprocess, 'Popen', no_memory)
+    with pytest.raises(BackendError, match='tiny.onnx: no engine was built: .*Cannot allocate'):
+        build_in_child(model, REQUEST, b'', Host(log))
+
+
+def test_nothing_is_written_to_a_disk(double, model, log, monkeypatch, tmp_path):
+    double(build='refuse')
+    monkeypatch.setattr('tempfile.tempdir', str(tmp_path / 'none'))
+    with pytest.raises(BackendError, match='Assertion'):
         build_in_child(model, REQUEST, b'', Host(log))
 
 
