@@ -95,6 +95,7 @@ def test_frames_are_counted_and_latency_is_shown(page):
 
 
 def test_the_worst_frame_is_shown_for_its_class(page):
+    assert len(visible(page, '#chooser')) == 1
     assert len(visible(page, '.gallery figure')) == 1
     assert '1700000000.500000000 (frame 5)' in visible(page, '.gallery figcaption')[0]
     page.run('Promise.all(Array.from(document.images).map(image => image.decode()))')
@@ -115,6 +116,7 @@ def test_what_is_incomplete_says_so_first(browser, folder, tmp_path):
     browser.open(tmp_path / 'report.html')
     assert 'Incomplete: interrupted after 1 of 6 frames' in visible(browser, 'header')[0]
     assert browser.complaints == [] and visible(browser, '#latency-table') != []
+    assert visible(browser, '#chooser') == []  # nothing is scored, so there is no class to choose
 
 
 def test_a_narrow_window_does_not_scroll_sideways(browser, folder):

@@ -39,7 +39,8 @@ function sortBy(heading) {
 
 const filter = document.getElementById('class-filter');
 filter.addEventListener('change', () => choose(filter.value));
-document.getElementById('chooser').hidden = false;
+// without classes there is nothing to choose
+document.getElementById('chooser').hidden = filter.options.length === 1;
 
 document.addEventListener('click', (event) => {
   const heading = event.target.closest('table.sortable thead th');
