@@ -67,7 +67,10 @@ class CudaGraph:
         self._driver.cuGraphExecDestroy(self._executable)
 
     def _call(self, name: str, *arguments: Any) -> Any:
-        error, *results = getattr(self._driver, name)(*arguments)
+        try:
+            error, *results = getattr(self._driver, name)(*arguments)
+        except RuntimeError as err:  # of cuda-python: the driver is older and has no such function
+            raise GraphError(f'{name} cannot be called: {err}') from err
         if error != self._driver.CUresult.CUDA_SUCCESS:
             raise GraphError(f'{name} failed: {getattr(error, "name", error)}')
         return results[0] if results else None

@@ -200,6 +200,19 @@ def test_an_engine_that_cannot_be_recorded_runs_all_the_same_and_says_so(opened,
     assert [what for what, _ in opened.state.calls] == ['enqueue 2']
 
 
+def test_a_cuda_python_for_another_driver_is_not_used(opened, monkeypatch):
+    opened(graphs=True).close()
+
+    def missing(hGraph, flags):
+        raise RuntimeError('Function "cuGraphInstantiateWithFlags" not found')
+
+    monkeypatch.setattr(import_module('cuda.bindings.driver'), 'cuGraphInstantiate', missing)
+    backend = opened()
+    assert backend.detail.endswith('cuGraphInstantiate cannot be called: Function '
+                                   '"cuGraphInstantiateWithFlags" not found')
+    np.testing.assert_allclose(backend.infer(images(1))[0][0], expected_boxes(), atol=1e-6)
+
+
 def test_a_run_that_tensorrt_refuses_to_record_ends_the_recording(opened, monkeypatch):
     opened(graphs=True).close()
     trt = import_module('tensorrt')
