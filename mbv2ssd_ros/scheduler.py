@@ -84,7 +84,7 @@ class InlineScheduler(Generic[Payload]):
             _process(self._processor, [frame], self._report)
 
     def stop(self, timeout_s: float = 1.5) -> bool:
-        """End; see Scheduler.stop. Nothing can be under way: submit has returned."""
+        """End; see Scheduler.stop. What is under way ends in the thread that submitted it."""
         self._stopped = True
         return True
 
