@@ -152,7 +152,7 @@ class EngineProvider:
                     f'{self._source}: was written while it was read; open it again')
             contract = reference.contract
             check_precision(contract, self._options.precision, self._source)
-            self._announce()
+            self._announce(contract)
             started = time.monotonic()
             built = self._build(
                 self._model, self._request(contract), self._cache.timing(self._key), self._host)
@@ -211,10 +211,14 @@ class EngineProvider:
         return BuildRequest(
             self._source, contract.precision, contract.input_size_hw, self._key.batch_sizes)
 
-    def _announce(self) -> None:
+    def _announce(self, contract: ModelContract) -> None:
         self._host.log.info(
             f'{self._source}: building a TensorRT engine for batches of 1 to '
             f'{self._key.batch_sizes[-1]} on {self._key.gpu}; this takes minutes on a Jetson')
+        if contract.precision == 'fp32':
+            self._host.log.info(
+                f'{self._source} is fp32; a GPU is usually faster with its fp16 copy: '
+                '`mbv2ssd_train export --precision fp16` (docs/jetson.md)')
         if not self._cache.writable:
             self._host.log.warning(
                 f'{self._cache.folder} is read-only, so the engine will be built again at the '

@@ -340,6 +340,14 @@ backend = TrtBackend(Path(sys.argv[3]), BackendOptions(engine_cache_dir=sys.argv
     assert (found.returncode, found.stdout) == (0, 'clean\n'), found.stderr
 
 
+@pytest.mark.parametrize(('precision', 'told'), [('fp32', True), ('fp16', False)])
+def test_who_builds_an_fp32_model_is_told_of_fp16(opened, path, log, precision, told):
+    write_tiny_model(path, dataclasses.replace(CONTRACT, precision=precision))
+    opened()
+    assert told == any('is fp32; a GPU is usually faster with its fp16 copy' in line
+                       for line in log.infos)
+
+
 # the cache
 
 def test_the_second_start_takes_the_kept_engine_and_needs_no_onnxruntime(
