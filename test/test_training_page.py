@@ -149,12 +149,20 @@ def test_yaml_that_is_shown_is_a_configuration(tmp_path):
     assert (config.model.weights, config.model.backbone) == ('coco.pt', 'mobilenet_v3_large')
 
 
+ANY_DATA = 'name: x\ndata: {root: d, train: [a], val: b, classes: [c]}\n'
+
+
+def test_yaml_that_learns_from_a_teacher_is_a_configuration():
+    config = parse_config(ANY_DATA + fenced(PAGE, 'yaml')[2], 'the page')
+    assert config.distill.teacher and not config.distill.only
+
+
 def test_yaml_that_learns_with_integers_is_a_configuration():
     *others, block = fenced(PAGE, 'yaml')
-    assert len(others) == 2
-    data = 'name: x\ndata: {root: d, train: [a], val: b, classes: [c]}\n'
-    config = parse_config(data + block, 'the page')
-    assert config.learns_integers and config.optimizer.learning_rate == 1e-4
+    assert len(others) == 3
+    config = parse_config(ANY_DATA + block, 'the page')
+    assert config.learns_integers and config.distill.only
+    assert config.distill.teacher == config.model.weights
 
 
 def rows_of_models():

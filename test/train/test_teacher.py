@@ -1,6 +1,7 @@
 """The network that another one learns from: where it comes from, and what it must have."""
 
 import json
+from pathlib import Path
 
 from model_settings import SMALL, small_run
 import pytest
@@ -10,6 +11,7 @@ import torch
 
 from mbv2ssd_ros.core.errors import ConfigError, DataError
 from mbv2ssd_train.cli import main
+from mbv2ssd_train.config import load_config
 from mbv2ssd_train.dry_run import dry_run
 from mbv2ssd_train.engine import Trainer
 from mbv2ssd_train.export.onnx_file import export_onnx
@@ -68,6 +70,16 @@ def test_a_teacher_does_not_change(teachers, world, tmp_path):
     assert not any(module.training for module in teacher.modules())
     assert before and all(torch.equal(teacher.state_dict()[name], value)
                           for name, value in before.items())
+
+
+def test_the_shipped_model_teaches_itself_to_round(monkeypatch):
+    root = Path(__file__).resolve().parents[2]
+    monkeypatch.chdir(root)
+    config = load_config(root / 'config' / 'train' / 'mbv2_ssdlite_voc_qat.yaml')
+    teacher = load_teacher(config, CPU)
+    assert config.distill.teacher == config.model.weights
+    assert config.distill.only and config.learns_integers
+    assert sum(p.numel() for p in teacher.parameters()) == pytest.approx(3.36e6, rel=0.01)
 
 
 def test_without_a_teacher_there_is_none(world):
