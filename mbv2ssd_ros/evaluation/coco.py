@@ -101,11 +101,36 @@ def _evaluated(library: Any, results: Sequence[ImageResult], class_names: Sequen
                labels: range) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return precision (IoU, recall, class, size, max) and recall (IoU, class, size, max)."""
     truth, found = coco_datasets(results, class_names, labels)
-    evaluation = library.COCOeval_faster(library.COCO(truth), library.COCO(found), 'bbox')
+    evaluation = library.COCOeval_faster(_DataSet(truth), _DataSet(found), 'bbox')
     evaluation.params.maxDets = list(_MAX_DETECTIONS)
     evaluation.evaluate()
     evaluation.accumulate()
     return np.asarray(evaluation.eval['precision']), np.asarray(evaluation.eval['recall'])
+
+
+class _DataSet:
+    """
+    What COCO's code asks of a data set that it takes as a whole.
+
+    Its own class also makes indices for parts of one: a tenth of the time of its figures.
+    """
+
+    def __init__(self, content: dict[str, Any]) -> None:
+        self._content = content
+
+    def getImgIds(self) -> list[int]:
+        return [image['id'] for image in self._content['images']]
+
+    def getCatIds(self) -> list[int]:
+        return [category['id'] for category in self._content['categories']]
+
+    def getAnnIds(self, **_: object) -> range:
+        return range(len(self._content['annotations']))
+
+    def loadAnns(self, ids: range) -> list[dict[str, Any]]:
+        annotations: list[dict[str, Any]] = self._content['annotations']
+        assert len(ids) == len(annotations), ids
+        return annotations
 
 
 def _groups(results: Sequence[ImageResult], num_classes: int) -> list[range]:

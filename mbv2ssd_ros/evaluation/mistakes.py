@@ -14,6 +14,7 @@ A detection put right on an object that is found already is a duplicate and take
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,10 +58,12 @@ def break_down(matches: Matches, score_threshold: float) -> tuple[Mistakes, ...]
     counts = [_per_label(matches, matches.found.labels[kept & (matches.found.kinds == kind)])
               for kind in MISTAKES]
     counts.append(_per_label(matches, matches.objects.labels[_missed(matches, kept)]))
-    after = [*(_without(matches, kind) for kind in MISTAKES), _without_missed(matches)]
+    after = [*(_without(matches, kind) for kind in MISTAKES), _without_missed(matches, before)]
+    map_before = mean_ap(before)
+    ap_before = {label: before[label].average_precision for label in matches.labels}
     return tuple(
-        Mistakes(name, count, mean_ap(curves) - mean_ap(before), {
-            label: curves[label].average_precision - before[label].average_precision
+        Mistakes(name, count, mean_ap(curves) - map_before, {
+            label: curves[label].average_precision - ap_before[label]
             for label in matches.labels})
         for name, count, curves in zip(NAMES, counts, after, strict=True))
 
@@ -103,13 +106,13 @@ def _first_on_free_objects(matches: Matches, kind: Kind) -> NDArray[np.intp]:
     return first
 
 
-def _without_missed(matches: Matches) -> dict[int, PrecisionRecall]:
+def _without_missed(matches: Matches, before: Mapping[int, PrecisionRecall]
+                    ) -> dict[int, PrecisionRecall]:
     found, objects = matches.found, matches.objects
     counted = ~objects.difficult & ~_missed(matches, np.ones(len(found.scores), bool))
     rows = found.counts
     curves = curves_by_label(found.scores[rows], (found.kinds == Kind.CORRECT)[rows],
                              found.labels[rows], objects.labels[counted], matches.labels)
-    before = matches.curves()
     # a class whose objects are all missed has nothing left to find: its AP stays what it was
     return {label: curves[label] if curves[label].num_objects else before[label]
             for label in matches.labels}
