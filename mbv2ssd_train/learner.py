@@ -120,6 +120,7 @@ class Learner:
         self.network.train()
         set_learning_rates(self.optimizer, schedule_factor(
             self.step, self._total_steps, self.config.schedule))
+        self._criterion.progress = self.step / self._total_steps
         self.optimizer.zero_grad()
         batch = batch.to(self._world.device)
         parts = batch.parts(self.config.training.accumulate)

@@ -56,6 +56,7 @@ class LossConfig(Section):
         'label_smoothing': ('classification', ('cross_entropy',)),
         'focal_alpha': ('classification', ('focal',)),
         'focal_gamma': ('classification', ('focal', 'quality_focal')),
+        'quality_warmup': ('classification', ('quality_focal',)),
         'smooth_l1_beta': ('box', ('smooth_l1',))}
 
     classification: Literal['cross_entropy', 'focal', 'quality_focal'] = Field(
@@ -70,6 +71,9 @@ class LossConfig(Section):
     focal_alpha: Share = Field(0.25, description='weight of objects; the rest is of background')
     focal_gamma: float = Field(
         2.0, ge=0, description='how little counts what is nearly right; 0 = not less, else from 1')
+    quality_warmup: Share = Field(
+        0.0, description='share of the steps, the first ones, in which what scores learn goes '
+        'from 1 to how good the box is; 0 = that from the beginning')
     box: Literal['smooth_l1', 'l1', 'giou', 'diou', 'ciou'] = Field(
         'smooth_l1', description='of offsets (smooth_l1, l1) or of overlap')
     smooth_l1_beta: float = Field(

@@ -57,6 +57,8 @@ class Criterion(nn.Module):
         self._model, self._match, self._loss = config.model, config.match, config.loss
         self._columns = config.score_columns
         self._sigmoid = config.sigmoid_scores
+        self._warmup = config.loss.quality_warmup
+        self.progress = 1.0  # of the run, in [0, 1]; whoever trains says how far it is
         self._priors: dict[tuple[tuple[int, int], torch.device], PriorBoxes] = {}
 
     def forward(self, loc: Tensor, conf_logits: Tensor, batch: Batch) -> LossSums:
@@ -155,12 +157,17 @@ class Criterion(nn.Module):
     def _quality(self, found: Tensor, wanted: Tensor, own_priors: Tensor, positive: Selection,
                  targets: Targets) -> Tensor:
         """(K,) what positives should score."""
+        whole = positive.chosen.float()
         if self._loss.classification != 'quality_focal':
-            return positive.chosen.float()
+            return whole
         if targets.alignment is not None:
-            return positive.of(targets.alignment)
-        boxes = decode_within_reason(found, own_priors, self._model.variances)
-        return positive.only(iou(boxes, wanted))
+            quality = positive.of(targets.alignment)
+        else:
+            boxes = decode_within_reason(found, own_priors, self._model.variances)
+            quality = positive.only(iou(boxes, wanted))
+        if self.progress < self._warmup:  # boxes are still poor
+            quality = whole.lerp(quality, self.progress / self._warmup)
+        return quality
 
     def _class_sums(self, conf_logits: Tensor, targets: Targets, positive: Selection,
                     quality: Tensor) -> tuple[Tensor, Tensor]:

@@ -86,6 +86,24 @@ def slow_sigmoid_loss(logits, label, quality, alpha):
     return total
 
 
+@pytest.mark.parametrize('method', ['iou', 'task_aligned'])
+def test_scores_learn_one_before_they_learn_quality(method):
+    # what positives should score adds up to the normaliser; the warm-up ends with a tenth
+    config = config_of(method, 'quality_focal', quality_warmup=0.1)
+    batch = random_batch()
+    loc, conf = predictions(config, batch)
+    criterion, wanted = Criterion(config), {}
+    for progress in (0, 0.05, 0.1, 1):
+        criterion.progress = progress
+        sums = criterion(loc, conf, batch)
+        wanted[progress] = sums.normaliser.item()
+    assert wanted[0] == sums.positives.sum() > 3
+    assert wanted[0.1] == wanted[1] < 0.9 * wanted[0]
+    assert wanted[0.05] == pytest.approx((wanted[0] + wanted[1]) / 2)
+    without = Criterion(config_of(method, 'quality_focal'))(loc, conf, batch)
+    assert wanted[1] == without.normaliser.item()
+
+
 @pytest.mark.parametrize('seed', range(3))
 @pytest.mark.parametrize('smoothing', [0.0, 0.2])
 def test_multibox_loss_equals_the_loop_over_priors(seed, smoothing):

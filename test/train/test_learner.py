@@ -46,6 +46,15 @@ def test_parts_of_a_batch_add_up_to_the_whole(world, parts):
         torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-3, atol=1e-5)
 
 
+def test_the_loss_is_told_how_far_the_run_is(world):
+    found, batch = learner(world, training=STILL)  # of ten steps
+    seen = []
+    found._criterion.register_forward_pre_hook(lambda module, _: seen.append(module.progress))
+    for _ in range(3):
+        found.learn(batch)
+    assert seen == [0, 0.1, 0.2]
+
+
 def test_the_norm_of_the_gradient_is_clipped(world):
     found, batch = learner(world, training=STILL, optimizer={'clip_norm': 0.25})
     assert found.learn(batch).gradient_norm > 0.25
