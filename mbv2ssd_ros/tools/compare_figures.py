@@ -169,13 +169,7 @@ def plot(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     axes = figure.subplots(1, 2 if scored else 1, squeeze=False)[0]
     _draw_bars(axes[0], rows)
     if scored:
-        for found in scored:
-            x, y = _best_ms(found)['p50'], 100 * found['map_50']
-            axes[1].plot(x, y, 'o')
-            axes[1].annotate(_label(found), (x, y), textcoords='offset points', xytext=(5, 5),
-                             fontsize=8)
-        axes[1].set(xlabel='milliseconds, p50', ylabel='mAP@0.5, %', xlim=(0, None))
-        axes[1].margins(0.25)
+        _draw_points(axes[1], scored)
     try:
         figure.savefig(path, dpi=120)
     except OSError as err:
@@ -218,10 +212,19 @@ def _draw_bars(axes: Any, rows: Sequence[Mapping[str, Any]]) -> None:
     axes.legend(fontsize=8, loc='lower center', bbox_to_anchor=(0.5, 1.0), ncol=len(stages))
 
 
-def _best_ms(found: Mapping[str, Any]) -> Mapping[str, float]:
-    spread: Mapping[str, float] = next(
-        found[f'{stage}_ms'] for stage in reversed(STAGES) if found[f'{stage}_ms'])
-    return spread
+def _draw_points(axes: Any, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Draw mAP over the time of the last stage that was measured of all."""
+    stage = next(stage for stage in reversed(STAGES)
+                 if all(found.get(f'{stage}_ms') for found in rows))
+    times_ms = [found[f'{stage}_ms']['p50'] for found in rows]
+    for found, x in zip(rows, times_ms, strict=True):
+        y = 100 * found['map_50']
+        axes.plot(x, y, 'o')
+        axes.annotate(_label(found), (x, y), textcoords='offset points', xytext=(5, 5),
+                      fontsize=8)
+    axes.margins(y=0.25)
+    axes.set(xlabel=f'{stage.replace("_", " ")}, milliseconds, p50', ylabel='mAP@0.5, %',
+             xlim=(0, 1.6 * max(times_ms)))  # room for the names beside the slowest
 
 
 def _label(found: Mapping[str, Any]) -> str:
