@@ -49,7 +49,7 @@ class SSD(nn.Module):
             'ssd300' if config.backbone == 'vgg16' else config.extras,
             channels[config.backbone_maps - 1:], norm,
             config.stride2_padding == 'tensorflow_extras')
-        self.neck = None
+        self.neck: FPNLite | None = None
         if config.neck == 'fpn_lite':
             self.neck = FPNLite(self.backbone.channels, config.neck_channels, norm)
             channels[:config.backbone_maps] = self.neck.channels
