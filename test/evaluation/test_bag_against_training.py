@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -10,7 +11,7 @@ pytest.importorskip('faster_coco_eval', reason='needs faster-coco-eval (the extr
 evaluate = pytest.importorskip('mbv2ssd_train.evaluate', reason='needs the extra `train`')
 sources = pytest.importorskip('mbv2ssd_train.data.sources', reason='needs the extra `train`')
 
-from bag_world import CAMERA, SECOND, stamp, write_bag  # noqa: E402
+from bag_world import CAMERA, raw, SECOND, stamp, write_bag  # noqa: E402
 
 from mbv2ssd_ros.backends import BackendOptions, open_backend  # noqa: E402
 from mbv2ssd_ros.core.detections import DetectionSettings  # noqa: E402
@@ -36,7 +37,13 @@ def recorded_jpeg(path, number):
     return CAMERA, stamp(number), content
 
 
-def test_a_bag_gives_the_figures_of_training(tree, tmp_path):
+def recorded_pixels(path, number):
+    """Return a message with the pixels of a file, as a raw camera topic has them."""
+    return CAMERA, stamp(number), raw(cv2.imread(str(path)), stamp(number))
+
+
+@pytest.mark.parametrize('recorded', [recorded_jpeg, recorded_pixels])
+def test_a_bag_gives_the_figures_of_training(tree, tmp_path, recorded):
     backend = open_backend('auto', MODEL, BackendOptions())
     names = backend.contract.object_names
     dataset = sources.open_dataset(tree, 'trainval', names)
@@ -48,7 +55,7 @@ def test_a_bag_gives_the_figures_of_training(tree, tmp_path):
     truth.mkdir()
     messages = []
     for number, record in enumerate(dataset.records):
-        messages.append(recorded_jpeg(tree / 'JPEGImages' / f'{record.image_id}.jpg', number))
+        messages.append(recorded(tree / 'JPEGImages' / f'{record.image_id}.jpg', number))
         name = f'{stamp(number) // SECOND}_{stamp(number) % SECOND:09d}.xml'
         (truth / name).write_bytes((tree / 'Annotations' / f'{record.image_id}.xml').read_bytes())
     found = perform(BagTask(write_bag(tmp_path / 'bag', messages), tmp_path / 'out', model=MODEL,
