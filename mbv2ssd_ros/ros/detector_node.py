@@ -26,6 +26,7 @@ from mbv2ssd_ros.ros.memory import freeze_loaded, give_back_unused
 from mbv2ssd_ros.ros.parameter_table import ParameterTable
 from mbv2ssd_ros.ros.parameters import is_live
 from mbv2ssd_ros.ros.pipeline import describe, Pipeline
+from mbv2ssd_ros.ros.shared_memory import remove_unused
 from mbv2ssd_ros.ros.throttle import ThrottledLog
 from mbv2ssd_ros.ros.typed_status import detector_status, status_messages
 
@@ -223,6 +224,7 @@ def run(args: list[str] | None, interrupted: Callable[[], bool]) -> None:
         interrupted: whether one of them came before rclpy could take care of it.
     """
     cv2.setNumThreads(1)  # linear resizing gains nothing from more, and they disturb the engine
+    remove_unused()  # what this node left when it was killed, for example
     rclpy.init(args=args)  # installs handlers that end the spinning
     try:
         if not interrupted():
@@ -233,6 +235,8 @@ def run(args: list[str] | None, interrupted: Callable[[], bool]) -> None:
         # the context went away under a running call: a signal, not an error
     finally:
         rclpy.try_shutdown()
+        freeze_loaded()  # lets the node go now, with its own files; the process ends faster, too
+        remove_unused()
 
 
 def _serve() -> None:

@@ -15,9 +15,11 @@ def peer():
     """Join the ROS domain of this test run."""
     pytest.importorskip('rclpy', reason='needs ROS 2')
     pytest.importorskip('vision_msgs', reason='needs vision_msgs')
+    from mbv2ssd_ros.ros.shared_memory import remove_unused
     joined = Peer()
     yield joined
     joined.close()
+    remove_unused()  # its own ports stay where tests have killed others that had used them
 
 
 @pytest.fixture(scope='session')
