@@ -13,7 +13,7 @@ from vision_msgs.msg import Detection2DArray
 from mbv2ssd_ros.core.compressed_message import image_from_compressed_msg
 from mbv2ssd_ros.core.image import SourceImage
 from mbv2ssd_ros.core.image_message import image_from_msg
-from mbv2ssd_ros.frames import CameraAccount, Frame
+from mbv2ssd_ros.frames import CameraAccount, Frame, UNDECODABLE
 from mbv2ssd_ros.latency import LatencyWindow, STAGES
 from mbv2ssd_ros.rate_limit import RateLimit
 from mbv2ssd_ros.ros.events import NO_EVENTS, SubscriptionEventCallbacks
@@ -99,7 +99,13 @@ class Camera:
 
         def on_message(message: Any, info: dict[str, Any]) -> None:
             number = info.get('publication_sequence_number')  # not in Humble
-            on_frame(self, self.receive(message if read is None else read(message), number))
+            if read is not None:
+                try:
+                    message = read(message)
+                except RuntimeError as err:
+                    self._refuse(number, f'not a sensor_msgs/Image: {err}')
+                    return
+            on_frame(self, self.receive(message, number))
         self._subscription = self._node.create_subscription(
             self.message_type, self.params.image_topic, on_message, qos,
             callback_group=NoExecutor(), raw=read is not None,
@@ -157,6 +163,14 @@ class Camera:
         if max_rate_hz != self._limit.max_rate_hz:
             self._limit = RateLimit(max_rate_hz)
         return self._limit.admits(frame.arrived)
+
+    def _refuse(self, number: int | None, error: str) -> None:
+        """Enter a message that cannot be read."""
+        self._count_skipped(number)
+        frame = self.account.receive(self.index, None)
+        self.last_arrival, self.last_error = frame.arrived, error
+        frame.drop(UNDECODABLE)
+        self._complain(f'frame dropped: {error}')
 
     def _count_skipped(self, number: int | None) -> None:
         """Find out from a gap in the publisher's count how many frames never came here."""

@@ -90,7 +90,8 @@ def test_malformed_images_are_counted_and_good_ones_between_are_answered(
         sent += missing
         all_of_them = int(before['received']) + sent + len(answers)
         _, now = detector.diagnosis(
-            'camera camera', lambda s, v, wanted=all_of_them: int(v['received']) >= wanted,
+            'camera camera', lambda s, v, wanted=all_of_them: (
+                int(v['received']) >= wanted and v['in_flight'] == '0'),
             f'{sent} malformed and {len(answers)} good images')
     assert [answer.detections[0].results[0].hypothesis.class_id for answer in answers] == [
         'red'] * len(answers)
@@ -100,6 +101,19 @@ def test_malformed_images_are_counted_and_good_ones_between_are_answered(
     assert detector.state() == 'active'
     warnings = [line for line in detector.log().splitlines() if 'frame dropped' in line]
     assert 1 <= len(warnings) <= 12  # one in five seconds
+
+
+def test_bytes_that_are_no_image_message_are_counted_and_the_next_image_is_answered(
+        start_detector):
+    detector = start_detector()
+    detector.activate()
+    camera = CameraPeer(detector)
+    camera.send(b'\x00\x01\x00\x00' + bytes(7))
+    camera.ask(image_msg(picture()))
+    status, _ = detector.diagnosis(
+        'camera camera', lambda s, v: v[f'dropped.{UNDECODABLE}'] == '1', 'refusal')
+    assert 'not a sensor_msgs/Image' in status.message
+    assert 'frame dropped: not a sensor_msgs/Image' in detector.log()
 
 
 def test_resident_memory_is_bounded(start_detector):
