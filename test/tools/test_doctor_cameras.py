@@ -100,6 +100,15 @@ def test_nobody_on_the_topic_lists_the_topics_of_the_right_type():
     assert 'set front.image_topic' in step
 
 
+@pytest.mark.parametrize(('transport', 'there', 'kind', 'other'), [
+    ('raw', '/x/image/compressed', COMPRESSED, 'compressed'),
+    ('compressed', '/x/image', IMAGE, 'raw')])
+def test_the_same_camera_in_the_other_form_is_found(transport, there, kind, other):
+    asked = '/x/image' if transport == 'raw' else '/x/image/compressed'
+    step = verdicts(wanted(transport, where=asked), topic(kind, name=there))[0][2]
+    assert step == f'set front.transport to {other} and front.image_topic to {there}'
+
+
 def test_nobody_at_all_says_so():
     assert verdicts(wanted('compressed', where='/x'), topic())[0][1] == (
         f'nobody publishes on /x, nor {COMPRESSED} on any other topic')

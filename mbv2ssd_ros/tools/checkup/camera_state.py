@@ -113,7 +113,7 @@ def camera_findings(wanted: WantedCamera, topics: Sequence[ImageTopic], listened
     if topic is None:
         yield Finding(subject, ERROR, f'nobody publishes on {wanted.topic}'
                       + _other_topics(wanted, topics),
-                      f'start the camera, or set {wanted.name}.image_topic')
+                      _where_else(wanted, topics))
         return
     fitting = [publisher for publisher in topic.publishers if publisher.kind == wanted.kind]
     if not fitting:
@@ -140,6 +140,15 @@ def camera_findings(wanted: WantedCamera, topics: Sequence[ImageTopic], listened
                       f'arrived within {listened_s:g} s', f'is it running? Else: {_LARGE_IMAGES}')
         return
     yield Finding(subject, OK, f'{topic.name} fits: {wanted.transport}, {wanted.reliability}')
+
+
+def _where_else(wanted: WantedCamera, topics: Sequence[ImageTopic]) -> str:
+    """Tell of the same camera in the other form, which image_transport names so."""
+    other, name = (('compressed', f'{wanted.topic}/compressed') if wanted.transport == 'raw'
+                   else ('raw', wanted.topic.removesuffix('/compressed')))
+    if any(topic.name == name and IMAGE_TYPES[other] in topic.kinds for topic in topics):
+        return f'set {wanted.name}.transport to {other} and {wanted.name}.image_topic to {name}'
+    return f'start the camera, or set {wanted.name}.image_topic'
 
 
 def names(publishers: Sequence[Publisher]) -> str:
