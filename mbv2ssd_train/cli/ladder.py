@@ -65,12 +65,13 @@ def _run(options: argparse.Namespace) -> None:
     chosen = choose_rows(rows, [name for name in options.only.split(',') if name])
     failed = []
     for row in chosen:
-        if not options.table and not _train(row, options):
-            failed.append(row.name)
-        elif options.test:
-            _test(row, options)
-        write_table(collect(rows, options.runs), options.runs, options.overrides)
-    path = write_table(collect(rows, options.runs), options.runs, options.overrides)
+        try:
+            if not options.table and not _train(row, options):
+                failed.append(row.name)
+            elif options.test:
+                _test(row, options)
+        finally:  # where a signal has ended it, too
+            path = write_table(collect(rows, options.runs), options.runs, options.overrides)
     print(path.read_text(encoding='utf-8'), end='')
     print(f'table: {path}')
     if failed:
