@@ -25,16 +25,19 @@ class LabelCounts:
     passed_over: int = 0  # too soon after the last one
     without_object: int = 0  # left out, where that was asked for
     failed: dict[str, int] = field(default_factory=dict)  # by reason
+    first_error: str = ''
     incomplete_because: str = ''
 
-    def fail(self, reason: str) -> None:
+    def fail(self, reason: str, error: str) -> None:
         """
         Count a frame that cannot be labelled.
 
         Args:
             reason: of it.
+            error: what exactly was wrong.
         """
         self.failed[reason] = self.failed.get(reason, 0) + 1
+        self.first_error = self.first_error or error
 
 
 def label(bag: Bag, topics: Sequence[str], detector: Detector, labelled: LabelledFrames,
@@ -97,16 +100,16 @@ def _label_frame(frame: BagFrame, detector: Detector, labelled: LabelledFrames,
                  only_with_objects: bool, counts: LabelCounts) -> bool:
     """Tell whether the frame was taken."""
     if labelled.has(frame):
-        counts.fail(DUPLICATE)
+        counts.fail(DUPLICATE, 'its topic has a frame with this stamp already')
         return False
     try:
         image = frame.image()
         found = detector.detect([image])[0]
-    except UnsupportedImageError:
-        counts.fail(UNDECODABLE)
+    except UnsupportedImageError as err:
+        counts.fail(UNDECODABLE, str(err))
         return False
-    except BackendError:
-        counts.fail(BACKEND_ERROR)
+    except BackendError as err:
+        counts.fail(BACKEND_ERROR, str(err))
         return False
     if only_with_objects and not len(found):
         counts.without_object += 1

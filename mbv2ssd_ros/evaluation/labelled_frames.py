@@ -11,6 +11,7 @@ File names bring the frames back to the bag, so that corrected labels are ground
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 import json
 from pathlib import Path
 from typing import Any
@@ -128,11 +129,16 @@ class LabelledFrames:
 
     def finish(self) -> None:
         """
-        Write annotations and description.
+        Write annotations and description; nothing is left where no frame was labelled.
 
         Raises:
             DataError: they cannot be written.
         """
+        if not self._images:  # else the next attempt would find a split that is there already
+            for path in (self._folder / 'images' / self._split, self._folder / 'images'):
+                with suppress(OSError):  # of another split
+                    path.rmdir()
+            return
         annotations = f'{self._split}.json'
         write_text(self._folder / annotations, json.dumps({
             'info': {'description': 'labelled by a model, to be corrected'}, 'licenses': [],

@@ -65,6 +65,8 @@ def _label(args: argparse.Namespace) -> int:
         counts = label(bag, topics, detector, labelled, args.every, args.only_with_objects,
                        args.clock, frame_progress(args.bag.name, 0, total))
     print(_summary(counts, labelled, output, args.split))
+    if counts.first_error:
+        print(f'first error: {counts.first_error}')
     if counts.incomplete_because:
         print(f'{PROGRAM}: incomplete: {counts.incomplete_because}', file=sys.stderr)
         return 130 if counts.incomplete_because.startswith(INTERRUPTED) else 1
@@ -78,8 +80,8 @@ def _summary(counts: LabelCounts, labelled: LabelledFrames, output: Path, split:
             **dict(sorted(counts.failed.items()))}
     return (f'{counts.read} frames read, {len(labelled)} labelled with {labelled.objects} boxes'
             + ''.join(f', {count} {what}' for what, count in left.items() if count)
-            + f'\nsee {output / DESCRIPTION}, {output / f"{split}.json"} and '
-              f'{output / "images" / split}')
+            + (f'\nsee {output / DESCRIPTION}, {output / f"{split}.json"} and '
+               f'{output / "images" / split}' if len(labelled) else ''))
 
 
 def _parser() -> argparse.ArgumentParser:

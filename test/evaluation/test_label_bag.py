@@ -197,7 +197,10 @@ def test_a_full_disk_leaves_a_data_set_of_what_was_done(label, tmp_path, monkeyp
 def test_a_bag_without_usable_frame_is_an_error(label, tmp_path, capsys):
     write_bag(tmp_path / 'odd', images([picture()], make=lambda *a: raw(*a, encoding='32FC1')))
     assert label(bag='odd') == 1
-    assert 'not one of its 1 frames was labelled' in capsys.readouterr().err
+    shown = capsys.readouterr()
+    assert 'not one of its 1 frames was labelled' in shown.err
+    assert "1 undecodable\nfirst error: encoding '32FC1' is not one of" in shown.out
+    assert label(*ALL) == 0  # into the same folder, since nothing is there to be lost
     write_bag(tmp_path / 'other', [('/found', 1, detections([], 1))])
     assert label(bag='other', output='more') == 1
     assert 'has no topic with images' in capsys.readouterr().err
