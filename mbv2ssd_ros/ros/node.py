@@ -31,6 +31,10 @@ def main(args: list[str] | None = None) -> int:
     keep_large_buffers()
     from mbv2ssd_ros.ros.detector_node import run
     run(args, lambda: _interrupted)
+    # A second Ctrl-C, or that of `ros2 launch` after that of the terminal, would strike the
+    # interpreter after it has let go of the handlers.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
     return 0
 
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 import re
 import signal
+import time
 
 from detector_rig import CameraPeer, image_msg, picture
 import pytest
@@ -150,6 +151,17 @@ def test_a_signal_while_frames_are_under_way(start_detector):
         camera.send(image_msg(picture(red=[(0, 0, 255)], scale=4)))
     code, seconds = detector.stop()
     assert (code, seconds < 2, 'Traceback' in detector.log()) == (0, True, False)
+
+
+def test_impatience_changes_nothing(start_detector):
+    detector = start_detector(autostart=True)
+    detector.peer.wait_for(lambda: 'on onnxruntime' in detector.log(), 'configured node')
+    process = detector.program.process
+    deadline = time.monotonic() + 10
+    while process.poll() is None and time.monotonic() < deadline:
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.005)
+    assert process.returncode == 0, detector.log()
 
 
 def segments():
