@@ -10,6 +10,8 @@ ARGUMENTS = {
     'params_file': (str(SHARE / 'config' / 'detector.yaml'), 'Parameter file of the node.'),
     'image_topic': ('', 'Topic of the images of the camera `camera`; empty: what the parameter '
                         'file says.'),
+    'transport': ('raw', 'Of the images on image_topic; without image_topic the parameter file '
+                         'says it.'),
     **DETECTOR_ARGUMENTS,
 }
 
@@ -26,4 +28,5 @@ def generate_launch_description():
 
 def _start(values):
     topic = values['image_topic']
-    return detector(values, {'camera.image_topic': topic} if topic else {})
+    return detector(values, {} if not topic else {
+        'camera.image_topic': topic, 'camera.transport': values['transport']})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from launch import LaunchDescription
@@ -14,6 +15,9 @@ from launch_ros.event_handlers import OnStateTransition
 from launch_ros.events.lifecycle import ChangeState
 from lifecycle_msgs.msg import Transition
 
+from mbv2ssd_ros.core.errors import ConfigError
+from mbv2ssd_ros.ros.parameters import TRANSPORTS
+
 # name: (default, description), as `ros2 launch -s` shows them
 Arguments = Mapping[str, tuple[str, str]]
 DETECTOR_ARGUMENTS: Arguments = {
@@ -21,7 +25,12 @@ DETECTOR_ARGUMENTS: Arguments = {
     'namespace': ('', 'Namespace of the node and of all topics with relative names.'),
     'autostart': ('true', 'Configure and activate the node; false leaves that to a lifecycle '
                           'manager.'),
-    'log_level': ('info', 'Of the detector: debug, info, warn, error or fatal.'),
+    'log_level': ('info', 'Of the detector.'),
+}
+_CHOICES = {
+    'autostart': ['true', 'false', 'True', 'False'],
+    'log_level': ['debug', 'info', 'warn', 'error', 'fatal'],
+    'transport': list(TRANSPORTS),
 }
 
 
@@ -40,7 +49,8 @@ def description(arguments: Arguments, start: Callable[[dict[str, str]], list[Any
     def perform(context: Any) -> list[Any]:
         return start({name: LaunchConfiguration(name).perform(context) for name in arguments})
     return LaunchDescription([
-        *(DeclareLaunchArgument(name, default_value=default, description=text)
+        *(DeclareLaunchArgument(name, default_value=default, description=text,
+                                choices=_CHOICES.get(name))
           for name, (default, text) in arguments.items()),
         OpaqueFunction(function=perform)])
 
@@ -55,7 +65,12 @@ def detector(values: Mapping[str, str], overrides: Mapping[str, Any]) -> list[An
 
     Returns:
         Actions.
+
+    Raises:
+        ConfigError: there is no such parameter file; the node would start without it.
     """
+    if not Path(values['params_file']).is_file():
+        raise ConfigError(f'params_file is {values["params_file"]!r}, which is no file')
     # The node's own autostart would race with the events below.
     parameters = {'autostart': False, **overrides}
     if values['model_path']:
@@ -65,7 +80,7 @@ def detector(values: Mapping[str, str], overrides: Mapping[str, Any]) -> list[An
         namespace=values['namespace'], output='screen',
         parameters=[values['params_file'], parameters],
         arguments=['--ros-args', '--log-level', values['log_level']])
-    if values['autostart'].lower() not in ('true', '1'):
+    if values['autostart'].lower() == 'false':
         return [node]
     activate = RegisterEventHandler(OnStateTransition(
         target_lifecycle_node=node, start_state='configuring', goal_state='inactive',

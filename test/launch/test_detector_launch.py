@@ -8,10 +8,11 @@ import pytest
 pytest.importorskip('launch_pytest', reason='needs launch_pytest (ROS 2, on no package registry)')
 pytest.importorskip('launch_ros', reason='needs launch_ros (ROS 2, on no package registry)')
 from ament_index_python.packages import get_packages_with_prefixes  # noqa: E402
-from launch import LaunchDescription  # noqa: E402
+from launch import LaunchDescription, LaunchService  # noqa: E402
 from launch.actions import IncludeLaunchDescription, RegisterEventHandler  # noqa: E402
 from launch.event_handlers import OnProcessExit  # noqa: E402
 from launch.launch_description_sources import PythonLaunchDescriptionSource  # noqa: E402
+from launch.logging import launch_config  # noqa: E402
 import launch_pytest  # noqa: E402
 from launch_pytest.actions import ReadyToTest  # noqa: E402
 
@@ -23,18 +24,30 @@ LAUNCH_FILE = Path(__file__).parents[2] / 'launch' / 'detector.launch.py'
 exit_codes = []
 
 
-@launch_pytest.fixture
-def detector(tiny_model):
-    """Launch the node with a tiny model in a namespace."""
+def launched(**arguments):
+    """Describe the launch of the node in a namespace."""
     exit_codes.clear()
-    arguments = {'model_path': str(tiny_model),
-                 'namespace': 'robot', 'image_topic': '/lens/image'}
-    return LaunchDescription([
+    arguments = {'namespace': 'robot', **arguments}
+    return [
         RegisterEventHandler(OnProcessExit(
             on_exit=lambda event, context: exit_codes.append(event.returncode))),
         IncludeLaunchDescription(
-            PythonLaunchDescriptionSource(str(LAUNCH_FILE)), launch_arguments=arguments.items()),
-        ReadyToTest()])
+            PythonLaunchDescriptionSource(str(LAUNCH_FILE)), launch_arguments=arguments.items())]
+
+
+@launch_pytest.fixture
+def detector(tiny_model):
+    """Launch the node with a tiny model for a camera elsewhere."""
+    return LaunchDescription([
+        *launched(model_path=str(tiny_model), image_topic='/lens/image'), ReadyToTest()])
+
+
+@launch_pytest.fixture
+def compressed(tiny_model):
+    """Launch the node with a tiny model for a compressed camera."""
+    return LaunchDescription([
+        *launched(model_path=str(tiny_model), image_topic='/lens/image/compressed',
+                  transport='compressed'), ReadyToTest()])
 
 
 @pytest.mark.launch(fixture=detector)
@@ -76,3 +89,22 @@ def test_who_configures_it_again_decides_whether_it_gets_active(detector, peer):
     end = time.monotonic() + 0.5  # time for an event to do wrong
     peer.wait_for(lambda: time.monotonic() > end or state() != 'inactive', 'end of the wait')
     assert state() == 'inactive'
+
+
+@pytest.mark.launch(fixture=compressed)
+def test_a_compressed_camera_needs_no_parameter_file(compressed, peer):
+    from sensor_msgs.msg import CompressedImage
+    publisher = peer.create_publisher(CompressedImage, '/lens/image/compressed', 1)
+    peer.wait_for(publisher.get_subscription_count, 'subscription to compressed images')
+
+
+@pytest.mark.parametrize(('argument', 'value'), [
+    ('params_file', '/nowhere.yaml'), ('autostart', 'ture'), ('log_level', 'loud'),
+    ('transport', 'pigeon')])
+def test_what_cannot_be_meant_starts_nothing(argument, value):
+    service = LaunchService()
+    service.include_launch_description(LaunchDescription(launched(**{argument: value})))
+    assert service.run() == 1
+    assert exit_codes == []
+    log = (Path(launch_config.log_dir) / 'launch.log').read_text()
+    assert argument in log and f"'{value}'" in log.replace('"', "'")
