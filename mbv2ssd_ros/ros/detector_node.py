@@ -222,10 +222,16 @@ def run(args: list[str] | None, interrupted: Callable[[], bool]) -> None:
     Args:
         args: command line with --ros-args; None: that of the process.
         interrupted: whether one of them came before rclpy could take care of it.
+
+    Raises:
+        SystemExit: ROS does not understand the command line, or cannot read a parameter file.
     """
     cv2.setNumThreads(1)  # linear resizing gains nothing from more, and they disturb the engine
     remove_unused()  # what this node left when it was killed, for example
-    rclpy.init(args=args)  # installs handlers that end the spinning
+    try:
+        rclpy.init(args=args)  # installs handlers that end the spinning
+    except RuntimeError as err:  # the base of rclpy's RCLError
+        raise SystemExit(f'detector_node cannot start: {type(err).__name__}: {err}') from err
     try:
         if not interrupted():
             _serve()

@@ -86,3 +86,16 @@ def test_an_error_because_the_context_is_gone_is_the_end():
     def serve():
         raise RuntimeError('context is invalid')
     spin(SimpleNamespace(spin=serve, context=SimpleNamespace(ok=lambda: False)), pytest.fail)
+
+
+def test_a_parameter_file_that_cannot_be_read_is_named_without_a_traceback(tmp_path):
+    pytest.importorskip('rclpy', reason='needs ROS 2')
+    broken = tmp_path / 'broken.yaml'
+    broken.write_text('/**:\n  ros__parameters: [')
+    ended = subprocess.run(
+        [sys.executable, '-m', 'mbv2ssd_ros.ros.node', '--ros-args', '--params-file', str(broken)],
+        stderr=subprocess.PIPE, text=True)
+    assert ended.returncode == 1
+    assert 'Traceback' not in ended.stderr
+    last = ended.stderr.splitlines()[-1]
+    assert last.startswith('detector_node cannot start: RCLError: ') and str(broken) in last
