@@ -94,6 +94,20 @@ def test_any_large_rectangle_comes_back_to_half_a_network_pixel(source_hw, input
     assert_painted_box_comes_back(source_hw, input_hw, mode, box)
 
 
+@pytest.mark.parametrize('mode', RESIZE_MODES)
+@pytest.mark.parametrize('axis', [0, 1])
+@pytest.mark.parametrize('source_hw', [(97, 141), (299, 133), (240, 300)])
+def test_the_box_of_a_flipped_image_is_the_flipped_box_to_half_a_pixel(source_hw, axis, mode):
+    # no source is larger than the network input: a network pixel is a source pixel at most
+    height, width = source_hw
+    x1, y1, x2, y2 = box = (width // 7, height // 3, width // 2, height - height // 9)
+    pixels = np.flip(painted(source_hw, box).pixels, axis).copy()
+    network_input, geometry = resized(SourceImage(pixels, 'rgb'), mode, (300, 300))
+    flipped = ((x1, height - y2, x2, height - y1), (width - x2, y1, width - x1, y2))[axis]
+    np.testing.assert_allclose(
+        geometry.to_source_pixels(red_box(network_input))[0], flipped, atol=0.5 + 0.02)
+
+
 # geometry, worked out by hand
 
 def test_stretch_scales_each_axis_by_itself():
