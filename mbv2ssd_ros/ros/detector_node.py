@@ -215,13 +215,16 @@ def _refusing(change_state: Callable[..., Any], node: LifecycleNode) -> Callable
     return callback
 
 
-def run(args: list[str] | None, interrupted: Callable[[], bool]) -> None:
+def run(args: list[str] | None, interrupted: Callable[[], bool]) -> int:
     """
     Serve a node until SIGINT or SIGTERM.
 
     Args:
         args: command line with --ros-args; None: that of the process.
         interrupted: whether one of them came before rclpy could take care of it.
+
+    Returns:
+        The exit code of the process.
 
     Raises:
         SystemExit: ROS does not understand the command line, or cannot read a parameter file.
@@ -233,25 +236,27 @@ def run(args: list[str] | None, interrupted: Callable[[], bool]) -> None:
     except RuntimeError as err:  # the base of rclpy's RCLError
         raise SystemExit(f'detector_node cannot start: {type(err).__name__}: {err}') from err
     try:
-        if not interrupted():
-            _serve()
+        return 0 if interrupted() else _serve()
     except Exception:
         if rclpy.ok():
             raise
-        # the context went away under a running call: a signal, not an error
+        return 0  # the context went away under a running call: a signal, not an error
     finally:
         rclpy.try_shutdown()
         freeze_loaded()  # lets the node go now, with its own files; the process ends faster, too
         remove_unused()
 
 
-def _serve() -> None:
+def _serve() -> int:
     node = DetectorNode()
     try:
         executor = SingleThreadedExecutor()
         executor.add_node(node)
-        node.autostart()
+        started = node.autostart()
+        if not started and node.get_parameter('exit_on_failed_autostart').value and rclpy.ok():
+            return 1
         spin(executor, ThrottledLog(node.get_logger().error))
+        return 0
     finally:
         node.close()
         node.destroy_node()

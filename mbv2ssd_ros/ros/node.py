@@ -20,7 +20,7 @@ def main(args: list[str] | None = None) -> int:
         args: command line with --ros-args; None: that of the process.
 
     Returns:
-        The exit code: 0.
+        The exit code: 0, or 1 where autostart failed and exit_on_failed_autostart is set.
     """
     # Python's own KeyboardInterrupt would strike anywhere, half way through an import, a frame
     # or a transition. From rclpy.init on, rclpy's handlers end the spinning in order.
@@ -30,12 +30,12 @@ def main(args: list[str] | None = None) -> int:
         signal.signal(signal.SIGHUP, _hang_up)
     keep_large_buffers()
     from mbv2ssd_ros.ros.detector_node import run
-    run(args, lambda: _interrupted)
+    code = run(args, lambda: _interrupted)
     # A second Ctrl-C, or that of `ros2 launch` after that of the terminal, would strike the
     # interpreter after it has let go of the handlers.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    return 0
+    return code
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

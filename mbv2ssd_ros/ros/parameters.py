@@ -104,6 +104,9 @@ NODE_PARAMETERS: Mapping[str, ParameterSpec] = {
         (0.1, 3600.0), live=True),
     'autostart': ParameterSpec(
         False, 'Configure and activate at start, without a lifecycle manager.'),
+    'exit_on_failed_autostart': ParameterSpec(
+        False, 'End with exit code 1 when autostart fails, for a supervisor that starts the node '
+        'again. false: stay, say why, and wait to be configured.'),
     'providers': ParameterSpec(
         list(_OPTIONS.providers), 'onnxruntime: execution providers, the preferred one first. '
         'One that cannot be had is an error.'),

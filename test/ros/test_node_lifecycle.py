@@ -153,6 +153,14 @@ def test_a_signal_while_frames_are_under_way(start_detector):
     assert (code, seconds < 2, 'Traceback' in detector.log()) == (0, True, False)
 
 
+def test_a_supervisor_may_ask_for_an_exit_code_when_autostart_fails(start_detector):
+    detector = start_detector(
+        autostart=True, exit_on_failed_autostart=True, model='/nowhere/model.onnx')
+    process = detector.program.process
+    assert process.wait(20) == 1
+    assert '/nowhere/model.onnx: no such model file' in detector.log()
+
+
 def test_impatience_changes_nothing(start_detector):
     detector = start_detector(autostart=True)
     detector.peer.wait_for(lambda: 'on onnxruntime' in detector.log(), 'configured node')
