@@ -12,6 +12,7 @@ from mbv2ssd_ros.ros.camera import Camera
 
 _IMAGE_TYPES = {'raw': 'sensor_msgs/msg/Image', 'compressed': 'sensor_msgs/msg/CompressedImage'}
 _MOST_TOPICS = 5
+_UNKNOWN_NODE = '_NODE_NAME_UNKNOWN_'  # of rmw_dds_common
 
 
 def why_silent(node: Node, camera: Camera) -> str:
@@ -80,8 +81,10 @@ def _wanted_type(camera: Camera) -> str:
 
 
 def _names(publishers: Iterable[Any]) -> str:
-    return ', '.join(
-        f'{info.node_namespace.rstrip("/")}/{info.node_name}' for info in publishers)
+    """Name each node once; one that was just discovered has no name for a moment."""
+    return ', '.join(dict.fromkeys(
+        'a node without a name' if info.node_name == _UNKNOWN_NODE
+        else f'{info.node_namespace.rstrip("/")}/{info.node_name}' for info in publishers))
 
 
 def _other_topics(node: Node, camera: Camera) -> str:
