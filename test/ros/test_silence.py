@@ -8,7 +8,8 @@ pytest.importorskip('rclpy', reason='needs ROS 2')
 from mbv2ssd_ros.ros.silence import incompatible_qos  # noqa: E402
 
 CAMERA = SimpleNamespace(
-    image_topic='/front/image_raw', params=SimpleNamespace(name='front', qos_reliability='reliable'))
+    image_topic='/front/image_raw',
+    params=SimpleNamespace(name='front', qos_reliability='reliable'))
 
 
 def publisher(name, namespace='/'):
