@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 import os
 import signal
 import sys
@@ -24,18 +25,28 @@ def main(args: list[str] | None = None) -> int:
     """
     # Python's own KeyboardInterrupt would strike anywhere, half way through an import, a frame
     # or a transition. From rclpy.init on, rclpy's handlers end the spinning in order.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _interrupt)
+    _handle(_leave)
     if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # not under nohup
         signal.signal(signal.SIGHUP, _hang_up)
     keep_large_buffers()
-    from mbv2ssd_ros.ros.detector_node import run
+    from mbv2ssd_ros.ros.detector_node import run  # takes seconds on a small computer
+    _handle(_interrupt)
     code = run(args, lambda: _interrupted)
     # A second Ctrl-C, or that of `ros2 launch` after that of the terminal, would strike the
     # interpreter after it has let go of the handlers.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     return code
+
+
+def _handle(handler: Callable[[int, FrameType | None], None]) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, handler)
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    """End at once: nothing was made yet that has to be taken down."""
+    os._exit(0)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

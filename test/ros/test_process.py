@@ -1,8 +1,11 @@
 """What the process of the node does around the node."""
 
+from pathlib import Path
 import platform
+import signal
 import subprocess
 import sys
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -86,6 +89,21 @@ def test_an_error_because_the_context_is_gone_is_the_end():
     def serve():
         raise RuntimeError('context is invalid')
     spin(SimpleNamespace(spin=serve, context=SimpleNamespace(ok=lambda: False)), pytest.fail)
+
+
+def test_a_signal_while_modules_are_loaded_is_the_end_at_once():
+    pytest.importorskip('rclpy', reason='needs ROS 2')
+    with subprocess.Popen(
+            [sys.executable, '-X', 'importtime', '-m', 'mbv2ssd_ros.ros.node'],
+            stderr=subprocess.PIPE, text=True) as process:
+        status = Path(f'/proc/{process.pid}/status')
+        while not int(status.read_text().split('SigCgt:')[1].split()[0], 16) >> 14 & 1:
+            time.sleep(0.005)  # until it has a handler of SIGTERM
+        process.send_signal(signal.SIGTERM)
+        loaded = process.communicate(timeout=20)[1]
+    assert process.returncode == 0
+    assert 'mbv2ssd_ros.ros.memory' in loaded
+    assert 'mbv2ssd_ros.ros.detector_node' not in loaded  # which is told when it is complete
 
 
 def test_a_parameter_file_that_cannot_be_read_is_named_without_a_traceback(tmp_path):
