@@ -109,9 +109,9 @@ def test_bytes_that_are_no_image_message_are_counted_and_the_next_image_is_answe
     detector.activate()
     camera = CameraPeer(detector)
     camera.send(b'\x00\x01\x00\x00' + bytes(7))
-    camera.ask(image_msg(picture()))
     status, _ = detector.diagnosis(
         'camera camera', lambda s, v: v[f'dropped.{UNDECODABLE}'] == '1', 'refusal')
+    camera.ask(image_msg(picture()))  # not before: it would take the other one's place
     assert 'not a sensor_msgs/Image' in status.message
     assert 'frame dropped: not a sensor_msgs/Image' in detector.log()
 
