@@ -8,7 +8,8 @@ from mbv2ssd_ros.core.contract import BACKGROUND, ModelContract, Provenance, SCH
 from mbv2ssd_ros.core.errors import DataError
 from mbv2ssd_train.config import TrainConfig
 from mbv2ssd_train.model.deploy import DeployModel
-from mbv2ssd_train.model.rounding import simulate_integers
+from mbv2ssd_train.model.fake_quantise import keep_rounded_weights
+from mbv2ssd_train.model.rounding import simulate_integer_weights, simulate_integers
 from mbv2ssd_train.model.ssd import SSD
 from mbv2ssd_train.run.checkpoint import Checkpoint
 from mbv2ssd_train.run.environment import package_version
@@ -18,7 +19,9 @@ from mbv2ssd_train.torch_backend import TorchBackend
 def build_network(config: TrainConfig) -> SSD:
     """Build the network of a configuration, with random weights and without ranges."""
     network = SSD(config.model, config.score_columns, config.sigmoid_scores)
-    return simulate_integers(network) if config.learns_integers else network
+    if config.learns_integers:
+        return simulate_integers(network)
+    return simulate_integer_weights(network) if config.quantize.weights_only else network
 
 
 def build_contract(config: TrainConfig, map_50: float | None) -> ModelContract:
@@ -71,5 +74,7 @@ def open_checkpoint(checkpoint: Checkpoint, device: torch.device | None = None) 
     except RuntimeError as err:
         raise DataError('the weights of the checkpoint are not those of its configuration: '
                         f'{" ".join(str(err).split())[:300]}') from err
+    if config.quantize.weights_only:
+        network = keep_rounded_weights(network)
     return TorchBackend(DeployModel(network.to(device), config.model),
                         build_contract(config, checkpoint.map_50))

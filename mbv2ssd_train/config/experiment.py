@@ -50,21 +50,29 @@ class TrainConfig(Section):
 
     @model_validator(mode='after')
     def _rounds_what_is_there(self) -> TrainConfig:
-        if self.learns_integers and not self.model.weights:
-            raise ValueError('quantize.ranges_from is set but not model.weights: name the trained '
-                             'model that the INT8 file was made of')
-        if self.learns_integers and self.training.precision != 'fp32':
-            raise ValueError(f'training.precision is {self.training.precision}; with '
-                             'quantize.ranges_from it must be fp32')
-        if self.learns_integers and (self.training.freeze_bn or self.training.sync_bn):
+        if not self.rounds:
+            return self
+        key = 'quantize.ranges_from' if self.learns_integers else 'quantize.weights_only'
+        if not self.model.weights:
+            raise ValueError(f'{key} is set but not model.weights: name the trained model that '
+                             'is to be quantised')
+        if self.training.precision != 'fp32':
+            raise ValueError(f'training.precision is {self.training.precision}; with {key} it '
+                             'must be fp32')
+        if self.training.freeze_bn or self.training.sync_bn:
             raise ValueError('training.freeze_bn and training.sync_bn have no effect with '
-                             'quantize.ranges_from, which folds every BatchNorm')
+                             f'{key}, which folds every BatchNorm')
         return self
 
     @property
     def learns_integers(self) -> bool:
-        """Whether the network learns with the rounding of 8-bit integers."""
+        """Whether the network computes as a file of 8-bit integers, and is exported as one."""
         return self.quantize.ranges_from is not None
+
+    @property
+    def rounds(self) -> bool:
+        """Whether the network learns with rounded weights, its BatchNorms folded."""
+        return self.learns_integers or self.quantize.weights_only
 
     @property
     def sigmoid_scores(self) -> bool:

@@ -43,6 +43,18 @@ class Quantiser(nn.Module):
             weight, scale, torch.zeros_like(scale, dtype=torch.int32), 0, -_STEPS, _STEPS)
 
 
+class WeightQuantiser(Quantiser):
+    """Rounds weights and leaves maps as they are."""
+
+    def __init__(self) -> None:
+        """There is nothing to load."""
+        nn.Module.__init__(self)
+
+    def round_map(self, x: Tensor) -> Tensor:
+        """Any shape, as it is."""
+        return x
+
+
 class _Round(torch.autograd.Function):
     """
     Rounds to steps of signed 8-bit integers.
@@ -92,13 +104,51 @@ def add_quantisers(network: Network, names: list[str], blocks_with_skip: list[st
     """
     quantised = copy.deepcopy(network)
     for name in names:
-        convolution = quantised.get_submodule(name)
-        assert type(convolution) is nn.Conv2d, name
-        convolution.__class__ = QuantisedConv2d
-        convolution.quantiser = Quantiser()
+        _quantise(quantised.get_submodule(name), Quantiser())
     for name in blocks_with_skip:
         quantised.get_submodule(name).register_forward_pre_hook(_round_input)
     return quantised
+
+
+def add_weight_quantisers(network: Network, names: list[str]) -> Network:
+    """
+    Copy a network, some of its convolutions computing with rounded weights.
+
+    Args:
+        network: without BatchNorm.
+        names: of the convolutions.
+
+    Returns:
+        The copy; its weights have the same names.
+    """
+    quantised = copy.deepcopy(network)
+    for name in names:
+        _quantise(quantised.get_submodule(name), WeightQuantiser())
+    return quantised
+
+
+def _quantise(convolution: nn.Module, quantiser: Quantiser) -> None:
+    assert type(convolution) is nn.Conv2d
+    convolution.__class__ = QuantisedConv2d
+    convolution.quantiser = quantiser
+
+
+def keep_rounded_weights(network: Network) -> Network:
+    """
+    Copy a network, what it rounds its weights to being its weights.
+
+    Args:
+        network: of add_weight_quantisers.
+
+    Returns:
+        A float network that computes the same.
+    """
+    plain = remove_quantisers(network)
+    with torch.no_grad():
+        for name, quantiser in quantisers(network).items():
+            weight = plain.get_submodule(name).weight
+            weight.copy_(quantiser.round_weight(weight))  # type: ignore[operator, arg-type]
+    return plain
 
 
 def remove_quantisers(network: Network) -> Network:

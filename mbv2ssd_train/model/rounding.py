@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from mbv2ssd_train.model.fake_quantise import add_quantisers
+from mbv2ssd_train.model.fake_quantise import add_quantisers, add_weight_quantisers
 from mbv2ssd_train.model.fold import fold_batch_norm
 from mbv2ssd_train.model.mobilenet_v3 import SqueezeExcitation
 from mbv2ssd_train.model.ssd import SSD
@@ -41,3 +41,17 @@ def simulate_integers(network: SSD) -> SSD:
     skips = [name for name, module in folded.named_modules()
              if getattr(module, 'skip', False)]
     return add_quantisers(folded, quantised_layers(folded), skips)
+
+
+def simulate_integer_weights(network: SSD) -> SSD:
+    """
+    Make a network whose weights are rounded as in any INT8 file, and whose maps are not.
+
+    Args:
+        network: with BatchNorm; not changed.
+
+    Returns:
+        A copy, BatchNorm folded into its convolutions.
+    """
+    folded = fold_batch_norm(network)
+    return add_weight_quantisers(folded, quantised_layers(folded))

@@ -43,9 +43,8 @@ def load_start(network: SSD, config: TrainConfig) -> str:
     model = config.model
     if model.weights:
         scores = Scores(config.data.classes, config.sigmoid_scores)
-        if config.quantize.ranges_from:
-            return _load_rounding(network, config, model.weights, config.quantize.ranges_from,
-                                  scores)
+        if config.rounds:
+            return _load_rounding(network, config, model.weights, scores)
         found = load_network(network, model.weights, scores, model)
         if Path(model.weights).suffix == '.onnx' and not config.training.freeze_bn:
             found += ('; an exported model has no BatchNorm statistics to go on with: set '
@@ -58,14 +57,16 @@ def load_start(network: SSD, config: TrainConfig) -> str:
     return ''
 
 
-def _load_rounding(network: SSD, config: TrainConfig, weights: str, ranges: str, scores: Scores
-                   ) -> str:
+def _load_rounding(network: SSD, config: TrainConfig, weights: str, scores: Scores) -> str:
     """Load weights into a network that rounds: its BatchNorms are folded."""
-    from mbv2ssd_train.quantize.ranges import load_ranges  # here: it needs onnx
     plain = SSD(config.model, config.score_columns, config.sigmoid_scores)
     found = load_network(plain, weights, scores, config.model)
     missing, unknown = network.load_state_dict(fold_batch_norm(plain).state_dict(), strict=False)
     assert not unknown and all(name.endswith(RANGE) for name in missing)
+    ranges = config.quantize.ranges_from
+    if ranges is None:
+        return found
+    from mbv2ssd_train.quantize.ranges import load_ranges  # here: it needs onnx
     return f'{found}; {load_ranges(network, ranges)} ranges taken from {ranges}'
 
 
@@ -126,7 +127,7 @@ def _checkpoint(network: SSD, source: Path) -> _Found:
     checkpoint = load_checkpoint(source)
     config = parse_config(checkpoint.config, f'{source}: its configuration')
     weights = checkpoint.averaged
-    if config.learns_integers:  # without BatchNorm, and with ranges, which are not taken over
+    if config.rounds:  # without BatchNorm, and with ranges, which are not taken over
         weights = unfold_batch_norm(network, {name: value for name, value in weights.items()
                                               if not name.endswith(RANGE)})
     return weights, Scores(config.data.classes, config.sigmoid_scores), config.model

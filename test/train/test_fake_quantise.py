@@ -1,6 +1,7 @@
 """Rounding in PyTorch: its steps, its gradient, and where a network rounds."""
 
 import copy
+from pathlib import Path
 
 from model_settings import small_run
 import numpy as np
@@ -13,19 +14,30 @@ import torch
 from torch import nn
 
 from mbv2ssd_ros.core.errors import ConfigError, DataError
-from mbv2ssd_train.handover import build_contract, build_network
+from mbv2ssd_train.config import load_config
+from mbv2ssd_train.handover import build_contract, build_network, open_checkpoint
 from mbv2ssd_train.model.fake_quantise import (
     add_quantisers,
+    add_weight_quantisers,
+    keep_rounded_weights,
     Quantiser,
     quantisers,
     remove_quantisers,
 )
 from mbv2ssd_train.model.mobilenet_v2 import InvertedResidual
-from mbv2ssd_train.model.rounding import quantised_layers, simulate_integers
+from mbv2ssd_train.model.rounding import (
+    quantised_layers,
+    simulate_integer_weights,
+    simulate_integers,
+)
 from mbv2ssd_train.model.ssd import SSD
 from mbv2ssd_train.quantize.ptq import quantize_onnx
 from mbv2ssd_train.quantize.ranges import load_ranges
+from mbv2ssd_train.run.checkpoint import Checkpoint
+from mbv2ssd_train.weights.start import load_start
 
+ROOT = Path(__file__).resolve().parents[2]
+WEIGHTS = {'model': {'weights': 'best.pt'}, 'quantize': {'weights_only': True}}
 LEARNS = {'model': {'weights': 'best.pt'}, 'quantize': {'ranges_from': 'here/int8.onnx'}}
 
 
@@ -141,6 +153,52 @@ def test_a_copy_has_ranges_of_its_own():
         assert not torch.equal(network(image)[1], before)
 
 
+def test_with_weights_only_maps_stay_as_they_are():
+    network = add_weight_quantisers(nn.Sequential(nn.Conv2d(1, 1, 1, bias=False)), ['0'])
+    network[0].weight.data.fill_(0.3)  # its own largest, which is kept
+    np.testing.assert_allclose(network(torch.full((1, 1, 1, 2), 1234.567)).detach().flatten(),
+                               [0.3 * 1234.567] * 2, rtol=1e-6)
+    assert list(network.state_dict()) == ['0.weight']
+
+
+def test_weights_that_were_learnt_rounded_are_kept_rounded():
+    network, image = simulate_integer_weights(small_network()), torch.randn(1, 3, 64, 96)
+    kept = keep_rounded_weights(network)
+    assert not quantisers(kept) and len(quantisers(network)) == 78
+    with torch.no_grad():
+        for found, wanted, before in zip(kept(image), network(image),
+                                         remove_quantisers(network)(image), strict=True):
+            assert torch.equal(found, wanted)
+            assert not torch.equal(found, before)
+
+
+def test_a_checkpoint_of_rounded_weights_is_a_float_network_with_them():
+    config = small_run('d', **WEIGHTS)
+    network = build_network(config)
+    checkpoint = Checkpoint(config.to_yaml(), config.fingerprints(), config.data.classes, {}, {},
+                            network.state_dict(), {}, {}, None)
+    found = open_checkpoint(checkpoint)
+    assert found.contract.precision == 'fp32' and not quantisers(found.model.network)
+    before, after = (each.get_submodule('backbone.features.1.conv.1').weight
+                     for each in (network, found.model.network))
+    assert torch.equal(after, quantiser(1.0).round_weight(before))
+    assert not torch.equal(after, before)
+
+
+def test_weights_are_rounded_of_the_model_that_is_named(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    config = load_config('config/train/mbv2_ssdlite_voc_qat.yaml', (
+        'quantize.ranges_from=null', 'quantize.weights_only=true'))
+    report = load_start(build_network(config), config)
+    assert '389 of 389 tensors taken' in report and 'ranges' not in report
+
+
+def test_rounding_weights_twice_is_rounding_them_once():
+    # so that quantising the exported file takes them over
+    once = quantiser(1.0).round_weight(torch.randn(6, 4, 3, 3))
+    torch.testing.assert_close(quantiser(1.0).round_weight(once), once, rtol=1e-6, atol=0)
+
+
 def test_without_its_quantisers_a_network_computes_as_before():
     network, image = small_network(), torch.randn(2, 3, 64, 96)
     rounding = with_scales(simulate_integers(network), 0.3)
@@ -198,11 +256,17 @@ def test_the_configuration_decides():
     config = small_run('d', **LEARNS)
     assert quantisers(build_network(config)) and not quantisers(build_network(small_run('d')))
     assert build_contract(config, None).precision == 'int8'
+    weights = small_run('d', **WEIGHTS)
+    assert quantisers(build_network(weights))
+    assert build_contract(weights, None).precision == 'fp32'
     assert build_contract(small_run('d'), None).precision == 'fp32'
 
 
 @pytest.mark.parametrize('sections, said', [
     ({'quantize': LEARNS['quantize']}, 'ranges_from is set but not model.weights'),
+    ({'quantize': WEIGHTS['quantize']}, 'weights_only is set but not model.weights'),
+    ({**WEIGHTS, 'training': {'sync_bn': True}}, 'sync_bn have no effect with quantize.weights_'),
+    ({**WEIGHTS, 'quantize': {'weights_only': True, 'ranges_from': 'a'}}, 'are both set'),
     ({**LEARNS, 'training': {'freeze_bn': True}}, 'freeze_bn .* no effect with quantize.ranges_f'),
     ({**LEARNS, 'training': {'precision': 'bf16'}}, 'training.precision is bf16; .* be fp32')])
 def test_what_cannot_be_learnt_with_is_refused(sections, said):
