@@ -65,6 +65,7 @@ def export_onnx(backend: TorchBackend, path: Path) -> Parity:
     check_name(path)
     model = _trace(backend.model, backend.contract)
     _lower_opset(model)
+    _forget_the_source(model)
     set_contract(model, backend.contract)
     onnx.checker.check_model(model, full_check=True)
     partial = save_beside(model, path)
@@ -124,6 +125,15 @@ def _trace(model: DeployModel, contract: ModelContract) -> onnx.ModelProto:
     if program is None:
         raise ExportError(f'torch {torch.__version__} exported nothing; it is too old')
     return program.model_proto
+
+
+def _forget_the_source(model: onnx.ModelProto) -> None:
+    """Leave out what PyTorch writes to each node: stack traces with the paths of this machine."""
+    graph = model.graph
+    for item in (graph, *graph.node, *graph.value_info, *graph.input, *graph.output,
+                 *graph.initializer):
+        item.ClearField('metadata_props')
+        item.ClearField('doc_string')
 
 
 def _lower_opset(model: onnx.ModelProto) -> None:
