@@ -46,10 +46,13 @@ def one_and_two(tmp_path_factory):
     """Give folder, metrics and output of the same experiment on one and on two processes."""
     world = write_world(tmp_path_factory.mktemp('world'), train=24, val=7)
     config = tmp_path_factory.mktemp('config') / 'c.yaml'
+    teacher = Trainer(small_run(world), tmp_path_factory.mktemp('teacher'))
+    teacher.save()
     # Six batches at nearly the same weights. At a real rate rounding would grow: 1e-7 in the
     # weights is 1e-7 in the next loss, then another negative is the hardest, and it is 1e-2.
     config.write_text(small_run(
-        world, training=TRAINING, optimizer={'name': 'sgd', 'learning_rate': 1e-5},
+        world, training=TRAINING, optimizer={'name': 'sgd', 'learning_rate': 1e-6},
+        distill={'teacher': str(teacher.folder.last)},
         model={'width_mult': 1.0, 'stride2_padding': 'tensorflow',
                'backbone_weights': str(SHIPPED)}).to_yaml())
     torchrun = ['-m', 'torch.distributed.run', '--standalone', '--nproc-per-node', '2']
@@ -62,7 +65,8 @@ def test_the_losses_are_the_same_within_rounding(one_and_two):
     one, two = ([line for line in lines if line['kind'] == 'train']
                 for _, lines, _ in one_and_two)
     assert [line['step'] for line in one] == [line['step'] for line in two] == [1, 2, 3, 4, 5, 6]
-    for key, tolerance in (('class_loss', 1e-4), ('box_loss', 1e-4), ('gradient_norm', 1e-3)):
+    for key, tolerance in (('class_loss', 1e-4), ('box_loss', 1e-4), ('teacher_loss', 1e-4),
+                           ('gradient_norm', 1e-3)):
         np.testing.assert_allclose([line[key] for line in two], [line[key] for line in one],
                                    rtol=tolerance)
     assert len({line['loss'] for line in one}) == 6
