@@ -21,6 +21,7 @@ from mbv2ssd_ros.core.errors import ConfigError
 
 TRANSPORTS = ('raw', 'compressed')
 RELIABILITIES = ('best_effort', 'reliable')
+MAX_CAMERAS = 8
 NO_NAMES = ['']  # how ROS writes a list of no strings: an empty list has no type
 _CAMERA_NAME = re.compile(r'[A-Za-z]\w*')
 _DETECTION = DetectionSettings()
@@ -252,10 +253,13 @@ def check_camera_names(names: Sequence[str]) -> tuple[str, ...]:
         The names.
 
     Raises:
-        ConfigError: no name, one twice, or one that cannot be part of a topic.
+        ConfigError: no name, too many, one twice, or one that cannot be part of a topic.
     """
     if not any(names):
         raise ConfigError("cameras is empty, expected at least one name, as in ['camera']")
+    if len(names) > MAX_CAMERAS:
+        raise ConfigError(f'cameras has {len(names)} names, one node serves at most '
+                          f'{MAX_CAMERAS}; start another one for the rest')
     for name in names:
         if not _CAMERA_NAME.fullmatch(name):
             raise ConfigError(

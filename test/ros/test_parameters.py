@@ -118,6 +118,7 @@ def test_no_names_allow_every_class():
     ({'cameras': []}, 'cameras is empty'),
     ({'cameras': ['']}, 'cameras is empty'),
     ({'cameras': ['a', 'b', 'a']}, 'cameras names one twice: a, b, a'),
+    ({'cameras': [f'c{k}' for k in range(9)]}, 'cameras has 9 names, one node serves at most 8'),
     ({'cameras': ['1st']}, "cameras has '1st'; a name is made of letters"),
     ({'cameras': ['a.b']}, "cameras has 'a.b'; a name is made of letters"),
 ])
