@@ -7,7 +7,8 @@ from dataclasses import asdict
 
 from torch import Tensor
 
-from mbv2ssd_ros.core.errors import DataError
+from mbv2ssd_ros.core.contract import BACKGROUND
+from mbv2ssd_ros.core.errors import ConfigError, DataError
 from mbv2ssd_train.config import TrainConfig
 from mbv2ssd_train.handover import build_network
 from mbv2ssd_train.run.checkpoint import Checkpoint, RunState
@@ -41,3 +42,24 @@ def imported_checkpoint(config: TrainConfig, weights: Mapping[str, Tensor]) -> C
         fingerprints=config.fingerprints(),
         state=asdict(RunState()), model=loaded, averaged=loaded, learner={}, random={},
         map_50=None)
+
+
+def require_names(config: TrainConfig, columns: int, coco: bool, source: str) -> None:
+    """
+    Make sure that every class of the weights has a name.
+
+    Args:
+        config: of the model.
+        columns: of its scores, the background included.
+        coco: the names are those of COCO, since none were given.
+        source: of the weights, for messages.
+
+    Raises:
+        ConfigError: there are more names than classes, or fewer.
+    """
+    if columns - 1 != len(config.data.classes):
+        named = "COCO's" if coco else 'given'
+        raise ConfigError(
+            f'{source}: scores {columns - 1} classes and the background, but there are '
+            f'{len(config.data.classes)} {named} names; name its classes with --classes, in the '
+            f'order of its labels and without {BACKGROUND!r}')

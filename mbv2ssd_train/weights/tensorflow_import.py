@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from mbv2ssd_ros.core.errors import ConfigError, DataError
+from mbv2ssd_ros.core.errors import DataError
 from mbv2ssd_train.config import parse_config, TrainConfig
 from mbv2ssd_train.handover import build_network
 from mbv2ssd_train.model.fold import unfold_batch_norm
 from mbv2ssd_train.run.checkpoint import Checkpoint
 from mbv2ssd_train.weights.graph_model import read_graph_model, Weights
-from mbv2ssd_train.weights.imported import imported_checkpoint
+from mbv2ssd_train.weights.imported import imported_checkpoint, require_names
 from mbv2ssd_train.weights.tensorflow_keys import (
     class_scope,
     CONSTANTS,
@@ -99,9 +99,5 @@ def _config(graph: Graph, classes: Sequence[str] | None, source: str) -> TrainCo
     columns, rest = divmod(len(graph.take(f'{class_scope(0)}/biases', 1)), shapes)
     if rest:
         raise DataError(f'its first class predictor is no layer for {shapes} prior boxes a cell')
-    if columns - 1 != len(config.data.classes):
-        raise ConfigError(
-            f'{source}: scores {columns - 1} classes and the background, but there are '
-            f"{len(config.data.classes)} {'COCO' if coco else 'given'} names; name its classes "
-            'with --classes, in the order of its labels and without the background')
+    require_names(config, columns, coco, source)
     return config

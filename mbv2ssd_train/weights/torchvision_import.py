@@ -8,12 +8,11 @@ from pathlib import Path
 from torch import Tensor
 import yaml
 
-from mbv2ssd_ros.core.contract import BACKGROUND
-from mbv2ssd_ros.core.errors import ConfigError, DataError
+from mbv2ssd_ros.core.errors import DataError
 from mbv2ssd_train.config import parse_config, TrainConfig
 from mbv2ssd_train.run.checkpoint import Checkpoint
 from mbv2ssd_train.weights.files import read_state_dict
-from mbv2ssd_train.weights.imported import imported_checkpoint
+from mbv2ssd_train.weights.imported import imported_checkpoint, require_names
 from mbv2ssd_train.weights.torchvision_keys import (
     class_columns,
     COCO_CLASSES,
@@ -86,10 +85,5 @@ def _config(name: str, detector: TorchvisionDetector, weights: Mapping[str, Tens
         'name': name, 'data': data, 'model': {**detector.model, **tail_of(weights)},
         'experiment': {'description': f'{Path(source).name}, imported from torchvision'}}), source)
     columns = class_columns(weights, len(config.model.prior_levels()[0].shapes_wh))
-    if columns != config.score_columns:
-        named = "COCO's" if coco else 'given'
-        raise ConfigError(
-            f'{source}: scores {columns - 1} classes and the background, but there are '
-            f'{len(config.data.classes)} {named} names; name its classes with --classes, in the '
-            f'order of its labels and without {BACKGROUND!r}')
+    require_names(config, columns, coco, source)
     return config

@@ -153,7 +153,7 @@ def test_torchvisions_weights_have_statistics(tmp_path, capsys):
 
 
 def test_a_graph_for_other_classes_needs_their_names(weights):
-    with pytest.raises(ConfigError, match='scores 5 classes .* 90 COCO names; .*--classes'):
+    with pytest.raises(ConfigError, match="scores 5 classes .* 90 COCO's names; .*--classes"):
         convert_graph(weights, None, 'seeded')
 
 
