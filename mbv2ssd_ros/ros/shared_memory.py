@@ -21,7 +21,7 @@ from typing import TextIO
 FOLDER = Path('/dev/shm')
 # A segment or port x has a lock x_el or x_sl, which its owner holds as long as it lives. Whoever
 # opens a port holds the semaphore sem.x_mutex meanwhile. Fast DDS 3 says fastdds.
-_NAME = re.compile(r'(?:sem\.)?(fast(?:rtps|dds)_(?:port\d+|[0-9a-f]+))(?:_el|_sl|_mutex)?')
+FILE_NAME = re.compile(r'(?:sem\.)?(fast(?:rtps|dds)_(?:port\d+|[0-9a-f]+))(?:_el|_sl|_mutex)?')
 
 
 def remove_unused() -> None:
@@ -35,7 +35,7 @@ def remove_unused() -> None:
         files = os.listdir(FOLDER)
     except FileNotFoundError:
         return
-    for name in {match[1] for match in map(_NAME.fullmatch, files) if match}:
+    for name in {match[1] for match in map(FILE_NAME.fullmatch, files) if match}:
         try:
             _remove_unused(name)
         except OSError:  # somebody uses it, is about to, or it is another user's

@@ -8,12 +8,11 @@ import os
 from pathlib import Path
 import re
 
+from mbv2ssd_ros.ros.shared_memory import FILE_NAME
 from mbv2ssd_ros.tools.checkup.finding import Finding, OK, SKIPPED, WARNING
 from mbv2ssd_ros.tools.checkup.machine import Machine
 
 _FOLDER = '/dev/shm'
-# A segment or port x comes with a lock x_el, a port with sem.x_mutex; Fast DDS 3 says fastdds.
-_NAME = re.compile(r'(?:sem\.)?(fast(?:rtps|dds)_(?:port\d+|[0-9a-f]+))(?:_el|_mutex)?$')
 _NAMED = 3
 _HARMLESS_BYTES = 1_000_000  # ports and locks; a segment has 0.5 or 64 MiB
 
@@ -71,14 +70,14 @@ def leftovers(machine: Machine) -> Leftovers:
         as used.
     """
     folder = machine.path(_FOLDER)
-    files = [path for path in sorted(folder.iterdir()) if _NAME.match(path.name)]
-    in_use = {match[1] for match in map(_NAME.match, _open_names(machine)) if match}
+    files = [path for path in sorted(folder.iterdir()) if FILE_NAME.fullmatch(path.name)]
+    in_use = {match[1] for match in map(FILE_NAME.fullmatch, _open_names(machine)) if match}
     stale = [path for path in files if _group(path) not in in_use and _is_ours(path)]
     return Leftovers(len(files) - len(stale), tuple(stale), sum(map(_held_bytes, stale)))
 
 
 def _group(path: Path) -> str:
-    match = _NAME.match(path.name)
+    match = FILE_NAME.fullmatch(path.name)
     return match[1] if match else ''
 
 
