@@ -2,7 +2,9 @@
 The books of one camera: every frame is received once and ends once.
 
 received = published + dropped + in flight holds at every moment, because a frame that ends twice
-is refused and a snapshot is taken under the lock of the counters.
+is refused and a snapshot is taken under the lock of the counters. A frame that takes the place of
+another is entered in the same step in which that one is crossed out, so that no more than one
+frame of a camera ever waits and one is under way.
 """
 
 from __future__ import annotations
@@ -54,7 +56,7 @@ class CameraAccount:
 
     def receive(self, camera: int, payload: Payload) -> Frame[Payload]:
         """
-        Enter a frame.
+        Make a frame. It is counted as soon as it waits or ends, whichever is first.
 
         Args:
             camera: index of the camera this account belongs to.
@@ -63,8 +65,6 @@ class CameraAccount:
         Returns:
             The frame, which must end by `publish` or `drop`.
         """
-        with self._lock:
-            self._received += 1
         return Frame(camera, payload, self)
 
     def skip(self, count: int) -> None:
@@ -89,8 +89,14 @@ class CameraAccount:
             dropped = {reason: self._dropped[reason] for reason in DROP_REASONS}
             return Books(self._received, self._published, dropped)
 
-    def _end(self, drop_reason: str | None) -> None:
+    def _enter(self, replaces: bool) -> None:
         with self._lock:
+            self._received += 1
+            self._dropped[REPLACED] += replaces
+
+    def _end(self, drop_reason: str | None, entered: bool) -> None:
+        with self._lock:
+            self._received += not entered
             if drop_reason is None:
                 self._published += 1
             else:
@@ -100,7 +106,7 @@ class CameraAccount:
 class Frame(Generic[Payload]):
     """One frame under way. Made by CameraAccount.receive; ends exactly once."""
 
-    __slots__ = ('camera', 'payload', 'arrived', '_account', '_ended')
+    __slots__ = ('camera', 'payload', 'arrived', '_account', '_entered', '_ended')
 
     def __init__(self, camera: int, payload: Payload, account: CameraAccount) -> None:
         """
@@ -115,12 +121,26 @@ class Frame(Generic[Payload]):
         self.payload = payload
         self.arrived = time.monotonic()  # seconds
         self._account = account
+        self._entered = False
         self._ended = False
 
     @property
     def ended(self) -> bool:
         """Whether the frame was published or dropped."""
         return self._ended
+
+    def enter(self, in_place_of: Frame[Payload] | None = None) -> None:
+        """
+        Count the frame as in flight.
+
+        Args:
+            in_place_of: a frame of the same camera that waited and is dropped as replaced.
+        """
+        assert not self._entered, f'a frame of camera {self.camera} is entered twice'
+        self._entered = True
+        if in_place_of is not None:
+            in_place_of._close()
+        self._account._enter(in_place_of is not None)
 
     def publish(self) -> None:
         """Count the frame as answered."""
@@ -137,6 +157,9 @@ class Frame(Generic[Payload]):
         self._end(reason)
 
     def _end(self, drop_reason: str | None) -> None:
+        self._close()
+        self._account._end(drop_reason, self._entered)
+
+    def _close(self) -> None:
         assert not self._ended, f'a frame of camera {self.camera} ends twice'
         self._ended = True
-        self._account._end(drop_reason)

@@ -15,7 +15,7 @@ import threading
 import time
 from typing import Generic, Protocol
 
-from mbv2ssd_ros.frames import Frame, INTERNAL_ERROR, Payload, REPLACED, SHUTDOWN
+from mbv2ssd_ros.frames import Frame, INTERNAL_ERROR, Payload, SHUTDOWN
 
 # Answers a batch: ends every frame of it by publish() or drop(). Called by one thread at a time.
 Processor = Callable[[Sequence[Frame[Payload]]], None]
@@ -81,6 +81,7 @@ class InlineScheduler(Generic[Payload]):
         if self._stopped:
             frame.drop(SHUTDOWN)
         else:
+            frame.enter()
             _process(self._processor, [frame], self._report)
 
     def stop(self, timeout_s: float = 1.5) -> bool:
@@ -119,15 +120,12 @@ class WorkerScheduler(Generic[Payload]):
     def submit(self, frame: Frame[Payload]) -> None:
         """Put the frame into its mailbox; see Scheduler.submit."""
         with self._changed:
-            stopping, replaced = self._stopping, None
-            if not stopping:
-                replaced = self._mailboxes[frame.camera]
-                self._mailboxes[frame.camera] = frame
-                self._changed.notify()
-        if stopping:
-            frame.drop(SHUTDOWN)
-        elif replaced is not None:
-            replaced.drop(REPLACED)
+            if self._stopping:
+                frame.drop(SHUTDOWN)
+                return
+            frame.enter(in_place_of=self._mailboxes[frame.camera])
+            self._mailboxes[frame.camera] = frame
+            self._changed.notify()
 
     def stop(self, timeout_s: float = 1.5) -> bool:
         """End; see Scheduler.stop."""

@@ -255,6 +255,20 @@ def test_a_frame_the_processor_forgot_is_counted():
     assert rig.books().dropped[INTERNAL_ERROR] == 1
 
 
+def test_no_more_than_one_frame_waits_also_while_another_arrives():
+    recorder = Recorder(gate_open=False)
+    rig = Rig(2, recorder)
+    rig.submit(0)
+    recorder.wait_entered()
+    rig.submit(0)
+    arriving = rig.accounts[0].receive(0, 'newest')
+    assert rig.books(0).in_flight == 2  # one waits, one is under way
+    rig.scheduler.submit(arriving)
+    assert (rig.books(0).in_flight, rig.books(0).dropped[REPLACED]) == (2, 1)
+    recorder.gate.set()
+    assert rig.scheduler.stop()
+
+
 @pytest.mark.parametrize('seed', range(3))
 def test_books_balance_after_a_storm(seed):
     rng = random.Random(seed)

@@ -175,7 +175,7 @@ class Books:
         before = self.last.get(camera, {})
         reasons = sum(count for key, count in now.items() if key.startswith('dropped.'))
         assert now['received'] == now['published'] + reasons + now['in_flight']
-        assert now['in_flight'] <= 3  # one arrives, one waits, one is under way
+        assert now['in_flight'] <= 2  # one waits, one is under way
         assert now['dropped.internal_error'] == now['dropped.backend_error'] == 0
         assert all(now[key] >= count for key, count in before.items() if key != 'in_flight')
         self.last[camera] = now
