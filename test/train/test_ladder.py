@@ -53,14 +53,16 @@ def write_rows(folder, root='nowhere', **rows):
     return folder
 
 
-def test_the_rows_of_the_package_each_change_something_of_another_one():
-    rows = {row.name: row for row in read_rows(LADDER, Path('runs'))}
-    assert len(rows) >= 17 and list(rows)[0] == 'baseline'
+@pytest.mark.parametrize('folder, prefix, least', [
+    (LADDER, 'ladder', 17), (LADDER.with_name('ladder_finetune'), 'finetune', 12)])
+def test_the_rows_of_the_package_each_change_something_of_another_one(folder, prefix, least):
+    rows = {row.name: row for row in read_rows(folder, Path('runs'))}
+    assert len(rows) >= least and list(rows)[0] == 'baseline'
     for row in list(rows.values())[1:]:
         base = rows[row.based_on]
         same = row.config.model_copy(update={'name': base.config.name})
         assert same.recipe_fingerprint() != base.config.recipe_fingerprint(), row.name
-        assert row.config.name == f'ladder_{row.name}' and row.change
+        assert row.config.name == f'{prefix}_{row.name}' and row.change
         assert (row.config.data.val, row.config.seed) == ('voc07_trainval@0/10', 1)
         assert not any('test' in split for split in row.config.data.train)
 
