@@ -142,6 +142,8 @@ class DetectorNode(LifecycleNode):
         except Mbv2SsdError as err:
             self._failure = f'{name} failed: {err}'
         except Exception:  # an error nobody expected must not be lost either
+            if not self.context.ok():  # a signal took ROS away half way through: the end
+                return TransitionCallbackReturn.FAILURE
             self._failure = f'{name} failed, unexpected error:\n{traceback.format_exc()}'
         else:
             self._state, self._failure = reached, ''

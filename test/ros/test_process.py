@@ -117,3 +117,36 @@ def test_a_parameter_file_that_cannot_be_read_is_named_without_a_traceback(tmp_p
     assert 'Traceback' not in ended.stderr
     last = ended.stderr.splitlines()[-1]
     assert last.startswith('detector_node cannot start: RCLError: ') and str(broken) in last
+
+
+def test_a_bad_value_of_a_parameter_of_rclpy_is_named_without_a_traceback():
+    pytest.importorskip('rclpy', reason='needs ROS 2')
+    ended = subprocess.run(
+        [sys.executable, '-m', 'mbv2ssd_ros.ros.node', '--ros-args', '-p', 'use_sim_time:=5'],
+        stderr=subprocess.PIPE, text=True)
+    assert ended.returncode == 1
+    assert 'Traceback' not in ended.stderr
+    last = ended.stderr.splitlines()[-1]
+    assert last.startswith('detector_node cannot start: ') and "'use_sim_time' to '5'" in last
+
+
+@pytest.mark.parametrize('step', ['__init__', 'open'])  # of configure, of activate
+def test_a_signal_half_way_through_a_transition_is_no_failure(tiny_model, step):
+    script = f'''
+import os, signal, sys, time
+import rclpy
+from mbv2ssd_ros.ros import node, pipeline
+step = pipeline.Camera.{step}
+def interrupted(camera, *args):
+    os.kill(os.getpid(), signal.SIGINT)
+    while rclpy.ok():
+        time.sleep(0.01)
+    step(camera, *args)
+pipeline.Camera.{step} = interrupted
+sys.exit(node.main(sys.argv))
+'''
+    ended = subprocess.run(
+        [sys.executable, '-c', script, '--ros-args', '-p', 'autostart:=true', '-p',
+         f'model_path:={tiny_model}'], stderr=subprocess.PIPE, text=True)
+    assert ended.returncode == 0
+    assert 'Traceback' not in ended.stderr
