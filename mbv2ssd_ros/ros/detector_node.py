@@ -13,6 +13,7 @@ from lifecycle_msgs.srv import ChangeState
 from rcl_interfaces.msg import SetParametersResult
 import rclpy
 from rclpy.clock import Clock, ClockType
+from rclpy.exceptions import ParameterException
 from rclpy.executors import Executor, ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
@@ -73,6 +74,9 @@ class DetectorNode(LifecycleNode):
         Returns:
             False when it was asked for and did not work; the reason is in the log.
         """
+        if problem := self._table.problem('autostart'):
+            self.get_logger().error(f'autostart failed: {problem}')
+            return False
         if not self.get_parameter('autostart').value:
             return True
         for trigger in (self.trigger_configure, self.trigger_activate):
@@ -229,16 +233,19 @@ def run(args: list[str] | None, interrupted: Callable[[], bool]) -> int:
         The exit code of the process.
 
     Raises:
-        SystemExit: ROS does not understand the command line, or cannot read a parameter file.
+        SystemExit: ROS does not understand the command line, cannot read a parameter file, or
+            refuses the value of a parameter of its own.
     """
     cv2.setNumThreads(1)  # linear resizing gains nothing from more, and they disturb the engine
     remove_unused()  # what this node left when it was killed, for example
     try:
         rclpy.init(args=args)  # installs handlers that end the spinning
     except RuntimeError as err:  # the base of rclpy's RCLError
-        raise SystemExit(f'detector_node cannot start: {type(err).__name__}: {err}') from err
+        raise _cannot_start(err) from err
     try:
         return 0 if interrupted() else _serve()
+    except ParameterException as err:  # of a parameter of rclpy itself
+        raise _cannot_start(err) from err
     except Exception:
         if rclpy.ok():
             raise
@@ -247,6 +254,10 @@ def run(args: list[str] | None, interrupted: Callable[[], bool]) -> int:
         rclpy.try_shutdown()
         freeze_loaded()  # lets the node go now, with its own files; the process ends faster, too
         remove_unused()
+
+
+def _cannot_start(err: Exception) -> SystemExit:
+    return SystemExit(f'detector_node cannot start: {type(err).__name__}: {err}')
 
 
 def _serve() -> int:

@@ -104,6 +104,18 @@ class ParameterTable:
         for change in changes:
             self._problems.pop(change.name, None)
 
+    def problem(self, name: str) -> str:
+        """
+        Say what is wrong with the value that a parameter got from outside.
+
+        Args:
+            name: of the parameter, which has its default meanwhile.
+
+        Returns:
+            The reason; empty when nothing is.
+        """
+        return self._problems.get(name, '')
+
     def check(self) -> list[str]:
         """
         Look for values and names from outside that cannot be meant.

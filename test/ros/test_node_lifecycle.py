@@ -161,6 +161,12 @@ def test_a_supervisor_may_ask_for_an_exit_code_when_autostart_fails(start_detect
     assert '/nowhere/model.onnx: no such model file' in detector.log()
 
 
+def test_an_autostart_that_is_neither_true_nor_false_has_failed(start_detector):
+    detector = start_detector(autostart=1, exit_on_failed_autostart=True)
+    assert detector.program.process.wait(20) == 1
+    assert "autostart failed: parameter 'autostart' is 1 of type INTEGER" in detector.log()
+
+
 def test_impatience_changes_nothing(start_detector):
     detector = start_detector(autostart=True)
     detector.peer.wait_for(lambda: 'on onnxruntime' in detector.log(), 'configured node')
