@@ -49,14 +49,13 @@ class Camera:
         self.params = params
         self.message_type, self.decode = _TRANSPORT[params.transport]
         self._node = node
-        topic = params.detections_topic
+        detections, debug_image, debug_compressed = params.output_topics
         self.detections: Any = node.create_lifecycle_publisher(
-            Detection2DArray, topic, _OUTPUT_DEPTH)
+            Detection2DArray, detections, _OUTPUT_DEPTH)
         self.debug_image: Any = node.create_lifecycle_publisher(
-            Image, f'{topic}/debug_image', _OUTPUT_DEPTH, event_callbacks=NO_EVENTS)
+            Image, debug_image, _OUTPUT_DEPTH, event_callbacks=NO_EVENTS)
         self.debug_compressed: Any = node.create_lifecycle_publisher(
-            CompressedImage, f'{topic}/debug_image/compressed', _OUTPUT_DEPTH,
-            event_callbacks=NO_EVENTS)
+            CompressedImage, debug_compressed, _OUTPUT_DEPTH, event_callbacks=NO_EVENTS)
         self._subscription: Any = None
         self._receiver: Receiver | None = None
         log = ThrottledLog(node.get_logger().error)

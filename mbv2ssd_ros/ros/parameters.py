@@ -182,6 +182,12 @@ class CameraParams:
     transport: str
     qos_reliability: str
 
+    @property
+    def output_topics(self) -> tuple[str, str, str]:
+        """Topics of the detections, of the debug images, and of these compressed."""
+        debug_image = f'{self.detections_topic}/debug_image'
+        return self.detections_topic, debug_image, f'{debug_image}/compressed'
+
 
 @dataclass(frozen=True)
 class LiveParams:

@@ -56,22 +56,22 @@ class Pipeline:
         self._monitors: list[CameraMonitor] = []
         self._silent: dict[str, bool] = {}
         with ExitStack() as undo:
+            self._labels = node.create_publisher(
+                LabelInfo, '~/label_info',
+                QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL),
+                event_callbacks=NO_EVENTS)
+            undo.callback(node.destroy_publisher, self._labels)
+            self._check_topics()
             self.model_path = find_model(params.model_path)
             # an engine may have to be built, which takes minutes and ends with the process
             host = Host(node.get_logger(), lambda: not node.context.ok())
             self.backend = open_backend(params.backend, self.model_path, params.options, host)
             undo.callback(self.backend.close)
             self.check(params.live)
-            self._check_topics()
             self._cameras = []
             for index, camera_params in enumerate(params.cameras):
                 self._cameras.append(Camera(node, index, camera_params))
                 undo.callback(self._cameras[-1].destroy)
-            self._labels = node.create_publisher(
-                LabelInfo, '~/label_info',
-                QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL),
-                event_callbacks=NO_EVENTS)
-            undo.callback(node.destroy_publisher, self._labels)
             self._publish_labels()
             self._undo = undo.pop_all()
 
@@ -188,21 +188,30 @@ class Pipeline:
             self.backend.contract, self.live.detection.score_threshold, header))
 
     def _check_topics(self) -> None:
-        owners: dict[str, str] = {}
+        """Refuse names that are none, and two uses of a topic, of which DDS allows one."""
+        used = {publisher.topic_name: 'the node itself' for publisher in self._node.publishers}
         for camera in self._params.cameras:
-            for name in ('image_topic', 'detections_topic'):
-                topic = getattr(camera, name)
-                try:
-                    full = self._node.resolve_topic_name(topic)
-                except (ValueError, RuntimeError) as err:
+            parameter = f'{camera.name}.detections_topic'
+            for topic in camera.output_topics:
+                full = self._full_name(parameter, topic)
+                if full in used:
                     raise ConfigError(
-                        f'{camera.name}.{name} is {topic!r}, not a topic name: {err}') from err
-                if name == 'detections_topic':
-                    if full in owners:
-                        raise ConfigError(
-                            f'{camera.name}.{name} is {full}, as that of {owners[full]}; each '
-                            'camera needs its own')
-                    owners[full] = camera.name
+                        f'{parameter} is {camera.detections_topic!r}, but {full} is a topic of '
+                        f'{used[full]}; each camera needs its own')
+                used[full] = f'the answers to {camera.name}'
+        for camera in self._params.cameras:
+            parameter, use = f'{camera.name}.image_topic', f'{camera.transport} images'
+            full = self._full_name(parameter, camera.image_topic)
+            if used.setdefault(full, use) != use:
+                raise ConfigError(
+                    f'{parameter} is {camera.image_topic!r}, but {full} is a topic of '
+                    f'{used[full]}, expected one of {use}')
+
+    def _full_name(self, parameter: str, topic: str) -> str:
+        try:
+            return str(self._node.resolve_topic_name(topic))
+        except (ValueError, RuntimeError) as err:
+            raise ConfigError(f'{parameter} is {topic!r}, not a topic name: {err}') from err
 
 
 def describe(backend: Backend, model_path: Path) -> str:

@@ -36,7 +36,8 @@ def unconfigured(detector, tiny_model):
     assert detector.state() == 'unconfigured'
     assert detector.set(
         model_path=str(tiny_model), class_allow=[''], camera__image_topic='camera/image_raw',
-        other__detections_topic='other/detections') == ''
+        camera__detections_topic='camera/detections', other__transport='raw',
+        other__image_topic='other/image_raw', other__detections_topic='other/detections') == ''
     return detector
 
 
@@ -108,7 +109,20 @@ def test_a_bad_model_fails_to_configure_and_a_good_one_then_works(
     ({'class_allow': ['unicorn']}, "knows no class 'unicorn'; it knows red, green"),
     ({'camera__image_topic': 'no topic'}, "camera.image_topic is 'no topic', not a topic name"),
     ({'other__detections_topic': 'camera/detections'},
-     'other.detections_topic is .*/camera/detections, as that of camera'),
+     "other.detections_topic is 'camera/detections', but .*/camera/detections is a topic of the "
+     'answers to camera; each camera needs its own'),
+    ({'camera__image_topic': 'other/detections'},
+     "camera.image_topic is 'other/detections', but .*/other/detections is a topic of the answers "
+     'to other, expected one of raw images'),
+    ({'camera__image_topic': 'other/image_raw', 'other__transport': 'compressed',
+      'other__image_topic': 'other/image_raw'},
+     "other.image_topic is 'other/image_raw', but .* is a topic of raw images, expected one of "
+     'compressed images'),
+    ({'other__detections_topic': '/diagnostics'},
+     "'/diagnostics', but /diagnostics is a topic of the node itself"),
+    ({'camera__detections_topic': 'other/detections/debug_image'},
+     'other.detections_topic is .*, but .*/other/detections/debug_image is a topic of the answers '
+     'to camera'),
 ])
 def test_what_cannot_work_fails_to_configure(unconfigured, parameters, reason):
     assert unconfigured.set(**parameters) == ''
