@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CompressedImage, Image
 from vision_msgs.msg import Detection2DArray
 
@@ -94,20 +96,20 @@ class Camera:
         # middleware. A depth of 5 costs 16 ms at the 99th percentile.
         qos = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=1,
                          reliability=_RELIABILITY[self.params.qos_reliability])
-        read = image_reader() if self.message_type is Image else None
+        read = image_reader() if self.message_type is Image else partial(
+            deserialize_message, message_type=self.message_type)
 
-        def on_message(message: Any, info: dict[str, Any]) -> None:
+        def on_message(data: bytes, info: dict[str, Any]) -> None:
             number = info.get('publication_sequence_number')  # not in Humble
-            if read is not None:
-                try:
-                    message = read(message)
-                except RuntimeError as err:
-                    self._refuse(number, f'not a sensor_msgs/Image: {err}')
-                    return
-            on_frame(self, self.receive(message, number))
+            try:
+                message = read(data)
+            except RuntimeError as err:
+                self._refuse(number, f'not a sensor_msgs/{self.message_type.__name__}: {err}')
+            else:
+                on_frame(self, self.receive(message, number))
         self._subscription = self._node.create_subscription(
             self.message_type, self.params.image_topic, on_message, qos,
-            callback_group=NoExecutor(), raw=read is not None,
+            callback_group=NoExecutor(), raw=True,
             event_callbacks=SubscriptionEventCallbacks(
                 incompatible_qos=lambda event: on_incompatible_qos(self)))
         self._receiver = Receiver(self._subscription, self._node.context, self._complain)

@@ -103,17 +103,20 @@ def test_malformed_images_are_counted_and_good_ones_between_are_answered(
     assert 1 <= len(warnings) <= 12  # one in five seconds
 
 
+@pytest.mark.parametrize(('transport', 'good', 'expected'), [
+    ('raw', image_msg, 'sensor_msgs/Image'),
+    ('compressed', compressed_msg, 'sensor_msgs/CompressedImage')])
 def test_bytes_that_are_no_image_message_are_counted_and_the_next_image_is_answered(
-        start_detector):
-    detector = start_detector()
+        start_detector, transport, good, expected):
+    detector = start_detector(camera__transport=transport)
     detector.activate()
-    camera = CameraPeer(detector)
+    camera = CameraPeer(detector, message_type=type(good(picture())))
     camera.send(b'\x00\x01\x00\x00' + bytes(7))
     status, _ = detector.diagnosis(
         'camera camera', lambda s, v: v[f'dropped.{UNDECODABLE}'] == '1', 'refusal')
-    camera.ask(image_msg(picture()))  # not before: it would take the other one's place
-    assert 'not a sensor_msgs/Image' in status.message
-    assert 'frame dropped: not a sensor_msgs/Image' in detector.log()
+    camera.ask(good(picture()))  # not before: it would take the other one's place
+    assert f'not a {expected}:' in status.message
+    assert f'frame dropped: not a {expected}:' in detector.log()
 
 
 def test_resident_memory_is_bounded(start_detector):
