@@ -8,7 +8,8 @@ import sys
 from mbv2ssd_ros.core.errors import ConfigError
 
 PACKAGE = 'mbv2ssd_ros'
-SHIPPED_MODEL = Path('models') / 'mbv2_ssdlite_voc.onnx'
+SHIPPED_FOLDER = 'models'
+DEFAULT_MODEL = 'mbv2_ssdlite_voc.onnx'  # the one that a CPU without a GPU keeps up with
 
 
 def find_model(model_path: str) -> Path:
@@ -16,24 +17,29 @@ def find_model(model_path: str) -> Path:
     Find the model that a parameter means.
 
     Args:
-        model_path: a file, ~ allowed; empty: the model that comes with this package.
+        model_path: a file, ~ allowed; or the name, without a folder, of a file that comes with
+            this package, such as mbv2_ssdlite_320_voc.onnx; empty: DEFAULT_MODEL.
 
     Returns:
-        The path; of a file, where it is the shipped one.
+        The path; of a file, where it is a shipped one.
 
     Raises:
-        ConfigError: the shipped model was not installed.
+        ConfigError: a name without a folder that is neither a file of the working folder nor of
+            the package.
     """
-    if model_path:
-        return Path(model_path).expanduser()
-    candidates = [folder / SHIPPED_MODEL for folder in share_folders()]
-    for candidate in candidates:
-        if candidate.is_file():
-            return candidate
+    path = Path(model_path or DEFAULT_MODEL).expanduser()
+    if model_path and (path.name != model_path or path.is_file()):
+        return path
+    folders = [folder / SHIPPED_FOLDER for folder in share_folders()]
+    for folder in folders:
+        if (folder / path).is_file():
+            return folder / path
+    shipped = sorted({file.name for folder in folders for file in folder.glob('*.onnx')})
+    names = ', '.join(shipped) or 'none found'
     raise ConfigError(
-        'model_path is empty and the model that comes with the package is not installed; looked '
-        f'for {", ".join(map(str, candidates))}. Set model_path to an ONNX file made by '
-        '`mbv2ssd_train export`')
+        f'{path}: no such file, nor a model of the package ({names}); '
+        f'looked in {", ".join(map(str, [Path.cwd(), *folders]))}. Give the path of an ONNX file '
+        'made by `mbv2ssd_train export`')
 
 
 def share_folders() -> list[Path]:

@@ -58,8 +58,8 @@ class ParameterSpec:
 
 NODE_PARAMETERS: Mapping[str, ParameterSpec] = {
     'model_path': ParameterSpec(
-        '', 'ONNX file made by `mbv2ssd_train export`. Empty: the model that comes with the '
-        'package.'),
+        '', 'ONNX file made by `mbv2ssd_train export`, or the name of one of the package, '
+        'such as mbv2_ssdlite_320_voc.onnx. Empty: mbv2_ssdlite_voc.onnx of the package.'),
     'backend': ParameterSpec(
         'auto', f'Inference engine: {", ".join(BACKENDS)}. auto takes tensorrt where it can be '
         'used, onnxruntime elsewhere, and logs why.'),

@@ -7,7 +7,7 @@ import pytest
 
 from mbv2ssd_ros.core.errors import ConfigError
 from mbv2ssd_ros.ros import model_file
-from mbv2ssd_ros.ros.model_file import find_model, SHIPPED_MODEL
+from mbv2ssd_ros.ros.model_file import DEFAULT_MODEL, find_model, SHIPPED_FOLDER
 
 
 @pytest.fixture
@@ -20,9 +20,9 @@ def tree(tmp_path, monkeypatch):
     return tmp_path
 
 
-def put(folder):
+def put(folder, name=DEFAULT_MODEL):
     """Put a model below a share folder."""
-    path = folder / SHIPPED_MODEL
+    path = folder / SHIPPED_FOLDER / name
     path.parent.mkdir(parents=True)
     path.touch()
     return path
@@ -56,6 +56,24 @@ def test_the_shipped_model_of_a_colcon_installation(tree):
     assert find_model('') == path
 
 
+def test_a_shipped_model_by_its_name(tree):
+    path = put(tree / 'prefix' / 'share' / 'mbv2ssd_ros', 'large.onnx')
+    assert find_model('large.onnx') == path
+
+
+def test_a_file_of_the_working_folder_comes_before_a_shipped_one(tree, monkeypatch):
+    put(tree / 'tree', 'large.onnx')
+    monkeypatch.chdir(tree)
+    Path('large.onnx').touch()
+    assert find_model('large.onnx') == Path('large.onnx')
+
+
 def test_a_missing_model_is_an_error_that_says_where_it_was_looked_for(tree):
-    with pytest.raises(ConfigError, match=f'looked for {tree}/tree/{SHIPPED_MODEL}, .*/prefix/'):
+    with pytest.raises(ConfigError, match=f'none found.*{tree}/tree/models, .*/prefix/'):
         find_model('')
+
+
+def test_an_unknown_name_is_an_error_that_says_which_there_are(tree):
+    put(tree / 'tree')
+    with pytest.raises(ConfigError, match=r'large\.onnx: .*package \(mbv2_ssdlite_voc\.onnx\)'):
+        find_model('large.onnx')

@@ -299,7 +299,7 @@ def test_shared_memory_that_is_touched_is_counted():
 @pytest.mark.parametrize(('arguments', 'message'), [
     (['--json', '/no/such/folder/out.json'],
      '--json /no/such/folder/out.json: cannot be written: the folder'),
-    (['--model', 'missing.onnx'], '--model missing.onnx: no such file'),
+    (['--model', 'missing.onnx'], 'missing.onnx: no such file, nor a model of the package'),
     (['--model', __file__, '--images', 'nowhere'], 'nowhere: no such file or folder')])
 def test_what_cannot_work_is_refused_before_anything_starts(arguments, message, capsys,
                                                             monkeypatch):
