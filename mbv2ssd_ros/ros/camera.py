@@ -62,6 +62,9 @@ class Camera:
         self._receiver: Receiver | None = None
         log = ThrottledLog(node.get_logger().error)
         self._complain = lambda error: log(params.name, f'{params.name}: {error}')
+        self._open_books()
+
+    def _open_books(self) -> None:
         self.account = CameraAccount()
         self.latency = LatencyWindow(STAGES)
         self.last_arrival: float | None = None  # monotonic seconds
@@ -88,10 +91,7 @@ class Camera:
             on_incompatible_qos: gets this camera when a publisher appears whose quality of
                 service cannot be matched.
         """
-        self.account, self.latency = CameraAccount(), LatencyWindow(STAGES)
-        self.last_arrival, self.last_stamp, self._last_stamp_ns = None, None, 0
-        self.stamps_not_increasing, self.last_error = 0, ''
-        self._limit, self._last_number, self._alone = RateLimit(0.0), None, True
+        self._open_books()
         # Depth 1: what arrives while a frame is processed replaces its predecessor in the
         # middleware. A depth of 5 costs 16 ms at the 99th percentile.
         qos = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=1,

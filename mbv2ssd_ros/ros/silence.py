@@ -10,7 +10,6 @@ from rclpy.qos import ReliabilityPolicy
 
 from mbv2ssd_ros.ros.camera import Camera
 
-_IMAGE_TYPES = {'raw': 'sensor_msgs/msg/Image', 'compressed': 'sensor_msgs/msg/CompressedImage'}
 _MOST_TOPICS = 5
 _UNKNOWN_NODE = '_NODE_NAME_UNKNOWN_'  # of rmw_dds_common
 
@@ -77,7 +76,7 @@ def incompatible_qos(camera: Camera, refused: Iterable[Any]) -> str:
 
 
 def _wanted_type(camera: Camera) -> str:
-    return _IMAGE_TYPES[camera.params.transport]
+    return f'sensor_msgs/msg/{camera.message_type.__name__}'
 
 
 def _names(publishers: Iterable[Any]) -> str:
