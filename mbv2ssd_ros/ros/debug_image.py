@@ -85,7 +85,7 @@ class DebugImages:
                     self._changed.wait()
                 if self._stopping:
                     return
-                _, job = self._jobs.popitem()
+                job = self._jobs.pop(next(iter(self._jobs)))  # the camera that waited longest
             try:
                 self._publish(job)
             except Exception as err:  # a bug must cost its picture, not the thread
