@@ -178,8 +178,7 @@ class Pipeline:
 
     def _report_error(self, error: Exception) -> None:
         if self._node.context.ok():  # at the end of the process nothing can be published
-            kind = (type(error), str(error))
-            self._complain(kind, 'frame dropped, unexpected error:\n' + ''.join(
+            self._complain(type(error), 'frame dropped, unexpected error:\n' + ''.join(
                 traceback.format_exception(type(error), error, error.__traceback__)))
 
     def _publish_labels(self) -> None:

@@ -34,7 +34,8 @@ class ThrottledLog:
         Write a message unless one of its kind was written a short time ago.
 
         Args:
-            kind: what must not silence each other has different kinds.
+            kind: what must not silence each other has different kinds. Each is remembered, so
+                it is nothing that changes with every message.
             message: the text; the number of those left out since is added.
         """
         now = time.monotonic()

@@ -82,6 +82,26 @@ def test_an_error_in_a_callback_costs_the_callback_and_not_the_node():
     assert [('ValueError: boom' in message) for message in said] == [True, True]
 
 
+def test_errors_whose_text_is_new_every_time_are_said_once_in_a_while():
+    pytest.importorskip('rclpy', reason='needs ROS 2')
+    from mbv2ssd_ros.ros.detector_node import spin
+    from mbv2ssd_ros.ros.pipeline import Pipeline
+    from mbv2ssd_ros.ros.throttle import ThrottledLog
+    errors, said = [ValueError(f'{number} boxes') for number in range(3)], []
+    context = SimpleNamespace(ok=lambda: bool(errors))
+
+    def serve():
+        raise errors.pop()
+    spin(SimpleNamespace(spin=serve, context=context), ThrottledLog(said.append, period_s=60))
+    assert len(said) == 1
+    pipeline = SimpleNamespace(
+        _node=SimpleNamespace(context=SimpleNamespace(ok=lambda: True)),
+        _complain=ThrottledLog(said.append, period_s=60))
+    for number in range(3):
+        Pipeline._report_error(pipeline, ValueError(f'{number} boxes'))
+    assert len(said) == 2
+
+
 def test_an_error_because_the_context_is_gone_is_the_end():
     pytest.importorskip('rclpy', reason='needs ROS 2')
     from mbv2ssd_ros.ros.detector_node import spin
