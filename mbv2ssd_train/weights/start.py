@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import nn, Tensor
 
 from mbv2ssd_ros.core.errors import ConfigError, DataError
-from mbv2ssd_train.config import ModelConfig, parse_config, TrainConfig
+from mbv2ssd_train.config import ModelConfig, parse_config, parse_model_section, TrainConfig
 from mbv2ssd_train.model.backbone import Backbone
 from mbv2ssd_train.model.fake_quantise import RANGE
 from mbv2ssd_train.model.fold import fold_batch_norm, unfold_batch_norm
@@ -140,7 +140,7 @@ def _exported(network: SSD, source: Path) -> _Found:
         raise DataError(f'{source}: has {precision}; only a float32 file that `mbv2ssd_train '
                         'export` wrote can be learnt on')
     try:
-        learnt = parse_config(contract.provenance.config, str(source)).model
+        learnt = parse_model_section(contract.provenance.config, str(source))
     except ConfigError:  # of another version of this package
         learnt = None
     return (unfold_batch_norm(network, weights),
@@ -148,8 +148,11 @@ def _exported(network: SSD, source: Path) -> _Found:
 
 
 def _compare(learnt: ModelConfig | None, model: ModelConfig | None) -> list[str]:
-    if learnt is None or model is None:
+    if model is None:
         return []
+    if learnt is None:
+        return ['its configuration cannot be read, heads are not translated; is it of another '
+                'version of this package?']
     changes = [f'{key} {getattr(learnt, key)} -> {getattr(model, key)}' for key in _CIRCUMSTANCES
                if getattr(learnt, key) != getattr(model, key)]
     return [f'learnt with another {change}' for change in changes]

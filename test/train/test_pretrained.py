@@ -1,5 +1,6 @@
 """What a network begins with: which tensors of a file are taken, and what is said about it."""
 
+import dataclasses
 from dataclasses import asdict
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 from synthetic import SHAPES
 import torch
 
+from mbv2ssd_ros.core.contract import METADATA_KEY, ModelContract
 from mbv2ssd_ros.core.errors import DataError
 from mbv2ssd_train.config import ModelConfig
 from mbv2ssd_train.handover import build_network
@@ -176,6 +178,31 @@ def test_a_model_that_says_nothing_about_itself_is_no_beginning(tmp_path):
     onnx.save(model, tmp_path / 'other.onnx')
     with pytest.raises(DataError, match=r'other\.onnx: has no contract; only a float32 file'):
         start(tmp_path / 'other.onnx', model={'width_mult': 1.0})
+
+
+def with_changed_configuration(path, change):
+    """Write the shipped model with another text for its configuration."""
+    import onnx
+    model = onnx.load(SHIPPED)
+    entry, = (item for item in model.metadata_props if item.key == METADATA_KEY)
+    contract = ModelContract.from_json(entry.value, 'shipped')
+    entry.value = dataclasses.replace(contract, provenance=dataclasses.replace(
+        contract.provenance, config=change(contract.provenance.config))).to_json()
+    onnx.save(model, path)
+
+
+def test_heads_of_an_exported_model_whose_other_sections_are_of_another_version(tmp_path):
+    path = tmp_path / 'older.onnx'
+    with_changed_configuration(path, lambda text: f'{text}a_former_section: {{key: 1}}\n')
+    _, _, report = start(path, model={'width_mult': 1.0, 'scales': [0.1, 0.3, 0.5, 0.7, 0.8]})
+    assert 'heads translated: boxes to the most similar priors' in report
+
+
+def test_a_network_that_cannot_be_read_is_told_of(tmp_path):
+    path = tmp_path / 'newer.onnx'
+    with_changed_configuration(path, lambda text: text.replace(' first_stride:', ' of_2030:'))
+    _, _, report = start(path, model={'width_mult': 1.0})
+    assert '; its configuration cannot be read, heads are not translated' in report
 
 
 def test_missing_weights_say_what_to_do(tmp_path):
