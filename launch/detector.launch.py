@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from mbv2ssd_ros.core.errors import ConfigError
 from mbv2ssd_ros.ros.launching import description, detector, DETECTOR_ARGUMENTS
 
 # share/mbv2ssd_ros where it is installed, else the source tree
@@ -27,6 +28,9 @@ def generate_launch_description():
 
 
 def _start(values):
-    topic = values['image_topic']
+    topic, transport = values['image_topic'], values['transport']
+    if not topic and transport != ARGUMENTS['transport'][0]:
+        raise ConfigError(f'detector.launch.py: transport is {transport!r}, but image_topic is '
+                          'empty; give image_topic:=TOPIC, or set both in the parameter file')
     return detector(values, {} if not topic else {
-        'camera.image_topic': topic, 'camera.transport': values['transport']})
+        'camera.image_topic': topic, 'camera.transport': transport})

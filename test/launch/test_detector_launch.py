@@ -100,7 +100,7 @@ def test_a_compressed_camera_needs_no_parameter_file(compressed, peer):
 
 @pytest.mark.parametrize(('argument', 'value'), [
     ('params_file', '/nowhere.yaml'), ('autostart', 'ture'), ('log_level', 'loud'),
-    ('transport', 'pigeon')])
+    ('transport', 'pigeon'), ('transport', 'compressed')])  # of an image_topic that is not given
 def test_what_cannot_be_meant_starts_nothing(argument, value):
     service = LaunchService()
     service.include_launch_description(LaunchDescription(launched(**{argument: value})))
