@@ -231,7 +231,9 @@ def _expect(values: Mapping[str, Any], key: str, kind: type | tuple[type, ...],
     value = values[key]
     # bool is an int to Python, never to a contract
     if not isinstance(value, kind) or isinstance(value, bool):
-        raise ContractError(f'{source}: {key} is {value!r}, which has the wrong type')
+        kinds = kind if isinstance(kind, tuple) else (kind,)
+        raise ContractError(f'{source}: {key} is {value!r}, expected '
+                            f'{" or ".join(one.__name__ for one in kinds)}')
     return value
 
 
