@@ -73,7 +73,7 @@ NODE_PARAMETERS: Mapping[str, ParameterSpec] = {
         ['camera'], 'Names of the cameras. Each has parameters of its own, <name>.image_topic '
         'and so on.'),
     'score_threshold': ParameterSpec(
-        _DETECTION.score_threshold, 'Detections below this score are not reported.',
+        _DETECTION.score_threshold, 'A detection must score more than this to be reported.',
         (0.0, 1.0), live=True),
     'nms_iou': ParameterSpec(
         _DETECTION.nms_iou, 'A box that overlaps a better one of its class by more than this IoU '
