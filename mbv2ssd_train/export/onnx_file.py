@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 import logging
 from pathlib import Path
+from typing import Any
 import warnings
 
 import numpy as np
@@ -12,6 +14,7 @@ from numpy.typing import NDArray
 import onnx
 from onnx import numpy_helper
 import torch
+import yaml
 
 from mbv2ssd_ros.backends.base import BackendOptions, open_backend
 from mbv2ssd_ros.core.contract import ModelContract
@@ -66,7 +69,7 @@ def export_onnx(backend: TorchBackend, path: Path) -> Parity:
     model = _trace(backend.model, backend.contract)
     _lower_opset(model)
     _forget_the_source(model)
-    set_contract(model, backend.contract)
+    set_contract(model, _without_folders(backend.contract))
     onnx.checker.check_model(model, full_check=True)
     partial = save_beside(model, path)
     try:
@@ -134,6 +137,20 @@ def _forget_the_source(model: onnx.ModelProto) -> None:
                  *graph.initializer):
         item.ClearField('metadata_props')
         item.ClearField('doc_string')
+
+
+def _without_folders(contract: ModelContract) -> ModelContract:
+    """Keep no more than the name of what lies at an absolute path of this machine."""
+    provenance = contract.provenance
+    found = _names_for_paths(yaml.safe_load(provenance.config))
+    return dataclasses.replace(contract, provenance=dataclasses.replace(
+        provenance, config=yaml.safe_dump(found, sort_keys=False, width=99)))
+
+
+def _names_for_paths(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _names_for_paths(item) for key, item in value.items()}
+    return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
 
 
 def _lower_opset(model: onnx.ModelProto) -> None:
