@@ -292,5 +292,5 @@ def spin(executor: Executor, complain: ThrottledLog) -> None:
         except Exception as err:  # whatever it is, a robot's detector goes on
             if not executor.context.ok():
                 return
-            complain(type(err), f'unexpected error:\n{traceback.format_exc()}')
+            complain(type(err).__name__, f'unexpected error:\n{traceback.format_exc()}')
             time.sleep(_ERROR_PAUSE_S)

@@ -17,7 +17,6 @@ from vision_msgs.msg import LabelInfo
 
 from mbv2ssd_ros.backends.base import Backend, Host, open_backend
 from mbv2ssd_ros.core.detections import DetectionSelector
-from mbv2ssd_ros.core.errors import ConfigError
 from mbv2ssd_ros.detector import Detector
 from mbv2ssd_ros.frames import Frame, RATE_LIMITED
 from mbv2ssd_ros.ros.camera import Camera
@@ -30,6 +29,7 @@ from mbv2ssd_ros.ros.model_file import find_model
 from mbv2ssd_ros.ros.parameters import DetectorParams, LiveParams
 from mbv2ssd_ros.ros.silence import incompatible_publishers, incompatible_qos, why_silent
 from mbv2ssd_ros.ros.throttle import ThrottledLog
+from mbv2ssd_ros.ros.topics import check_topics
 from mbv2ssd_ros.scheduler import make_scheduler, Scheduler
 
 
@@ -61,7 +61,7 @@ class Pipeline:
                 QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL),
                 event_callbacks=NO_EVENTS)
             undo.callback(node.destroy_publisher, self._labels)
-            self._check_topics()
+            check_topics(node, params.cameras)
             self.model_path = find_model(params.model_path)
             # an engine may have to be built, which takes minutes and ends with the process
             host = Host(node.get_logger(), lambda: not node.context.ok())
@@ -178,39 +178,13 @@ class Pipeline:
 
     def _report_error(self, error: Exception) -> None:
         if self._node.context.ok():  # at the end of the process nothing can be published
-            self._complain(type(error), 'frame dropped, unexpected error:\n' + ''.join(
+            self._complain(type(error).__name__, 'frame dropped, unexpected error:\n' + ''.join(
                 traceback.format_exception(type(error), error, error.__traceback__)))
 
     def _publish_labels(self) -> None:
         header = Header(stamp=self._node.get_clock().now().to_msg())
         self._labels.publish(label_info(
             self.backend.contract, self.live.detection.score_threshold, header))
-
-    def _check_topics(self) -> None:
-        """Refuse names that are none, and two uses of a topic, of which DDS allows one."""
-        used = {publisher.topic_name: 'the node itself' for publisher in self._node.publishers}
-        for camera in self._params.cameras:
-            parameter = f'{camera.name}.detections_topic'
-            for topic in camera.output_topics:
-                full = self._full_name(parameter, topic)
-                if full in used:
-                    raise ConfigError(
-                        f'{parameter} is {camera.detections_topic!r}, but {full} is a topic of '
-                        f'{used[full]}; each camera needs its own')
-                used[full] = f'the answers to {camera.name}'
-        for camera in self._params.cameras:
-            parameter, use = f'{camera.name}.image_topic', f'{camera.transport} images'
-            full = self._full_name(parameter, camera.image_topic)
-            if used.setdefault(full, use) != use:
-                raise ConfigError(
-                    f'{parameter} is {camera.image_topic!r}, but {full} is a topic of '
-                    f'{used[full]}, expected one of {use}')
-
-    def _full_name(self, parameter: str, topic: str) -> str:
-        try:
-            return str(self._node.resolve_topic_name(topic))
-        except (ValueError, RuntimeError) as err:
-            raise ConfigError(f'{parameter} is {topic!r}, not a topic name: {err}') from err
 
 
 def describe(backend: Backend, model_path: Path) -> str:

@@ -1,0 +1,47 @@
+"""The topics of a node, looked at before anything is made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rclpy.node import Node
+
+from mbv2ssd_ros.core.errors import ConfigError
+from mbv2ssd_ros.ros.parameters import CameraParams
+
+
+def check_topics(node: Node, cameras: Sequence[CameraParams]) -> None:
+    """
+    Refuse names that are none, and two uses of a topic: DDS takes one type, a robot one meaning.
+
+    Args:
+        node: resolves the names; the topics that it publishes already are taken.
+        cameras: all of them.
+
+    Raises:
+        ConfigError: names the parameter and what the topic is already for.
+    """
+    used = {publisher.topic_name: 'the node itself' for publisher in node.publishers}
+    for camera in cameras:
+        parameter = f'{camera.name}.detections_topic'
+        for topic in camera.output_topics:
+            full = _full_name(node, parameter, topic)
+            if full in used:
+                raise ConfigError(
+                    f'{parameter} is {camera.detections_topic!r}, but {full} is a topic of '
+                    f'{used[full]}; each camera needs its own')
+            used[full] = f'the answers to {camera.name}'
+    for camera in cameras:
+        parameter, use = f'{camera.name}.image_topic', f'{camera.transport} images'
+        full = _full_name(node, parameter, camera.image_topic)
+        if used.setdefault(full, use) != use:
+            raise ConfigError(
+                f'{parameter} is {camera.image_topic!r}, but {full} is a topic of {used[full]}, '
+                f'expected one of {use}')
+
+
+def _full_name(node: Node, parameter: str, topic: str) -> str:
+    try:
+        return str(node.resolve_topic_name(topic))
+    except (ValueError, RuntimeError) as err:
+        raise ConfigError(f'{parameter} is {topic!r}, not a topic name: {err}') from err
