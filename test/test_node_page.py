@@ -89,3 +89,9 @@ def test_files_and_launch_files_that_the_page_names_exist():
     files += [f'launch/{name}' for name in re.findall(r'[\w]+\.launch\.py', PAGE)]
     assert len(set(files)) >= 7
     assert [name for name in sorted(set(files)) if not (ROOT / name).exists()] == []
+
+
+def test_the_package_says_in_which_order_to_read_all_its_modules():
+    folder = ROOT / 'mbv2ssd_ros' / 'ros'
+    named = re.findall(r'\w+', (folder / '__init__.py').read_text())
+    assert [path.stem for path in folder.glob('[a-z]*.py') if path.stem not in named] == []
