@@ -24,7 +24,7 @@ from mbv2ssd_train.config import load_config, ModelConfig, TrainConfig
 from mbv2ssd_train.config.compose import BASE
 from mbv2ssd_train.model.cost import count_macs, count_parameters
 from mbv2ssd_train.model.ssd import SSD
-from mbv2ssd_train.run.folder import read_status, RunFolder
+from mbv2ssd_train.run.folder import read_status, RunFolder, RunStatus
 from mbv2ssd_train.run.metrics_file import MetricsFile
 from mbv2ssd_train.strict_yaml import parse_yaml
 
@@ -58,6 +58,7 @@ class Result:
     seed: int
     split: str  # that chose the best epoch
     status: str  # of the run, or NOT_RUN
+    reason: str | None  # why it has not come to its end
     epochs: int
     parameters: int
     macs: int
@@ -176,9 +177,10 @@ def _runs_of(row: Row, runs: Path) -> list[tuple[Path, TrainConfig]]:
 
 def _result(row: Row, config: TrainConfig, folder: Path | None) -> Result:
     parameters, macs = _cost(config.model, config.score_columns)
-    return Result(row.name, row.change, row.based_on, config.seed, config.data.val,
-                  read_status(folder).status if folder else NOT_RUN, config.training.epochs,
-                  parameters, macs, **(_measured(folder) if folder else {}))
+    found = read_status(folder) if folder else RunStatus(NOT_RUN, '')
+    return Result(row.name, row.change, row.based_on, config.seed, config.data.val, found.status,
+                  found.facts.get('reason'), config.training.epochs, parameters, macs,
+                  **(_measured(folder) if folder else {}))
 
 
 def _measured(folder: Path) -> dict[str, Any]:

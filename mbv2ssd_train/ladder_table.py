@@ -35,21 +35,22 @@ def write_table(results: Sequence[Result], folder: Path, overrides: Sequence[str
 
 def to_markdown(results: Sequence[Result], overrides: Sequence[str] = ()) -> str:
     """
-    Write the table and, below it, how each run was started and on what.
+    Write the table and, below it, how each run was started and on what, and what stopped it.
 
     Args:
         results: in the order of the table.
-        overrides: 'key.path=value' of all rows.
+        overrides: 'key.path=value' of all rows; a seed is not, since the table has all of them.
 
     Returns:
         Markdown; mAP in points, the difference to the row that a row is based on where both have
         ended, with the same seed.
     """
+    shared = ' '.join(text for text in overrides if not text.startswith('seed='))
     splits = ', '.join(sorted({result.split for result in results}))
     tests = sorted({result.test['split'] for result in results if result.test})
     lines = [f'mAP@0.5 (area) of the best epoch on `{splits}`, in points'
              + (f'; test: that checkpoint on `{", ".join(tests)}`' if tests else '') + '.'
-             + (f' In all rows: `{" ".join(overrides)}`.' if overrides else ''), '',
+             + (f' In all rows: `{shared}`.' if shared else ''), '',
              _line(_HEAD), _line('---' for _ in _HEAD)]
     lines += [_line(_cells(result, results)) for result in results]
     started = [result for result in results if result.command]
@@ -57,6 +58,9 @@ def to_markdown(results: Sequence[Result], overrides: Sequence[str] = ()) -> str
         lines += ['', _line(('run', 'first start', 'machine', 'commit')),
                   _line('---' for _ in range(4))]
         lines += [_line(_origin(result)) for result in started]
+    if broken := [result for result in results if result.reason]:
+        lines += ['', _line(('run', 'why it has not come to its end')), _line(('---', '---'))]
+        lines += [_line((f'`{result.run}`', str(result.reason))) for result in broken]
     return '\n'.join(lines) + '\n'
 
 

@@ -110,8 +110,8 @@ def test_rows_are_chosen_in_the_order_of_the_ladder(tmp_path):
 
 def result(row, map_50=None, based_on='baseline', **changes):
     facts = {'change': 'x', 'seed': 1, 'split': 'val', 'epochs': 60, 'parameters': 3_384_452,
-             'macs': 764_219_776, 'status': 'success', 'run': f'{row}_0123', 'best_epoch': 55.0,
-             'elapsed_s': 3720.0}
+             'macs': 764_219_776, 'status': 'success', 'reason': None, 'run': f'{row}_0123',
+             'best_epoch': 55.0, 'elapsed_s': 3720.0}
     return Result(row=row, map_50=map_50, based_on=based_on, **{**facts, **changes})
 
 
@@ -142,8 +142,26 @@ def test_figures_of_the_test_split_are_named_by_it():
 
 
 def test_what_is_changed_in_all_rows_stands_above_the_table():
-    first, *_ = to_markdown([result('baseline')], ['training.epochs=2', 'seed=3']).splitlines()
-    assert first.endswith('In all rows: `training.epochs=2 seed=3`.')
+    overrides = ['training.epochs=2', 'seed=3', 'data.keep=memory']
+    first, *_ = to_markdown([result('baseline')], overrides).splitlines()
+    # rows of other seeds stand in the table, too
+    assert first.endswith('In all rows: `training.epochs=2 data.keep=memory`.')
+
+
+def test_what_stopped_a_run_stands_below_the_table():
+    found = to_markdown([result('baseline'), result(
+        'giou', status='failed', reason='the disk is full')]).splitlines()
+    assert found[5].endswith('| failed |')
+    assert found[-1] == '| `giou_0123` | the disk is full |'
+
+
+def test_why_a_run_failed_is_read_from_its_folder(tmp_path):
+    row, = read_rows(write_rows(tmp_path / 'ladder'), tmp_path)
+    folder = RunFolder(tmp_path, row.config)
+    folder.open(False, ['train'])
+    folder.set_status('failed', reason='the disk is full')
+    found, = collect([row], tmp_path)
+    assert (found.status, found.reason) == ('failed', 'the disk is full')
 
 
 # --- what is run
