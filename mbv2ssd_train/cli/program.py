@@ -24,6 +24,9 @@ from mbv2ssd_train.cli import eval as evaluation
 
 _VERBS = (train, runs, ladder, evaluation, export, quantize, validate, predict, data,
           import_weights, benchmark)
+_LESS_MEMORY = ('Where this was training, training.accumulate=2 goes through a batch in two '
+                'parts, data.keep=memory leaves the images off the GPU, and a smaller '
+                'training.batch_size or model.input_size_hw needs less of everything')
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -50,6 +53,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = 1
     except OSError as err:  # a folder that cannot be written to, a full disk
         message, code = f'{err.filename or "a file"}: {err.strerror or err}', 1
+    except RuntimeError as err:
+        if type(err).__name__ != 'OutOfMemoryError':  # of PyTorch, which few verbs import
+            raise
+        message, code = f'{err} {_LESS_MEMORY}', 1
     except KeyboardInterrupt:
         message, code = 'interrupted', 130
     verb = ' '.join([options.verb, *filter(None, [getattr(options, 'data_verb', '')])])

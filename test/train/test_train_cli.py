@@ -12,11 +12,13 @@ import numpy as np
 import pytest
 from synthetic import add_image, add_list, SHAPES, write_world
 from tiny_model import CONTRACT, write_tiny_model
+import torch
 import yaml
 
 from mbv2ssd_train.cli import main
 from mbv2ssd_train.config import parse_config
 from mbv2ssd_train.handover import build_network
+from mbv2ssd_train.learner import Learner
 from mbv2ssd_train.run.checkpoint import Checkpoint
 
 
@@ -135,6 +137,17 @@ def test_an_unknown_key_is_one_line(config, capsys):
 
 def test_a_missing_configuration_is_one_line(capsys):
     assert 'nothing.yaml: no such configuration file' in fails(capsys, 'train', 'nothing.yaml')
+
+
+def test_a_full_gpu_is_one_line_that_says_what_needs_less(
+        config, capsys, tmp_path, monkeypatch):
+    def learn(self, batch):
+        raise torch.cuda.OutOfMemoryError('CUDA out of memory. Tried to allocate 2.00 GiB.')
+    monkeypatch.setattr(Learner, 'learn', learn)
+    said = fails(capsys, 'train', config, '--runs', tmp_path)
+    assert 'allocate 2.00 GiB. Where this was training, training.accumulate=2 goes' in said
+    status, = tmp_path.glob('*/status.json')
+    assert 'Tried to allocate 2.00 GiB' in json.loads(status.read_text())['reason']
 
 
 def test_missing_weights_are_one_line(config, capsys, tmp_path):
