@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import asdict, dataclass
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 from statistics import median
 import tempfile
@@ -13,9 +13,9 @@ from typing import Any
 
 import torch
 
-from mbv2ssd_ros.core.errors import ConfigError
 from mbv2ssd_train.config import TrainConfig
 from mbv2ssd_train.data.batch import Batch
+from mbv2ssd_train.data.loader import Loader
 from mbv2ssd_train.engine import Trainer
 from mbv2ssd_train.progress import with_progress
 
@@ -50,38 +50,37 @@ def measure_training(config: TrainConfig, rounds: int = 5, steps: int = 20) -> T
 
     Returns:
         What was measured.
-
-    Raises:
-        ConfigError: an epoch is too short to measure in.
     """
     with tempfile.TemporaryDirectory() as runs:
         trainer = Trainer(config, Path(runs))
-        if len(trainer.loader) < _STEADY + steps:
-            raise ConfigError(
-                f'an epoch has {len(trainer.loader)} batches, {_STEADY + steps} are needed to '
-                'measure; lower --steps or training.batch_size')
         # decoded images that are kept are there from the second epoch on, so measure that
         for _ in with_progress('read once')(trainer.loader.epoch(0), len(trainer.loader)):
             pass
         resident = next(trainer.loader.epoch(0))
         epochs = with_progress('benchmark')(range(1, rounds + 1), rounds)
         found = [_measure_pair(trainer, resident, steps, epoch) for epoch in epochs]
-    images = config.training.batch_size * steps
+    images = len(resident) * steps
     train, alone = ([images / pair[side] for pair in found] for side in (0, 1))
     return Throughput(
-        str(trainer.learner.device), config.training.batch_size, rounds, steps, median(train),
+        str(trainer.learner.device), len(resident), rounds, steps, median(train),
         median(alone), median(ours / bare for ours, bare in zip(train, alone, strict=True)))
 
 
 def _measure_pair(trainer: Trainer, resident: Batch, steps: int, epoch: int
                   ) -> tuple[float, float]:
-    batches = trainer.loader.epoch(epoch)
+    batches = _from_epoch(trainer.loader, epoch)
     for batch in islice(batches, _STEADY):
         trainer.learner.learn(batch)
     train_s = _seconds(trainer, islice(batches, steps))
     batches.close()  # no thread works for it while the other side is measured
     resident = resident.to(trainer.learner.device)
     return train_s, _seconds(trainer, (resident for _ in range(steps)))
+
+
+def _from_epoch(loader: Loader, first: int) -> Generator[Batch, None, None]:
+    """Go on with the next epoch, as training does, where one is short."""
+    for epoch in count(first):
+        yield from loader.epoch(epoch)
 
 
 def _seconds(trainer: Trainer, batches: Iterator[Batch]) -> float:
