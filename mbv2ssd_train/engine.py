@@ -310,10 +310,7 @@ class Trainer:
             self._checkpoints.save_best(checkpoint.save)
 
     def _restore(self, checkpoint: Checkpoint) -> None:
-        if not checkpoint.learner:
-            raise DataError(
-                f'{self.folder.last}: weights that were imported, not a run to go on with; begin '
-                'one with model.weights')
+        checkpoint.require_run(self.folder.last)
         if checkpoint.fingerprints != self.config.fingerprints():
             raise DataError(
                 f'{self.folder.last}: fingerprints {checkpoint.fingerprints}, those of this '

@@ -52,6 +52,20 @@ class Checkpoint:
         """Return how far the run had come."""
         return RunState(**self.state)
 
+    def require_run(self, source: Path | str) -> None:
+        """
+        Make sure that there is a run to go on with.
+
+        Args:
+            source: of the checkpoint, for messages.
+
+        Raises:
+            DataError: the weights were imported.
+        """
+        if not self.learner:
+            raise DataError(f'{source}: weights that were imported, not a run to go on with; '
+                            'begin one with model.weights')
+
     def save(self, path: Path) -> None:
         """
         Write the file to disk.

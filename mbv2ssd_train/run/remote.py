@@ -203,7 +203,9 @@ def _checked_config(folder: Path, shown: str) -> TrainConfig:
 
 def _config_of(path: Path, shown: str) -> TrainConfig:
     with _named(path, shown):
-        return load_checkpoint(path).parsed_config()
+        checkpoint = load_checkpoint(path)
+        checkpoint.require_run(path)
+        return checkpoint.parsed_config()
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import base64
 from contextlib import contextmanager
+import dataclasses
 import functools
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 import json
@@ -30,7 +31,7 @@ def checkpoint(config, step=7):
         config=config.to_yaml(), fingerprints={
             'arch': config.arch_fingerprint(), 'recipe': config.recipe_fingerprint()},
         class_names=config.data.classes, state={'step': step}, model={'weight': torch.ones(2)},
-        averaged={}, learner={}, random={}, map_50=None)
+        averaged={}, learner={'optimizer': {}}, random={}, map_50=None)
 
 
 def write_run(runs, step=7, **sections):
@@ -49,6 +50,14 @@ def write_run(runs, step=7, **sections):
 def run(tmp_path):
     """A run on another machine."""
     return write_run(tmp_path / 'elsewhere')
+
+
+def test_imported_weights_are_no_run(tmp_path):
+    path = tmp_path / 'coco.pt'
+    dataclasses.replace(checkpoint(small_run('d')), learner={}).save(path)
+    with pytest.raises(DataError, match=r'/coco\.pt: weights that were imported.*model\.weights'):
+        fetch_run(path, tmp_path / 'runs')
+    assert not list((tmp_path / 'runs').iterdir())
 
 
 class Quiet(SimpleHTTPRequestHandler):
