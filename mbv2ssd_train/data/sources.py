@@ -58,7 +58,8 @@ def open_dataset(root: str | Path, split: str, class_names: Sequence[str],
     """
     folder = Path(root)
     if not folder.is_dir():
-        raise DataError(f'{folder}: no such data folder')
+        raise DataError(f'{folder.absolute()}: no such data folder; name yours with data.root in '
+                        'the configuration, or with --data')
     parsed = _SPLIT.fullmatch(split)
     if parsed is None:
         raise ConfigError(

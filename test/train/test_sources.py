@@ -74,7 +74,7 @@ def test_an_unknown_split_of_a_folder_without_data(tmp_path):
 
 
 def test_a_missing_folder_is_named(tmp_path):
-    with pytest.raises(DataError, match='nowhere: no such data folder'):
+    with pytest.raises(DataError, match='/nowhere: no such data folder; name yours with data'):
         open_dataset(tmp_path / 'nowhere', 'train', CLASSES)
 
 
