@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+import difflib
 from typing import Any
 
 from rclpy.node import Node
@@ -93,4 +94,5 @@ def _other_topics(node: Node, camera: Camera) -> str:
               and node.count_publishers(topic) and not topic.endswith('/debug_image')]
     if not others:
         return f', nor {wanted} on any other topic'
-    return f'; {wanted} is published on {", ".join(others[:_MOST_TOPICS])}'
+    alike = difflib.get_close_matches(camera.image_topic, others, n=_MOST_TOPICS, cutoff=0.0)
+    return f'; {wanted} is published on {", ".join(alike)}'

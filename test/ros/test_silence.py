@@ -5,10 +5,12 @@ from types import SimpleNamespace
 import pytest
 
 pytest.importorskip('rclpy', reason='needs ROS 2')
-from mbv2ssd_ros.ros.silence import incompatible_qos  # noqa: E402
+from sensor_msgs.msg import Image  # noqa: E402
+
+from mbv2ssd_ros.ros.silence import incompatible_qos, why_silent  # noqa: E402
 
 CAMERA = SimpleNamespace(
-    image_topic='/front/image_raw',
+    image_topic='/front/image_raw', message_type=Image,
     params=SimpleNamespace(name='front', qos_reliability='reliable'))
 
 
@@ -26,3 +28,14 @@ def test_publishers_are_named_once_as_people_know_them(publishers, named):
     assert incompatible_qos(CAMERA, publishers) == (
         f'{named} offers BEST_EFFORT images on /front/image_raw, front.qos_reliability asks for '
         'RELIABLE, so none arrives; set front.qos_reliability to best_effort')
+
+
+def test_of_many_topics_those_are_offered_that_are_most_like_the_one_asked_for():
+    topics = [f'/arm/depth_{number}/points_as_image' for number in range(9)] + [
+        '/robot/front/image_raw']
+    node = SimpleNamespace(
+        get_publishers_info_by_topic=lambda topic: [], count_publishers=lambda topic: 1,
+        get_topic_names_and_types=lambda: [(topic, ['sensor_msgs/msg/Image']) for topic in topics])
+    assert why_silent(node, CAMERA).startswith(
+        'no publisher on /front/image_raw; sensor_msgs/msg/Image is published on '
+        '/robot/front/image_raw, /arm/depth_')
