@@ -172,7 +172,12 @@ class DetectorNode(LifecycleNode):
                     raise ConfigError(
                         f'{change.name} is read when the node is configured, and it is '
                         f'{self._state}: clean it up first')
-        params = self._table.read(changes)
+        try:
+            params = self._table.read(changes)
+        except ConfigError:
+            if self._table.is_sound():
+                raise
+            return  # of several bad values each can be corrected alone; configure looks again
         if self._pipeline is not None:
             self._pipeline.check(params.live)
             self._pipeline.apply(params.live)

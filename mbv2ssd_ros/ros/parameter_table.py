@@ -94,6 +94,19 @@ class ParameterTable:
                 values.setdefault(name, spec.default)
         return DetectorParams.from_values(values)
 
+    def is_sound(self) -> bool:
+        """
+        Tell whether the parameters go together as they are.
+
+        Returns:
+            False when bad ones came from outside; never while the node is configured.
+        """
+        try:
+            self.read()
+        except ConfigError:
+            return False
+        return True
+
     def accepted(self, changes: Iterable[Parameter]) -> None:
         """
         Take note that parameters were set: what was wrong with them at start is over.

@@ -131,7 +131,7 @@ BAD_FILES = {
     'score_threshold: high': "'score_threshold' is 'high' of type STRING, expected DOUBLE",
     'score_threshold: 1.5': "'score_threshold'",
     'cameras: [1st]': "cameras has '1st'",
-    'backend: abacus': "backend is 'abacus'",
+    'backend: abacus\ncamera: {transport: pigeon}': "backend is 'abacus'",
 }
 
 
@@ -157,6 +157,17 @@ def test_a_bad_value_in_a_file_can_be_corrected(misled):
     assert not detector.change_state('configure')
     assert detector.set(score_threshold=0.5) == ''
     assert detector.change_state('configure')
+
+
+def test_two_bad_values_can_be_corrected_one_after_the_other(misled):
+    detector = misled['backend: abacus\ncamera: {transport: pigeon}']
+    assert detector.set(backend='auto') == ''
+    assert not detector.change_state('configure')
+    detector.peer.wait_for(
+        lambda: "configure failed: camera.transport is 'pigeon'" in detector.log(), 'other reason')
+    assert detector.set(camera__transport='raw') == ''
+    assert "backend is 'abacus'" in detector.set(backend='abacus')  # nothing is wrong any more
+    assert detector.change_state('configure'), detector.log()
 
 
 def test_a_file_may_write_whole_numbers_empty_lists_and_other_peoples_names(
