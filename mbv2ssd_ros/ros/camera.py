@@ -132,7 +132,7 @@ class Camera:
 
     def receive(self, message: Any, number: int | None = None) -> Frame[Any]:
         """
-        Enter a message into the books.
+        Make the frame of a message; the books have it as soon as it waits or ends.
 
         Args:
             message: an image message of this camera.
