@@ -130,7 +130,7 @@ class Trainer:
         try:
             with self._stop, self._world.in_our_words():  # before anybody can read that it runs
                 self._set_status('running')
-                self._run_or_save()
+                self._run_recorded()
             self._set_status('success')
         except Preempted as err:
             self._set_status('preempted', reason=str(err))
@@ -152,21 +152,25 @@ class Trainer:
                 status, step=self.state.step,
                 best_map_50=self.state.best_map if measured else None, **facts)
 
-    def _run_or_save(self) -> None:
+    def _run_recorded(self) -> None:
         if self._world.is_main:
             self._recorder = Recorder(self.folder.path, self.total_steps, self.state.step)
         try:
             with ProgressBar(self.config.name, self.total_steps, self.state.step,
                              shown=self._world.is_main) as bar:
-                if not self.state.step:  # to look at before waiting for hours
-                    self._world.together(self._draw_first_batch)
-                self._run_epochs(bar)
-        except (Preempted, DataError):  # once a broken image is mended, the run can go on
-            self.save()
-            raise
+                self._run_epochs_or_save(bar)
         finally:
             if self._recorder:
                 self._recorder.close()
+
+    def _run_epochs_or_save(self, bar: ProgressBar) -> None:
+        try:
+            if not self.state.step:  # to look at before waiting for hours
+                self._world.together(self._draw_first_batch)
+            self._run_epochs(bar)
+        except (Preempted, DataError):  # once a broken image is mended, the run can go on
+            self.save()  # before the bar ends: its terminal may be gone
+            raise
 
     def _draw_first_batch(self) -> None:
         if self._recorder:

@@ -25,7 +25,11 @@ class Preempted(Mbv2SsdError):
 
 
 class StopRequest:
-    """SIGINT and SIGTERM while the context lasts, noted for the next good moment."""
+    """
+    SIGINT, SIGTERM and SIGHUP while the context lasts, noted for the next good moment.
+
+    The last one is of a terminal that was closed; under nohup nobody need hear of it.
+    """
 
     def __init__(self) -> None:
         """Begin without a request."""
@@ -33,8 +37,10 @@ class StopRequest:
         self._handlers: dict[int, Any] = {}
 
     def __enter__(self) -> StopRequest:
-        self._handlers = {signum: signal.signal(signum, self._on_signal)
-                          for signum in (signal.SIGINT, signal.SIGTERM)}
+        asking = [signal.SIGINT, signal.SIGTERM]
+        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+            asking.append(signal.SIGHUP)
+        self._handlers = {signum: signal.signal(signum, self._on_signal) for signum in asking}
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 import sys
 import time
 from typing import Any
@@ -40,7 +41,8 @@ class ProgressBar:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._bar.stop()
+        with suppress(OSError):  # its terminal was closed
+            self._bar.stop()
 
     def advance(self, note: str = '') -> None:
         """

@@ -1,6 +1,7 @@
 """Runs: exact resume, signals, what is refused, and what a run leaves behind."""
 
 import dataclasses
+import errno
 import functools
 import json
 import math
@@ -13,6 +14,7 @@ import time
 from model_settings import small_run
 import numpy as np
 import pytest
+import rich.progress
 from synthetic import add_image, add_list, SHAPES, write_world
 import torch
 import yaml
@@ -23,7 +25,7 @@ from mbv2ssd_train.distributed import ProcessLostError
 from mbv2ssd_train.engine import Trainer
 from mbv2ssd_train.feasibility import refuse_single_images
 from mbv2ssd_train.learner import NotFiniteError
-from mbv2ssd_train.preemption import Preempted
+from mbv2ssd_train.preemption import Preempted, StopRequest
 from mbv2ssd_train.run.checkpoint import load_checkpoint
 
 # three steps an epoch, nine in all, evaluated after the second and the last epoch
@@ -172,6 +174,28 @@ def test_a_signal_gives_back_its_handlers_and_its_exit_code(world, tmp_path):
         run_until(run, 2, lambda: os.kill(os.getpid(), signal.SIGINT))
     assert caught.value.exit_code == 130
     assert [signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+def test_a_closed_terminal_asks_as_other_signals_do(world, tmp_path, monkeypatch):
+    def stop(self):
+        raise OSError(errno.EIO, 'Input/output error')
+    monkeypatch.setattr(rich.progress.Progress, 'stop', stop)
+    run = trainer(world, tmp_path)
+    with pytest.raises(Preempted) as caught:
+        run_until(run, 2, lambda: os.kill(os.getpid(), signal.SIGHUP))
+    assert caught.value.exit_code == 129
+    assert load_checkpoint(run.folder.last).state['step'] == 2
+    assert status(run.folder)['status'] == 'preempted'
+
+
+def test_under_nohup_a_closed_terminal_asks_for_nothing():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with StopRequest() as stop:
+            os.kill(os.getpid(), signal.SIGHUP)
+        assert not stop.signum
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_a_second_signal_ends_the_run_at_once(world, tmp_path):
