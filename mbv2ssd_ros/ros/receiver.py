@@ -52,12 +52,18 @@ class Receiver:
                 what the middleware says about it.
             context: of its node.
             complain: told of errors that escape a callback; they cost the message.
+
+        Raises:
+            RuntimeError: the context is gone.
         """
         self._subscription = subscription
         self._context = context
         self._complain = complain
         self._stopping = False
         self._stop = GuardCondition(None, None, context=context)
+        with context.handle:
+            self._wait_set = _rclpy.WaitSet(
+                1, 1, 0, 0, 0, len(subscription.event_handlers), context.handle)
         self._thread = threading.Thread(
             target=self._run, name=f'receive-{subscription.topic_name}', daemon=True)
         self._thread.start()
@@ -79,12 +85,12 @@ class Receiver:
 
     def _run(self) -> None:
         subscription, stop, context = self._subscription, self._stop.handle, self._context
-        handle, events = subscription.handle, subscription.event_handlers
+        handle, events, wait_set = (
+            subscription.handle, subscription.event_handlers, self._wait_set)
         # between a message and its callback caches are cold, and each name looked up costs
         take = partial(handle.take_message, subscription.msg_type, subscription.raw)
         callback = subscription.callback
         with handle, stop, context.handle:  # in use: nobody destroys them before this thread ends
-            wait_set = _rclpy.WaitSet(1, 1, 0, 0, 0, len(events), context.handle)
             while not self._stopping:
                 try:
                     wait_set.clear_entities()

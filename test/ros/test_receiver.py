@@ -1,6 +1,7 @@
 """The thread of a subscription: what reaches its callback, and how it ends."""
 
 import threading
+from types import SimpleNamespace
 
 import pytest
 
@@ -9,6 +10,7 @@ from rclpy.executors import SingleThreadedExecutor  # noqa: E402
 from rclpy.signals import SignalHandlerOptions  # noqa: E402
 from std_msgs.msg import Header  # noqa: E402
 
+from mbv2ssd_ros.ros import receiver  # noqa: E402
 from mbv2ssd_ros.ros.receiver import NoExecutor, Receiver  # noqa: E402
 
 TIMEOUT_S = 20.0
@@ -25,9 +27,9 @@ class Line:
         self._arrived = threading.Condition()
         self._publisher = self.node.create_publisher(Header, 'line', 10)
         self.react = lambda text: None
-        self._subscription = self.node.create_subscription(
+        self.subscription = self.node.create_subscription(
             Header, 'line', self._hear, 10, callback_group=NoExecutor())
-        self.receiver = Receiver(self._subscription, self.context, self.errors.append)
+        self.receiver = Receiver(self.subscription, self.context, self.errors.append)
 
     def _hear(self, message, info):
         with self._arrived:
@@ -95,3 +97,11 @@ def test_a_callback_that_does_not_return_is_left_behind(line):
     assert not line.receiver.stop(timeout_s=0.01)
     release.set()
     assert line.receiver.stop()
+
+
+def test_who_makes_a_receiver_that_cannot_wait_is_told(line, monkeypatch):
+    def refuse(*sizes):
+        raise RuntimeError('the given context is not valid')
+    monkeypatch.setattr(receiver, '_rclpy', SimpleNamespace(WaitSet=refuse))
+    with pytest.raises(RuntimeError, match='context is not valid'):
+        Receiver(line.subscription, line.context, line.errors.append)
