@@ -88,7 +88,7 @@ class Trainer:
     def _open_folder(self, resume: bool) -> CheckpointStore | None:
         if not self._world.is_main:
             return None
-        self.folder.open(resume)
+        self.folder.open(resume, begun_with=self.start_report)
         return self.folder.open_checkpoints(self.config.training.keep_checkpoints)
 
     @property

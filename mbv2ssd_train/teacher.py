@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-import hashlib
 from pathlib import Path
 
 import torch
@@ -18,7 +17,7 @@ from mbv2ssd_train.model.fold import fold_batch_norm
 from mbv2ssd_train.model.ssd import SSD
 from mbv2ssd_train.models import CHECKPOINT_SUFFIXES
 from mbv2ssd_train.run.checkpoint import load_checkpoint
-from mbv2ssd_train.weights.files import read_exported
+from mbv2ssd_train.weights.files import read_exported, short_hash
 
 
 class Teacher(nn.Module):
@@ -38,7 +37,7 @@ class Teacher(nn.Module):
         super().__init__()
         self.network = fold_batch_norm(network).requires_grad_(False)
         self.model, self.classes, self.path = model, classes, path
-        self.file_hash = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+        self.file_hash = short_hash(path)
         self._normalise = Normalisation(model.mean, model.std)
         self.eval()
 

@@ -48,13 +48,15 @@ class RunFolder:
         self._lock = RunLock(self.path / 'lock')
         self.metrics = MetricsFile(self.path / 'metrics.jsonl')
 
-    def open(self, resume: bool, arguments: Sequence[str] | None = None) -> None:
+    def open(self, resume: bool, arguments: Sequence[str] | None = None,
+             begun_with: str = '') -> None:
         """
         Create the folder, take it for this process, and note what was started.
 
         Args:
             resume: go on where the run stopped.
             arguments: command line to note; that of the process where None.
+            begun_with: what of which weights the network was given, for people.
 
         Raises:
             ConfigError: another process runs this experiment, or the run exists and resume was
@@ -66,7 +68,7 @@ class RunFolder:
         self._lock.acquire()
         try:
             self._prepare(resume)
-            self._note_start(sys.argv if arguments is None else arguments)
+            self._note_start(sys.argv if arguments is None else arguments, begun_with)
         except BaseException:
             self.close()
             raise
@@ -113,7 +115,7 @@ class RunFolder:
             self._config.experiment.model_dump(mode='json')))
         write_whole(self.path / 'fingerprints.json', json.dumps(self._config.fingerprints()))
 
-    def _note_start(self, arguments: Sequence[str]) -> None:
+    def _note_start(self, arguments: Sequence[str], begun_with: str) -> None:
         from mbv2ssd_train.run.environment import command_line, describe_environment
         path = self.path / 'arguments.json'
         try:
@@ -123,7 +125,7 @@ class RunFolder:
         except ValueError as err:
             raise DataError(f'{path}: not JSON: {err}; remove the file to go on') from err
         starts.append({'time': time.strftime(_TIME), 'command': command_line(arguments),
-                       'environment': describe_environment()})
+                       'begun_with': begun_with, 'environment': describe_environment()})
         write_whole(path, json.dumps(starts, indent=1))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+import hashlib
 from pathlib import Path
 import pickle
 from typing import Any
@@ -19,6 +20,11 @@ from mbv2ssd_ros.core.errors import DataError
 
 _BACKBONE = 'backbone.'
 _NETWORK = 'network.'  # what the exporter puts before the names of the network's weights
+
+
+def short_hash(path: Path) -> str:
+    """Return twelve digits of the SHA-256 of a file: two of the same name may differ."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:12]
 
 
 def read_state_dict(source: Path) -> dict[str, Tensor]:

@@ -16,7 +16,7 @@ from mbv2ssd_train.model.fold import fold_batch_norm, unfold_batch_norm
 from mbv2ssd_train.model.heads import predictor
 from mbv2ssd_train.model.ssd import SSD
 from mbv2ssd_train.run.checkpoint import load_checkpoint
-from mbv2ssd_train.weights.files import read_exported, read_state_dict
+from mbv2ssd_train.weights.files import read_exported, read_state_dict, short_hash
 from mbv2ssd_train.weights.head_transfer import HeadLayout, Scores, translate_heads
 
 _BACKBONE = 'backbone.'
@@ -52,7 +52,8 @@ def load_start(network: SSD, config: TrainConfig) -> str:
         return found
     if model.backbone_weights:
         left = load_backbone(network.backbone, model.backbone_weights)
-        return (f'{model.backbone_weights}: backbone taken; '
+        found = short_hash(Path(model.backbone_weights))
+        return (f'{model.backbone_weights} (sha256 {found}): backbone taken; '
                 f'{", ".join([*left, "extras and heads"])} begin at random')
     return ''
 
@@ -115,7 +116,8 @@ def load_network(network: SSD, path: str | Path, scores: Scores,
         refused.update(dict.fromkeys(_class_predictors(network), _Refusal(reason)))
     network.load_state_dict({name: found[name] for name in wanted if name not in refused},
                             strict=False)
-    taken = f'{source}: {len(wanted) - len(refused)} of {len(wanted)} tensors taken'
+    taken = (f'{source} (sha256 {short_hash(source)}): {len(wanted) - len(refused)} of '
+             f'{len(wanted)} tensors taken')
     translated = [f'heads translated: {"; ".join(changes)}'] if changes else []
     return '; '.join([taken, *translated, *_explain(refused), *_compare(learnt, model)])
 

@@ -1,6 +1,8 @@
 """`mbv2ssd_train train`: which run it begins, and which it goes on with."""
 
 import json
+from pathlib import Path
+import re
 import shutil
 
 from model_settings import small_run
@@ -90,6 +92,10 @@ def test_a_run_that_goes_on_does_not_need_the_weights_it_began_with(world, finis
     assert main(['train', config, '--runs', runs]) == 0
     weights.unlink()
     assert main(['train', config, '--runs', runs, '--resume']) == 0
+    noted, = Path(runs).glob('*/arguments.json')
+    first, second = json.loads(noted.read_text())
+    assert re.match(rf'{weights} \(sha256 [0-9a-f]{{12}}\): \d+ of', first['begun_with'])
+    assert not second['begun_with']
 
 
 def test_patience_ends_a_run_that_gets_no_better(world, tmp_path, capsys):
