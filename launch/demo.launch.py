@@ -42,9 +42,10 @@ def _start(values):
                       '--timeout', START_TIMEOUT_S,
                       *(['--frames', values['frames']] if values['frames'] else []))
     end = RegisterEventHandler(OnProcessExit(
-        target_action=viewer, on_exit=[Shutdown(reason='the viewer has ended')]))
+        target_action=lambda action: action in (camera, viewer), handle_once=True,
+        on_exit=[Shutdown(reason='the viewer or the camera has ended')]))
     params_file = str(SHARE / 'config' / 'detector.yaml')
-    # The handler first: it must be there when the viewer ends.
+    # The handler first: it must be there when one of them ends.
     return [end, camera, *detector({**values, 'params_file': params_file}, {}), viewer]
 
 

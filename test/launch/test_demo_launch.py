@@ -36,20 +36,34 @@ def images(tmp_path):
     return folder
 
 
-def test_the_demo_draws_what_it_finds_and_ends(tmp_path, images, tiny_model):
+def played(**arguments):
+    """Run the demo to its end; return its exit code and those of its programs."""
     ended = {}
-    arguments = {'images': str(images), 'rate': '20', 'frames': '4', 'model_path': str(tiny_model),
-                 'output': str(tmp_path / 'out'), 'namespace': 'demo'}
     service = LaunchService()
     service.include_launch_description(LaunchDescription([
         RegisterEventHandler(OnProcessExit(on_exit=lambda event, context: ended.update(
             {event.process_name.partition('-')[0]: event.returncode}))),
         IncludeLaunchDescription(
             source(LAUNCH / 'demo.launch.py'), launch_arguments=arguments.items())]))
-    assert service.run() == 0
+    return service.run(), ended
+
+
+def test_the_demo_draws_what_it_finds_and_ends(tmp_path, images, tiny_model):
+    code, ended = played(
+        images=str(images), rate='20', frames='4', model_path=str(tiny_model),
+        output=str(tmp_path / 'out'), namespace='demo')
+    assert code == 0
     assert ended == {'play_images': 0, 'detector_node': 0, 'view_detections': 0}
     drawn = sorted(path.name for path in (tmp_path / 'out').glob('*.png'))
     assert drawn == [f'frame_{number:04d}.png' for number in (1, 2, 3, 4)]
+
+
+def test_the_demo_does_not_wait_for_images_that_are_not_there(tmp_path, tiny_model):
+    _, ended = played(
+        images=str(tmp_path / 'nowhere'), model_path=str(tiny_model), namespace='demo',
+        output=str(tmp_path / 'out'))
+    assert ended['play_images'] == 1
+    assert ended['view_detections'] != 1  # it was interrupted; 1 is the end of its patience
 
 
 @pytest.mark.parametrize('path', LAUNCH_FILES, ids=lambda path: path.name.partition('.')[0])
