@@ -9,6 +9,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from mbv2ssd_ros.core.errors import ConfigError, Mbv2SsdError
+from mbv2ssd_train.cli.options import add_runs
 from mbv2ssd_train.preemption import StopRequest
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def add_to(verbs: argparse._SubParsersAction) -> None:
     verb.add_argument('overrides', nargs='*', metavar='key.path=value',
                       help='replace a value in all rows, e.g. seed=2; the table is of the runs '
                       'with these values, whatever their seeds')
-    verb.add_argument('--runs', type=Path, default=Path('runs'), help='parent of the run folders')
+    add_runs(verb)
     verb.add_argument('--only', default='', metavar='ROW,ROW',
                       help='rows to train; the table has all')
     verb.add_argument('--table', action='store_true',

@@ -27,12 +27,20 @@ def add_model(verb: argparse.ArgumentParser) -> None:
     verb.add_argument('--model', required=True, help='an .onnx file or a .pt checkpoint')
 
 
+def add_runs(verb: argparse.ArgumentParser) -> None:
+    """Add the option that says where runs lie."""
+    verb.add_argument('--runs', type=Path, default=Path('runs'),
+                      help='parent of the run folders, default runs')
+
+
 def add_settings(verb: argparse.ArgumentParser, score_threshold: float, max_detections: int,
                  score_help: str = 'of a detection') -> None:
     """Add the options that decide what counts as a detection, with their defaults."""
     verb.add_argument('--score-threshold', type=float, default=score_threshold,
                       help=f'{score_help}; default {score_threshold}')
-    verb.add_argument('--nms-iou', type=float, default=0.45, help='default 0.45')
+    verb.add_argument('--nms-iou', type=float, default=0.45,
+                      help='of two boxes of a class that overlap by more the better one stays; '
+                      'default 0.45')
     verb.add_argument('--max-detections', type=int, default=max_detections,
                       help=f'for an image, default {max_detections}')
 

@@ -71,7 +71,9 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     if 'overrides' in options and all('=' in text and text[0] != '-' for text in rest):
         options.overrides, rest = [*options.overrides, *rest], []
     if rest:
-        parser.error(f'unrecognized arguments: {" ".join(rest)}')
+        several = '; name one file where a * stands for several' if any(
+            map(os.path.exists, rest)) else ''
+        parser.error(f'unrecognized arguments: {" ".join(rest)}{several}')
     return options
 
 

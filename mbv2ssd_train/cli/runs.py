@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING
+
+from mbv2ssd_train.cli.options import add_runs
 
 if TYPE_CHECKING:
     from mbv2ssd_train.run.folder import RunSummary
@@ -17,7 +18,7 @@ def add_to(verbs: argparse._SubParsersAction) -> None:
         'runs', help='list runs with status, step and best mAP',
         description='List the run folders, the one that was written to last first. A run whose '
         'process ended without a word is `interrupted`; go on with it by train --resume.')
-    verb.add_argument('--runs', type=Path, default=Path('runs'), help='parent of the run folders')
+    add_runs(verb)
     verb.add_argument('--tag', help='only runs whose experiment.tags hold it')
     verb.add_argument('--json', action='store_true', help='print JSON instead of a table')
     verb.set_defaults(run=_run)

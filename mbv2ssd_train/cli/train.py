@@ -8,6 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from mbv2ssd_ros.core.errors import ConfigError
+from mbv2ssd_train.cli.options import add_runs
 
 if TYPE_CHECKING:  # they are slow to import
     from mbv2ssd_train.config import TrainConfig
@@ -28,7 +29,7 @@ def add_to(verbs: argparse._SubParsersAction) -> None:
                       'be left out: the run brings its own')
     verb.add_argument('overrides', nargs='*', metavar='key.path=value',
                       help='replace a value of the file, e.g. training.epochs=5')
-    verb.add_argument('--runs', type=Path, default=Path('runs'), help='parent of the run folders')
+    add_runs(verb)
     verb.add_argument('--resume', action='store_true',
                       help='go on with this experiment; without CONFIG, with the latest run')
     verb.add_argument('--run-from', metavar='PATH_OR_URL',
@@ -90,6 +91,10 @@ def _refuse_contradictions(options: argparse.Namespace) -> None:
     if options.config and Path(options.config).is_dir():
         raise ConfigError(f'{options.config}: is a folder; to go on with that run name '
                           f'{options.config}/config.yaml, with --resume')
+    if options.config and Path(options.config).suffix in ('.pt', '.onnx'):
+        raise ConfigError(f'{options.config}: is a model, not a configuration; name one with '
+                          f'model.weights={options.config} to begin with it. To go on with a run '
+                          'name its config.yaml, with --resume')
     if options.print_config and options.dry_run:
         raise ConfigError('--print-config and --dry-run: one at a time')
     if options.run_from and options.config:

@@ -130,6 +130,15 @@ def test_arguments_that_are_none_end_with_2(arguments, capsys, tmp_path, monkeyp
     assert caught.value.code == 2 and 'usage: ' in capsys.readouterr().err
 
 
+def test_a_pattern_that_stands_for_several_files_is_told(capsys, tmp_path):
+    paths = [tmp_path / f'{name}.pt' for name in 'ab']
+    for path in paths:
+        path.write_bytes(b'')
+    with pytest.raises(SystemExit):
+        main(['export', '--output', 'x.onnx', '--checkpoint', *map(str, paths)])
+    assert 'b.pt; name one file where a * stands for several' in capsys.readouterr().err
+
+
 def test_an_unknown_key_is_one_line(config, capsys):
     assert fails(capsys, 'train', config, 'training.epoch=3').endswith(
         f"{config}: training.epoch: unknown key; did you mean 'epochs'?")
@@ -273,7 +282,7 @@ def test_dry_run_says_what_training_begins_with_and_that_a_batch_is_all_there_is
     assert main(['train', str(config), f'model.weights={checkpoint}', 'training.batch_size=1000',
                  '--dry-run']) == 0
     printed = capsys.readouterr().out
-    assert f'{checkpoint}: ' in printed
+    assert f'{checkpoint} (sha256 ' in printed
     assert 'training.batch_size is 1000, but there are only 6 images to learn from' in printed
 
 

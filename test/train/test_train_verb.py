@@ -77,7 +77,8 @@ def test_a_run_from_elsewhere_goes_on_here(finished, tmp_path, capsys):
     ([], 'name a configuration; config/train/ has examples'),
     (['training.epochs=3'], 'name a configuration'),
     (['--run-from', 'there', '--print-config'], '--run-from trains'),
-    (['c.yaml', '--run-from', 'there'], 'brings its own configuration; leave c.yaml out')])
+    (['c.yaml', '--run-from', 'there'], 'brings its own configuration; leave c.yaml out'),
+    (['runs/a/last.pt', '--resume'], 'runs/a/last.pt: is a model, not a configuration')])
 def test_contradictions_are_explained(arguments, match, capsys):
     assert main(['train', *arguments]) == 1
     assert match in capsys.readouterr().err
