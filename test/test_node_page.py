@@ -38,7 +38,7 @@ def test_every_key_of_the_diagnostics_is_explained_and_no_other():
     from mbv2ssd_ros.ros.diagnostics import diagnostics, NodeReport
     spread = {stage: Percentiles(1.0, 2.0, 3.0) for stage in STAGES}
     camera = CameraReport(
-        'camera', 0, '', False, CameraAccount().books(), 0.0, 0.0, spread, None, 0)
+        'camera', 0, '', False, False, CameraAccount().books(), 0.0, 0.0, spread, None, 0)
     array = diagnostics(NodeReport('/detector', 'active', '', cameras=(camera,)), Header())
     found = {entry.key for status in array.status for entry in status.values}
     named = first_cells(section('/diagnostics'))

@@ -31,6 +31,7 @@ class CameraReport:
     level: int
     reason: str  # empty when all is well
     silent: bool  # no image for longer than silence_timeout_s
+    stuck: bool  # images, but for longer than that no answer to any
     books: Books
     input_rate_hz: float
     output_rate_hz: float
@@ -55,6 +56,7 @@ class CameraMonitor:
         self._why_silent = why_silent
         self._opened = now
         self._last_time = now
+        self._last_progress = now
         self._last_books = camera.account.books()
 
     def report(self, now: float, silence_timeout_s: float) -> CameraReport:
@@ -63,7 +65,7 @@ class CameraMonitor:
 
         Args:
             now: monotonic seconds.
-            silence_timeout_s: without an image for longer is an error.
+            silence_timeout_s: without an image, or an answer to one, for longer is an error.
 
         Returns:
             The report on it.
@@ -71,9 +73,18 @@ class CameraMonitor:
         camera, books = self._camera, self._camera.account.books()
         elapsed = max(now - self._last_time, 1e-3)
         before, self._last_books, self._last_time = self._last_books, books, now
+        if not books.in_flight or processed(books) != processed(before):
+            self._last_progress = now
+        stuck_s = now - self._last_progress
         silent_s = now - (camera.last_arrival or self._opened)
-        silent = silent_s > silence_timeout_s
-        if silent:
+        stuck = stuck_s > silence_timeout_s
+        # while an image is under way the thread that would hear the next one may be busy
+        silent = silent_s > silence_timeout_s and not books.in_flight
+        if stuck:
+            level, reason = ERROR, (
+                f'no image was answered for {stuck_s:.0f} s: the inference engine hangs, or this '
+                'machine is too slow for the model')
+        elif silent:
             level, reason = ERROR, f'no image for {silent_s:.0f} s: {self._why_silent()}'
         else:
             level, reason = judge_drops(before, books, camera.last_error)
@@ -82,12 +93,25 @@ class CameraMonitor:
             slowest_s = 1e-3 * spread['total'].p99_ms if 'total' in spread else 0.0
             level, reason = judge_skips(before, books, slowest_s / elapsed)
         return CameraReport(
-            name=camera.params.name, level=level, reason=reason, silent=silent,
+            name=camera.params.name, level=level, reason=reason, silent=silent, stuck=stuck,
             books=books,
             input_rate_hz=(books.received - before.received) / elapsed,
             output_rate_hz=(books.published - before.published) / elapsed,
             spread=spread, last_stamp=camera.last_stamp,
             stamps_not_increasing=camera.stamps_not_increasing)
+
+
+def processed(books: Books) -> int:
+    """
+    Count the images that were answered or found faulty.
+
+    Args:
+        books: of a camera.
+
+    Returns:
+        How many; those that were dropped unseen are not among them.
+    """
+    return books.published + sum(books.dropped[reason] for reason in FAULTS)
 
 
 def judge_drops(before: Books, books: Books, last_error: str) -> tuple[int, str]:

@@ -101,8 +101,8 @@ NODE_PARAMETERS: Mapping[str, ParameterSpec] = {
     'debug_image_rate_hz': ParameterSpec(
         10.0, 'Debug images a second and camera at most.', (0.1, 60.0), live=True),
     'silence_timeout_s': ParameterSpec(
-        2.0, 'A camera without an image for this long is an error in /diagnostics.',
-        (0.1, 3600.0), live=True),
+        2.0, 'A camera without an image for this long, or an image without an answer, is an error '
+        'in /diagnostics.', (0.1, 3600.0), live=True),
     'autostart': ParameterSpec(
         False, 'Configure and activate at start, without a lifecycle manager.'),
     'exit_on_failed_autostart': ParameterSpec(

@@ -133,7 +133,7 @@ class Pipeline:
 
     def report(self) -> tuple[CameraReport, ...]:
         """
-        Close a period; warns when a camera falls silent, says when it is back.
+        Close a period; warns when a camera falls silent or gets no answers, says when it is back.
 
         Returns:
             A report on each camera; none while the pipeline is not running.
@@ -142,6 +142,8 @@ class Pipeline:
         reports = tuple(
             monitor.report(now, self.live.silence_timeout_s) for monitor in self._monitors)
         for report in reports:
+            if report.stuck:
+                self._warn(('stuck', report.name), f'{report.name}: {report.reason}')
             if report.silent != self._silent.get(report.name, False):
                 self._silent[report.name] = report.silent
                 if report.silent:

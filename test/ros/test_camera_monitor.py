@@ -5,7 +5,13 @@ from types import SimpleNamespace
 import pytest
 
 pytest.importorskip('rclpy', reason='needs ROS 2')
-from mbv2ssd_ros.frames import Books, CameraAccount, DROP_REASONS, STALE  # noqa: E402
+from mbv2ssd_ros.frames import (  # noqa: E402
+    Books,
+    CameraAccount,
+    DROP_REASONS,
+    REPLACED,
+    STALE,
+)
 from mbv2ssd_ros.latency import LatencyWindow  # noqa: E402
 from mbv2ssd_ros.ros.camera import STAGES  # noqa: E402
 from mbv2ssd_ros.ros.camera_monitor import (  # noqa: E402
@@ -85,3 +91,47 @@ def test_silence_is_counted_from_the_opening_before_the_first_image():
 def test_nobody_asks_why_while_images_come():
     monitor = CameraMonitor(camera(last_arrival=10.5), 10.0, lambda: pytest.fail('asked'))
     assert not monitor.report(11.0, silence_timeout_s=2.0).silent
+
+
+def test_an_image_without_an_answer_is_an_error_of_the_engine_and_no_silence():
+    front = camera(last_arrival=10.5)
+    monitor = CameraMonitor(front, 10.0, lambda: pytest.fail('asked'))
+    frame = front.account.receive(0, 'image')
+    frame.enter()
+    assert monitor.report(11.0, silence_timeout_s=2.0).level == OK
+    report = monitor.report(13.0, silence_timeout_s=2.0)
+    assert (report.level, report.stuck, report.silent) == (ERROR, True, False)
+    assert report.reason.startswith('no image was answered for 3 s: the inference engine hangs')
+    frame.publish()
+    assert not monitor.report(14.0, silence_timeout_s=5.0).stuck
+
+
+def test_replacing_images_that_wait_is_no_answer():
+    front = camera(last_arrival=13.0)
+    monitor = CameraMonitor(front, 10.0, lambda: pytest.fail('asked'))
+    front.account.receive(0, 'under way').enter()
+    for now in (11.0, 12.0, 13.0):
+        front.account.receive(0, 'image').drop(REPLACED)
+        report = monitor.report(now, silence_timeout_s=2.0)
+    assert (report.level, report.stuck) == (ERROR, True)
+
+
+def test_a_slow_engine_that_answers_in_time_is_not_stuck():
+    front = camera(last_arrival=13.0)
+    monitor = CameraMonitor(front, 10.0, lambda: pytest.fail('asked'))
+    front.account.receive(0, 'always one under way').enter()
+    for now in (11.0, 12.0, 13.0):
+        front.account.receive(0, 'image').publish()
+        assert not monitor.report(now, silence_timeout_s=2.0).stuck
+
+
+def test_the_log_says_what_is_stuck():
+    from mbv2ssd_ros.ros.pipeline import Pipeline
+    said = []
+    report = SimpleNamespace(name='front', stuck=True, silent=False, reason='the engine hangs')
+    pipeline = SimpleNamespace(
+        live=SimpleNamespace(silence_timeout_s=2.0), _silent={},
+        _monitors=[SimpleNamespace(report=lambda now, timeout_s: report)],
+        _warn=lambda kind, message: said.append(message))
+    assert Pipeline.report(pipeline) == (report,)
+    assert said == ['front: the engine hangs']
