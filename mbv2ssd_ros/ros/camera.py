@@ -116,13 +116,13 @@ class Camera:
 
     def close(self) -> None:
         """Unsubscribe, when the image under way is answered; the books stay readable."""
-        if self._receiver is not None:
-            if not self._receiver.stop():
-                self._node.get_logger().error(
-                    f'{self.params.name}: the image under way did not end in time; its thread is '
-                    'left behind')
+        if self._receiver is not None and not self._receiver.stop():
+            self._node.get_logger().error(
+                f'{self.params.name}: the image under way did not end in time; its thread is left '
+                'behind')
+        if self._subscription is not None:
             self._node.destroy_subscription(self._subscription)
-            self._receiver, self._subscription = None, None
+        self._receiver, self._subscription = None, None
 
     def destroy(self) -> None:
         """Unsubscribe and take the publishers down."""

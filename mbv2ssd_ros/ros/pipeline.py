@@ -111,8 +111,8 @@ class Pipeline:
             undo.callback(self._stop_scheduler, scheduler)
             now = time.monotonic()
             for camera in self._cameras:
+                undo.callback(camera.close)  # of what was opened, also when not all could be
                 camera.open(self._router(scheduler), self._on_incompatible_qos)
-                undo.callback(camera.close)
             self._monitors = [
                 CameraMonitor(camera, now, partial(why_silent, self._node, camera))
                 for camera in self._cameras]

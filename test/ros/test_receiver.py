@@ -105,3 +105,24 @@ def test_who_makes_a_receiver_that_cannot_wait_is_told(line, monkeypatch):
     monkeypatch.setattr(receiver, '_rclpy', SimpleNamespace(WaitSet=refuse))
     with pytest.raises(RuntimeError, match='context is not valid'):
         Receiver(line.subscription, line.context, line.errors.append)
+
+
+def test_a_camera_without_a_receiver_leaves_no_subscription_behind(line, monkeypatch):
+    from rclpy.lifecycle import LifecycleNode
+
+    from mbv2ssd_ros.ros import camera
+    from mbv2ssd_ros.ros.parameters import CameraParams
+
+    def refuse(*arguments):
+        raise RuntimeError('no more wait sets')
+    monkeypatch.setattr(camera, 'Receiver', refuse)
+    node = LifecycleNode('owner', context=line.context)
+    front = camera.Camera(node, 0, CameraParams(
+        'front', 'front/image_raw', 'front/detections', 'raw', 'best_effort'))
+    before = len(list(node.subscriptions))
+    with pytest.raises(RuntimeError, match='no more wait sets'):
+        front.open(lambda *frame: None, lambda *event: None)
+    front.close()
+    assert len(list(node.subscriptions)) == before
+    front.destroy()
+    node.destroy_node()
