@@ -63,7 +63,8 @@ class RunFolder:
                 not asked for, or the other way round.
         """
         if resume and not self.last.exists() and self._lock.is_free():
-            raise ConfigError(f'{self.last}: nothing to resume; leave --resume out to begin')
+            raise ConfigError(f'{self.last}: nothing to resume; leave --resume out to begin'
+                              f'{self._others_of_that_name()}')
         self.path.mkdir(parents=True, exist_ok=True)
         self._lock.acquire()
         try:
@@ -114,6 +115,14 @@ class RunFolder:
         write_whole(self.path / 'experiment.json', json.dumps(
             self._config.experiment.model_dump(mode='json')))
         write_whole(self.path / 'fingerprints.json', json.dumps(self._config.fingerprints()))
+
+    def _others_of_that_name(self) -> str:
+        fingerprint = '[0-9a-f]' * 12
+        found = sorted(str(path.parents[1]) for path in self.path.parent.glob(
+            f'{self._config.name}_{fingerprint}/checkpoints/last.pt'))
+        return '' if not found else (
+            f'. {", ".join(found)}: of another configuration, which a run that goes on keeps; '
+            'model.weights begins with what it has learnt')
 
     def _note_start(self, arguments: Sequence[str], begun_with: str) -> None:
         from mbv2ssd_train.run.environment import command_line, describe_environment

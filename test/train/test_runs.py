@@ -140,9 +140,17 @@ def test_a_folder_that_was_refused_is_not_held(tmp_path):
 
 
 def test_there_must_be_something_to_resume(tmp_path):
-    with pytest.raises(ConfigError, match=r'last\.pt: nothing to resume; leave --resume out'):
+    with pytest.raises(ConfigError, match=r'last\.pt: nothing to resume; leave --resume out to b'):
         opened(tmp_path, resume=True)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_run_of_another_configuration_is_named_where_there_is_nothing_to_resume(tmp_path):
+    other = with_checkpoint(tmp_path)
+    with pytest.raises(ConfigError, match=rf'to begin\. {other.path}: of another configuration'):
+        opened(tmp_path, resume=True, training={'epochs': 7})
+    with pytest.raises(ConfigError, match='to begin$'):
+        opened(tmp_path, resume=True, name='another')
 
 
 def test_a_fresh_start_removes_what_a_run_without_checkpoint_left(tmp_path):
