@@ -21,7 +21,8 @@ from mbv2ssd_ros.ros.parameters import TRANSPORTS
 # name: (default, description), as `ros2 launch -s` shows them
 Arguments = Mapping[str, tuple[str, str]]
 DETECTOR_ARGUMENTS: Arguments = {
-    'model_path': ('', 'ONNX file with the model; empty: what the parameter file says.'),
+    'model_path': ('', 'ONNX file, or the name of one of the package; empty: what the parameter '
+                       'file says.'),
     'namespace': ('', 'Namespace of the node and of all topics with relative names.'),
     'autostart': ('true', 'Configure and activate the node; false leaves that to a lifecycle '
                           'manager.'),
