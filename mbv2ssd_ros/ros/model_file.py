@@ -9,7 +9,7 @@ from mbv2ssd_ros.core.errors import ConfigError
 
 PACKAGE = 'mbv2ssd_ros'
 SHIPPED_FOLDER = 'models'
-DEFAULT_MODEL = 'mbv2_ssdlite_voc.onnx'  # the one that a CPU without a GPU keeps up with
+DEFAULT_MODEL = 'mbv2_ssdlite_voc.onnx'  # small enough for a machine without a GPU
 
 
 def find_model(model_path: str) -> Path:
