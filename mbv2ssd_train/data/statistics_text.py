@@ -58,9 +58,9 @@ def _priors_in_words(statistics: Statistics, found: dict[str, Any]) -> list[str]
     suggestion = found['suggestion']
     if suggestion is None:
         return [*lines, 'other scales and aspect ratios would hardly suit these objects better']
-    return [*lines, 'these suit the objects better; weights of heads begin anew with them:',
-            f'  model.scales={suggestion["scales"]}',
-            f'  model.aspect_ratios={suggestion["aspect_ratios"]}',
+    return [*lines, 'these suit the objects better, for another experiment:',
+            f"  'model.scales={suggestion['scales']}'",
+            f"  'model.aspect_ratios={suggestion['aspect_ratios']}'",
             f'  covered {suggestion["covered"]:.1%}, mean of the best IoU '
             f'{suggestion["mean_best_iou"]:.3f}']
 

@@ -1,6 +1,7 @@
 """`data stats`: figures that one can count by hand."""
 
 import json
+import shlex
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from synthetic import add_image, add_list
 
 from mbv2ssd_train.cli import main
 from mbv2ssd_train.config import ModelConfig
+from mbv2ssd_train.config.compose import parse_override
 from mbv2ssd_train.data.sources import open_dataset
 from mbv2ssd_train.data.statistics import measure
 from mbv2ssd_train.data.statistics_plots import draw_statistics
@@ -94,6 +96,16 @@ def test_the_command_prints_and_writes_everything(tree, tmp_path, capsys):
     assert json.loads((out / 'stats.json').read_text()) == measured(tree).to_dict()
     for name in ('classes', 'boxes', 'priors'):
         assert (out / f'{name}.png').read_bytes().startswith(b'\x89PNG')
+
+
+def test_suggested_priors_are_taken_back_as_they_stand(tmp_path):
+    tall = [('bolt', (x, y, x + 5, y + 59), 0) for x in range(1, 190, 12) for y in (1, 70, 140)]
+    add_image(tmp_path, 'a', np.zeros((200, 200, 3), np.uint8), tall)
+    add_list(tmp_path, 'all', 'a')
+    found = measured(tmp_path, aspect_ratios=(2.0,))
+    typed = shlex.split(' '.join(line for line in describe(found) if 'model.' in line))
+    scales, ratios = (parse_override(word)['model'] for word in typed)
+    assert len(scales['scales']) == 6 and max(ratios['aspect_ratios']) > 3
 
 
 def test_the_priors_are_those_of_a_configuration(tree, tmp_path, capsys):
