@@ -77,9 +77,9 @@ def _run(options: argparse.Namespace) -> int:
     print(note)
     if unseen := unseen_classes(calibration, chosen):
         print(f'note: no calibration image shows {", ".join(unseen)}', file=sys.stderr)
-    quantize_onnx(options.model, options.output,
-                  CalibrationImages(calibration, chosen, contract), options.target,
-                  options.method, note)
+    images = CalibrationImages(calibration, chosen, contract)
+    quantize_onnx(options.model, options.output, images, options.target, options.method, note,
+                  images.portion())
     result = compare(options.model, options.output, measured, detection_settings(options),
                      with_progress('evaluate'))
     if options.target == 'tensorrt':

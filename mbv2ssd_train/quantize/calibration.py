@@ -94,17 +94,33 @@ class CalibrationImages(CalibrationDataReader):  # type: ignore[misc]
             contract: of the model; says size and resize mode.
         """
         self._dataset, self._indices, self._contract = dataset, indices, contract
-        self._images = self._read()
+        self.set_range(0, len(indices))
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self._indices)
+
+    def portion(self, most: int = 16) -> int:
+        """
+        Say how many images to take at a time: every map that a network makes of them is held.
+
+        Args:
+            most: that memory should hold; of 320 x 320 pixels each image costs 0.1 GB.
+
+        Returns:
+            The largest number up to that by which all can be taken, at least 1.
+        """
+        return max(count for count in range(1, most + 1) if len(self) % count == 0)
+
+    def set_range(self, start_index: int, end_index: int) -> None:
+        """Go on with the images from start_index up to, without it, end_index."""
+        self._images = self._read(self._indices[start_index:end_index])
 
     def get_next(self) -> dict[str, NDArray[np.uint8]] | None:
         """Return the next image as the model's input, None at the end."""
         image = next(self._images, None)
         return None if image is None else {'images': image}
 
-    def rewind(self) -> None:
-        """Begin again."""
-        self._images = self._read()
-
-    def _read(self) -> Iterator[NDArray[np.uint8]]:
-        for index in self._indices:
+    def _read(self, indices: list[int]) -> Iterator[NDArray[np.uint8]]:
+        for index in indices:
             yield network_input(self._dataset, index, self._contract)[None]

@@ -38,7 +38,7 @@ METHODS = {'minmax': CalibrationMethod.MinMax, 'entropy': CalibrationMethod.Entr
 
 
 def quantize_onnx(source: Path, output: Path, images: CalibrationDataReader, target: str,
-                  method: str, note: str) -> None:
+                  method: str, note: str, portion: int | None = None) -> None:
     """
     Write an INT8 copy of a float model.
 
@@ -49,6 +49,8 @@ def quantize_onnx(source: Path, output: Path, images: CalibrationDataReader, tar
         target: one of TARGETS.
         method: one of METHODS.
         note: how it was made; added to the provenance.
+        portion: images that are held in memory with all their maps at a time; their number must
+            be a multiple of it. None: all of them.
 
     Raises:
         ContractError: the source has no contract, is not float32, or is not of our graphs; or
@@ -60,11 +62,12 @@ def quantize_onnx(source: Path, output: Path, images: CalibrationDataReader, tar
     with tempfile.TemporaryDirectory() as folder:
         prepared, quantised = Path(folder) / 'prepared.onnx', Path(folder) / 'quantised.onnx'
         quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
-        placement = find_placement(onnx.load(prepared), str(source))
+        settings = _settings(target, find_placement(onnx.load(prepared), str(source)))
+        settings['extra_options']['CalibStridedMinMax'] = portion  # for all methods, in truth
         quantize_static(
             str(prepared), str(quantised), images, quant_format=QuantFormat.QDQ,
             per_channel=True, calibrate_method=METHODS[method],
-            **_settings(target, placement))
+            **settings)
         model = onnx.load(quantised)
     if target == 'cpu':
         feed_bytes(model)

@@ -1,6 +1,7 @@
 """INT8 after training: which images, which layers, what the two targets demand."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -159,6 +160,24 @@ def test_the_int8_file_answers_nearly_as_the_float_file(quantised, float_file, d
     assert np.abs(scores - wanted_scores).max() < 0.05
     assert np.abs(boxes - wanted_boxes).max() < 0.05
     assert np.abs(boxes - wanted_boxes).mean() < 0.004
+
+
+@pytest.mark.parametrize('count, portion', [(1, 1), (12, 12), (17, 1), (60, 15), (200, 10)])
+def test_all_images_are_taken_in_equal_portions(dataset, count, portion):
+    contract = SimpleNamespace()  # no image is read
+    assert CalibrationImages(dataset, list(range(count)), contract).portion() == portion
+
+
+def test_ranges_do_not_depend_on_how_many_images_are_taken_at_a_time(
+        quantised, float_file, dataset, tmp_path):
+    contract = open_backend('onnxruntime', float_file, BackendOptions()).contract
+    images, held = CalibrationImages(dataset, list(range(12)), contract), []
+    images.set_range = lambda start_index, end_index: held.append(end_index - start_index) or (
+        CalibrationImages.set_range(images, start_index, end_index))
+    quantize_onnx(float_file, tmp_path / 'portions.onnx', images, 'cpu', 'minmax', '', portion=4)
+    whole, portions = Graph(quantised('cpu')).values, Graph(tmp_path / 'portions.onnx').values
+    assert held == [4, 4, 4]
+    assert all(np.array_equal(whole[name], portions[name]) for name in whole)
 
 
 @pytest.mark.parametrize('target', TARGETS)
