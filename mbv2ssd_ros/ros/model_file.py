@@ -38,8 +38,8 @@ def find_model(model_path: str) -> Path:
     names = ', '.join(shipped) or 'none found'
     raise ConfigError(
         f'{path}: no such file, nor a model of the package ({names}); '
-        f'looked in {", ".join(map(str, [Path.cwd(), *folders]))}. Give the path of an ONNX file '
-        'made by `mbv2ssd_train export`')
+        f'looked in {", ".join(map(str, folders))}. Give the path of an ONNX file made by '
+        '`mbv2ssd_train export`')
 
 
 def share_folders() -> list[Path]:
