@@ -11,6 +11,7 @@ from test_training_page import commands, KEYS  # noqa: E402
 
 from mbv2ssd_train.cli.program import _parse  # noqa: E402
 from mbv2ssd_train.ladder import choose_rows, collect, read_rows  # noqa: E402
+from mbv2ssd_train.models import open_model  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
 LADDER = ROOT / 'config/train/ladder'
@@ -40,12 +41,18 @@ def test_the_cost_of_the_ladder_is_that_of_its_rows():
     assert f'{RESULTS["teacher"].macs / 1e9:.2f} GMAC' in PAGE
 
 
-def test_the_shipped_model_has_the_figures_of_its_card():
+@pytest.mark.parametrize('name, macs, figures', [
+    ('mbv2_ssdlite_320_voc', 764, ('71.6', '**73.1**', '71.2', '3.38')),
+    ('mbv2_ssdlite_voc', 375, ('66.3', '69.0', '67.4', '3.38'))])
+def test_the_shipped_models_have_the_figures_of_their_card(name, macs, figures):
     card = (ROOT / 'models/README.md').read_text(encoding='utf-8')
-    row = next(line for line in PAGE.splitlines() if line.startswith('| `models/mbv2_ssdlite_voc'))
-    for figure in ('57.6', '58.5', '57.8', '3.38'):
-        assert figure in card and f'| {figure} |' in row
-    assert '375 M' in card and '0.375' in row
+    row = next(line for line in PAGE.splitlines() if line.startswith(f'| `models/{name}.onnx`'))
+    for figure in figures:
+        assert figure.strip('*') in card and f'| {figure} |' in row
+    assert f'{macs} M' in card and f'0.{macs}' in row
+    provenance = open_model(ROOT / f'models/{name}.onnx').contract.provenance
+    assert provenance.metric == 'map_50 on voc07_trainval@0/10'
+    assert f'{100 * provenance.metric_value:.1f}' == figures[0]
 
 
 def test_files_that_are_named_exist():
