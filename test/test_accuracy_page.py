@@ -35,6 +35,13 @@ def test_every_row_stands_in_the_table_in_the_order_of_the_ladder():
         *RESULTS]
 
 
+def test_every_row_stands_in_the_table_of_fine_tuning():
+    section = PAGE[PAGE.index('## The ladder of fine-tuning'):PAGE.index('## Earlier probes')]
+    rows = read_rows(ROOT / 'config/train/ladder_finetune', Path('nowhere'))
+    assert list(dict.fromkeys(re.findall(r'^\| `(\w+)`', section, flags=re.M))) == [
+        row.name for row in rows]
+
+
 def test_the_cost_of_the_ladder_is_that_of_its_rows():
     epochs = sum(result.epochs for result in RESULTS.values())
     assert f'It is {epochs:,} epochs of 7,933 images' in PAGE
