@@ -55,6 +55,15 @@ class Rig:
             time.sleep(0.001)
 
 
+def busy_rig(cameras, **settings):
+    """Return a recorder that keeps a frame of camera 0 until its gate opens, and its rig."""
+    recorder = Recorder(gate_open=False)
+    rig = Rig(cameras, recorder, **settings)
+    rig.submit(0, 'busy')
+    recorder.wait_entered()
+    return recorder, rig
+
+
 def test_one_camera_is_processed_in_the_thread_that_submits():
     threads = []
     scheduler = make_scheduler(
@@ -82,24 +91,18 @@ def test_no_more_workers_than_cameras():
 
 
 def test_the_newest_frame_replaces_the_waiting_one():
-    recorder = Recorder(gate_open=False)
-    rig = Rig(2, recorder)
-    rig.submit(0, 'first')
-    recorder.wait_entered()
+    recorder, rig = busy_rig(2)
     for payload in ('old', 'newer', 'newest'):
         rig.submit(0, payload)
     assert rig.books().dropped[REPLACED] == 2
     recorder.gate.set()
     rig.wait_published(2)
-    assert recorder.batches == [[(0, 'first')], [(0, 'newest')]]
+    assert recorder.batches == [[(0, 'busy')], [(0, 'newest')]]
     assert rig.scheduler.stop()
 
 
 def test_a_busy_worker_never_blocks_submit():
-    recorder = Recorder(gate_open=False)
-    rig = Rig(2, recorder)
-    rig.submit(0)
-    recorder.wait_entered()
+    recorder, rig = busy_rig(2)
     started = time.monotonic()
     rig.submit(0)
     assert time.monotonic() - started < 0.5  # the gate is closed for as long as we like
@@ -108,10 +111,7 @@ def test_a_busy_worker_never_blocks_submit():
 
 
 def test_the_camera_that_waited_longest_for_a_turn_is_next():
-    recorder = Recorder(gate_open=False)
-    rig = Rig(3, recorder)
-    rig.submit(0, 'busy')
-    recorder.wait_entered()
+    recorder, rig = busy_rig(3)
     for camera in (0, 2, 1, 0):
         rig.submit(camera)
     recorder.gate.set()
@@ -137,10 +137,7 @@ def test_a_fast_camera_does_not_starve_a_slow_one_under_overload():
 
 
 def test_a_batch_takes_ready_cameras_up_to_its_limit():
-    recorder = Recorder(gate_open=False)
-    rig = Rig(4, recorder, max_batch=2)
-    rig.submit(0, 'busy')
-    recorder.wait_entered()
+    recorder, rig = busy_rig(4, max_batch=2)
     for camera in (1, 2, 3):
         rig.submit(camera)
     recorder.gate.set()
@@ -193,10 +190,7 @@ def test_frames_of_one_camera_are_never_processed_at_the_same_time():
 
 
 def test_stop_finishes_the_frame_under_way_and_drops_the_waiting_one():
-    recorder = Recorder(gate_open=False)
-    rig = Rig(2, recorder)
-    rig.submit(0)
-    recorder.wait_entered()
+    recorder, rig = busy_rig(2)
     rig.submit(1)
     threading.Timer(0.05, recorder.gate.set).start()
     assert rig.scheduler.stop()
@@ -206,10 +200,7 @@ def test_stop_finishes_the_frame_under_way_and_drops_the_waiting_one():
 
 
 def test_stop_says_when_a_processor_does_not_come_back():
-    recorder = Recorder(gate_open=False)
-    rig = Rig(2, recorder)
-    rig.submit(0)
-    recorder.wait_entered()
+    recorder, rig = busy_rig(2)
     assert not rig.scheduler.stop(timeout_s=0.05)
     assert rig.books(0).in_flight == 1
     recorder.gate.set()
@@ -256,10 +247,7 @@ def test_a_frame_the_processor_forgot_is_counted():
 
 
 def test_no_more_than_one_frame_waits_also_while_another_arrives():
-    recorder = Recorder(gate_open=False)
-    rig = Rig(2, recorder)
-    rig.submit(0)
-    recorder.wait_entered()
+    recorder, rig = busy_rig(2)
     rig.submit(0)
     arriving = rig.accounts[0].receive(0, 'newest')
     assert rig.books(0).in_flight == 2  # one waits, one is under way
