@@ -18,6 +18,7 @@ from mbv2ssd_ros.core.errors import ContractError
 from mbv2ssd_ros.core.image import RESIZE_MODES
 
 METADATA_KEY = 'mbv2ssd.contract'
+SATURATION_FREE_KEY = 'mbv2ssd.saturation_free'  # '1': no sum of two products leaves int16
 SCHEMA_VERSION = 1
 BACKGROUND = 'background'
 PRECISIONS = ('fp32', 'fp16', 'int8')
