@@ -53,6 +53,25 @@ def set_contract(model: onnx.ModelProto, contract: ModelContract) -> None:
     helper.set_model_props(model, {**kept, METADATA_KEY: contract.to_json()})
 
 
+def declare_used_opsets(model: onnx.ModelProto) -> None:
+    """
+    Declare no operator set that no node is of: a runtime that lacks one refuses the file.
+
+    ONNX Runtime's quantiser declares all that its own version knows.
+
+    Args:
+        model: changed.
+    """
+    used = {_domain(node.domain) for node in model.graph.node}
+    kept = [item for item in model.opset_import if _domain(item.domain) in used]
+    del model.opset_import[:]
+    model.opset_import.extend(kept)
+
+
+def _domain(name: str) -> str:
+    return '' if name == 'ai.onnx' else name
+
+
 def save_beside(model: onnx.ModelProto, path: Path) -> Path:
     """
     Write a model beside the place it is meant for, to be looked at first.

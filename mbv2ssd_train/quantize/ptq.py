@@ -27,7 +27,13 @@ from onnxruntime.quantization import (
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from mbv2ssd_ros.core.errors import ContractError
-from mbv2ssd_train.export.model_file import check_name, read_float32, save_beside, set_contract
+from mbv2ssd_train.export.model_file import (
+    check_name,
+    declare_used_opsets,
+    read_float32,
+    save_beside,
+    set_contract,
+)
 from mbv2ssd_train.quantize.cpu_predictors import multiply_predictors
 from mbv2ssd_train.quantize.lint import check_graph
 from mbv2ssd_train.quantize.placement import find_placement, Placement
@@ -76,6 +82,7 @@ def quantize_onnx(source: Path, output: Path, images: CalibrationDataReader, tar
         raise ContractError(
             f'{output}: TensorRT would not take it, {len(violations)} violations, the first: '
             f'{violations[0]}; nothing was written')
+    declare_used_opsets(model)
     set_contract(model, dataclasses.replace(
         contract, precision='int8', provenance=dataclasses.replace(
             contract.provenance, config=f'# {note}\n{contract.provenance.config}')))

@@ -238,6 +238,14 @@ def test_weights_have_a_scale_for_each_channel(quantised, target):
 
 
 @pytest.mark.parametrize('target', TARGETS)
+def test_operator_sets_are_declared_that_nodes_are_of_and_no_other(quantised, target):
+    model = onnx.load(quantised(target))
+    assert {node.domain for node in model.graph.node} == {''}
+    assert [(item.domain, item.version) for item in model.opset_import] == [('', 17)]
+    assert model.ir_version == onnx.helper.find_min_ir_version_for(model.opset_import) == 8
+
+
+@pytest.mark.parametrize('target', TARGETS)
 def test_softmax_and_decoding_stay_in_float(quantised, target):
     found = Graph(quantised(target))
     for node in found.of_type('Softmax', 'Exp', 'Concat', 'Slice'):
