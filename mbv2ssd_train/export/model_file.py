@@ -49,8 +49,20 @@ def set_contract(model: onnx.ModelProto, contract: ModelContract) -> None:
         model: changed; its other metadata stay.
         contract: of the model as it is now.
     """
+    set_metadata(model, METADATA_KEY, contract.to_json())
+
+
+def set_metadata(model: onnx.ModelProto, key: str, value: str) -> None:
+    """
+    Put an entry into the metadata of a model, in place of the one of that key.
+
+    Args:
+        model: changed; its other metadata stay.
+        key: of the entry.
+        value: of the entry.
+    """
     kept = {item.key: item.value for item in model.metadata_props}
-    helper.set_model_props(model, {**kept, METADATA_KEY: contract.to_json()})
+    helper.set_model_props(model, {**kept, key: value})
 
 
 def declare_used_opsets(model: onnx.ModelProto) -> None:

@@ -2,7 +2,7 @@
 A network that computes in float what 8-bit integers would give, and learns to live with it.
 
 Maps and weights are rounded to the steps that the exported file has: a map by the scale that was
-measured on images, weights by one scale for each output channel, from their largest value. The
+measured on images, weights by one scale for each output channel, from their largest values. The
 gradient passes as if nothing had been rounded, but not where a value was cut off.
 """
 
@@ -13,6 +13,8 @@ from typing import Any, TypeVar
 
 import torch
 from torch import nn, Tensor
+
+from mbv2ssd_train.model.weight_grid import channel_scales
 
 _STEPS, _LEAST = 127, 1e-12  # of symmetric int8; keeps the scale of an empty channel above 0
 
@@ -44,7 +46,7 @@ class Quantiser(nn.Module):
 
 
 class WeightQuantiser(Quantiser):
-    """Rounds weights and leaves maps as they are."""
+    """Rounds weights as a file for a CPU has them, and leaves maps as they are."""
 
     def __init__(self) -> None:
         """There is nothing to load."""
@@ -53,6 +55,26 @@ class WeightQuantiser(Quantiser):
     def round_map(self, x: Tensor) -> Tensor:
         """Any shape, as it is."""
         return x
+
+    def round_weight(self, weight: Tensor) -> Tensor:
+        """(C', C, H, W), each C' with its own scale; none is cut off."""
+        scale = torch.from_numpy(channel_scales(weight.detach().cpu().numpy()))
+        rounded: Tensor = _RoundWeight.apply(weight, scale.to(weight.device)[:, None, None, None])
+        return rounded
+
+
+class _RoundWeight(torch.autograd.Function):
+    """Rounds to whole steps, by a division as QuantizeLinear does."""
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, scale: Tensor) -> Tensor:
+        """Round; a value between two steps goes to the even one."""
+        return (weight / scale).round_() * scale
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        """Pass the gradient."""
+        return gradient, None
 
 
 class _Round(torch.autograd.Function):

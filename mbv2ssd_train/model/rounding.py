@@ -45,7 +45,7 @@ def simulate_integers(network: SSD) -> SSD:
 
 def simulate_integer_weights(network: SSD) -> SSD:
     """
-    Make a network whose weights are rounded as in any INT8 file, and whose maps are not.
+    Make a network whose weights are rounded as in a file for a CPU, and whose maps are not.
 
     Args:
         network: with BatchNorm; not changed.

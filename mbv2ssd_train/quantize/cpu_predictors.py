@@ -17,6 +17,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from mbv2ssd_train.export.graph import GraphIndex
+from mbv2ssd_train.model.weight_grid import channel_scales, count_steps
 
 _CHANNELS_LAST = [0, 2, 3, 1]
 
@@ -91,11 +92,10 @@ def quantise_columns(weights: NDArray[np.float32]) -> tuple[NDArray[np.int8], ND
         weights: (C, N).
 
     Returns:
-        (C, N) in -127 to 127, and (N,) what one step is worth.
+        (C, N) integers that no kernel saturates with, and (N,) what one step is worth.
     """
-    largest = np.abs(weights).max(axis=0)
-    scale = np.where(largest > 0, largest / 127, 1.0).astype(np.float32)
-    return np.rint(weights / scale).astype(np.int8), scale
+    scale = channel_scales(weights.T)
+    return count_steps(weights.T, scale).T.astype(np.int8), scale
 
 
 def _remove_unread(graph: onnx.GraphProto) -> None:

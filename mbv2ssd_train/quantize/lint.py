@@ -30,7 +30,7 @@ _Q, _DQ = 'QuantizeLinear', 'DequantizeLinear'
 
 @dataclass(frozen=True)
 class Violation:
-    """One reason why TensorRT would refuse a graph, or compute it slower or worse."""
+    """One reason why a target would refuse a graph, or compute it slower or worse."""
 
     node: str  # name; '' where it is about the whole file
     rule: str  # short name

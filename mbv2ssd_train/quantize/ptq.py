@@ -1,7 +1,8 @@
 """
 Quantisation after training, for two very different machines.
 
-A CPU (ONNX Runtime) is fastest with asymmetric 8-bit activations everywhere. TensorRT refuses
+A CPU (ONNX Runtime) is fastest with asymmetric 8-bit activations everywhere, and on x86-64
+without VNNI its kernels saturate with large weights (see model.weight_grid). TensorRT refuses
 zero points and quantised biases, and fuses Conv -> ReLU6 -> Q/DQ only when nothing stands between
 them. Weights have a scale for each output channel in both: with one scale for a whole depthwise
 layer the shipped model falls from 60 to 8 mAP.
@@ -26,17 +27,22 @@ from onnxruntime.quantization import (
 )
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
+from mbv2ssd_ros.core.contract import SATURATION_FREE_KEY
 from mbv2ssd_ros.core.errors import ContractError
+from mbv2ssd_train.export.graph import GraphIndex
 from mbv2ssd_train.export.model_file import (
     check_name,
     declare_used_opsets,
     read_float32,
     save_beside,
     set_contract,
+    set_metadata,
 )
+from mbv2ssd_train.model.weight_grid import channel_scales
 from mbv2ssd_train.quantize.cpu_predictors import multiply_predictors
-from mbv2ssd_train.quantize.lint import check_graph
+from mbv2ssd_train.quantize.lint import check_graph, Violation
 from mbv2ssd_train.quantize.placement import find_placement, Placement
+from mbv2ssd_train.quantize.saturation import check_saturation
 
 TARGETS = ('cpu', 'tensorrt')
 METHODS = {'minmax': CalibrationMethod.MinMax, 'entropy': CalibrationMethod.Entropy,
@@ -60,7 +66,7 @@ def quantize_onnx(source: Path, output: Path, images: CalibrationDataReader, tar
 
     Raises:
         ContractError: the source has no contract, is not float32, or is not of our graphs; or
-            TensorRT would not take the result.
+            TensorRT would not take the result, or a CPU could saturate with it.
         ConfigError: the name of the output does not end in .onnx.
     """
     check_name(output)
@@ -68,7 +74,11 @@ def quantize_onnx(source: Path, output: Path, images: CalibrationDataReader, tar
     with tempfile.TemporaryDirectory() as folder:
         prepared, quantised = Path(folder) / 'prepared.onnx', Path(folder) / 'quantised.onnx'
         quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
-        settings = _settings(target, find_placement(onnx.load(prepared), str(source)))
+        float_model = onnx.load(prepared)
+        placement = find_placement(float_model, str(source))
+        settings = _settings(target, placement)
+        if target == 'cpu':
+            settings['extra_options']['TensorQuantOverrides'] = _grid(float_model, placement)
         settings['extra_options']['CalibStridedMinMax'] = portion  # for all methods, in truth
         quantize_static(
             str(prepared), str(quantised), images, quant_format=QuantFormat.QDQ,
@@ -78,10 +88,10 @@ def quantize_onnx(source: Path, output: Path, images: CalibrationDataReader, tar
     if target == 'cpu':
         feed_bytes(model)
         multiply_predictors(model)
-    elif violations := check_graph(model):
-        raise ContractError(
-            f'{output}: TensorRT would not take it, {len(violations)} violations, the first: '
-            f'{violations[0]}; nothing was written')
+        _refuse(check_saturation(model), f'{output}: a CPU could saturate with it')
+        set_metadata(model, SATURATION_FREE_KEY, '1')
+    else:
+        _refuse(check_graph(model), f'{output}: TensorRT would not take it')
     declare_used_opsets(model)
     set_contract(model, dataclasses.replace(
         contract, precision='int8', provenance=dataclasses.replace(
@@ -106,6 +116,23 @@ def _settings(target: str, placement: Placement) -> dict[str, Any]:
             'ActivationSymmetric': True, 'WeightSymmetric': True, 'QuantizeBias': False,
             # nothing between Conv and ReLU6, nothing behind the predictors
             'OpTypesToExcludeOutputQuantization': ['Conv']}}
+
+
+def _grid(model: onnx.ModelProto, placement: Placement) -> dict[str, list[dict[str, Any]]]:
+    """Return the scales of all convolutions' weights, as ONNX Runtime's quantiser wants them."""
+    index, found = GraphIndex(model.graph), {}
+    for node in index.of_type('Conv'):
+        weights = index.constant(node, 1)
+        if node.name in placement.body and weights is not None:
+            found[node.input[1]] = [{'axis': 0, 'scale': scale, 'zero_point': np.array(0, np.int8)}
+                                    for scale in channel_scales(weights)]
+    return found
+
+
+def _refuse(violations: list[Violation], why: str) -> None:
+    if violations:
+        raise ContractError(f'{why}, {len(violations)} violations, the first: {violations[0]}; '
+                            'nothing was written')
 
 
 def feed_bytes(model: onnx.ModelProto) -> None:

@@ -39,9 +39,9 @@ def run(model, **settings):
 
 
 def on_the_grid(shape):
-    """Weights that 8 bits hold exactly: each result has a 127 and a scale of its own."""
-    steps = RNG.integers(-127, 128, shape).astype(np.float32)
-    steps[:, 0] = 127
+    """Weights that a file holds exactly: each result has 64 + 64 and a scale of its own."""
+    steps = RNG.integers(-64, 65, shape).astype(np.float32)
+    steps[:, :2] = 64
     return steps * np.linspace(0.01, 0.05, shape[0], dtype=np.float32)[:, None, None, None]
 
 
@@ -83,6 +83,7 @@ def test_other_convolutions_stay():
 
 
 def test_each_column_is_rounded_by_its_own_scale():
-    steps, scale = quantise_columns(np.array([[1.27, 0, -254], [0.633, 0, 1.1]], np.float32))
-    assert steps.tolist() == [[127, 0, -127], [63, 0, 1]]
+    # 1.27 is 127 steps of 0.01; 254 + 2 are 128 steps of 2; zeros have none
+    steps, scale = quantise_columns(np.array([[1.27, 0, -254], [-0.633, 0, -2]], np.float32))
+    assert steps.tolist() == [[127, 0, -127], [-63, 0, -1]]
     np.testing.assert_allclose(scale, [0.01, 1, 2], rtol=1e-6)

@@ -23,6 +23,7 @@ from mbv2ssd_train.model.fake_quantise import (
     Quantiser,
     quantisers,
     remove_quantisers,
+    WeightQuantiser,
 )
 from mbv2ssd_train.model.mobilenet_v2 import InvertedResidual
 from mbv2ssd_train.model.rounding import (
@@ -181,7 +182,7 @@ def test_a_checkpoint_of_rounded_weights_is_a_float_network_with_them():
     assert found.contract.precision == 'fp32' and not quantisers(found.model.network)
     before, after = (each.get_submodule('backbone.features.1.conv.1').weight
                      for each in (network, found.model.network))
-    assert torch.equal(after, quantiser(1.0).round_weight(before))
+    assert torch.equal(after, WeightQuantiser().round_weight(before))
     assert not torch.equal(after, before)
 
 
@@ -193,10 +194,24 @@ def test_weights_are_rounded_of_the_model_that_is_named(monkeypatch):
     assert '389 of 389 tensors taken' in report and 'ranges' not in report
 
 
-def test_rounding_weights_twice_is_rounding_them_once():
+def test_for_a_cpu_two_neighbours_of_a_channel_share_128_steps():
+    # 1.28 + 1.28 are 128 steps of 0.02; the largest alone, 2.54, is 127 steps of it as well
+    weight = torch.tensor([[1.28, 1.28, -2.54, 0.03], [0.1, -0.1, 0, 0]])[..., None, None]
+    found = WeightQuantiser().round_weight(weight)[..., 0, 0]
+    np.testing.assert_allclose(found, [[1.28, 1.28, -2.54, 0.04], [0.1, -0.1, 0, 0]], rtol=1e-6)
+
+
+def test_for_a_cpu_the_gradient_of_all_weights_passes():
+    weight = torch.randn(3, 4, 3, 3, requires_grad=True)
+    (WeightQuantiser().round_weight(weight) * 5).sum().backward()
+    assert weight.grad.unique().tolist() == [5]
+
+
+@pytest.mark.parametrize('rounding', [quantiser(1.0), WeightQuantiser()])
+def test_rounding_weights_twice_is_rounding_them_once(rounding):
     # so that quantising the exported file takes them over
-    once = quantiser(1.0).round_weight(torch.randn(6, 4, 3, 3))
-    torch.testing.assert_close(quantiser(1.0).round_weight(once), once, rtol=1e-6, atol=0)
+    once = rounding.round_weight(torch.randn(6, 4, 3, 3))
+    torch.testing.assert_close(rounding.round_weight(once), once, rtol=1e-6, atol=0)
 
 
 def test_without_its_quantisers_a_network_computes_as_before():

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from mbv2ssd_ros.backends.base import BackendOptions, open_backend
+from mbv2ssd_ros.core.contract import SATURATION_FREE_KEY
 from mbv2ssd_ros.core.errors import ConfigError, ContractError
 from mbv2ssd_train.cli import main
 from mbv2ssd_train.config import parse_config
@@ -17,6 +18,7 @@ from mbv2ssd_train.data.dataset import Dataset, EncodedImages, ImageRecord
 from mbv2ssd_train.export.onnx_file import export_onnx
 from mbv2ssd_train.handover import build_contract, build_network
 from mbv2ssd_train.model.deploy import DeployModel
+from mbv2ssd_train.model.weight_grid import channel_scales, count_steps
 from mbv2ssd_train.quantize import ptq
 from mbv2ssd_train.quantize.calibration import (
     CalibrationImages,
@@ -26,6 +28,7 @@ from mbv2ssd_train.quantize.calibration import (
 )
 from mbv2ssd_train.quantize.placement import find_placement
 from mbv2ssd_train.quantize.ptq import quantize_onnx, TARGETS
+from mbv2ssd_train.quantize.saturation import check_saturation
 from mbv2ssd_train.torch_backend import TorchBackend
 
 CONFIG = '''
@@ -243,6 +246,41 @@ def test_operator_sets_are_declared_that_nodes_are_of_and_no_other(quantised, ta
     assert {node.domain for node in model.graph.node} == {''}
     assert [(item.domain, item.version) for item in model.opset_import] == [('', 17)]
     assert model.ir_version == onnx.helper.find_min_ir_version_for(model.opset_import) == 8
+
+
+def test_the_cpu_file_cannot_saturate_and_says_so(quantised):
+    models = {target: onnx.load(quantised(target)) for target in TARGETS}
+    assert check_saturation(models['cpu']) == []
+    # symmetric bytes of TensorRT have no such kernel: full steps
+    assert len(check_saturation(models['tensorrt'])) > 50
+    metadata = {target: {item.key: item.value for item in model.metadata_props}
+                for target, model in models.items()}
+    assert metadata['cpu'][SATURATION_FREE_KEY] == '1'
+    assert SATURATION_FREE_KEY not in metadata['tensorrt']
+
+
+def test_weights_that_a_file_for_a_cpu_can_hold_are_taken_over(quantised):
+    # what learnt with rounded weights is quantised without a loss: the second time is the first
+    found = Graph(quantised('cpu'))
+    for node in found.of_type('DequantizeLinear'):
+        steps, scale = (found.values.get(name) for name in node.input[:2])
+        if steps is not None and steps.dtype == np.int8:
+            channels = steps if steps.ndim == 4 else steps.T
+            weights = channels * scale.reshape(-1, *(1,) * (steps.ndim - 1))
+            assert np.array_equal(count_steps(weights, channel_scales(weights)), channels)
+
+
+def test_a_file_that_saturates_is_not_written(float_file, dataset, tmp_path, monkeypatch):
+    # full 8 bits, as files for a CPU had them before
+    monkeypatch.setattr(ptq, 'channel_scales', lambda weights: np.abs(weights).max(
+        axis=(1, 2, 3)) / np.float32(127))
+    contract = open_backend('onnxruntime', float_file, BackendOptions()).contract
+    with pytest.raises(ContractError, match=r'out\.onnx: a CPU could saturate with it, \d+ viol.*'
+                       r'the first: saturation: .* has the weights -?\d+ at \(\d+, \d+, \d+\) and '
+                       r'-?\d+ at \(\d+, \d+, \d+\) of its output channel \d+; 255 \* '):
+        quantize_onnx(float_file, tmp_path / 'out.onnx',
+                      CalibrationImages(dataset, [0, 31], contract), 'cpu', 'minmax', '')
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize('target', TARGETS)
