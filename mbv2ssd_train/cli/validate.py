@@ -27,9 +27,9 @@ def add_to(verbs: argparse._SubParsersAction) -> None:
         'validate', help='compare two model files in everything that matters',
         description='Compare contract, outputs, detections and mAP of two models: checkpoints, '
         '.onnx files of any precision, or tensorrt:FILE.onnx for the engine of a file. One with '
-        "Q/DQ nodes is checked against TensorRT's rules besides, unless it was made for a CPU. "
-        'Exit code 1 when the second cannot stand in for the first. How far they may differ '
-        'follows from the lower of their precisions.')
+        "Q/DQ nodes is checked against TensorRT's rules besides, or, where it was made for a CPU, "
+        'for weights that saturate. Exit code 1 when the second cannot stand in for the first. '
+        'How far they may differ follows from the lower of their precisions.')
     verb.add_argument('first', help='the reference, a .pt, .onnx or tensorrt:FILE.onnx')
     verb.add_argument('second', help='what shall stand in for it, likewise')
     verb.add_argument('--data', help='photographs to compare on, and to measure mAP on; without '

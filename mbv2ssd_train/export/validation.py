@@ -1,4 +1,4 @@
-"""Is one model file as good as another: contract, outputs, detections, mAP, TensorRT's rules."""
+"""Is one model file as good as another: contract, outputs, detections, mAP, rules of a target."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+import onnx
 
 from mbv2ssd_ros.backends.base import Backend, BackendOptions, open_backend
 from mbv2ssd_ros.core.contract import PRECISIONS
@@ -25,6 +26,7 @@ from mbv2ssd_train.export.agreement import (
 )
 from mbv2ssd_train.models import open_model
 from mbv2ssd_train.quantize.lint import check_qdq, has_qdq, Violation
+from mbv2ssd_train.quantize.saturation import check_saturation
 
 TENSORRT = 'tensorrt:'
 MAX_DROP = {'fp32': 0.05, 'fp16': 0.5, 'int8': 1.0}  # points of mAP, of 100
@@ -44,7 +46,7 @@ class Validation:
     compared_on: str  # split of the images, or 'synthetic'
     checks: tuple[Check, ...]
     agreement: Agreement | None  # None where outputs of different shapes cannot be compared
-    violations: dict[str, list[Violation]]  # of TensorRT's rules, by file
+    violations: dict[str, list[Violation]]  # of the rules for integers, by file
 
     @property
     def passed(self) -> bool:
@@ -166,22 +168,26 @@ def check_map(first: Backend, second: Backend, dataset: Dataset, max_drop: float
 
 
 def find_violations(names: tuple[str, str], models: tuple[Backend, Backend]
-                    ) -> Iterator[tuple[str, list[Violation]]]:
+                    ) -> Iterator[tuple[str, str, list[Violation]]]:
     """
-    Look into the files with Q/DQ nodes that are meant for TensorRT.
+    Look into the files that compute in integers.
 
     Args:
         names: as given to open_artefact.
         models: opened from them.
 
     Yields:
-        File and what TensorRT would not take in it.
+        File, which rules it was checked against, and what violates them: what TensorRT would not
+        take, or what saturates in a file that is made for a CPU.
     """
     for name, model in zip(names, models, strict=True):
         path = name.removeprefix(TENSORRT)
-        for_cpu = model.contract.provenance.config.startswith(_MADE_FOR_CPU)
-        if path.endswith('.onnx') and not for_cpu and has_qdq(path):
-            yield path, check_qdq(path)
+        if not path.endswith('.onnx') or not has_qdq(path):
+            continue
+        if model.contract.provenance.config.startswith(_MADE_FOR_CPU):
+            yield path, 'no saturation', check_saturation(onnx.load(path))
+        else:
+            yield path, "TensorRT's rules", check_qdq(path)
 
 
 def validate(names: tuple[str, str], models: tuple[Backend, Backend],
@@ -210,7 +216,9 @@ def validate(names: tuple[str, str], models: tuple[Backend, Backend],
         checks += check_agreement(agreement, limits)
     if map_check:
         checks.append(map_check)
-    violations = dict(find_violations(names, models))
-    checks += [Check(f"TensorRT's rules: {Path(path).name}", f'{len(found)} violations', 'none',
-                     not found) for path, found in violations.items()]
+    violations = {}
+    for path, rules, found in find_violations(names, models):
+        violations[path] = found
+        checks.append(Check(f'{rules}: {Path(path).name}', f'{len(found)} violations', 'none',
+                            not found))
     return Validation(*names, compared_on, tuple(checks), agreement, violations)

@@ -155,10 +155,19 @@ def test_a_file_for_tensorrt_is_checked_against_its_rules(first, tmp_path, capsy
     assert text.endswith("failed: TensorRT's rules: int8.onnx\n")
 
 
-def test_a_file_for_the_cpu_is_not(first, tmp_path, capsys):
+def test_a_file_for_the_cpu_is_checked_for_weights_that_saturate(first, tmp_path, capsys):
     path = tmp_path / 'int8.onnx'
     quantize_onnx(tmp_path / 'first.onnx', path, Once(), 'cpu', 'minmax', 'INT8 for cpu: minmax')
-    assert 'rules' not in validate(capsys, first, path)[1]
+    loose = ('--max-score-difference', '1', '--min-iou', '0', '--max-alone', '1')
+    code, text = validate(capsys, first, path, *loose)
+    assert code == 0 and 'ok   no saturation: int8.onnx' in text and 'rules' not in text
+    model = onnx.load(path)
+    weights, = (item for item in model.graph.initializer if item.name == 'w_expand_quantized')
+    weights.CopyFrom(numpy_helper.from_array(np.full((4, 4, 1, 1), 65, np.int8), weights.name))
+    onnx.save(model, path)
+    code, text = validate(capsys, first, path, *loose)
+    assert code == 1 and 'saturation: expand has the weights 65 at ' in text
+    assert text.endswith('failed: no saturation: int8.onnx\n')
 
 
 def test_limits_can_be_given(first, tmp_path, capsys):
