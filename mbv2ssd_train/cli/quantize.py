@@ -23,9 +23,10 @@ def add_to(verbs: argparse._SubParsersAction) -> None:
     verb = verbs.add_parser(
         'quantize', help='write an INT8 copy of a model and say what it costs',
         description='Quantise an exported model after training. Prints mAP, size and latency of '
-        'both files on the same images; exit code 1 when more mAP is lost than allowed. The two '
-        'targets need different files: that for TensorRT is slower than float32 on a CPU, and is '
-        'not written where it would violate a rule of TensorRT.')
+        'both files on the same images, and the processor they were measured on; exit code 1 when '
+        'more mAP is lost than allowed. The two targets need different files: that for TensorRT '
+        'is slower than float32 on a CPU, and is not written where it would violate a rule of '
+        'TensorRT; that for a CPU has weights that no processor saturates with.')
     verb.add_argument('--model', required=True, type=Path, help='float32 .onnx file')
     verb.add_argument('--output', required=True, type=Path, help='of the INT8 .onnx file')
     verb.add_argument('--target', required=True, choices=('cpu', 'tensorrt'),
@@ -82,11 +83,12 @@ def _run(options: argparse.Namespace) -> int:
                   images.portion())
     result = compare(options.model, options.output, measured, detection_settings(options),
                      with_progress('evaluate'))
-    if options.target == 'tensorrt':
-        print("  none of TensorRT's rules is violated")
+    print("  none of TensorRT's rules is violated" if options.target == 'tensorrt' else
+          '  no two of its products saturate: the same integers on every processor')
     for figures in (result.float_model, result.int8_model):
         print(f'  {figures.path:<32} mAP@0.5 {figures.map_50:.4f}   {figures.megabytes:5.1f} MB   '
               f'{figures.infer_ms:6.2f} ms an image on one CPU thread')
+    print(f'measured on {result.processor}, ONNX Runtime {result.onnxruntime}')
     print(f'{result.drop:.2f} points lost on {result.split}, {result.images} images '
           f'(allowed {options.max_drop:g})')
     if options.json:

@@ -8,9 +8,11 @@ import time
 from typing import Any
 
 import numpy as np
+import onnxruntime
 
 from mbv2ssd_ros.backends.base import Backend
 from mbv2ssd_ros.core.detections import DetectionSettings
+from mbv2ssd_ros.core.processor import describe_processor
 from mbv2ssd_train.data.dataset import Dataset
 from mbv2ssd_train.evaluate import evaluate, Progress
 from mbv2ssd_train.models import open_model
@@ -36,6 +38,8 @@ class Comparison:
     images: int
     float_model: ModelFigures
     int8_model: ModelFigures
+    processor: str  # that both were measured on; see describe_processor
+    onnxruntime: str  # version
 
     @property
     def drop(self) -> float:
@@ -65,11 +69,12 @@ def compare(float_path: Path, int8_path: Path, dataset: Dataset, settings: Detec
     paths = (float_path, int8_path)
     backends = [open_model(path) for path in paths]
     times = _times_in_turns(backends)
-    figures = [
+    floats, integers = (
         ModelFigures(path.name, path.stat().st_size / 1e6,
                      evaluate(backend, dataset, settings, progress).map_50, infer_ms)
-        for path, backend, infer_ms in zip(paths, backends, times, strict=True)]
-    return Comparison(dataset.name, len(dataset), *figures)
+        for path, backend, infer_ms in zip(paths, backends, times, strict=True))
+    return Comparison(dataset.name, len(dataset), floats, integers, describe_processor(),
+                      onnxruntime.__version__)
 
 
 def _times_in_turns(backends: list[Backend]) -> list[float]:

@@ -1,20 +1,27 @@
 """INT8 after training: which images, which layers, what the two targets demand."""
 
+import dataclasses
+import json
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import onnx
 from onnx import numpy_helper
+import onnxruntime
 import pytest
+from small_graph import CONTRACT, everything
+from synthetic import write_world
 import torch
 
 from mbv2ssd_ros.backends.base import BackendOptions, open_backend
 from mbv2ssd_ros.core.contract import SATURATION_FREE_KEY
 from mbv2ssd_ros.core.errors import ConfigError, ContractError
+from mbv2ssd_ros.core.processor import describe_processor
 from mbv2ssd_train.cli import main
 from mbv2ssd_train.config import parse_config
 from mbv2ssd_train.data.dataset import Dataset, EncodedImages, ImageRecord
+from mbv2ssd_train.export.model_file import set_contract
 from mbv2ssd_train.export.onnx_file import export_onnx
 from mbv2ssd_train.handover import build_contract, build_network
 from mbv2ssd_train.model.deploy import DeployModel
@@ -306,6 +313,24 @@ def test_a_file_that_tensorrt_would_not_take_is_not_written(
 def test_a_quantised_file_is_not_quantised_again(quantised, dataset, tmp_path):
     with pytest.raises(ContractError, match=r'cpu\.onnx: is int8; quantise the fp32 file'):
         quantize_onnx(quantised('cpu'), tmp_path / 'twice.onnx', None, 'cpu', 'minmax', '')
+
+
+def test_the_verb_says_what_was_measured_and_on_which_processor(tmp_path, capsys):
+    model, names = everything(), ('background', 'disc', 'square')
+    set_contract(model, dataclasses.replace(CONTRACT, class_names=names))
+    onnx.save(model, tmp_path / 'float.onnx')
+    write_world(tmp_path / 'world', train=4, val=2)
+    assert main(['quantize', '--model', str(tmp_path / 'float.onnx'), '--output',
+                 str(tmp_path / 'int8.onnx'), '--target', 'cpu', '--data', str(tmp_path / 'world'),
+                 '--calibration-split', 'train', '--split', 'val', '--max-drop', '100', '--json',
+                 str(tmp_path / 'figures.json')]) == 0
+    said = capsys.readouterr().out
+    assert 'no two of its products saturate: the same integers on every processor' in said
+    assert f'measured on {describe_processor()}, ONNX Runtime {onnxruntime.__version__}\n' in said
+    figures = json.loads((tmp_path / 'figures.json').read_text())
+    assert figures['processor'] == describe_processor()
+    assert figures['onnxruntime'] == onnxruntime.__version__
+    assert figures['note'].startswith('INT8 for cpu: percentile over 4 images of train')
 
 
 @pytest.mark.parametrize(('model', 'output', 'said'), [
