@@ -3,6 +3,7 @@
 PYTHON ?= python3
 VENV := .venv/bin
 PYTEST_ARGS ?=
+STARTED := $(shell date +%s)
 
 .PHONY: help setup test lint demo test-jetson clean
 
@@ -12,8 +13,9 @@ help:  ## list the targets
 setup:  ## make .venv: ROS 2, message interfaces, this package (see .ci/setup)
 	@$(PYTHON) .ci/setup
 
-test: lint  ## lint, then all tests; PYTEST_ARGS='-k nms' chooses some
-	$(VENV)/python -m pytest $(PYTEST_ARGS)
+test: lint  ## lint, then all tests on all cores; PYTEST_ARGS='-k nms' chooses some
+	@$(VENV)/python -m pytest -n auto --dist worksteal $(PYTEST_ARGS); code=$$?; \
+	echo "make test: $$(($$(date +%s) - $(STARTED))) s"; exit $$code
 
 lint: setup  ## ruff and mypy
 	$(VENV)/ruff check

@@ -60,6 +60,7 @@ setup(
         'dev': [
             'pytest<8.4',  # launch_pytest breaks with 8.4
             'pytest-timeout',
+            'pytest-xdist',
             'hypothesis',
             'ruff',
             'mypy',

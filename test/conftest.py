@@ -1,27 +1,61 @@
-"""What keeps ROS tests from disturbing each other, and where tests find the shared data."""
+"""What keeps tests from disturbing each other, and where they find the shared data."""
 
 import os
 from pathlib import Path
 import tempfile
 
+from dispositions import reset_signals
+from domains import Domain
 import pytest
 from shared_memory import belongs_to_domain, remove_stale_files, stale_files
+from turns import is_alone, Turns
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
 def pytest_configure(config):
-    """Give this test run, and every process it starts, a ROS domain and log folder of its own."""
-    os.environ['ROS_DOMAIN_ID'] = str(1 + os.getpid() % 100)
+    """Give this process, and every one it starts, a ROS domain and a log folder of its own."""
+    folder = tempfile.TemporaryDirectory(prefix='mbv2ssd-test-')
+    config.add_cleanup(folder.cleanup)
+    if is_controller(config):  # runs no test; its workers inherit what it ignores, as nohup wants
+        config.turns = folder.name
+        return
+    if hasattr(config, 'workerinput'):
+        config.pluginmanager.register(Turns(Path(config.workerinput['turns'])))
+    reset_signals()
+    domain = Domain()
+    config.add_cleanup(domain.release)
+    os.environ['ROS_DOMAIN_ID'] = str(domain.number)
     os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
     os.environ.setdefault('FASTDDS_BUILTIN_TRANSPORTS', 'UDPv4')
-    logs = tempfile.TemporaryDirectory(prefix='mbv2ssd-ros-log-')
-    config.add_cleanup(logs.cleanup)
-    os.environ['ROS_LOG_DIR'] = logs.name
+    os.environ['ROS_LOG_DIR'] = folder.name
+
+
+def is_controller(config):
+    """Tell whether this process gives the tests to workers of pytest-xdist."""
+    return bool(config.getoption('tx', None)) and not hasattr(config, 'workerinput')
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node):
+    """Tell a worker where the locks are that it shares with the others."""
+    node.workerinput['turns'] = node.config.turns
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers():
+    """Take as many workers as there are cores, at most 8; with a single core none."""
+    cores = len(os.sched_getaffinity(0))
+    return min(cores, 8) if cores > 1 else 0
+
+
+def pytest_collection_modifyitems(items):
+    """Put the tests that run alone first: one worker runs all of them in one go."""
+    items.sort(key=lambda item: not is_alone(item))
 
 
 @pytest.fixture(scope='session', autouse=True)
-def shared_memory_left_clean():
+def shared_memory_left_clean(request):
     """
     Fail when the tests left Fast DDS shared memory behind.
 
@@ -32,9 +66,10 @@ def shared_memory_left_clean():
     remove_stale_files()
     before = set(stale_files())
     yield
+    everything = 'CI' in os.environ and not hasattr(request.config, 'workerinput')
     domain_id = int(os.environ['ROS_DOMAIN_ID'])
     left = [path for path in stale_files() if path not in before
-            and ('CI' in os.environ or belongs_to_domain(path, domain_id))]
+            and (everything or belongs_to_domain(path, domain_id))]
     for path in left:
         path.unlink(missing_ok=True)
     if left:

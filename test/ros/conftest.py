@@ -4,6 +4,7 @@ import itertools
 import os
 
 from detector_rig import Detector, Peer
+from domains import Domain
 import pytest
 from tiny_model import write_tiny_model
 
@@ -26,6 +27,18 @@ def peer():
 def tiny_model(tmp_path_factory):
     """Return the path of the tiny model."""
     return write_tiny_model(tmp_path_factory.mktemp('model') / 'tiny.onnx')
+
+
+@pytest.fixture(scope='module')
+def apart():
+    """
+    Make the environment of programs with shared memory in a domain that no other test uses.
+
+    Participants map each other's segments, and one that does keeps those of the other.
+    """
+    domain = Domain()
+    yield {'ROS_DOMAIN_ID': str(domain.number), 'FASTDDS_BUILTIN_TRANSPORTS': 'DEFAULT'}
+    domain.release()
 
 
 @pytest.fixture(scope='module')

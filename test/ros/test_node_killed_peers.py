@@ -16,8 +16,6 @@ pytestmark = pytest.mark.ros
 
 IMAGES = Path(__file__).parents[2] / 'config/demo/images'
 CAMERAS = ('front', 'rear')
-# Participants map each other's segments: one that is not ended in the test would keep some.
-APART = {'ROS_DOMAIN_ID': '102', 'FASTDDS_BUILTIN_TRANSPORTS': 'DEFAULT'}
 SUBSCRIBER = '''
 import sys
 import rclpy
@@ -34,8 +32,9 @@ rclpy.spin(node)
 class World:
     """A node with two cameras and a subscriber, each a process of its own."""
 
-    def __init__(self, detector, folder):
+    def __init__(self, detector, folder, environment):
         self.detector, self._folder, self._processes = detector, folder, {}
+        self._environment = {**os.environ, **environment}
         self._said_before = 0  # characters of the node's log
         self.start(*CAMERAS, 'subscriber')
         self.expect_heard(*CAMERAS)
@@ -50,7 +49,7 @@ class World:
             with (self._folder / f'{name}.log').open('w') as log:
                 self._processes[name] = subprocess.Popen(
                     [sys.executable, *command], stdout=log, stderr=log, start_new_session=True,
-                    env={**os.environ, **APART})
+                    env=self._environment)
 
     def kill(self, *names):
         """Kill some of them at once; return their files in shared memory."""
@@ -94,11 +93,11 @@ class World:
 
 
 @pytest.fixture(scope='module')
-def world(start_detector, tmp_path_factory):
+def world(start_detector, apart, tmp_path_factory):
     """Start all of them; images flow and detections are heard. Tests start whom they kill."""
     world = World(start_detector(
         autostart=True, cameras='[front, rear]', camera__qos_reliability=None,
-        silence_timeout_s=0.5, environment=APART), tmp_path_factory.mktemp('world'))
+        silence_timeout_s=0.5, environment=apart), tmp_path_factory.mktemp('world'), apart)
     yield world
     world.end()
 
@@ -155,16 +154,16 @@ def test_nothing_of_killed_peers_and_of_the_node_stays_in_shared_memory(world):
     assert left_of(files) == []
 
 
-def test_what_a_killed_node_left_is_removed_by_the_next_one(start_detector):
+def test_what_a_killed_node_left_is_removed_by_the_next_one(start_detector, apart):
     killed = subprocess.Popen([sys.executable, '-m', 'mbv2ssd_ros.ros.node'],
-                              env={**os.environ, **APART}, start_new_session=True)
+                              env={**os.environ, **apart}, start_new_session=True)
     deadline = time.monotonic() + 20
     while len(files := owned(killed.pid)) < 9:  # a segment and two ports
         assert killed.poll() is None and time.monotonic() < deadline
         time.sleep(0.05)
     killed.kill()
     killed.wait()
-    next_one = start_detector(autostart=True, environment=APART)
+    next_one = start_detector(autostart=True, environment=apart)
     next_one.peer.wait_for(lambda: 'on onnxruntime' in next_one.log(), 'configured node')
     assert left_of(files) == []
     next_one.stop()

@@ -201,12 +201,11 @@ def segments():
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize(('model', 'said'), [
     (None, 'on onnxruntime'), ('/nowhere/model.onnx', 'autostart failed')])
-def test_shared_memory_is_gone_after_the_end(start_detector, number, model, said):
+def test_shared_memory_is_gone_after_the_end(start_detector, apart, number, model, said):
     before = segments()
-    # a domain that no other test uses: participants map each other's segments
     detector = start_detector(
         autostart=True, **({} if model is None else {'model': model}),
-        environment={'FASTDDS_BUILTIN_TRANSPORTS': 'DEFAULT', 'ROS_DOMAIN_ID': '101'})
+        environment=apart)
     detector.peer.wait_for(lambda: said in detector.log(), said)
     mapped = Path(f'/proc/{detector.program.pid}/maps').read_text()
     own = {path for path in segments() - before if str(path) in mapped}

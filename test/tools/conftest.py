@@ -5,6 +5,7 @@ from pathlib import Path
 import time
 from types import SimpleNamespace
 
+from domains import Domain
 import pytest
 
 from mbv2ssd_ros.tools.processes import ending, Program, ros_environment
@@ -17,10 +18,12 @@ class Graph:
 
     def __init__(self, rclpy, folder: Path, programs: list) -> None:
         """Join the domain."""
-        self.environment = ros_environment(folder)
+        self._domain = Domain()
+        self.environment = ros_environment(folder, self._domain.number)
+        self.domain_id = self._domain.number
         self._folder, self._programs = folder, programs
         self._context = rclpy.Context()
-        rclpy.init(context=self._context, domain_id=int(self.environment['ROS_DOMAIN_ID']))
+        rclpy.init(context=self._context, domain_id=self._domain.number)
         self.node = rclpy.create_node('test', context=self._context)
         self._executor = rclpy.executors.SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self.node)
@@ -57,6 +60,7 @@ class Graph:
         self._executor.shutdown()
         self.node.destroy_node()
         self._context.try_shutdown()
+        self._domain.release()
 
 
 @pytest.fixture

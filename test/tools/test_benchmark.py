@@ -313,7 +313,8 @@ def test_a_short_run_writes_every_figure(graph, tmp_path, monkeypatch):
     model = write_tiny_model(tmp_path / 'tiny.onnx')
     out = tmp_path / 'out.json'
     assert main(['--model', str(model), '--json', str(out), '--frames', '20', '--rounds', '2',
-                 '--rate', '50', '--size', '320x200', '--cameras', '2']) == 0
+                 '--rate', '50', '--size', '320x200', '--cameras', '2', '--domain-id',
+                 str(graph.domain_id)]) == 0
     found = json.loads(out.read_text())
     for name in TIMES:
         times = found[name]

@@ -34,12 +34,13 @@ def write_picture(path, row=0, column=0, colour=None):
     cv2.imwrite(str(path), image)
 
 
-def run_demo(folder, *arguments):
+def run_demo(domain_id, folder, *arguments):
     """Run the demo with the tiny model on the pictures of a folder."""
     model = write_tiny_model(folder / 'tiny.onnx')
     return subprocess.run(
         [sys.executable, '-m', 'mbv2ssd_ros.tools.demo', '--model', str(model), '--images',
-         str(folder / 'images'), '--output', str(folder / 'out'), *arguments],
+         str(folder / 'images'), '--output', str(folder / 'out'), '--domain-id', str(domain_id),
+         *arguments],
         capture_output=True, text=True, timeout=60)
 
 
@@ -51,10 +52,10 @@ def images(graph, tmp_path):
     return tmp_path / 'images'
 
 
-def test_each_picture_comes_back_with_its_box(images, tmp_path):
+def test_each_picture_comes_back_with_its_box(images, graph, tmp_path):
     write_picture(images / 'a.png', 1, 4, 'red')
     write_picture(images / 'b.png', 3, 0, 'green')
-    ended = run_demo(tmp_path, '--rounds', '2')
+    ended = run_demo(graph.domain_id, tmp_path, '--rounds', '2')
     assert ended.returncode == 0, ended.stderr
     assert 'detections in all 2 images' in ended.stdout
     out, log = tmp_path / 'out', tmp_path / 'out' / 'log'
@@ -73,19 +74,19 @@ def test_each_picture_comes_back_with_its_box(images, tmp_path):
     assert sheet.shape[1] // TILE_WH[0] == 2
 
 
-def test_a_picture_without_a_detection_fails_the_demo_by_name(images, tmp_path):
+def test_a_picture_without_a_detection_fails_the_demo_by_name(images, graph, tmp_path):
     write_picture(images / 'a.png', 1, 4, 'red')
     write_picture(images / 'empty.png')
-    ended = run_demo(tmp_path, '--rounds', '2')
+    ended = run_demo(graph.domain_id, tmp_path, '--rounds', '2')
     assert ended.returncode == 1
     assert 'nothing was detected in empty.png' in ended.stderr
 
 
 def test_a_model_that_cannot_be_loaded_fails_the_demo_with_the_detector_s_reason(
-        images, tmp_path):
+        images, graph, tmp_path):
     write_picture(images / 'a.png', 1, 4, 'red')
     (tmp_path / 'broken.onnx').write_bytes(b'not a model')
-    ended = run_demo(tmp_path, '--timeout', '3', '--model', str(tmp_path / 'broken.onnx'))
+    ended = run_demo(graph.domain_id, tmp_path, '--timeout', '3', '--model', str(tmp_path / 'broken.onnx'))
     assert ended.returncode == 1
     assert 'no detections within 3 s' in ended.stderr
     assert 'broken.onnx' in ended.stderr.partition('no detections')[2]
