@@ -86,7 +86,8 @@ def test_a_model_that_cannot_be_loaded_fails_the_demo_with_the_detector_s_reason
         images, graph, tmp_path):
     write_picture(images / 'a.png', 1, 4, 'red')
     (tmp_path / 'broken.onnx').write_bytes(b'not a model')
-    ended = run_demo(graph.domain_id, tmp_path, '--timeout', '3', '--model', str(tmp_path / 'broken.onnx'))
+    ended = run_demo(graph.domain_id, tmp_path, '--timeout', '3', '--model',
+                     str(tmp_path / 'broken.onnx'))
     assert ended.returncode == 1
     assert 'no detections within 3 s' in ended.stderr
     assert 'broken.onnx' in ended.stderr.partition('no detections')[2]
