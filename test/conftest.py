@@ -1,16 +1,24 @@
 """What keeps tests from disturbing each other, and where they find the shared data."""
 
+import importlib.util
 import os
 from pathlib import Path
+import sys
 import tempfile
 
 from dispositions import reset_signals
 from domains import Domain
+from needs import count_by_folder, skip_without_needs, TestFile
 import pytest
 from shared_memory import belongs_to_domain, remove_stale_files, stale_files
 from turns import is_alone, Turns
 
 ROOT = Path(__file__).resolve().parent.parent
+
+if importlib.util.find_spec('mbv2ssd_ros') is None:  # not installed, and started elsewhere
+    sys.path.insert(0, str(ROOT))
+    os.environ['PYTHONPATH'] = os.pathsep.join(
+        filter(None, [str(ROOT), os.environ.get('PYTHONPATH')]))
 
 
 def pytest_configure(config):
@@ -47,6 +55,24 @@ def pytest_xdist_auto_num_workers():
     """Take as many workers as there are cores, at most 8; with a single core none."""
     cores = len(os.sched_getaffinity(0))
     return min(cores, 8) if cores > 1 else 0
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pycollect_makemodule(module_path, parent):
+    """Collect a file as one that may need what is not there; ask no plugin, ROS's would fail."""
+    return TestFile.from_parent(parent, path=module_path)
+
+
+def pytest_runtest_setup(item):
+    """Skip what cannot run here."""
+    skip_without_needs(item)
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Report what was skipped so by folder."""
+    outcome = yield
+    count_by_folder(item, call, outcome.get_result())
 
 
 def pytest_collection_modifyitems(items):

@@ -4,14 +4,11 @@ from pathlib import Path
 import re
 
 import pytest
+from test_training_page import commands, KEYS
 
-pytest.importorskip('torch')
-
-from test_training_page import commands, KEYS  # noqa: E402
-
-from mbv2ssd_train.cli.program import _parse  # noqa: E402
-from mbv2ssd_train.ladder import choose_rows, collect, read_rows  # noqa: E402
-from mbv2ssd_train.models import open_model  # noqa: E402
+from mbv2ssd_train.cli.program import _parse
+from mbv2ssd_train.ladder import choose_rows, collect, read_rows
+from mbv2ssd_train.models import open_model
 
 ROOT = Path(__file__).resolve().parent.parent
 LADDER = ROOT / 'config/train/ladder'

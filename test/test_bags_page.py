@@ -4,18 +4,17 @@ from pathlib import Path
 import re
 import shlex
 
+from needs import need
 import pytest
 
-pytest.importorskip('rosbags', reason='needs rosbags (the extra `bags`)')
-
-from mbv2ssd_ros.evaluation import (  # noqa: E402
+from mbv2ssd_ros.evaluation import (
     bag_outputs,
     detections_bag,
     frame_names,
     journal,
     labelled_frames,
 )
-from mbv2ssd_ros.tools import evaluate_bag, label_bag  # noqa: E402
+from mbv2ssd_ros.tools import evaluate_bag, label_bag
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = (ROOT / 'docs' / 'bags.md').read_text(encoding='utf-8')
@@ -42,8 +41,8 @@ def test_a_command_is_understood(words):
 
 @pytest.mark.parametrize('words', OF_TRAINING, ids=' '.join)
 def test_a_command_of_training_is_understood(words):
-    pytest.importorskip('pydantic', reason='needs pydantic (the extra `train`)')
-    program = pytest.importorskip('mbv2ssd_train.cli.program')
+    need('pydantic')
+    program = need('mbv2ssd_train.cli.program')
     program._parse(words[1:])
 
 

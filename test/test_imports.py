@@ -6,6 +6,7 @@ from pathlib import Path
 import subprocess
 import sys
 
+from needs import need
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -175,7 +176,7 @@ def test_run_time_without_ros_imports_neither_torch_nor_rclpy():
 
 def test_node_and_tools_import_no_torch():
     for package in ('rclpy', 'vision_msgs'):
-        pytest.importorskip(package, reason=f'needs ROS 2 ({package})')
+        need(package)
     modules = [name for name in modules_of('mbv2ssd_ros')
                if part_of(name) in MAY_IMPORT_ROS and name not in FOR_LAUNCH_FILES]
     assert brought_in(modules, ['torch']) == {}
@@ -186,5 +187,5 @@ def test_package_root_imports_nothing():
 
 
 def test_training_imports_no_rclpy():
-    pytest.importorskip('torch', reason='needs torch (the extra `train`)')
+    need('torch')
     assert brought_in(list(modules_of('mbv2ssd_train')), ['rclpy']) == {}

@@ -2,12 +2,12 @@
 
 import json
 
+import ament_index_python as ament_index
+from needs import need
 import numpy as np
 import pytest
-
-rclpy_serialization = pytest.importorskip('rclpy.serialization', reason='needs ROS 2 (rclpy)')
-vision_msgs = pytest.importorskip('vision_msgs.msg', reason='needs vision_msgs')
-ament_index = pytest.importorskip('ament_index_python', reason='needs ament_index_python')
+from rclpy import serialization as rclpy_serialization
+import vision_msgs.msg as vision_msgs
 
 # Of vision_msgs 4.1.1 and sensor_msgs 5.3.6. A type with another hash is another type.
 TYPE_HASHES = {
@@ -79,7 +79,7 @@ def test_label_info_carries_index_and_name():
 
 
 def test_status_survives_a_round_trip():
-    messages = pytest.importorskip('mbv2ssd_msgs.msg', reason='needs mbv2ssd_msgs (folder msg)')
+    messages = need('mbv2ssd_msgs.msg')
     camera = messages.CameraStatus(
         name='front', level=messages.CameraStatus.STALE, state='STALE', reason='no image for 2 s',
         received=2**40, published=2**40 - 3, in_flight=1,
@@ -101,8 +101,8 @@ def test_status_survives_a_round_trip():
 
 
 def test_status_levels_are_those_of_diagnostics():
-    messages = pytest.importorskip('mbv2ssd_msgs.msg', reason='needs mbv2ssd_msgs (folder msg)')
-    diagnostics = pytest.importorskip('diagnostic_msgs.msg', reason='needs diagnostic_msgs')
+    messages = need('mbv2ssd_msgs.msg')
+    diagnostics = need('diagnostic_msgs.msg')
     for level in ('OK', 'WARN', 'ERROR', 'STALE'):
         ours = getattr(messages.CameraStatus, level)
         assert bytes([ours]) == getattr(diagnostics.DiagnosticStatus, level)

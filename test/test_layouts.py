@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 import re
 
+from needs import need
 import pytest
 import yaml
 
@@ -62,7 +63,7 @@ def test_foxglove_plots_fields_of_the_typed_status(topics):
 
 
 def test_foxglove_selects_the_status_of_the_camera():
-    pytest.importorskip('diagnostic_msgs', reason='needs diagnostic_msgs (ROS 2)')
+    need('diagnostic_msgs')
     from std_msgs.msg import Header
 
     from mbv2ssd_ros.frames import CameraAccount

@@ -3,7 +3,7 @@
 from pathlib import Path
 import re
 
-import pytest
+from needs import need
 
 from mbv2ssd_ros.frames import CameraAccount, DROP_REASONS
 from mbv2ssd_ros.latency import Percentiles
@@ -30,7 +30,7 @@ def test_every_drop_reason_is_explained_and_no_other():
 
 
 def test_every_key_of_the_diagnostics_is_explained_and_no_other():
-    pytest.importorskip('diagnostic_msgs', reason='needs diagnostic_msgs (ROS 2)')
+    need('diagnostic_msgs')
     from std_msgs.msg import Header
 
     from mbv2ssd_ros.ros.camera import STAGES
@@ -56,7 +56,7 @@ def test_every_key_of_the_diagnostics_is_explained_and_no_other():
 
 
 def test_the_live_parameters_are_named_and_no_other():
-    pytest.importorskip('rcl_interfaces', reason='needs rcl_interfaces (ROS 2)')
+    need('rcl_interfaces')
     from mbv2ssd_ros.ros.parameters import camera_parameters, NODE_PARAMETERS
     text = section('Parameters that change while it runs')
     named = re.findall(r'`([\w<>.]+)`', text[:text.index('may change at any time')])
@@ -65,7 +65,7 @@ def test_the_live_parameters_are_named_and_no_other():
 
 
 def test_commands_set_parameters_that_exist():
-    pytest.importorskip('rcl_interfaces', reason='needs rcl_interfaces (ROS 2)')
+    need('rcl_interfaces')
     from mbv2ssd_ros.ros.parameters import camera_parameters, NODE_PARAMETERS
     names = re.findall(r'^ros2 param set /detector (\S+)', PAGE, re.MULTILINE)
     assert len(names) >= 5

@@ -1,7 +1,7 @@
 """The package installs with pip, and says the same about itself everywhere."""
 
 import ast
-from importlib import metadata
+from importlib import metadata, util
 from pathlib import Path
 import re
 import shutil
@@ -29,6 +29,9 @@ ROSDEP_KEYS = {
 def installed(tmp_path_factory):
     """Return the folder of a `pip install --target` without dependencies."""
     pytest.importorskip('pip')
+    pytest.importorskip('setuptools')
+    if util.find_spec('setuptools.command.bdist_wheel') is None:  # before 70.1
+        pytest.importorskip('wheel', reason='needs wheel, or setuptools 70.1, to install')
     source = tmp_path_factory.mktemp('source') / 'mbv2ssd'  # pip would build inside our tree
     ignored = shutil.ignore_patterns('.*', 'build', 'install', 'log', 'runs', 'demo_out',
                                      '__pycache__', '*.egg-info', 'test', 'docs')

@@ -3,7 +3,7 @@
 from pathlib import Path
 import re
 
-import pytest
+from needs import need
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / 'README.md').read_text(encoding='utf-8')
@@ -26,7 +26,7 @@ def as_yaml(value):
 
 
 def test_the_parameter_table_has_every_parameter_with_its_default_and_liveness():
-    pytest.importorskip('rcl_interfaces', reason='rcl_interfaces is not installed')
+    need('rcl_interfaces')
     from mbv2ssd_ros.ros.parameters import camera_parameters, NODE_PARAMETERS
     specs = {**NODE_PARAMETERS, **camera_parameters('<name>', 'raw')}
     assert parameter_rows() == {

@@ -9,9 +9,8 @@ cell is a sure 'red' at exactly that cell; a grey cell of 64 is nothing at a thr
 
 from pathlib import Path
 
+from needs import need
 import numpy as np
-import onnx
-from onnx import helper, numpy_helper, TensorProto
 
 from mbv2ssd_ros.core.contract import METADATA_KEY, ModelContract, Provenance
 
@@ -43,6 +42,8 @@ def write_tiny_model(path: Path, contract: ModelContract | str | None = CONTRACT
     Returns:
         The path.
     """
+    onnx = need('onnx')
+    from onnx import helper, numpy_helper, TensorProto
     boxes = np.stack([cell_box(r, c) for r in range(ROWS) for c in range(COLUMNS)])[None]
     constants = {
         'box_values': boxes, 'scale': np.float32(1 / 255), 'one': np.float32(1),

@@ -3,6 +3,7 @@
 import gc
 import json
 
+from needs import need
 import pytest
 from trt_doubles import build_here, DOUBLES, forget_doubles
 
@@ -14,6 +15,8 @@ def double(monkeypatch, tmp_path):
 
     At the end no rule may have been broken, and nothing may be left on the GPU.
     """
+    need('onnx')
+    need('onnxruntime')
     monkeypatch.syspath_prepend(DOUBLES)
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
     made = []

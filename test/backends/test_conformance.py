@@ -9,6 +9,7 @@ what is tested is our use of it, not TensorRT; test/hardware does that.
 from concurrent.futures import ThreadPoolExecutor
 import dataclasses
 
+from needs import need
 import numpy as np
 import onnx
 import pytest
@@ -31,7 +32,7 @@ HEIGHT, WIDTH = CONTRACT.input_size_hw
 @pytest.fixture(params=ENGINES)
 def engine(request):
     """Return the name of a backend."""
-    pytest.importorskip('onnxruntime')
+    need('onnxruntime')
     name, settings = ENGINES[request.param]
     if settings is not None:
         request.getfixturevalue('tensorrt_here')(**settings)

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import zlib
 
 import cv2
+from needs import need
 import numpy as np
 import pytest
 
@@ -48,7 +49,7 @@ def test_decodes_to_bgr(extension):
 
 @pytest.mark.parametrize('extension', EXTENSIONS)
 def test_equals_rosbags_image(extension):
-    rosbags_image = pytest.importorskip('rosbags.image')
+    rosbags_image = need('rosbags.image')
     msg = message(encoded(extension))
     np.testing.assert_array_equal(
         image_from_compressed_msg(msg).pixels, rosbags_image.compressed_image_to_cvimage(msg))

@@ -4,6 +4,7 @@ import array
 import sys
 from types import SimpleNamespace
 
+from needs import need
 import numpy as np
 import pytest
 
@@ -46,7 +47,7 @@ def bgr(image):
 @pytest.mark.parametrize('is_bigendian', [0, 1])
 @pytest.mark.parametrize('encoding', [e for e in ENCODINGS if not e.endswith(('C1', 'C4'))])
 def test_equals_rosbags_image(encoding, is_bigendian):
-    rosbags_image = pytest.importorskip('rosbags.image')
+    rosbags_image = need('rosbags.image')
     msg = random_message(encoding, is_bigendian=is_bigendian)
     reference = SimpleNamespace(**vars(msg))
     if encoding.startswith('nv'):

@@ -87,6 +87,7 @@ def test_the_worst_of_each_class_are_there_too():
 
 # everything
 
+@pytest.mark.needs('faster_coco_eval')
 def test_json_names_the_split_beside_every_group_of_figures():
     found = analyse(SUBJECT, random_scenes(0)).to_dict()
     assert json.loads(json.dumps(found, allow_nan=False)) == found
@@ -96,6 +97,7 @@ def test_json_names_the_split_beside_every_group_of_figures():
     assert (found['model'], found['images'], found['score_threshold']) == ('m.onnx', 20, 0.35)
 
 
+@pytest.mark.needs('faster_coco_eval')
 def test_figures_of_a_known_scene():
     found = analyse(SUBJECT, [
         scene(0, [(CAT, 0.9, HERE), (CAT, 0.8, AWAY)], [(CAT, HERE), (DOG, square(150, 0))])
@@ -116,6 +118,7 @@ def test_figures_of_a_known_scene():
         {'name': 'image0', 'missed': 1, 'false': 1, 'badness': pytest.approx(1.8)}]
 
 
+@pytest.mark.needs('faster_coco_eval')
 def test_nothing_at_all_is_null_and_no_error():
     found = analyse(SUBJECT, [scene(0)]).to_dict()
     assert json.dumps(found, allow_nan=False)

@@ -4,12 +4,7 @@ from contextlib import suppress
 import shutil
 import sqlite3
 
-import numpy as np
-import pytest
-
-pytest.importorskip('rosbags', reason='needs rosbags (the extra `bags`)')
-
-from bag_world import (  # noqa: E402
+from bag_world import (
     CAMERA,
     compressed,
     FRONT,
@@ -23,16 +18,18 @@ from bag_world import (  # noqa: E402
     write_bag,
     write_ros1_bag,
 )
+import numpy as np
+import pytest
 
-from mbv2ssd_ros.core.errors import (  # noqa: E402
+from mbv2ssd_ros.core.errors import (
     ConfigError,
     DataError,
     UnsupportedImageError,
 )
-from mbv2ssd_ros.evaluation import message_types  # noqa: E402
-from mbv2ssd_ros.evaluation.bag import Bag, Topic  # noqa: E402
-from mbv2ssd_ros.evaluation.bag_frames import image_topics, read_frames  # noqa: E402
-from mbv2ssd_ros.evaluation.message_types import (  # noqa: E402
+from mbv2ssd_ros.evaluation import message_types
+from mbv2ssd_ros.evaluation.bag import Bag, Topic
+from mbv2ssd_ros.evaluation.bag_frames import image_topics, read_frames
+from mbv2ssd_ros.evaluation.message_types import (
     DETECTIONS,
     full_name,
     IMAGE,

@@ -2,23 +2,21 @@
 
 from pathlib import Path
 
+from bag_world import CAMERA, raw, SECOND, stamp, write_bag
 import cv2
 import numpy as np
 import pytest
 
-pytest.importorskip('rosbags', reason='needs rosbags (the extra `bags`)')
-pytest.importorskip('faster_coco_eval', reason='needs faster-coco-eval (the extra `eval`)')
-evaluate = pytest.importorskip('mbv2ssd_train.evaluate', reason='needs the extra `train`')
-sources = pytest.importorskip('mbv2ssd_train.data.sources', reason='needs the extra `train`')
+from mbv2ssd_ros.backends import BackendOptions, open_backend
+from mbv2ssd_ros.core.detections import DetectionSettings
+from mbv2ssd_ros.evaluation.analysis import analyse, Subject
+from mbv2ssd_ros.evaluation.bag_task import BagTask, perform
+from mbv2ssd_ros.evaluation.detection_content import header_content
+from mbv2ssd_ros.evaluation.message_types import COMPRESSED_IMAGE, standard_types
+from mbv2ssd_train import evaluate
+from mbv2ssd_train.data import sources
 
-from bag_world import CAMERA, raw, SECOND, stamp, write_bag  # noqa: E402
-
-from mbv2ssd_ros.backends import BackendOptions, open_backend  # noqa: E402
-from mbv2ssd_ros.core.detections import DetectionSettings  # noqa: E402
-from mbv2ssd_ros.evaluation.analysis import analyse, Subject  # noqa: E402
-from mbv2ssd_ros.evaluation.bag_task import BagTask, perform  # noqa: E402
-from mbv2ssd_ros.evaluation.detection_content import header_content  # noqa: E402
-from mbv2ssd_ros.evaluation.message_types import COMPRESSED_IMAGE, standard_types  # noqa: E402
+pytestmark = pytest.mark.needs('faster_coco_eval')
 
 MODEL = Path(__file__).resolve().parents[2] / 'models' / 'mbv2_ssdlite_voc.onnx'
 STABLE = ('map_50', 'map_50_11point', 'ap_50', 'objects', 'per_class', 'overall', 'confusion',

@@ -6,13 +6,7 @@ import resource
 import subprocess
 import sys
 
-import pytest
-
-pytest.importorskip('rosbags', reason='needs rosbags (the extra `bags`)')
-pytest.importorskip('onnx', reason='needs onnx to write the tiny model')
-pytest.importorskip('faster_coco_eval', reason='needs faster-coco-eval (the extra `eval`)')
-
-from bag_world import (  # noqa: E402
+from bag_world import (
     cell_xyxy,
     coco,
     detections,
@@ -23,12 +17,15 @@ from bag_world import (  # noqa: E402
     stamp,
     write_bag,
 )
-from tiny_model import write_tiny_model  # noqa: E402
+import pytest
+from tiny_model import write_tiny_model
 
-from mbv2ssd_ros.core.errors import ConfigError  # noqa: E402
-from mbv2ssd_ros.evaluation.baseline import Change, changes, table  # noqa: E402
-from mbv2ssd_ros.tools.evaluate_bag import main  # noqa: E402
-from mbv2ssd_ros.tools.frame_progress import frame_progress  # noqa: E402
+from mbv2ssd_ros.core.errors import ConfigError
+from mbv2ssd_ros.evaluation.baseline import Change, changes, table
+from mbv2ssd_ros.tools.evaluate_bag import main
+from mbv2ssd_ros.tools.frame_progress import frame_progress
+
+pytestmark = pytest.mark.needs('faster_coco_eval')
 
 
 @pytest.fixture

@@ -1,14 +1,6 @@
 """What ROS serialises we read, and what we write ROS reads: the same bytes."""
 
-import pytest
-
-pytest.importorskip('rosbags', reason='needs rosbags (the extra `bags`)')
-serialization = pytest.importorskip('rclpy.serialization', reason='needs ROS 2 (rclpy)')
-sensor_msgs = pytest.importorskip('sensor_msgs.msg', reason='needs ROS 2 (sensor_msgs)')
-std_msgs = pytest.importorskip('std_msgs.msg', reason='needs ROS 2 (std_msgs)')
-vision_msgs = pytest.importorskip('vision_msgs.msg', reason='needs vision_msgs')
-
-from bag_world import (  # noqa: E402
+from bag_world import (
     CAMERA,
     cell_xyxy,
     compressed,
@@ -18,19 +10,23 @@ from bag_world import (  # noqa: E402
     stamp,
     write_bag,
 )
-import numpy as np  # noqa: E402
+import numpy as np
+from rclpy import serialization
+import sensor_msgs.msg as sensor_msgs
+import std_msgs.msg as std_msgs
+import vision_msgs.msg as vision_msgs
 
-from mbv2ssd_ros.core.detections import Detections  # noqa: E402
-from mbv2ssd_ros.evaluation.bag import Bag  # noqa: E402
-from mbv2ssd_ros.evaluation.bag_frames import read_frames  # noqa: E402
-from mbv2ssd_ros.evaluation.detection_content import found_in  # noqa: E402
-from mbv2ssd_ros.evaluation.message_types import (  # noqa: E402
+from mbv2ssd_ros.core.detections import Detections
+from mbv2ssd_ros.evaluation.bag import Bag
+from mbv2ssd_ros.evaluation.bag_frames import read_frames
+from mbv2ssd_ros.evaluation.detection_content import found_in
+from mbv2ssd_ros.evaluation.message_types import (
     COMPRESSED_IMAGE,
     DETECTIONS,
     IMAGE,
     standard_types,
 )
-from mbv2ssd_ros.ros.detection_messages import DetectionMessages  # noqa: E402
+from mbv2ssd_ros.ros.detection_messages import DetectionMessages
 
 FOUND = [(1, 0.75, cell_xyxy(1, 2)), (2, 0.5, cell_xyxy(2, 4))]
 

@@ -5,16 +5,7 @@ import json
 import os
 from pathlib import Path
 
-from browser import Browser, find_chromium, PROGRAMS
-import cv2
-import numpy as np
-import pytest
-
-pytest.importorskip('rosbags', reason='needs rosbags (the extra `bags`)')
-pytest.importorskip('onnx', reason='needs onnx to write the tiny model')
-pytest.importorskip('faster_coco_eval', reason='needs faster-coco-eval (the extra `eval`)')
-
-from bag_world import (  # noqa: E402
+from bag_world import (
     CAMERA,
     coco,
     images,
@@ -25,12 +16,18 @@ from bag_world import (  # noqa: E402
     stamp,
     write_bag,
 )
-from tiny_model import write_tiny_model  # noqa: E402
+from browser import Browser, find_chromium, PROGRAMS
+import cv2
+import numpy as np
+import pytest
+from tiny_model import write_tiny_model
 
-from mbv2ssd_ros.evaluation.bag_task import BagTask, perform  # noqa: E402
+from mbv2ssd_ros.evaluation.bag_task import BagTask, perform
 
-pytestmark = pytest.mark.skipif(
-    find_chromium() is None, reason=f'needs a browser: none of {", ".join(PROGRAMS)} is here')
+pytestmark = [
+    pytest.mark.needs('faster_coco_eval'),
+    pytest.mark.skipif(find_chromium() is None,
+                       reason=f'needs a browser: none of {", ".join(PROGRAMS)} is here')]
 
 ROOT = Path(__file__).resolve().parents[2]
 HOSTILE = '<img src=x onerror=leak()>'

@@ -11,14 +11,7 @@ import sys
 import threading
 import time
 
-import numpy as np
-import pytest
-
-pytest.importorskip('rosbags', reason='needs rosbags (the extra `bags`)')
-pytest.importorskip('onnx', reason='needs onnx to write the tiny model')
-pytest.importorskip('faster_coco_eval', reason='needs faster-coco-eval (the extra `eval`)')
-
-from bag_world import (  # noqa: E402
+from bag_world import (
     CAMERA,
     cell_xyxy,
     coco,
@@ -37,24 +30,28 @@ from bag_world import (  # noqa: E402
     stamp,
     write_bag,
 )
-from tiny_model import write_tiny_model  # noqa: E402
+import numpy as np
+import pytest
+from tiny_model import write_tiny_model
 
-from mbv2ssd_ros.backends import BackendOptions, open_backend  # noqa: E402
-from mbv2ssd_ros.core.detections import DetectionSettings  # noqa: E402
-from mbv2ssd_ros.core.errors import ConfigError, DataError  # noqa: E402
-from mbv2ssd_ros.core.image import SourceImage  # noqa: E402
-from mbv2ssd_ros.detector import Detector  # noqa: E402
-from mbv2ssd_ros.evaluation.bag import Bag  # noqa: E402
-from mbv2ssd_ros.evaluation.bag_evaluation import stage_percentiles  # noqa: E402
-from mbv2ssd_ros.evaluation.bag_report import linear_axis  # noqa: E402
-from mbv2ssd_ros.evaluation.bag_run import ModelAnswers, run  # noqa: E402
-from mbv2ssd_ros.evaluation.bag_task import BagTask, perform  # noqa: E402
-from mbv2ssd_ros.evaluation.detection_content import found_in  # noqa: E402
-from mbv2ssd_ros.evaluation.detections_bag import detection_topics  # noqa: E402
-from mbv2ssd_ros.evaluation.frame_record import STAGES  # noqa: E402
-from mbv2ssd_ros.evaluation.journal import Journal  # noqa: E402
-from mbv2ssd_ros.evaluation.shared_backend import SharedBackend  # noqa: E402
-from mbv2ssd_ros.evaluation.spent_time import SpentTime  # noqa: E402
+from mbv2ssd_ros.backends import BackendOptions, open_backend
+from mbv2ssd_ros.core.detections import DetectionSettings
+from mbv2ssd_ros.core.errors import ConfigError, DataError
+from mbv2ssd_ros.core.image import SourceImage
+from mbv2ssd_ros.detector import Detector
+from mbv2ssd_ros.evaluation.bag import Bag
+from mbv2ssd_ros.evaluation.bag_evaluation import stage_percentiles
+from mbv2ssd_ros.evaluation.bag_report import linear_axis
+from mbv2ssd_ros.evaluation.bag_run import ModelAnswers, run
+from mbv2ssd_ros.evaluation.bag_task import BagTask, perform
+from mbv2ssd_ros.evaluation.detection_content import found_in
+from mbv2ssd_ros.evaluation.detections_bag import detection_topics
+from mbv2ssd_ros.evaluation.frame_record import STAGES
+from mbv2ssd_ros.evaluation.journal import Journal
+from mbv2ssd_ros.evaluation.shared_backend import SharedBackend
+from mbv2ssd_ros.evaluation.spent_time import SpentTime
+
+pytestmark = pytest.mark.needs('faster_coco_eval')
 
 
 @pytest.fixture(scope='module')

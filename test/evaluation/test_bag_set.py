@@ -4,13 +4,7 @@ import json
 import shutil
 import sqlite3
 
-import pytest
-
-pytest.importorskip('rosbags', reason='needs rosbags (the extra `bags`)')
-pytest.importorskip('onnx', reason='needs onnx to write the tiny model')
-pytest.importorskip('faster_coco_eval', reason='needs faster-coco-eval (the extra `eval`)')
-
-from bag_world import (  # noqa: E402
+from bag_world import (
     coco,
     GREEN,
     images,
@@ -21,11 +15,15 @@ from bag_world import (  # noqa: E402
     write_bag,
     write_ros1_bag,
 )
-from tiny_model import write_tiny_model  # noqa: E402
+from needs import need
+import pytest
+from tiny_model import write_tiny_model
 
-from mbv2ssd_ros.core.errors import ConfigError  # noqa: E402
-from mbv2ssd_ros.evaluation.bag_set import find_bags, folder_name, is_bag  # noqa: E402
-from mbv2ssd_ros.tools.evaluate_bag import main  # noqa: E402
+from mbv2ssd_ros.core.errors import ConfigError
+from mbv2ssd_ros.evaluation.bag_set import find_bags, folder_name, is_bag
+from mbv2ssd_ros.tools.evaluate_bag import main
+
+pytestmark = pytest.mark.needs('faster_coco_eval')
 
 
 @pytest.fixture
@@ -87,7 +85,7 @@ def test_processes_give_the_same_figures(world, tmp_path):
 
 
 def test_a_dask_cluster_gives_the_same_figures(world, tmp_path):
-    distributed = pytest.importorskip('distributed', reason='needs distributed (`cluster`)')
+    distributed = need('distributed')
     assert world('--output', 'one') == 0
     with distributed.LocalCluster(
             n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster:
@@ -96,7 +94,7 @@ def test_a_dask_cluster_gives_the_same_figures(world, tmp_path):
 
 
 def test_a_scheduler_that_is_not_there_is_named(world, capsys):
-    pytest.importorskip('distributed', reason='needs distributed (the extra `cluster`)')
+    need('distributed')
     assert world('--scheduler', 'nonsense://nowhere') == 1
     assert '--scheduler nonsense://nowhere: no Dask scheduler' in capsys.readouterr().err
 

@@ -2,12 +2,7 @@
 
 import json
 
-import numpy as np
-import pytest
-
-pytest.importorskip('rosbags', reason='needs rosbags (the extra `bags`)')
-
-from bag_world import (  # noqa: E402
+from bag_world import (
     CAMERA,
     cell_xyxy,
     coco,
@@ -21,18 +16,21 @@ from bag_world import (  # noqa: E402
     stamp,
     write_bag,
 )
+from needs import need
+import numpy as np
+import pytest
 
-from mbv2ssd_ros.core.errors import DataError  # noqa: E402
-from mbv2ssd_ros.evaluation.bag import Bag  # noqa: E402
-from mbv2ssd_ros.evaluation.detection_content import found_in  # noqa: E402
-from mbv2ssd_ros.evaluation.frame_names import FrameKey  # noqa: E402
-from mbv2ssd_ros.evaluation.ground_truth import (  # noqa: E402
+from mbv2ssd_ros.core.errors import DataError
+from mbv2ssd_ros.evaluation.bag import Bag
+from mbv2ssd_ros.evaluation.detection_content import found_in
+from mbv2ssd_ros.evaluation.frame_names import FrameKey
+from mbv2ssd_ros.evaluation.ground_truth import (
     FrameStamp,
     ground_truth,
     pair,
     read_truths,
 )
-from mbv2ssd_ros.evaluation.topic_truth import read_topic_truth  # noqa: E402
+from mbv2ssd_ros.evaluation.topic_truth import read_topic_truth
 
 XML = '''<annotation><size><width>96</width><height>64</height></size>
 <object><name>red</name><difficult>{difficult}</difficult>
@@ -85,9 +83,9 @@ def test_voc_corners_count_from_one(tmp_path):
 
 
 def test_the_boxes_are_those_that_training_reads(tmp_path, write_coco):
-    pytest.importorskip('pydantic', reason='needs pydantic (the extra `train`)')
-    coco_reader = pytest.importorskip('mbv2ssd_train.data.coco')
-    voc_reader = pytest.importorskip('mbv2ssd_train.data.voc')
+    need('pydantic')
+    coco_reader = need('mbv2ssd_train.data.coco')
+    voc_reader = need('mbv2ssd_train.data.voc')
     objects = [(f'{k}.jpg', objects) for k, objects in enumerate(SIX_OBJECTS)]
     path, xml = write_coco(objects), write_voc(tmp_path / 'xml', ['1.xml'], x1=2.3)
     for name, _ in objects:

@@ -5,6 +5,7 @@ import io
 from math import isnan
 import sys
 
+from needs import need
 import numpy as np
 import pytest
 from scenes import CAT, DOG, NAMES, random_scenes, scene, square
@@ -12,7 +13,8 @@ from scenes import CAT, DOG, NAMES, random_scenes, scene, square
 from mbv2ssd_ros.core.errors import ConfigError
 from mbv2ssd_ros.evaluation.coco import coco_figures
 
-pytest.importorskip('faster_coco_eval', reason='needs faster-coco-eval (the extra `eval`)')
+pytestmark = pytest.mark.needs('faster_coco_eval')
+
 
 FIGURES = ('ap', 'ap_50', 'ap_75', 'ap_small', 'ap_medium', 'ap_large',
            'ar_1', 'ar_10', 'ar_100', 'ar_small', 'ar_medium', 'ar_large')
@@ -20,7 +22,7 @@ FIGURES = ('ap', 'ap_50', 'ap_75', 'ap_small', 'ap_medium', 'ap_large',
 
 def reference(results, names):
     """Return the twelve figures of pycocotools, its data written here and not by our code."""
-    coco = pytest.importorskip('pycocotools.coco', reason='needs pycocotools (the extra `dev`)')
+    coco = need('pycocotools.coco')
     from pycocotools.cocoeval import COCOeval
     truth, objects, found = coco.COCO(), [], []
     for result in results:

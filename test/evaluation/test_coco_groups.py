@@ -5,7 +5,8 @@ from scenes import CAT, DOG, random_scenes, scene, square
 
 from mbv2ssd_ros.evaluation import coco
 
-pytest.importorskip('faster_coco_eval', reason='needs faster-coco-eval (the extra `eval`)')
+pytestmark = pytest.mark.needs('faster_coco_eval')
+
 
 NAMES = ('cat', 'dog', 'owl', 'fox')
 

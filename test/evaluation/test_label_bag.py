@@ -3,15 +3,7 @@
 import json
 from pathlib import Path
 
-import cv2
-import numpy as np
-import pytest
-import yaml
-
-pytest.importorskip('rosbags', reason='needs rosbags (the extra `bags`)')
-pytest.importorskip('onnx', reason='needs onnx to write the tiny model')
-
-from bag_world import (  # noqa: E402
+from bag_world import (
     CAMERA,
     cell_xyxy,
     compressed,
@@ -27,11 +19,16 @@ from bag_world import (  # noqa: E402
     stamp,
     write_bag,
 )
-from tiny_model import write_tiny_model  # noqa: E402
+import cv2
+from needs import need
+import numpy as np
+import pytest
+from tiny_model import write_tiny_model
+import yaml
 
-from mbv2ssd_ros.evaluation import bag_labels  # noqa: E402
-from mbv2ssd_ros.tools import evaluate_bag  # noqa: E402
-from mbv2ssd_ros.tools.label_bag import main  # noqa: E402
+from mbv2ssd_ros.evaluation import bag_labels
+from mbv2ssd_ros.tools import evaluate_bag
+from mbv2ssd_ros.tools.label_bag import main
 
 ALL = ('--every', '0')
 
@@ -53,8 +50,8 @@ def labels(tmp_path, split='train'):
 
 
 def test_training_reads_what_was_labelled(label, tmp_path):
-    pytest.importorskip('pydantic', reason='needs pydantic (the extra `train`)')
-    sources = pytest.importorskip('mbv2ssd_train.data.sources')
+    need('pydantic')
+    sources = need('mbv2ssd_train.data.sources')
     assert label(*ALL, '--format', 'png') == 0
     dataset = sources.open_dataset(tmp_path / 'data', 'train', ('red', 'green'))
     assert len(dataset) == 6
@@ -68,7 +65,7 @@ def test_training_reads_what_was_labelled(label, tmp_path):
 
 
 def test_the_labels_are_ground_truth_of_the_same_bag(label, tmp_path):
-    pytest.importorskip('faster_coco_eval', reason='needs faster-coco-eval (the extra `eval`)')
+    need('faster_coco_eval')
     label(*ALL)
     assert evaluate_bag.main(['drive', '--model', 'tiny.onnx', '--ground-truth',
                               'data/train.json', '--output', 'out']) == 0

@@ -4,6 +4,7 @@ from html.parser import HTMLParser
 import re
 
 import cv2
+from needs import need
 import numpy as np
 import pytest
 from scenes import CAT, DOG, NAMES, random_scenes, scene, square
@@ -44,6 +45,7 @@ class Text(HTMLParser):
 
 def page(*results, subject=SUBJECT):
     """Return the page of some results, read."""
+    need('faster_coco_eval')
     return Text(report(analyse(subject, results), grey))
 
 
@@ -90,6 +92,7 @@ def test_names_from_data_never_become_elements():
     assert HOSTILE in found.texts and '<iframe src=//example.com>' in found.texts
 
 
+@pytest.mark.needs('faster_coco_eval')
 def test_the_page_refers_to_nothing_outside_itself(tmp_path):
     path = write_report(tmp_path / 'deep' / 'er', analyse(SUBJECT, random_scenes(0)), grey)
     text = path.read_text(encoding='utf-8')
@@ -100,6 +103,7 @@ def test_the_page_refers_to_nothing_outside_itself(tmp_path):
         assert attributes.get('href', '#').startswith('#')
 
 
+@pytest.mark.needs('faster_coco_eval')
 def test_the_same_figures_make_the_same_page():
     assert report(analyse(SUBJECT, random_scenes(1)), grey) == report(
         analyse(SUBJECT, random_scenes(1)), grey)

@@ -8,8 +8,10 @@ from scenes import scene, square
 from mbv2ssd_ros.evaluation.analysis import analyse, Subject
 from mbv2ssd_ros.evaluation.report.detector_report import write_report
 
-pytestmark = pytest.mark.skipif(
-    find_chromium() is None, reason=f'needs a browser: none of {", ".join(PROGRAMS)} is here')
+pytestmark = [
+    pytest.mark.needs('faster_coco_eval'),
+    pytest.mark.skipif(find_chromium() is None,
+                       reason=f'needs a browser: none of {", ".join(PROGRAMS)} is here')]
 
 HOSTILE = '<script>document.title="owned"</script><img src=x onerror=leak()>'
 NAMES = ('cat', 'dog', HOSTILE)

@@ -9,12 +9,8 @@ import sys
 import threading
 import time
 
-import pytest
-
-for library in ('numpy', 'cv2', 'onnx', 'onnxruntime'):
-    pytest.importorskip(library)
-# ruff: noqa: E402
 import numpy as np
+import pytest
 from tiny_model import cell_box, COLUMNS, CONTRACT, ROWS, write_tiny_model
 
 from mbv2ssd_ros.backends import BackendOptions, open_backend

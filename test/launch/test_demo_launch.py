@@ -2,18 +2,16 @@
 
 from pathlib import Path
 
+from ament_index_python.packages import get_packages_with_prefixes
+from launch import LaunchDescription, LaunchService
+from launch.actions import IncludeLaunchDescription, RegisterEventHandler
+from launch.event_handlers import OnProcessExit
+from launch.launch_description_sources import PythonLaunchDescriptionSource
 import pytest
-
-pytest.importorskip('launch_pytest', reason='needs launch_pytest (ROS 2, on no package registry)')
-pytest.importorskip('launch_ros', reason='needs launch_ros (ROS 2, on no package registry)')
-from ament_index_python.packages import get_packages_with_prefixes  # noqa: E402
-from launch import LaunchDescription, LaunchService  # noqa: E402
-from launch.actions import IncludeLaunchDescription, RegisterEventHandler  # noqa: E402
-from launch.event_handlers import OnProcessExit  # noqa: E402
-from launch.launch_description_sources import PythonLaunchDescriptionSource  # noqa: E402
 
 pytestmark = [
     pytest.mark.ros,
+    pytest.mark.needs('launch_ros'),
     pytest.mark.skipif('mbv2ssd_ros' not in get_packages_with_prefixes(),
                        reason='needs mbv2ssd_ros in the ament index: build it with colcon')]
 LAUNCH = Path(__file__).parents[2] / 'launch'

@@ -4,20 +4,16 @@ import json
 from pathlib import Path
 import sys
 
+from ament_index_python.packages import get_packages_with_prefixes
+from launch import LaunchDescription, LaunchService
+from launch.actions import IncludeLaunchDescription, RegisterEventHandler
+from launch.event_handlers import OnProcessExit
+from launch.launch_description_sources import PythonLaunchDescriptionSource
+from launch.logging import launch_config
 import pytest
 
-pytest.importorskip('launch_pytest', reason='needs launch_pytest (ROS 2, on no package registry)')
-pytest.importorskip('launch_ros', reason='needs launch_ros (ROS 2, on no package registry)')
-pytest.importorskip('rosbags', reason='needs rosbags (the extra `bags`)')
-from ament_index_python.packages import get_packages_with_prefixes  # noqa: E402
-from launch import LaunchDescription, LaunchService  # noqa: E402
-from launch.actions import IncludeLaunchDescription, RegisterEventHandler  # noqa: E402
-from launch.event_handlers import OnProcessExit  # noqa: E402
-from launch.launch_description_sources import PythonLaunchDescriptionSource  # noqa: E402
-from launch.logging import launch_config  # noqa: E402
-
 sys.path.append(str(Path(__file__).parents[1] / 'evaluation'))
-from bag_world import (  # noqa: E402
+from bag_world import (
     compressed,
     FRONT,
     images,
@@ -31,6 +27,7 @@ from bag_world import (  # noqa: E402
 
 pytestmark = [
     pytest.mark.ros,
+    pytest.mark.needs('launch_ros'),
     pytest.mark.skipif('mbv2ssd_ros' not in get_packages_with_prefixes(),
                        reason='needs mbv2ssd_ros in the ament index: build it with colcon')]
 LAUNCH_FILE = Path(__file__).parents[2] / 'launch' / 'evaluate.launch.py'

@@ -2,19 +2,17 @@
 
 from pathlib import Path
 
+from ament_index_python.packages import get_packages_with_prefixes
+from launch import LaunchDescription
+from launch.actions import IncludeLaunchDescription
+from launch.launch_description_sources import PythonLaunchDescriptionSource
+import launch_pytest
+from launch_pytest.actions import ReadyToTest
 import pytest
-
-pytest.importorskip('launch_pytest', reason='needs launch_pytest (ROS 2, on no package registry)')
-pytest.importorskip('launch_ros', reason='needs launch_ros (ROS 2, on no package registry)')
-from ament_index_python.packages import get_packages_with_prefixes  # noqa: E402
-from launch import LaunchDescription  # noqa: E402
-from launch.actions import IncludeLaunchDescription  # noqa: E402
-from launch.launch_description_sources import PythonLaunchDescriptionSource  # noqa: E402
-import launch_pytest  # noqa: E402
-from launch_pytest.actions import ReadyToTest  # noqa: E402
 
 pytestmark = [
     pytest.mark.ros,
+    pytest.mark.needs('launch_ros'),
     pytest.mark.skipif('mbv2ssd_ros' not in get_packages_with_prefixes(),
                        reason='needs mbv2ssd_ros in the ament index: build it with colcon')]
 LAUNCH_FILE = Path(__file__).parents[2] / 'launch' / 'multi_camera.launch.py'

@@ -5,6 +5,7 @@ import os
 
 from detector_rig import Detector, Peer
 from domains import Domain
+from needs import need
 import pytest
 from tiny_model import write_tiny_model
 
@@ -14,8 +15,8 @@ _namespaces = itertools.count(1)
 @pytest.fixture(scope='session')
 def peer():
     """Join the ROS domain of this test run."""
-    pytest.importorskip('rclpy', reason='needs ROS 2')
-    pytest.importorskip('vision_msgs', reason='needs vision_msgs')
+    need('rclpy')
+    need('vision_msgs')
     from mbv2ssd_ros.ros.shared_memory import remove_unused
     joined = Peer()
     yield joined

@@ -4,17 +4,16 @@ from types import SimpleNamespace
 
 import pytest
 
-pytest.importorskip('rclpy', reason='needs ROS 2')
-from mbv2ssd_ros.frames import (  # noqa: E402
+from mbv2ssd_ros.frames import (
     Books,
     CameraAccount,
     DROP_REASONS,
     REPLACED,
     STALE,
 )
-from mbv2ssd_ros.latency import LatencyWindow  # noqa: E402
-from mbv2ssd_ros.ros.camera import STAGES  # noqa: E402
-from mbv2ssd_ros.ros.camera_monitor import (  # noqa: E402
+from mbv2ssd_ros.latency import LatencyWindow
+from mbv2ssd_ros.ros.camera import STAGES
+from mbv2ssd_ros.ros.camera_monitor import (
     CameraMonitor,
     ERROR,
     judge_drops,

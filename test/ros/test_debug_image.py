@@ -4,14 +4,11 @@ import threading
 from types import SimpleNamespace
 
 import numpy as np
-import pytest
+from std_msgs.msg import Header
 
-pytest.importorskip('rclpy', reason='needs ROS 2')
-from std_msgs.msg import Header  # noqa: E402
-
-from mbv2ssd_ros.core.detections import Detections  # noqa: E402
-from mbv2ssd_ros.core.image import SourceImage  # noqa: E402
-from mbv2ssd_ros.ros.debug_image import DebugImages  # noqa: E402
+from mbv2ssd_ros.core.detections import Detections
+from mbv2ssd_ros.core.image import SourceImage
+from mbv2ssd_ros.ros.debug_image import DebugImages
 
 TIMEOUT_S = 5.0
 IMAGE = SourceImage(np.zeros((2, 3, 3), np.uint8), 'bgr')

@@ -2,16 +2,14 @@
 
 import numpy as np
 import pytest
+from rclpy.serialization import deserialize_message, serialize_message
+from std_msgs.msg import Header
+from vision_msgs.msg import Detection2DArray
 
-pytest.importorskip('vision_msgs', reason='needs vision_msgs')
-from rclpy.serialization import deserialize_message, serialize_message  # noqa: E402
-from std_msgs.msg import Header  # noqa: E402
-from vision_msgs.msg import Detection2DArray  # noqa: E402
-
-from mbv2ssd_ros.core.detections import Detections  # noqa: E402
-from mbv2ssd_ros.ros import detection_bytes  # noqa: E402
-from mbv2ssd_ros.ros.detection_bytes import DetectionBytes, message_maker  # noqa: E402
-from mbv2ssd_ros.ros.detection_messages import DetectionMessages  # noqa: E402
+from mbv2ssd_ros.core.detections import Detections
+from mbv2ssd_ros.ros import detection_bytes
+from mbv2ssd_ros.ros.detection_bytes import DetectionBytes, message_maker
+from mbv2ssd_ros.ros.detection_messages import DetectionMessages
 
 NAMES = ('background', 'cat', 'Zürich', '猫', 'x' * 300, 'traffic light', 'a', '')
 

@@ -2,12 +2,10 @@
 
 import numpy as np
 import pytest
+from std_msgs.msg import Header
 
-pytest.importorskip('vision_msgs', reason='needs vision_msgs')
-from std_msgs.msg import Header  # noqa: E402
-
-from mbv2ssd_ros.core.detections import Detections  # noqa: E402
-from mbv2ssd_ros.ros.detection_messages import DetectionMessages  # noqa: E402
+from mbv2ssd_ros.core.detections import Detections
+from mbv2ssd_ros.ros.detection_messages import DetectionMessages
 
 
 def detections(*found):

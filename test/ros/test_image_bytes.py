@@ -3,13 +3,11 @@
 import struct
 
 import pytest
+from rclpy.serialization import deserialize_message, serialize_message
+from sensor_msgs.msg import Image
 
-pytest.importorskip('rclpy', reason='needs ROS 2')
-from rclpy.serialization import deserialize_message, serialize_message  # noqa: E402
-from sensor_msgs.msg import Image  # noqa: E402
-
-from mbv2ssd_ros.ros import image_bytes  # noqa: E402
-from mbv2ssd_ros.ros.image_bytes import image_from_bytes, image_reader, ImageView  # noqa: E402
+from mbv2ssd_ros.ros import image_bytes
+from mbv2ssd_ros.ros.image_bytes import image_from_bytes, image_reader, ImageView
 
 
 def image(frame_id='lens', encoding='mono16', count=42):

@@ -6,6 +6,7 @@ from pathlib import Path
 import time
 
 from detector_rig import CameraPeer, image_msg, picture
+from needs import need
 import pytest
 
 pytestmark = pytest.mark.ros
@@ -27,7 +28,7 @@ def wait_for_log(detector, text):
 
 def test_tensorrt_that_is_not_there_is_a_failed_configure_that_names_the_next_step(
         start_detector):
-    pytest.importorskip('rclpy')
+    need('rclpy')
     try:
         import tensorrt  # noqa: F401
         pytest.skip('this machine has TensorRT')

@@ -1,6 +1,7 @@
 """The node says why nothing comes, and shows what it sees."""
 
 from detector_rig import CameraPeer, image_msg, picture
+from needs import need
 import numpy as np
 import pytest
 
@@ -101,7 +102,7 @@ def test_latencies_are_reported_by_stage(detector, camera):
 
 
 def test_the_typed_status_has_the_same_books(detector, camera):
-    messages = pytest.importorskip('mbv2ssd_msgs.msg')
+    messages = need('mbv2ssd_msgs.msg')
     found = detector.peer.collect(messages.DetectorStatus, f'{detector.name}/status')
     with camera.streaming(image_msg(picture())):
         status = detector.peer.wait_for(

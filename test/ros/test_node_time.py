@@ -1,6 +1,7 @@
 """Time as robots have it: bags that loop, simulated clocks that jump."""
 
 from detector_rig import CameraPeer, image_msg, picture, stamp_ns
+from needs import need
 import pytest
 
 pytestmark = pytest.mark.ros
@@ -37,7 +38,7 @@ def test_stamps_that_go_back_are_answered_and_counted(start_detector):
 
 
 def test_age_is_measured_in_simulated_time_also_after_it_jumped_back(start_detector):
-    messages = pytest.importorskip('rosgraph_msgs.msg')
+    messages = need('rosgraph_msgs.msg')
     detector = start_detector(use_sim_time=True, max_age_ms=1000.0)
     detector.activate()
     clock = detector.peer.node.create_publisher(messages.Clock, '/clock', 10)

@@ -5,9 +5,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-pytest.importorskip('rcl_interfaces', reason='needs ROS 2')
-from mbv2ssd_ros.core.errors import ConfigError  # noqa: E402
-from mbv2ssd_ros.ros.parameters import (  # noqa: E402
+from mbv2ssd_ros.core.errors import ConfigError
+from mbv2ssd_ros.ros.parameters import (
     camera_parameters,
     DetectorParams,
     is_live,

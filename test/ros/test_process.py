@@ -8,6 +8,7 @@ import sys
 import time
 from types import SimpleNamespace
 
+from needs import need
 import pytest
 
 FREED_BYTES = 8 << 20
@@ -67,7 +68,7 @@ print(gone() is None)
 
 
 def test_an_error_in_a_callback_costs_the_callback_and_not_the_node():
-    pytest.importorskip('rclpy', reason='needs ROS 2')
+    need('rclpy')
     from rclpy.executors import ExternalShutdownException
 
     from mbv2ssd_ros.ros.detector_node import spin
@@ -83,7 +84,7 @@ def test_an_error_in_a_callback_costs_the_callback_and_not_the_node():
 
 
 def test_errors_whose_text_is_new_every_time_are_said_once_in_a_while():
-    pytest.importorskip('rclpy', reason='needs ROS 2')
+    need('rclpy')
     from mbv2ssd_ros.ros.detector_node import spin
     from mbv2ssd_ros.ros.pipeline import Pipeline
     from mbv2ssd_ros.ros.throttle import ThrottledLog
@@ -103,7 +104,7 @@ def test_errors_whose_text_is_new_every_time_are_said_once_in_a_while():
 
 
 def test_an_error_because_the_context_is_gone_is_the_end():
-    pytest.importorskip('rclpy', reason='needs ROS 2')
+    need('rclpy')
     from mbv2ssd_ros.ros.detector_node import spin
 
     def serve():
@@ -112,7 +113,7 @@ def test_an_error_because_the_context_is_gone_is_the_end():
 
 
 def test_a_signal_while_modules_are_loaded_is_the_end_at_once():
-    pytest.importorskip('rclpy', reason='needs ROS 2')
+    need('rclpy')
     with subprocess.Popen(
             [sys.executable, '-X', 'importtime', '-m', 'mbv2ssd_ros.ros.node'],
             stderr=subprocess.PIPE, text=True) as process:
@@ -127,7 +128,7 @@ def test_a_signal_while_modules_are_loaded_is_the_end_at_once():
 
 
 def test_a_parameter_file_that_cannot_be_read_is_named_without_a_traceback(tmp_path):
-    pytest.importorskip('rclpy', reason='needs ROS 2')
+    need('rclpy')
     broken = tmp_path / 'broken.yaml'
     broken.write_text('/**:\n  ros__parameters: [')
     ended = subprocess.run(
@@ -140,7 +141,7 @@ def test_a_parameter_file_that_cannot_be_read_is_named_without_a_traceback(tmp_p
 
 
 def test_a_bad_value_of_a_parameter_of_rclpy_is_named_without_a_traceback():
-    pytest.importorskip('rclpy', reason='needs ROS 2')
+    need('rclpy')
     ended = subprocess.run(
         [sys.executable, '-m', 'mbv2ssd_ros.ros.node', '--ros-args', '-p', 'use_sim_time:=5'],
         stderr=subprocess.PIPE, text=True)

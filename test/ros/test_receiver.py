@@ -4,14 +4,13 @@ import threading
 from types import SimpleNamespace
 
 import pytest
+import rclpy
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.signals import SignalHandlerOptions
+from std_msgs.msg import Header
 
-rclpy = pytest.importorskip('rclpy', reason='needs ROS 2')
-from rclpy.executors import SingleThreadedExecutor  # noqa: E402
-from rclpy.signals import SignalHandlerOptions  # noqa: E402
-from std_msgs.msg import Header  # noqa: E402
-
-from mbv2ssd_ros.ros import receiver  # noqa: E402
-from mbv2ssd_ros.ros.receiver import NoExecutor, Receiver  # noqa: E402
+from mbv2ssd_ros.ros import receiver
+from mbv2ssd_ros.ros.receiver import NoExecutor, Receiver
 
 TIMEOUT_S = 20.0
 

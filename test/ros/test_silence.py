@@ -3,11 +3,9 @@
 from types import SimpleNamespace
 
 import pytest
+from sensor_msgs.msg import Image
 
-pytest.importorskip('rclpy', reason='needs ROS 2')
-from sensor_msgs.msg import Image  # noqa: E402
-
-from mbv2ssd_ros.ros.silence import incompatible_qos, why_silent  # noqa: E402
+from mbv2ssd_ros.ros.silence import incompatible_qos, why_silent
 
 CAMERA = SimpleNamespace(
     image_topic='/front/image_raw', message_type=Image,

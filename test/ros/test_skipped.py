@@ -2,11 +2,8 @@
 
 from types import SimpleNamespace
 
-import pytest
-
-pytest.importorskip('rclpy', reason='needs ROS 2')
-from mbv2ssd_ros.frames import CameraAccount, SKIPPED  # noqa: E402
-from mbv2ssd_ros.ros.camera import Camera  # noqa: E402
+from mbv2ssd_ros.frames import CameraAccount, SKIPPED
+from mbv2ssd_ros.ros.camera import Camera
 
 
 def skipped(*messages):

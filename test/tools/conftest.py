@@ -6,6 +6,7 @@ import time
 from types import SimpleNamespace
 
 from domains import Domain
+from needs import need
 import pytest
 
 from mbv2ssd_ros.tools.processes import ending, Program, ros_environment
@@ -66,7 +67,7 @@ class Graph:
 @pytest.fixture
 def graph(tmp_path, monkeypatch):
     """Join a ROS domain of this test's own; everything that the test started ends with it."""
-    rclpy = pytest.importorskip('rclpy', reason='needs ROS 2')
+    rclpy = need('rclpy')
     # no shared memory: a test that is killed leaves nothing in /dev/shm
     monkeypatch.setenv('FASTDDS_BUILTIN_TRANSPORTS', 'UDPv4')
     monkeypatch.setenv('ROS_LOG_DIR', str(tmp_path))

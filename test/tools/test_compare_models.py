@@ -6,13 +6,15 @@ from pathlib import Path
 import re
 import sys
 
+from clock import Clock
 from domains import Domain
+from needs import need
 import numpy as np
 import pytest
 from tiny_model import write_tiny_model
 
 from mbv2ssd_ros.core.errors import ConfigError, DataError
-from mbv2ssd_ros.tools import compare_models
+from mbv2ssd_ros.tools import benchmark_roles, compare_models, compare_worker
 from mbv2ssd_ros.tools.compare_figures import (
     matplotlib_classes,
     parameter_count,
@@ -74,7 +76,7 @@ def test_map_is_shown_in_points():
 
 
 def test_parameters_are_the_weights_of_the_layers_quantised_ones_too(tmp_path):
-    onnx = pytest.importorskip('onnx', reason='needs onnx (the extra `train`)')
+    onnx = need('onnx')
     from onnx import helper, numpy_helper, TensorProto
     made = {name: numpy_helper.from_array(value, name) for name, value in {
         'w': np.zeros((4, 3, 3, 3), np.float32), 'b': np.zeros(4, np.float32),
@@ -129,18 +131,20 @@ def test_figures_without_map_are_refused_by_name(tmp_path, content):
         read_map(path)
 
 
-def test_runs_are_timed_one_by_one_and_together():
-    import time
-    times_ms, fps = timed(lambda number: time.sleep(0.01 * number), 3, 0.0)
-    assert len(times_ms) == 3 and times_ms[2] >= 20 > times_ms[0]
-    assert 1 < fps <= 100  # three in 30 ms at best
+def test_runs_are_timed_one_by_one_and_together(monkeypatch):
+    clock = Clock()
+    for module in (compare_worker, benchmark_roles):
+        monkeypatch.setattr(module, 'time', clock)
+    times_ms, fps = timed(lambda number: clock.sleep(0.01 * number), 3, 0.0)
+    assert times_ms == pytest.approx([0, 10, 20])
+    assert fps == pytest.approx(100)  # three in 30 ms
     _, paced = timed(lambda number: None, 6, 50.0)
-    assert paced <= 60  # five waits of 20 ms
+    assert paced == pytest.approx(60)  # six in five waits of 20 ms
 
 
 @pytest.mark.parametrize('more', [{}, {'map_50': 0.5}])
 def test_the_plot_is_a_picture(tmp_path, more):
-    pytest.importorskip('matplotlib', reason='needs matplotlib (the extra `plot`)')
+    need('matplotlib')
     import cv2
     rows = [{**row(DESCRIBED, rounds([2.0]), rounds([2.0])), **more}] * 2
     plot(rows, tmp_path / 'p.png')
@@ -214,8 +218,8 @@ def test_a_model_that_cannot_be_loaded_is_a_row_with_the_reason_and_exit_code_1(
 
 
 def test_map_is_measured_on_a_bag(tmp_path, capsys):
-    pytest.importorskip('rosbags', reason='needs rosbags (the extra `bags`)')
-    pytest.importorskip('faster_coco_eval', reason='needs faster-coco-eval (the extra `bags`)')
+    need('rosbags')
+    need('faster_coco_eval')
     sys.path.append(str(Path(__file__).parents[1] / 'evaluation'))
     from bag_world import coco, images, SIX_OBJECTS, six_pictures, write_bag
     bag = write_bag(tmp_path / 'bag', images(six_pictures()))
@@ -231,7 +235,7 @@ def test_map_is_measured_on_a_bag(tmp_path, capsys):
 @pytest.mark.ros
 @pytest.mark.slow
 def test_end_to_end_goes_through_a_node_of_each_model(tmp_path, capsys, monkeypatch):
-    pytest.importorskip('rclpy', reason='needs ROS 2')
+    need('rclpy')
     monkeypatch.setenv('FASTDDS_BUILTIN_TRANSPORTS', 'UDPv4')
     domains = Domain(2)  # one for each model
     models = [write_tiny_model(tmp_path / name) for name in ('a.onnx', 'b.onnx')]

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import cv2
+from needs import need
 import numpy as np
 import pytest
 from tiny_model import COLUMNS, ROWS, write_tiny_model
@@ -47,7 +48,7 @@ def run_demo(domain_id, folder, *arguments):
 @pytest.fixture
 def images(graph, tmp_path):
     """Make a folder for pictures, where ROS is there."""
-    pytest.importorskip('vision_msgs', reason='needs vision_msgs')
+    need('vision_msgs')
     (tmp_path / 'images').mkdir()
     return tmp_path / 'images'
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import types
 
+from needs import need
 import pytest
 from tiny_model import write_tiny_model
 
@@ -108,7 +109,7 @@ def test_ros_that_this_python_cannot_import_is_an_error(tmp_path, monkeypatch):
     ('', OK), ('101', OK), ('102', WARNING), ('214', WARNING), ('215', OK), ('233', ERROR),
     ('seven', ERROR)])
 def test_a_domain_has_ports_of_its_own_or_is_told(tmp_path, number, level):
-    pytest.importorskip('rclpy', reason='needs ROS 2')
+    need('rclpy')
     found = list(software.ros(machine(tmp_path, {'ROS_DOMAIN_ID': number})))
     assert found[-1].subject == 'ROS domain' and found[-1].level == level
     assert f'ROS_DOMAIN_ID is {number or 0}' in found[-1].text
@@ -363,6 +364,7 @@ def test_a_cache_that_others_can_write_to_is_an_error(built):
 @pytest.fixture
 def double(monkeypatch):
     """Put NVIDIA's libraries in reach as doubles; returns a function that sets their state."""
+    need('onnx')
     monkeypatch.syspath_prepend(str(DOUBLES))
     return lambda **state: monkeypatch.setenv('MBV2SSD_DOUBLE', json.dumps(state))
 

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from needs import need
 import pytest
 from tiny_model import write_tiny_model
 
@@ -190,7 +191,7 @@ def test_relative_topics_are_in_the_namespace_of_the_node(name, expected):
     ('cameras: front', ERROR, "cameras is 'front', expected names"),
     ('backend: tensorflow', ERROR, "backend is 'tensorflow', expected one of auto")])
 def test_a_parameter_file_is_checked_as_the_node_does(tmp_path, line, level, text):
-    pytest.importorskip('rcl_interfaces', reason='needs rcl_interfaces (ROS 2)')
+    need('rcl_interfaces')
     path = tmp_path / 'p.yaml'
     path.write_text(f'/**:\n  ros__parameters:\n    {line}\n')
     found = list(judge(path, '/detector'))
@@ -199,7 +200,7 @@ def test_a_parameter_file_is_checked_as_the_node_does(tmp_path, line, level, tex
 
 @pytest.mark.parametrize('name', ['detector', 'multi_camera'])
 def test_the_shipped_parameter_files_are_well(name):
-    pytest.importorskip('rcl_interfaces', reason='needs rcl_interfaces (ROS 2)')
+    need('rcl_interfaces')
     found = list(judge(CONFIG / f'{name}.yaml', '/detector'))
     assert [finding.level for finding in found] == [OK]
 

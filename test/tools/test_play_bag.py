@@ -7,13 +7,13 @@ import sys
 import time
 from types import SimpleNamespace
 
+from clock import Clock
 import numpy as np
 import pytest
 from tiny_model import write_tiny_model
 
-pytest.importorskip('rosbags', reason='needs rosbags (the extra `bags`)')
 sys.path.append(str(Path(__file__).parents[1] / 'evaluation'))
-from bag_world import (  # noqa: E402
+from bag_world import (
     CAMERA,
     compressed,
     detections,
@@ -29,9 +29,9 @@ from bag_world import (  # noqa: E402
     write_ros1_bag,
 )
 
-from mbv2ssd_ros.tools import evaluate_live, play_bag  # noqa: E402
-from mbv2ssd_ros.tools.live_cameras import cameras_of  # noqa: E402
-from mbv2ssd_ros.tools.play_bag import paced_as_recorded  # noqa: E402
+from mbv2ssd_ros.tools import evaluate_live, play_bag
+from mbv2ssd_ros.tools.live_cameras import cameras_of
+from mbv2ssd_ros.tools.play_bag import paced_as_recorded
 
 
 def message_at(milliseconds):
@@ -42,23 +42,31 @@ def stamp_of(message):
     return message.header.stamp.sec * SECOND + message.header.stamp.nanosec
 
 
+@pytest.fixture
+def clock(monkeypatch):
+    """Give the player a clock that only sleeping moves on."""
+    clock = Clock()
+    monkeypatch.setattr(play_bag, 'time', clock)
+    return clock
+
+
 @pytest.mark.parametrize(('factor', 'expected_s'), [(1.0, 0.3), (3.0, 0.1)])
-def test_messages_come_when_they_were_recorded_divided_by_the_rate(factor, expected_s):
-    started = time.monotonic()
+def test_messages_come_when_they_were_recorded_divided_by_the_rate(clock, factor, expected_s):
+    started_s = clock.now_s
     assert len(list(paced_as_recorded(map(message_at, (0, 100, 300)), factor))) == 3
-    assert expected_s <= time.monotonic() - started < expected_s + 1
+    assert clock.now_s - started_s == pytest.approx(expected_s)
 
 
-def test_what_is_late_comes_at_once_and_the_rest_in_time():
+def test_what_is_late_comes_at_once_and_the_rest_in_time(clock):
     played = paced_as_recorded(map(message_at, (0, 10, 20, 400)), 1.0)
-    started = time.monotonic()
+    started_s = clock.now_s
     next(played)
-    time.sleep(0.2)
+    clock.sleep(0.2)
     next(played)
     next(played)
-    assert time.monotonic() - started < 0.35
+    assert clock.now_s - started_s == pytest.approx(0.2)
     next(played)
-    assert time.monotonic() - started >= 0.4
+    assert clock.now_s - started_s == pytest.approx(0.4)
 
 
 def test_cameras_of_a_bag_are_its_image_topics(tmp_path):

@@ -3,11 +3,13 @@
 import signal
 import time
 
+from clock import Clock
 import cv2
 import numpy as np
 import pytest
 
 from mbv2ssd_ros.core.errors import DataError
+from mbv2ssd_ros.tools import play_images
 from mbv2ssd_ros.tools.image_source import fill_size, open_source
 from mbv2ssd_ros.tools.play_images import main, paced, passes, share_large_images
 
@@ -166,10 +168,13 @@ def test_a_size_is_filled_from_the_middle_in_the_same_proportions(size_hw, wante
     assert abs(columns.mean() - (wanted_wh[0] - 1) / 2) <= 0.5
 
 
-def test_frames_are_spaced_by_the_rate():
-    started = time.monotonic()
-    assert list(paced(iter('abcde'), rate_hz=50)) == list('abcde')
-    assert 0.08 <= time.monotonic() - started < 1
+def test_frames_are_spaced_by_the_rate(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(play_images, 'time', clock)
+    started_s = clock.now_s
+    came = [(frame, clock.now_s - started_s) for frame in paced(iter('abc'), rate_hz=50)]
+    assert [frame for frame, _ in came] == ['a', 'b', 'c']
+    assert [after_s for _, after_s in came] == pytest.approx([0, 0.02, 0.04])
 
 
 @pytest.mark.parametrize(('argument', 'message'), [

@@ -3,6 +3,7 @@
 import json
 
 import cv2
+from needs import need
 import numpy as np
 import pytest
 
@@ -47,7 +48,7 @@ def stamped(message, stamp_ns):
 def camera(graph):
     """Return what publishes an image with its detections, each under a new stamp."""
     from sensor_msgs.msg import Image
-    vision_msgs = pytest.importorskip('vision_msgs.msg', reason='needs vision_msgs')
+    vision_msgs = need('vision_msgs.msg')
     images = graph.node.create_publisher(Image, '/camera/image_raw', 10)
     found = graph.node.create_publisher(
         vision_msgs.Detection2DArray, '/camera/detections', 10)

@@ -10,7 +10,11 @@ import pytest  # noqa: E402
 @pytest.fixture(autouse=True)
 def one_thread():
     """Compute with one thread and from a fixed state of randomness."""
-    torch = pytest.importorskip('torch', reason='training needs PyTorch (the extra `train`)')
+    try:
+        import torch
+    except ModuleNotFoundError:  # what can do without it runs
+        yield
+        return
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     torch.manual_seed(0)

@@ -6,6 +6,7 @@ import struct
 import zlib
 
 import cv2
+from needs import need
 import numpy as np
 import pytest
 from synthetic import add_image, add_list
@@ -95,7 +96,7 @@ def test_sixteen_bits_become_eight():
 
 
 def test_the_colours_of_printers_become_those_of_screens():
-    image = pytest.importorskip('PIL.Image', reason='writing CMYK needs Pillow')
+    image = need('PIL.Image')
     file = io.BytesIO()
     image.fromarray(PICTURE[..., ::-1]).convert('CMYK').save(file, 'JPEG', quality=95)
     pixels = decode_image(file.getvalue(), 'a')

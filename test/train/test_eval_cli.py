@@ -11,7 +11,8 @@ from tiny_model import CELL_PX, INPUT_SIZE_HW, write_tiny_model
 
 from mbv2ssd_train.cli import main
 
-pytest.importorskip('faster_coco_eval', reason='needs faster-coco-eval (the extra `eval`)')
+pytestmark = pytest.mark.needs('faster_coco_eval')
+
 
 
 @pytest.fixture(scope='module')

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import cv2
+from needs import need
 import numpy as np
 import pytest
 
@@ -16,7 +17,7 @@ PICTURES = sorted((DOCS / 'figures').glob('*.png'))
 @pytest.fixture(scope='module')
 def drawn(tmp_path_factory):
     """Draw all pictures into a folder of their own."""
-    pytest.importorskip('matplotlib')
+    need('matplotlib')
     folder = tmp_path_factory.mktemp('figures')
     done = subprocess.run([sys.executable, DOCS / 'figures' / 'make.py', folder],
                           capture_output=True, text=True)

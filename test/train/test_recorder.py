@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import cv2
+from needs import need
 import numpy as np
 import pytest
 import torch
@@ -23,7 +24,7 @@ def lines_of(folder):
 
 def scalars_of(folder, tag):
     """Read (step, value) as TensorBoard shows them."""
-    accumulator = pytest.importorskip('tensorboard.backend.event_processing.event_accumulator')
+    accumulator = need('tensorboard.backend.event_processing.event_accumulator')
     events = accumulator.EventAccumulator(str(folder / 'tensorboard'))
     events.Reload()
     return [(event.step, event.value) for event in events.Scalars(tag)]
@@ -109,7 +110,7 @@ def test_the_time_of_a_resumed_run_goes_on(tmp_path):
 
 
 def test_a_picture_keeps_its_shape_and_colours(tmp_path):
-    accumulator = pytest.importorskip('tensorboard.backend.event_processing.event_accumulator')
+    accumulator = need('tensorboard.backend.event_processing.event_accumulator')
     picture = np.zeros((4, 6, 3), np.uint8)
     picture[:, :2] = (255, 0, 0)  # blue in BGR
     recorder = Recorder(tmp_path, 9)
@@ -134,7 +135,7 @@ def test_what_is_no_picture_is_refused(tmp_path, picture):
     (torch.tensor([[1.0, 2.0, float('nan')]]), 2), (torch.tensor([float('inf')]), None),
     (torch.zeros(0), None), (torch.ones(4, dtype=torch.bfloat16, requires_grad=True), 4)])
 def test_a_histogram_counts_what_is_finite(tmp_path, tensor, count):
-    accumulator = pytest.importorskip('tensorboard.backend.event_processing.event_accumulator')
+    accumulator = need('tensorboard.backend.event_processing.event_accumulator')
     recorder = Recorder(tmp_path, 9)
     recorder.histogram('weights/head', 3, tensor)
     recorder.close()

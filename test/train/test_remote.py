@@ -11,6 +11,7 @@ import sys
 import threading
 import zipfile
 
+import fsspec
 from model_settings import small_run
 import pytest
 import torch
@@ -20,7 +21,6 @@ from mbv2ssd_train.run.checkpoint import Checkpoint
 from mbv2ssd_train.run.folder import latest_run, RunFolder
 from mbv2ssd_train.run.remote import fetch_run
 
-fsspec = pytest.importorskip('fsspec')
 PARTS = ['checkpoints/best.pt', 'checkpoints/last.pt', 'config.yaml', 'fingerprints.json',
          'metrics.jsonl']
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import re
 
 from model_settings import small_run
+from needs import need
 import pytest
 from synthetic import write_world
 
@@ -32,15 +33,15 @@ def described():
 
 
 def test_every_file_of_a_run_is_described(run):
-    pytest.importorskip('tensorboard')
-    pytest.importorskip('matplotlib')
+    need('tensorboard')
+    need('matplotlib')
     assert sorted(name for name in run
                   if not any(fnmatch(name, pattern) for pattern in described())) == []
 
 
 def test_every_file_that_is_described_is_there(run):
-    pytest.importorskip('tensorboard')
-    pytest.importorskip('matplotlib')
+    need('tensorboard')
+    need('matplotlib')
     assert len(described()) >= 10
     assert [pattern for pattern in described()
             if not any(fnmatch(name, pattern) for name in run)] == []
