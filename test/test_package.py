@@ -1,7 +1,7 @@
 """The package installs with pip, and says the same about itself everywhere."""
 
 import ast
-from importlib import metadata, util
+from importlib import metadata
 from pathlib import Path
 import re
 import shutil
@@ -25,13 +25,20 @@ ROSDEP_KEYS = {
 }
 
 
+def missing_build_tools():
+    """Return what is not there of what pip needs to install from a folder, '' if nothing."""
+    there = {found.metadata['Name']: found.version for found in metadata.distributions()}
+    if missing := {'pip', 'setuptools'} - there.keys():
+        return ' and '.join(missing)
+    version = tuple(map(int, there['setuptools'].split('.')[:2]))
+    return '' if version >= (70, 1) or 'wheel' in there else 'wheel, or setuptools 70.1'
+
+
 @pytest.fixture(scope='session')
 def installed(tmp_path_factory):
     """Return the folder of a `pip install --target` without dependencies."""
-    pytest.importorskip('pip')
-    pytest.importorskip('setuptools')
-    if util.find_spec('setuptools.command.bdist_wheel') is None:  # before 70.1
-        pytest.importorskip('wheel', reason='needs wheel, or setuptools 70.1, to install')
+    if missing := missing_build_tools():
+        pytest.skip(f'to install the package needs {missing}')
     source = tmp_path_factory.mktemp('source') / 'mbv2ssd'  # pip would build inside our tree
     ignored = shutil.ignore_patterns('.*', 'build', 'install', 'log', 'runs', 'demo_out',
                                      '__pycache__', '*.egg-info', 'test', 'docs')

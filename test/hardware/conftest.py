@@ -13,6 +13,7 @@ import platform
 import subprocess
 import sys
 
+from needs import Missing
 import pytest
 
 HERE = Path(__file__).parent
@@ -38,7 +39,7 @@ def nvidia():
     try:
         return load_nvidia()
     except BackendError as err:
-        pytest.skip(str(err))
+        raise Missing(str(err)) from err
 
 
 @pytest.fixture(scope='session')

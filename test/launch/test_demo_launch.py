@@ -2,18 +2,13 @@
 
 from pathlib import Path
 
-from ament_index_python.packages import get_packages_with_prefixes
 from launch import LaunchDescription, LaunchService
 from launch.actions import IncludeLaunchDescription, RegisterEventHandler
 from launch.event_handlers import OnProcessExit
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 import pytest
 
-pytestmark = [
-    pytest.mark.ros,
-    pytest.mark.needs('launch_ros'),
-    pytest.mark.skipif('mbv2ssd_ros' not in get_packages_with_prefixes(),
-                       reason='needs mbv2ssd_ros in the ament index: build it with colcon')]
+pytestmark = [pytest.mark.ros, pytest.mark.needs('launch_ros')]
 LAUNCH = Path(__file__).parents[2] / 'launch'
 LAUNCH_FILES = [LAUNCH / f'{name}.launch.py' for name in ('demo', 'detector', 'multi_camera')]
 

@@ -3,7 +3,6 @@
 from pathlib import Path
 import time
 
-from ament_index_python.packages import get_packages_with_prefixes
 from launch import LaunchDescription, LaunchService
 from launch.actions import IncludeLaunchDescription, RegisterEventHandler
 from launch.event_handlers import OnProcessExit
@@ -13,11 +12,7 @@ import launch_pytest
 from launch_pytest.actions import ReadyToTest
 import pytest
 
-pytestmark = [
-    pytest.mark.ros,
-    pytest.mark.needs('launch_ros'),
-    pytest.mark.skipif('mbv2ssd_ros' not in get_packages_with_prefixes(),
-                       reason='needs mbv2ssd_ros in the ament index: build it with colcon')]
+pytestmark = [pytest.mark.ros, pytest.mark.needs('launch_ros')]
 LAUNCH_FILE = Path(__file__).parents[2] / 'launch' / 'detector.launch.py'
 exit_codes = []
 

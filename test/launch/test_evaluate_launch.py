@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 import sys
 
-from ament_index_python.packages import get_packages_with_prefixes
 from launch import LaunchDescription, LaunchService
 from launch.actions import IncludeLaunchDescription, RegisterEventHandler
 from launch.event_handlers import OnProcessExit
@@ -25,11 +24,7 @@ from bag_world import (
     write_bag,
 )
 
-pytestmark = [
-    pytest.mark.ros,
-    pytest.mark.needs('launch_ros'),
-    pytest.mark.skipif('mbv2ssd_ros' not in get_packages_with_prefixes(),
-                       reason='needs mbv2ssd_ros in the ament index: build it with colcon')]
+pytestmark = [pytest.mark.ros, pytest.mark.needs('launch_ros')]
 LAUNCH_FILE = Path(__file__).parents[2] / 'launch' / 'evaluate.launch.py'
 
 

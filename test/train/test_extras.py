@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 HIDE = '''
 import sys
 
@@ -27,6 +29,7 @@ def test_help_needs_none_of_the_extra():
     assert done.returncode == 0 and 'train' in done.stdout
 
 
+@pytest.mark.needs('torch')
 def test_a_missing_module_is_named_with_the_way_to_install_it(tmp_path):
     done = run({'pydantic'}, 'train', str(tmp_path / 'config.yaml'))
     assert done.returncode == 1
