@@ -57,10 +57,17 @@ def pytest_xdist_auto_num_workers():
     return min(cores, 8) if cores > 1 else 0
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_pycollect_makemodule(module_path, parent):
-    """Collect a file as one that may need what is not there; ask no plugin, ROS's would fail."""
-    return TestFile.from_parent(parent, path=module_path)
+# A file may need what is not there. No plugin is asked: ROS's would import it, and fail.
+if hasattr(pytest, 'version_tuple'):
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_pycollect_makemodule(module_path, parent):
+        """Collect a file our way."""
+        return TestFile.from_parent(parent, path=module_path)
+else:  # pytest 6, of Ubuntu 22.04
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_pycollect_makemodule(path, parent):
+        """Collect a file our way."""
+        return TestFile.from_parent(parent, fspath=path)
 
 
 def pytest_runtest_setup(item):

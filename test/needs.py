@@ -1,6 +1,7 @@
 """Tests of what is not installed are skipped, counted by folder, and say what they need."""
 
 from importlib import import_module
+import os
 
 import pytest
 
@@ -87,4 +88,4 @@ def skip_without_needs(item):
 def count_by_folder(item, call, report):
     """Give all tests of a folder that lack the same one line of pytest's summary."""
     if call.excinfo is not None and isinstance(call.excinfo.value, Missing):
-        report.longrepr = (str(item.path.parent), None, f'Skipped: {call.excinfo.value.msg}')
+        report.longrepr = (os.path.dirname(item.fspath), None, f'Skipped: {call.excinfo.value.msg}')

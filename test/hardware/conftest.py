@@ -25,7 +25,7 @@ sys.path.insert(0, str(ROOT / 'test' / 'backends'))  # whose conformance tests r
 def pytest_collection_modifyitems(config, items):
     """Mark every test of this folder."""
     for item in items:
-        if HERE in item.path.parents:
+        if HERE in Path(item.fspath).parents:
             item.add_marker(pytest.mark.hardware)
             if config.pluginmanager.hasplugin('timeout'):
                 item.add_marker(pytest.mark.timeout(3600))  # a build takes minutes on a Jetson
