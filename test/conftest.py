@@ -26,7 +26,7 @@ def pytest_configure(config):
     folder = tempfile.TemporaryDirectory(prefix='mbv2ssd-test-')
     config.add_cleanup(folder.cleanup)
     if is_controller(config):  # runs no test; its workers inherit what it ignores, as nohup wants
-        config.turns = folder.name
+        config.turns, config.stale_before = folder.name, set(stale_files())
         return
     if hasattr(config, 'workerinput'):
         config.pluginmanager.register(Turns(Path(config.workerinput['turns'])))
@@ -99,15 +99,29 @@ def shared_memory_left_clean(request):
     remove_stale_files()
     before = set(stale_files())
     yield
-    everything = 'CI' in os.environ and not hasattr(request.config, 'workerinput')
     domain_id = int(os.environ['ROS_DOMAIN_ID'])
+    all_ours = 'CI' in os.environ and not hasattr(request.config, 'workerinput')
     left = [path for path in stale_files() if path not in before
-            and (everything or belongs_to_domain(path, domain_id))]
+            and (all_ours or belongs_to_domain(path, domain_id))]
+    if left:
+        pytest.fail(removed(left), pytrace=False)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session):
+    """Look in continuous integration, after all workers, for what no worker could call its own."""
+    if is_controller(session.config) and 'CI' in os.environ:
+        if left := [path for path in stale_files() if path not in session.config.stale_before]:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+            session.config.get_terminal_writer().line(f'\nERROR {removed(left)}')
+
+
+def removed(left):
+    """Remove files of shared memory; return what is to be said of them."""
     for path in left:
         path.unlink(missing_ok=True)
-    if left:
-        pytest.fail(f'{len(left)} shared memory files were left behind, such as {left[0]}: a node '
-                    f'was killed; end it with SIGINT and wait for it', pytrace=False)
+    return (f'{len(left)} shared memory files were left behind, such as {left[0]}: a node was '
+            'killed; end it with SIGINT and wait for it')
 
 
 @pytest.fixture(scope='session')

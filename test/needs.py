@@ -88,4 +88,5 @@ def skip_without_needs(item):
 def count_by_folder(item, call, report):
     """Give all tests of a folder that lack the same one line of pytest's summary."""
     if call.excinfo is not None and isinstance(call.excinfo.value, Missing):
-        report.longrepr = (os.path.dirname(item.fspath), None, f'Skipped: {call.excinfo.value.msg}')
+        folder = os.path.dirname(item.fspath)
+        report.longrepr = (folder, None, f'Skipped: {call.excinfo.value.msg}')
