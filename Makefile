@@ -1,7 +1,10 @@
-# Each target sets itself up; `make help` lists them.
+# Each target sets itself up; `make help` lists them. ROS=kilted: in .venv-kilted, with ROS 2 Kilted.
 
 PYTHON ?= python3
-VENV := .venv/bin
+ROS ?=
+export ROS
+VENV_DIR := .venv$(addprefix -,$(filter-out jazzy,$(ROS)))
+VENV := $(VENV_DIR)/bin
 PYTEST_ARGS ?=
 STARTED := $(shell date +%s)
 
