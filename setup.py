@@ -62,6 +62,7 @@ setup(
             'pytest-timeout',
             'pytest-xdist',
             'hypothesis',
+            'onnx',  # writes the models that tests infer with
             'ruff',
             'mypy',
             'types-PyYAML',

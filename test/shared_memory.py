@@ -6,8 +6,9 @@ import re
 import time
 
 FOLDER = Path('/dev/shm')
-# A segment or port fastrtps_x comes with a lock fastrtps_x_el, a port with sem.fastrtps_x_mutex.
-NAME = re.compile(r'(?:sem\.)?(fastrtps_(?:port(?P<port>\d+)|[0-9a-f]+))(?:_el|_mutex)?$')
+# A segment or port fastrtps_x comes with a lock fastrtps_x_el, a port with sem.fastrtps_x_mutex;
+# from Fast DDS 3 on fastdds_x.
+NAME = re.compile(r'(?:sem\.)?(fast(?:rtps|dds)_(?:port(?P<port>\d+)|[0-9a-f]+))(?:_el|_mutex)?$')
 
 
 def stale_files(older_than_s=0.0):

@@ -34,6 +34,7 @@ def test_fresh_files_are_not_removed(folder):
 
 @pytest.mark.parametrize(('name', 'domain_id', 'expected'), [
     ('fastrtps_port7400', 0, True),
+    ('fastdds_port7400', 0, True),
     ('fastrtps_port7650', 0, False),
     ('fastrtps_port7650_el', 1, True),
     ('sem.fastrtps_port26661_mutex', 77, True),

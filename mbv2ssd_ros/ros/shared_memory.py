@@ -14,14 +14,12 @@ import ctypes
 import fcntl
 import os
 from pathlib import Path
-import re
 import signal
 from typing import TextIO
 
+from mbv2ssd_ros.ros.fast_dds import FILE_NAME
+
 FOLDER = Path('/dev/shm')
-# A segment or port x has a lock x_el or x_sl, which its owner holds as long as it lives. Whoever
-# opens a port holds the semaphore sem.x_mutex meanwhile. Fast DDS 3 says fastdds.
-FILE_NAME = re.compile(r'(?:sem\.)?(fast(?:rtps|dds)_(?:port\d+|[0-9a-f]+))(?:_el|_sl|_mutex)?')
 
 
 def remove_unused() -> None:

@@ -8,8 +8,8 @@ import json
 from pathlib import Path
 
 from mbv2ssd_ros.tools.benchmark_figures import Record
+from mbv2ssd_ros.tools.play_images import share_large_images
 from mbv2ssd_ros.tools.processes import Program, ros_environment
-from mbv2ssd_ros.tools.shipped import shipped_path
 
 START_TIMEOUT_S = 30.0
 
@@ -40,11 +40,11 @@ class Processes:
         Returns:
             The process.
         """
-        # The size of the shared memory counts on the sender's side; with the default one best
-        # effort images are lost. The node runs as users run it.
-        profile = str(shipped_path('config/fastdds_large_images.xml'))
+        # The size of the shared memory counts on the sender's side. The node runs as users run it.
+        environment = dict(self._environment)
+        share_large_images(environment)
         return self._role('camera', *self._images(), '--topics', *topics, *self._reliable(),
-                          extra={'FASTRTPS_DEFAULT_PROFILES_FILE': profile})
+                          environment=environment)
 
     def listener(self, image_topic: str, detections_topics: Sequence[str],
                  diagnostics: bool = False) -> Program:
@@ -114,13 +114,14 @@ class Processes:
     def _reliable(self) -> list[str]:
         return ['--reliable'] if self._args.reliable else []
 
-    def _role(self, name: str, *arguments: str, extra: Mapping[str, str] | None = None) -> Program:
+    def _role(self, name: str, *arguments: str, environment: Mapping[str, str] | None = None
+              ) -> Program:
         return self._start(name, 'mbv2ssd_ros.tools.benchmark_roles', [name, *arguments],
-                           pipes=True, extra=extra)
+                           pipes=True, environment=environment)
 
     def _start(self, name: str, module: str, arguments: Sequence[str], pipes: bool,
-               extra: Mapping[str, str] | None = None) -> Program:
-        program = Program(module, arguments, {**self._environment, **(extra or {})},
+               environment: Mapping[str, str] | None = None) -> Program:
+        program = Program(module, arguments, environment or self._environment,
                           self._folder / f'{name}.log', pipes=pipes)
         self._programs.append(program)
         return program

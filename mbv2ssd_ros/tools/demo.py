@@ -121,13 +121,9 @@ def run(args: argparse.Namespace, images: Sequence[str], model: Path, params: Pa
             '--output', str(output), '--record', str(viewed), '--timeout', '3600'],
             environment, logs / 'view_detections.log')
         programs.append(viewer)
-        # Large images need more shared memory than the default, on the sender's side.
-        profile = shipped_path('config/fastdds_large_images.xml')
         player = Program('mbv2ssd_ros.tools.play_images', [
             str(args.images), '--rate', f'{args.rate:g}', '--subscribers', '2', '--loop',
-            '--record', str(played)],
-            {**environment, 'FASTRTPS_DEFAULT_PROFILES_FILE': str(profile)},
-            logs / 'play_images.log')
+            '--record', str(played)], environment, logs / 'play_images.log')
         programs.append(player)
         for _ in _answers(programs, args.timeout):
             if _complete(frames_of(played, viewed, output), images, args):

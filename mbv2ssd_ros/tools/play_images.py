@@ -14,13 +14,13 @@ from typing import Any, TextIO
 import cv2
 
 from mbv2ssd_ros.core.errors import ConfigError, DataError, Mbv2SsdError
+from mbv2ssd_ros.ros.fast_dds import offer_profile
 from mbv2ssd_ros.tools.arguments import positive, size_wh, whole
 from mbv2ssd_ros.tools.image_source import CameraFrame, ImageSource, open_source
 from mbv2ssd_ros.tools.ros_session import parse, report_error, ros_node
 from mbv2ssd_ros.tools.shipped import shipped_path
 
 PROGRAM = 'play_images'
-_PROFILE_VARIABLE = 'FASTRTPS_DEFAULT_PROFILES_FILE'
 DEFAULT_RATE_HZ = 10.0
 JPEG_QUALITY = 90
 SETTLE_S = 0.3  # discovery is not symmetric: we may see a subscriber that does not see us yet
@@ -57,10 +57,9 @@ def share_large_images(environment: MutableMapping[str, str]) -> None:
     is the side that sends.
 
     Args:
-        environment: of this process, before rclpy is imported; changed.
+        environment: of a process, before rclpy is imported; changed.
     """
-    if not {_PROFILE_VARIABLE, 'FASTDDS_BUILTIN_TRANSPORTS'} & environment.keys():
-        environment[_PROFILE_VARIABLE] = str(shipped_path('config/fastdds_large_images.xml'))
+    offer_profile(environment, shipped_path('config/fastdds_large_images.xml'))
 
 
 def passes(source: ImageSource, repeat: bool) -> Iterator[CameraFrame]:

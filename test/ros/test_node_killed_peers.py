@@ -107,7 +107,7 @@ def owned(pid):
     files = set()
     for link in list(Path(f'/proc/{pid}/fd').iterdir()):
         try:
-            match = re.fullmatch(rf'{FOLDER}/(fastrtps_\w+)_[es]l', os.readlink(link))
+            match = re.fullmatch(rf'{FOLDER}/(fast(?:rtps|dds)_\w+)_[es]l', os.readlink(link))
         except FileNotFoundError:  # closed meanwhile
             continue
         if match:

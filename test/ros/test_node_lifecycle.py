@@ -194,7 +194,7 @@ def test_impatience_changes_nothing(start_detector):
 
 def segments():
     """Return the shared memory segments of all participants."""
-    return {path for path in Path('/dev/shm').glob('fastrtps_*') if '_port' not in path.name}
+    return {path for path in Path('/dev/shm').glob('fast*_*') if '_port' not in path.name}
 
 
 # SIGHUP: the terminal was closed, the ssh connection broke

@@ -9,6 +9,7 @@ from domains import Domain
 from needs import need
 import pytest
 
+from mbv2ssd_ros.ros.fast_dds import PROFILE_VARIABLES
 from mbv2ssd_ros.tools.processes import ending, Program, ros_environment
 
 TIMEOUT_S = 60.0  # only a busy machine comes near it
@@ -71,7 +72,7 @@ def graph(tmp_path, monkeypatch):
     # no shared memory: a test that is killed leaves nothing in /dev/shm
     monkeypatch.setenv('FASTDDS_BUILTIN_TRANSPORTS', 'UDPv4')
     monkeypatch.setenv('ROS_LOG_DIR', str(tmp_path))
-    assert 'FASTRTPS_DEFAULT_PROFILES_FILE' not in os.environ
+    assert not os.environ.keys() & set(PROFILE_VARIABLES.values())
     programs: list = []
     joined = Graph(rclpy, tmp_path / 'logs', programs)
     try:

@@ -278,8 +278,18 @@ def test_a_profile_that_fast_dds_would_silently_not_use_is_told(tmp_path, conten
     path = tmp_path / 'mine.xml'
     if content is not None:
         path.write_text(content)
-    found = only(profile(Machine(environment={'FASTDDS_DEFAULT_PROFILES_FILE': str(path)}), ''))
+    environment = {'FASTDDS_DEFAULT_PROFILES_FILE': str(path)}
+    found = only(profile(Machine(environment=environment), ''))
     assert found.level == level and text in found.text and str(path) in found.text
+
+
+def test_the_variable_that_fast_dds_2_does_not_read_is_told(tmp_path):
+    (tmp_path / 'libfastrtps.so.2.14').touch()
+    found = only(profile(Machine(environment={
+        'LD_LIBRARY_PATH': str(tmp_path), 'FASTDDS_DEFAULT_PROFILES_FILE': 'mine.xml'}), ''))
+    assert found.level == WARNING
+    assert 'FASTDDS_DEFAULT_PROFILES_FILE=mine.xml is not read by Fast DDS 2' in found.text
+    assert 'FASTRTPS_DEFAULT_PROFILES_FILE' in found.next_step
 
 
 def test_another_middleware_has_no_profile():

@@ -13,7 +13,8 @@ MOST_TOPICS = 5
 MUCH_LOST = 0.1  # of the images
 CLOCK_OFF_S = 1.0
 _LARGE_IMAGES = ('start the camera driver with FASTRTPS_DEFAULT_PROFILES_FILE='
-                 '<share>/config/fastdds_large_images.xml (docs/node.md)')
+                 '<share>/config/fastdds_large_images.xml (from Kilted on '
+                 'FASTDDS_DEFAULT_PROFILES_FILE; docs/node.md)')
 
 
 @dataclass(frozen=True)

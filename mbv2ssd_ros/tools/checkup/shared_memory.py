@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 import re
 
-from mbv2ssd_ros.ros.shared_memory import FILE_NAME
+from mbv2ssd_ros.ros.fast_dds import FILE_NAME
 from mbv2ssd_ros.tools.checkup.finding import Finding, OK, SKIPPED, WARNING
 from mbv2ssd_ros.tools.checkup.machine import Machine
 

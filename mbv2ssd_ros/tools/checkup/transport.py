@@ -6,10 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree
 
+from mbv2ssd_ros.ros.fast_dds import (
+    PROFILE_VARIABLES,
+    profile_variables,
+    TRANSPORTS_VARIABLE,
+)
 from mbv2ssd_ros.tools.checkup.finding import ERROR, Finding, OK, SKIPPED, WARNING
 from mbv2ssd_ros.tools.checkup.machine import Machine
 
-VARIABLES = ('FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE')
 _SUBJECT = 'Fast DDS profile'
 _LARGE_SEGMENT = 2 ** 24  # bytes; some images of 1080p
 
@@ -23,21 +27,26 @@ def profile(machine: Machine, middleware: str) -> Iterator[Finding]:
         middleware: name of the RMW in use; empty: unknown.
 
     Yields:
-        One finding.
+        One finding, or one for each variable.
     """
     if middleware and 'fastrtps' not in middleware:
         yield Finding(_SUBJECT, SKIPPED, f'the middleware is {middleware}')
         return
-    named = [(name, machine.environment[name]) for name in VARIABLES
+    named = [(name, machine.environment[name]) for name in PROFILE_VARIABLES.values()
              if machine.environment.get(name)]
     if not named:
-        chosen = machine.environment.get('FASTDDS_BUILTIN_TRANSPORTS')
-        yield Finding(_SUBJECT, OK, f'none; FASTDDS_BUILTIN_TRANSPORTS is {chosen}' if chosen
+        chosen = machine.environment.get(TRANSPORTS_VARIABLE)
+        yield Finding(_SUBJECT, OK, f'none; {TRANSPORTS_VARIABLE} is {chosen}' if chosen
                       else 'none, as the detector should run; a camera driver that publishes raw '
                       'images needs config/fastdds_large_images.xml')
         return
+    of_2, of_3 = PROFILE_VARIABLES.values()
     for name, value in named:
-        yield _judge(f'{name}={value}', Path(value))
+        if name == of_3 and profile_variables(machine.environment) == (of_2,):
+            yield Finding(_SUBJECT, WARNING, f'{name}={value} is not read by Fast DDS 2, which is '
+                          'installed', f'name the file with {of_2}')
+        else:
+            yield _judge(f'{name}={value}', Path(value))
 
 
 def segment_bytes(path: Path) -> int:
