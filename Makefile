@@ -8,7 +8,7 @@ VENV := $(VENV_DIR)/bin
 PYTEST_ARGS ?=
 STARTED := $(shell date +%s)
 
-.PHONY: help setup test lint demo test-jetson clean
+.PHONY: help setup test lint demo test-jetson test-machines clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 13
@@ -29,6 +29,9 @@ demo: setup  ## the whole path: camera topic, detector, annotated images in demo
 
 test-jetson:  ## tests that need TensorRT and a GPU, with PYTHON as it is (see docs/jetson.md)
 	$(PYTHON) -m pytest -m hardware $(PYTEST_ARGS) test/hardware
+
+test-machines: setup  ## the shipped models on processors that QEMU imitates (docs/machines.md)
+	$(VENV)/python -m pytest -m machines $(PYTEST_ARGS) test/machines
 
 clean:  ## remove .venv and everything built or written by these targets
 	rm -rf .venv build install log demo_out *.egg-info .mypy_cache .ruff_cache .hypothesis
