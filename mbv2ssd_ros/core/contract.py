@@ -7,7 +7,6 @@ Nothing in it has a default: a fact that is missing from the file is an error, n
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 import dataclasses
 from dataclasses import dataclass
 import json
@@ -16,6 +15,7 @@ from typing import Any
 
 from mbv2ssd_ros.core.errors import ContractError
 from mbv2ssd_ros.core.image import RESIZE_MODES
+from mbv2ssd_ros.core.strict_json import exact_keys, expect, integers, strings
 
 METADATA_KEY = 'mbv2ssd.contract'
 SATURATION_FREE_KEY = 'mbv2ssd.saturation_free'  # '1': no sum of two products leaves int16
@@ -55,13 +55,13 @@ class Provenance:
         Raises:
             ContractError: a key is unknown, missing or of another type.
         """
-        values = _exact_keys(cls, found, f'{source}: provenance')
+        values = exact_keys(cls, found, f'{source}: provenance')
         return cls(
-            package_version=_expect(values, 'package_version', str, source),
-            config=_expect(values, 'config', str, source),
-            datasets=_strings(values, 'datasets', source),
-            metric=_expect(values, 'metric', str, source),
-            metric_value=float(_expect(values, 'metric_value', (int, float), source)))
+            package_version=expect(values, 'package_version', str, source),
+            config=expect(values, 'config', str, source),
+            datasets=strings(values, 'datasets', source),
+            metric=expect(values, 'metric', str, source),
+            metric_value=float(expect(values, 'metric_value', (int, float), source)))
 
 
 @dataclass(frozen=True)
@@ -155,22 +155,22 @@ class ModelContract:
         if isinstance(found, dict):
             # Before the keys: a newer version has other keys, and its number is the reason.
             _check_version(found.get('schema_version'), f'{source}: ')
-        values = _exact_keys(cls, found, f'{source}: contract')
-        size = _integers(values, 'input_size_hw', source)
+        values = exact_keys(cls, found, f'{source}: contract')
+        size = integers(values, 'input_size_hw', source)
         if len(size) != 2:
             raise ContractError(f'{source}: input_size_hw is {size}, expected [height, width]')
         try:
             return cls(
                 schema_version=SCHEMA_VERSION,
                 input_size_hw=(size[0], size[1]),
-                channel_order=_expect(values, 'channel_order', str, source),
-                resize_mode=_expect(values, 'resize_mode', str, source),
-                class_names=_strings(values, 'class_names', source),
-                background_index=_expect(
+                channel_order=expect(values, 'channel_order', str, source),
+                resize_mode=expect(values, 'resize_mode', str, source),
+                class_names=strings(values, 'class_names', source),
+                background_index=expect(
                     values, 'background_index', (int, type(None)), source),
-                priors_per_level=_integers(values, 'priors_per_level', source),
-                arch_fingerprint=_expect(values, 'arch_fingerprint', str, source),
-                precision=_expect(values, 'precision', str, source),
+                priors_per_level=integers(values, 'priors_per_level', source),
+                arch_fingerprint=expect(values, 'arch_fingerprint', str, source),
+                precision=expect(values, 'precision', str, source),
                 provenance=Provenance.from_dict(values['provenance'], source))
         except ContractError as err:
             message = str(err)
@@ -214,42 +214,6 @@ def _check_version(found: Any, prefix: str = '') -> None:
         raise ContractError(
             f'{prefix}contract has schema version {found!r}, this package reads version '
             f'{SCHEMA_VERSION}; export the model again or install the matching package')
-
-
-def _exact_keys(cls: type, found: Any, where: str) -> Mapping[str, Any]:
-    if not isinstance(found, dict):
-        raise ContractError(f'{where} is {type(found).__name__}, expected a JSON object')
-    expected = {field.name for field in dataclasses.fields(cls)}
-    if unknown := sorted(found.keys() - expected):
-        raise ContractError(f'{where} has unknown keys {unknown}; known are {sorted(expected)}')
-    if missing := sorted(expected - found.keys()):
-        raise ContractError(f'{where} lacks the keys {missing}')
-    return found
-
-
-def _expect(values: Mapping[str, Any], key: str, kind: type | tuple[type, ...],
-            source: str) -> Any:
-    value = values[key]
-    # bool is an int to Python, never to a contract
-    if not isinstance(value, kind) or isinstance(value, bool):
-        kinds = kind if isinstance(kind, tuple) else (kind,)
-        raise ContractError(f'{source}: {key} is {value!r}, expected '
-                            f'{" or ".join(one.__name__ for one in kinds)}')
-    return value
-
-
-def _strings(values: Mapping[str, Any], key: str, source: str) -> tuple[str, ...]:
-    found = _expect(values, key, list, source)
-    if not all(isinstance(item, str) for item in found):
-        raise ContractError(f'{source}: {key} is {found!r}, expected a list of strings')
-    return tuple(found)
-
-
-def _integers(values: Mapping[str, Any], key: str, source: str) -> tuple[int, ...]:
-    found = _expect(values, key, list, source)
-    if not all(isinstance(item, int) and not isinstance(item, bool) for item in found):
-        raise ContractError(f'{source}: {key} is {found!r}, expected a list of integers')
-    return tuple(found)
 
 
 def _one_of(key: str, value: str, allowed: tuple[str, ...]) -> None:
