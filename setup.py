@@ -26,7 +26,8 @@ setup(
     maintainer='mbv2ssd maintainers',
     maintainer_email='mbv2ssd@example.com',
     packages=find_packages(include=['mbv2ssd_ros*', 'mbv2ssd_train*']),
-    package_data={'mbv2ssd_ros.evaluation.report': ['*.css', '*.js']},
+    package_data={'mbv2ssd_ros.evaluation.report': ['*.css', '*.js'],
+                  'mbv2ssd_train.export': ['pictures/*.png']},
     data_files=[
         ('share/ament_index/resource_index/packages', [f'resource/{PACKAGE}']),
         *share_files(),

@@ -14,6 +14,7 @@ class TorchBackend:
     """The deployed graph, computed by PyTorch in float32."""
 
     name = 'torch'
+    self_test = None  # of model files; what is exported gets one
     max_batch = 16
     max_concurrency = 1  # torch uses all cores by itself
 

@@ -13,6 +13,8 @@ from needs import need
 import numpy as np
 
 from mbv2ssd_ros.core.contract import METADATA_KEY, ModelContract, Provenance
+from mbv2ssd_ros.core.onnx_metadata import with_metadata
+from mbv2ssd_ros.core.self_test import SELF_TEST_KEY, SelfTest
 
 ROWS, COLUMNS, CELL_PX = 4, 6, 8
 INPUT_SIZE_HW = (ROWS * CELL_PX, COLUMNS * CELL_PX)
@@ -79,3 +81,29 @@ def write_tiny_model(path: Path, contract: ModelContract | str | None = CONTRACT
     onnx.checker.check_model(model)
     onnx.save(model, path)
     return path
+
+
+def add_self_test(path: Path) -> Path:
+    """
+    Give the model a self-test whose right answers are computed here, without any engine.
+
+    Args:
+        path: of a file that write_tiny_model wrote with CONTRACT.
+
+    Returns:
+        The path.
+    """
+    dark = np.random.default_rng(0).integers(0, 128, (2, 20, 50, 3), dtype=np.uint8)
+    self_test = SelfTest.of(dark, answers, CONTRACT)
+    path.write_bytes(with_metadata(
+        path.read_bytes(), SELF_TEST_KEY, self_test.to_json(), str(path)))
+    return path
+
+
+def answers(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Compute what the model computes, with numpy."""
+    cells = images.reshape(len(images), ROWS, CELL_PX, COLUMNS, CELL_PX, 3)
+    objects = cells.mean(axis=(2, 4))[..., :2].reshape(len(images), PRIORS, 2) / 255
+    scores = np.concatenate([1 - objects.sum(axis=2, keepdims=True), objects], axis=2)
+    boxes = [cell_box(row, column) for row in range(ROWS) for column in range(COLUMNS)]
+    return np.stack([boxes] * len(images)), scores.astype(np.float32)

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from mbv2ssd_ros.core.answer import Difference
 from mbv2ssd_ros.core.contract import ModelContract, PRECISIONS
 from mbv2ssd_ros.core.errors import BackendError, ConfigError, ShapeError
 
@@ -72,6 +73,9 @@ class Host:
     cancelled: Callable[[], bool] = _never  # asked several times a second, from any thread
 
 
+DEFAULT_HOST = Host()
+
+
 class Backend(Protocol):
     """A loaded model. Ready for `infer` once constructed: warm, checked against its contract."""
 
@@ -94,6 +98,10 @@ class Backend(Protocol):
     @property
     def max_concurrency(self) -> int:
         """Threads that may call infer at the same time."""
+
+    @property
+    def self_test(self) -> Difference | None:
+        """How far its self-test was from the right answers; None where the file has none."""
 
     def infer(self, images: NDArray[np.uint8]
               ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -153,26 +161,23 @@ def check_precision(contract: ModelContract, wanted: str, source: str) -> None:
             f'`mbv2ssd_train quantize` make them), or precision to {ANY_PRECISION}')
 
 
-def warm_up(backend: Backend, source: str) -> None:
+def read_model(path: Path) -> bytes:
     """
-    Run a black image, for the constructor of a backend.
-
-    The first run is the slow one, and a model that computes nan shall fail here, not in the field.
+    Read a model file.
 
     Args:
-        backend: ready for `infer`.
-        source: name of the model file, for messages.
+        path: of the file.
+
+    Returns:
+        Its content.
 
     Raises:
-        BackendError: the engine failed, or an output is not finite.
+        BackendError: it cannot be read.
     """
-    outputs = backend.infer(np.zeros((1, *backend.contract.input_size_hw, 3), dtype=np.uint8))
-    for name, output in zip(('boxes', 'scores'), outputs, strict=True):
-        if not np.isfinite(output).all():
-            raise BackendError(
-                f'{source}: {np.count_nonzero(~np.isfinite(output))} of {output.size} values of '
-                f'output {name!r} are not finite for a black image; export the model again, or '
-                'in another precision')
+    try:
+        return path.read_bytes()
+    except OSError as err:
+        raise BackendError(f'{path}: cannot be read: {err.strerror}') from err
 
 
 Opener = Callable[[Path, BackendOptions, Host], Backend]
@@ -186,7 +191,7 @@ def _open_onnxruntime(model_path: Path, options: BackendOptions, host: Host) -> 
         raise BackendError(
             f'backend onnxruntime: onnxruntime cannot be imported ({err}); `pip install '
             'onnxruntime`, or set another backend') from err
-    return OrtBackend(model_path, options)
+    return OrtBackend(model_path, options, host.log)
 
 
 def _open_tensorrt(model_path: Path, options: BackendOptions, host: Host) -> Backend:
@@ -197,7 +202,6 @@ def _open_tensorrt(model_path: Path, options: BackendOptions, host: Host) -> Bac
 
 _OPENERS: dict[str, Opener] = {'onnxruntime': _open_onnxruntime, 'tensorrt': _open_tensorrt}
 BACKENDS = ('auto', *_OPENERS)
-DEFAULT_HOST = Host()
 
 
 def open_backend(name: str, model_path: str | Path, options: BackendOptions,

@@ -10,7 +10,13 @@ import time
 import numpy as np
 from numpy.typing import NDArray
 
-from mbv2ssd_ros.backends.base import Backend, BackendOptions, check_precision, Host
+from mbv2ssd_ros.backends.base import (
+    Backend,
+    BackendOptions,
+    check_precision,
+    Host,
+    read_model,
+)
 from mbv2ssd_ros.backends.cuda_worker import CudaWorker
 from mbv2ssd_ros.backends.engine import Engine, EngineRunError
 from mbv2ssd_ros.backends.engine_build import (
@@ -29,9 +35,17 @@ from mbv2ssd_ros.backends.engine_manifest import (
     sha256,
     UnusableEngineError,
 )
+from mbv2ssd_ros.backends.first_run import (
+    describe_margin,
+    first_run,
+    read_self_test,
+    without_self_test,
+)
 from mbv2ssd_ros.backends.nvidia import Gpu, GpuMemoryError, Nvidia
+from mbv2ssd_ros.core.answer import Difference
 from mbv2ssd_ros.core.contract import ModelContract
 from mbv2ssd_ros.core.errors import BackendError, ContractError
+from mbv2ssd_ros.core.onnx_metadata import read_metadata
 
 Build = Callable[[bytes, BuildRequest, bytes, Host], BuiltEngine]
 
@@ -47,6 +61,7 @@ class LoadedEngine:
         self.graphs = self._engine.graphs
         self.contract = contract
         self.path: Path | None = None  # where it is kept, if it is
+        self.self_test: Difference | None = None  # how far it was from the right answers
 
     def run(self, images: NDArray[np.uint8]
             ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -81,6 +96,7 @@ class EngineProvider:
 
         Raises:
             BackendError: the model cannot be read, or the cache is not to be trusted.
+            ContractError: the model has no contract.
         """
         self._model_path = model_path
         self._source = str(model_path)
@@ -89,7 +105,12 @@ class EngineProvider:
         self._nvidia = nvidia
         self._worker = worker
         self._build = build
-        self._model = _read(model_path)
+        self._model = read_model(model_path)
+        metadata = read_metadata(self._model, self._source)
+        self._contract = ModelContract.from_metadata(metadata, self._source)
+        self._self_test = read_self_test(metadata, self._contract, self._source)
+        if self._self_test is None:
+            host.log.info(without_self_test(self._source))
         self._cache = EngineCache(options.engine_cache_dir, host)
         self._key = EngineKey(
             model_sha256=sha256(self._model), tensorrt=str(nvidia.trt.__version__), gpu=gpu.name,
@@ -135,33 +156,40 @@ class EngineProvider:
         check_precision(contract, self._options.precision, self._source)
         try:
             engine = self._load(kept.plan, contract)
+            margin = self._checked(engine, contract)
         except (GpuMemoryError, EngineRunError) as err:  # no fault of the engine
             raise BackendError(f'{self._source}: {err}') from err
         except BackendError as err:
             raise UnusableEngineError(str(err)) from err
         engine.path = self._cache.engine_path(self._name)
-        self._host.log.info(f'{engine.path}: engine loaded '
-                            f'({kept.manifest.agreement})')
+        self._host.log.info(
+            f'{engine.path}: engine loaded ({margin or kept.manifest.agreement})')
         return engine
 
     def _built(self) -> LoadedEngine:
-        reference = self._reference()  # refuses what is no model of ours
+        # Without a self-test ONNX Runtime is what the engine is compared with, and it refuses
+        # what is no model of ours.
+        reference = self._reference() if self._self_test is None else None
         try:
-            if _read(self._model_path) != self._model:  # which the engine would be kept for
+            if read_model(self._model_path) != self._model:  # which the engine would be kept for
                 raise BackendError(
                     f'{self._source}: was written while it was read; open it again')
-            contract = reference.contract
+            contract = self._contract
             check_precision(contract, self._options.precision, self._source)
             self._announce(contract)
             started = time.monotonic()
             built = self._build(
                 self._model, self._request(contract), self._cache.timing(self._key), self._host)
             build_s = time.monotonic() - started
-            engine, agreement = self._checked(built, contract, reference)
+            try:
+                engine = self._load(built.plan, contract)
+            except BackendError as err:
+                raise BackendError(f'{self._source}: {err}') from err
+            agreement = self._checked(engine, contract, reference)
         finally:
-            reference.close()
-        self._host.log.info(
-            f'{self._source}: engine built in {build_s:.0f} s; {agreement} from ONNX Runtime')
+            if reference is not None:
+                reference.close()
+        self._host.log.info(f'{self._source}: engine built in {build_s:.0f} s; {agreement}')
         if self._cache.writable:
             engine.path = self._keep(built, manifest_for(
                 self._key, built.plan, contract.to_json(), agreement, build_s))
@@ -178,21 +206,23 @@ class EngineProvider:
                 'be built again at the next start; make room or set engine_cache_dir')
             return None
 
-    def _checked(self, built: BuiltEngine, contract: ModelContract, reference: Backend
-                 ) -> tuple[LoadedEngine, str]:
-        """Load a new engine; returns how it agrees with ONNX Runtime, or refuses it."""
+    def _checked(self, engine: LoadedEngine, contract: ModelContract,
+                 reference: Backend | None = None) -> str:
+        """Run an engine for the first time; returns how right it is, or refuses and closes it."""
         try:
-            engine = self._load(built.plan, contract)
-        except BackendError as err:
-            raise BackendError(f'{self._source}: {err}') from err
-        try:
-            difference = compare(engine.run, reference.infer, self._key.batch_sizes,
-                                 contract.input_size_hw)
-            check_agreement(difference, contract.precision, self._source)
+            if reference is not None:
+                difference = compare(engine.run, reference.infer, self._key.batch_sizes,
+                                     contract.input_size_hw)
+                check_agreement(difference, contract.precision, self._source)
+                return f'{difference} from ONNX Runtime'
+            found = first_run(
+                engine.run, contract, self._self_test, self._source,
+                f'TensorRT {self._key.tensorrt} on {self._key.gpu}', self._key.batch_sizes)
+            engine.self_test = found
+            return describe_margin(found, contract.precision) if found else ''
         except BaseException:
             engine.close()
             raise
-        return engine, str(difference)
 
     def _load(self, plan: bytes, contract: ModelContract) -> LoadedEngine:
         return LoadedEngine(
@@ -203,8 +233,9 @@ class EngineProvider:
             from mbv2ssd_ros.backends.ort import OrtBackend
         except ImportError as err:
             raise BackendError(
-                'backend tensorrt: a new engine is compared with ONNX Runtime, which cannot be '
-                f'imported ({err}); `pip install onnxruntime`') from err
+                f'backend tensorrt: {self._source} has no self-test, so a new engine is compared '
+                f'with ONNX Runtime, which cannot be imported ({err}); `pip install onnxruntime`, '
+                'or add one with `mbv2ssd_train self-test`') from err
         return OrtBackend(self._model_path, BackendOptions())
 
     def _request(self, contract: ModelContract) -> BuildRequest:
@@ -224,9 +255,3 @@ class EngineProvider:
                 f'{self._cache.folder} is read-only, so the engine will be built again at the '
                 'next start; set engine_cache_dir to a folder that can be written')
 
-
-def _read(model_path: Path) -> bytes:
-    try:
-        return model_path.read_bytes()
-    except OSError as err:
-        raise BackendError(f'{model_path}: cannot be read: {err.strerror}') from err

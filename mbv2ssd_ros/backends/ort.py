@@ -13,10 +13,15 @@ from mbv2ssd_ros.backends.base import (
     check_images,
     check_precision,
     CPU_PROVIDER,
-    warm_up,
+    DEFAULT_HOST,
+    Log,
+    read_model,
 )
-from mbv2ssd_ros.core.contract import METADATA_KEY, ModelContract
+from mbv2ssd_ros.backends.first_run import first_run, read_self_test, without_self_test
+from mbv2ssd_ros.core.answer import Difference
+from mbv2ssd_ros.core.contract import ModelContract
 from mbv2ssd_ros.core.errors import BackendError, ContractError
+from mbv2ssd_ros.core.onnx_metadata import read_metadata
 
 _OUTPUTS = ['boxes', 'scores']
 
@@ -29,49 +34,41 @@ class OrtBackend:
     from two threads beat a batch (four cameras: 16.3 against 20.3 ms), so max_batch is 1.
     """
 
-    def __init__(self, model_path: Path, options: BackendOptions) -> None:
+    def __init__(self, model_path: Path, options: BackendOptions, log: Log = DEFAULT_HOST.log
+                 ) -> None:
         """
-        Load the file, check it against its contract and run it once.
+        Load the file, check it against its contract and run its self-test.
 
         Args:
             model_path: ONNX file with a contract.
             options: precision, providers, threads and spinning.
+            log: told what is to be known about the file.
 
         Raises:
             BackendError: ONNX Runtime refuses the file, or lacks a provider.
-            BackendError: it fails, or computes nan, when it is run.
+            BackendError: it fails, or computes something else, when it is run.
             ConfigError: the model has another precision than was asked for.
             ContractError: no contract, or one that disagrees with the graph.
         """
         _check_providers(options.providers)
-        settings = onnxruntime.SessionOptions()
-        settings.intra_op_num_threads = options.threads
-        settings.inter_op_num_threads = 1
-        # A spinning thread burns its core between frames: fp32 CPU time 43 ms a frame, not 11.
-        settings.add_session_config_entry(
-            'session.intra_op.allow_spinning', '1' if options.spin else '0')
-        if CPU_PROVIDER not in options.providers:  # else it takes what the others do not know
-            settings.add_session_config_entry('session.disable_cpu_ep_fallback', '1')
-        settings.log_severity_level = 4  # fatal ones; errors reach us as exceptions
+        self._source = str(model_path)
+        metadata = read_metadata(read_model(model_path), self._source)
+        self._contract = ModelContract.from_metadata(metadata, self._source)
+        check_precision(self._contract, options.precision, self._source)
+        self_test = read_self_test(metadata, self._contract, self._source)
+        settings = _settings(options)
+        self._options = options
+        self._shape = (*self._contract.input_size_hw, 3)
+        self._session = _open(self._source, settings, options.providers)
         try:
-            self._session = onnxruntime.InferenceSession(
-                str(model_path), settings, providers=list(options.providers),
-                enable_fallback=0)  # it would try the same again, with a print
-        except Exception as err:  # ONNX Runtime's exceptions have no common base but this
-            raise BackendError(
-                f'{model_path}: ONNX Runtime {onnxruntime.__version__} cannot load it: '
-                f'{_one_line(err)}') from err
-        _check_used_providers(self._session.get_providers(), options.providers, str(model_path))
-        try:
-            self._contract = _read_contract(self._session, str(model_path))
-        except UnicodeDecodeError as err:  # a damaged byte in a name or in the contract
+            _check_graph(self._session, self._contract, self._source)
+        except UnicodeDecodeError as err:  # a damaged byte in a name
             raise ContractError(
                 f'{model_path}: damaged, it has text that is not UTF-8 ({err.reason})') from err
-        check_precision(self._contract, options.precision, str(model_path))
-        self._options = options
-        self._source = str(model_path)
-        self._shape = (*self._contract.input_size_hw, 3)
-        warm_up(self, self._source)
+        if self_test is None:
+            log.info(without_self_test(self._source))
+        self._proof = first_run(
+            self.infer, self._contract, self_test, self._source, self.detail)
 
     @property
     def name(self) -> str:
@@ -100,6 +97,11 @@ class OrtBackend:
     def max_concurrency(self) -> int:
         """Threads that may call infer at the same time."""
         return self._options.workers
+
+    @property
+    def self_test(self) -> Difference | None:
+        """How far its self-test was from the right answers."""
+        return self._proof
 
     def infer(self, images: NDArray[np.uint8]
               ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -142,13 +144,36 @@ def _one_line(err: Exception) -> str:
     return ' '.join(str(err).split())
 
 
-def _read_contract(session: onnxruntime.InferenceSession, source: str) -> ModelContract:
-    metadata = session.get_modelmeta().custom_metadata_map
-    if METADATA_KEY not in metadata:
-        raise ContractError(
-            f'{source}: no {METADATA_KEY!r} in its metadata, so its classes and input are '
-            'unknown; export it with `mbv2ssd_train export`')
-    contract = ModelContract.from_json(metadata[METADATA_KEY], source)
+def _settings(options: BackendOptions) -> onnxruntime.SessionOptions:
+    settings = onnxruntime.SessionOptions()
+    settings.intra_op_num_threads = options.threads
+    settings.inter_op_num_threads = 1
+    # A spinning thread burns its core between frames: fp32 CPU time 43 ms a frame, not 11.
+    settings.add_session_config_entry(
+        'session.intra_op.allow_spinning', '1' if options.spin else '0')
+    if CPU_PROVIDER not in options.providers:  # else it takes what the others do not know
+        settings.add_session_config_entry('session.disable_cpu_ep_fallback', '1')
+    settings.log_severity_level = 4  # fatal ones; errors reach us as exceptions
+    return settings
+
+
+def _open(source: str, settings: onnxruntime.SessionOptions, providers: tuple[str, ...]
+          ) -> onnxruntime.InferenceSession:
+    try:
+        session = onnxruntime.InferenceSession(
+            source, settings, providers=list(providers),
+            enable_fallback=0)  # it would try the same again, with a print
+    except Exception as err:  # ONNX Runtime's exceptions have no common base but this
+        raise BackendError(
+            f'{source}: ONNX Runtime {onnxruntime.__version__} cannot load it: '
+            f'{_one_line(err)}') from err
+    _check_used_providers(session.get_providers(), providers, source)
+    return session
+
+
+def _check_graph(session: onnxruntime.InferenceSession, contract: ModelContract, source: str
+                 ) -> None:
+    """Refuse a graph that the contract does not describe."""
     outputs = {output.name: output for output in session.get_outputs()}
     if missing := [name for name in _OUTPUTS if name not in outputs]:
         raise ContractError(f'{source}: lacks the outputs {missing}; has {sorted(outputs)}')
@@ -168,4 +193,3 @@ def _read_contract(session: onnxruntime.InferenceSession, source: str) -> ModelC
         raise ContractError(
             f'{source}: takes batches of exactly {batch} images, expected a dynamic batch; '
             'export it with `mbv2ssd_train export`')
-    return contract

@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mbv2ssd_ros.backends.base import BackendOptions, check_images, Host, warm_up
+from mbv2ssd_ros.backends.base import BackendOptions, check_images, Host
 from mbv2ssd_ros.backends.build_process import build_in_child
 from mbv2ssd_ros.backends.cuda_worker import CudaWorker
 from mbv2ssd_ros.backends.engine import EngineRunError
 from mbv2ssd_ros.backends.engine_provider import Build, EngineProvider, LoadedEngine
 from mbv2ssd_ros.backends.nvidia import describe_gpu, Nvidia
+from mbv2ssd_ros.core.answer import Difference
 from mbv2ssd_ros.core.contract import ModelContract
 from mbv2ssd_ros.core.errors import BackendError
 
@@ -22,8 +23,8 @@ class TrtBackend:
     """
     A model in TensorRT.
 
-    The engine is taken from the cache or built on the spot, which takes minutes, and compared
-    with ONNX Runtime before anything relies on it. One thread owns the GPU's context; images
+    The engine is taken from the cache or built on the spot, which takes minutes, and runs the
+    model's self-test before anything relies on it. One thread owns the GPU's context; images
     come together in batches, since a small network leaves most of a GPU idle.
 
     `engine_path` is where the engine is kept, None where it could not be.
@@ -59,9 +60,8 @@ class TrtBackend:
                 model_path, options, host, nvidia, self._gpu, self._worker, build)
             self._engine = provider.obtain()
             self.engine_path, self._graphs = self._engine.path, self._engine.graphs
-            self._contract = self._engine.contract
+            self._contract, self._proof = self._engine.contract, self._engine.self_test
             self._shape = (*self._contract.input_size_hw, 3)
-            warm_up(self, self._source)
         except BaseException:
             self.close()
             raise
@@ -94,6 +94,11 @@ class TrtBackend:
     def max_concurrency(self) -> int:
         """Threads that may call infer at the same time: the GPU does one thing at a time."""
         return 1
+
+    @property
+    def self_test(self) -> Difference | None:
+        """How far its self-test was from the right answers."""
+        return self._proof
 
     def infer(self, images: NDArray[np.uint8]
               ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -7,6 +7,7 @@ Nothing in it has a default: a fact that is missing from the file is an error, n
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 import dataclasses
 from dataclasses import dataclass
 import json
@@ -176,6 +177,27 @@ class ModelContract:
             message = str(err)
             raise ContractError(
                 message if message.startswith(source) else f'{source}: {message}') from err
+
+    @classmethod
+    def from_metadata(cls, metadata: Mapping[str, str], source: str) -> ModelContract:
+        """
+        Read the contract of a model file.
+
+        Args:
+            metadata: of the file.
+            source: its name, for messages.
+
+        Returns:
+            The contract, checked.
+
+        Raises:
+            ContractError: there is none, or as from_json.
+        """
+        if METADATA_KEY not in metadata:
+            raise ContractError(
+                f'{source}: no {METADATA_KEY!r} in its metadata, so its classes and input are '
+                'unknown; export it with `mbv2ssd_train export`')
+        return cls.from_json(metadata[METADATA_KEY], source)
 
     def check_outputs(self, boxes_shape: tuple[Any, ...], scores_shape: tuple[Any, ...],
                       source: str) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mbv2ssd_ros.backends.base import Backend
+from mbv2ssd_ros.core.answer import Difference
 from mbv2ssd_ros.core.contract import ModelContract
 
 Outputs = tuple[NDArray[np.float32], NDArray[np.float32]]
@@ -57,6 +58,11 @@ class SharedBackend:
     def max_concurrency(self) -> int:
         """Threads that may call infer at the same time: each detector has its own share."""
         return 1
+
+    @property
+    def self_test(self) -> Difference | None:
+        """How far its self-test was from the right answers."""
+        return self._backend.self_test
 
     def infer(self, images: NDArray[np.uint8]) -> Outputs:
         """Run the network in its turn; see Backend.infer."""

@@ -17,12 +17,13 @@ from mbv2ssd_train.cli import (
     predict,
     quantize,
     runs,
+    self_test,
     train,
     validate,
 )
 from mbv2ssd_train.cli import eval as evaluation
 
-_VERBS = (train, runs, ladder, evaluation, export, quantize, validate, predict, data,
+_VERBS = (train, runs, ladder, evaluation, export, quantize, self_test, validate, predict, data,
           import_weights, benchmark)
 _LESS_MEMORY = ('Where this was training, training.accumulate=2 goes through a batch in two '
                 'parts, data.keep=memory leaves the images off the GPU, and a smaller '

@@ -7,8 +7,11 @@ from pathlib import Path
 import onnx
 from onnx import helper
 
+from mbv2ssd_ros.backends.base import Backend, BackendOptions, open_backend, read_model
+from mbv2ssd_ros.core.answer import Difference
 from mbv2ssd_ros.core.contract import METADATA_KEY, ModelContract
 from mbv2ssd_ros.core.errors import ConfigError, ContractError
+from mbv2ssd_train.export.self_test import with_self_test
 
 
 def read_float32(source: Path, what: str) -> tuple[onnx.ModelProto, ModelContract]:
@@ -86,10 +89,10 @@ def _domain(name: str) -> str:
 
 def save_beside(model: onnx.ModelProto, path: Path) -> Path:
     """
-    Write a model beside the place it is meant for, to be looked at first.
+    Write a model with a self-test beside the place it is meant for, to be looked at first.
 
     Args:
-        model: to write.
+        model: to write, with a contract.
         path: that it is meant for; its folder is created where missing.
 
     Returns:
@@ -97,12 +100,46 @@ def save_beside(model: onnx.ModelProto, path: Path) -> Path:
 
     Raises:
         ConfigError: the path does not end in .onnx.
+        ContractError: the model has no contract, or ONNX Runtime refuses it.
+        BackendError: the file fails its self-test here; nothing was written.
     """
+    return _write_beside(with_self_test(model.SerializeToString(), str(path)), path)[0]
+
+
+def renew_self_test(path: Path) -> tuple[ModelContract, Difference]:
+    """
+    Give a model file a self-test, or a new one in place of the one it has.
+
+    Args:
+        path: of an .onnx file with a contract; the bytes of its graph stay.
+
+    Returns:
+        Its contract, and how far its answers are here from the right ones.
+
+    Raises:
+        ConfigError: the path does not end in .onnx.
+        BackendError: no such file, or it fails the new self-test here and stays as it was.
+        ContractError: no ONNX file, without contract, or ONNX Runtime refuses it.
+    """
+    partial, backend = _write_beside(with_self_test(read_model(path), str(path)), path)
+    partial.replace(path)
+    assert backend.self_test is not None
+    return backend.contract, backend.self_test
+
+
+def _write_beside(content: bytes, path: Path) -> tuple[Path, Backend]:
+    """Write a file that proves itself; returns where it is, and how it was opened."""
     check_name(path)
     partial = path.with_name(f'{path.name}.partial')
     path.parent.mkdir(parents=True, exist_ok=True)
-    onnx.save(model, partial)
-    return partial
+    partial.write_bytes(content)
+    try:
+        backend = open_backend('onnxruntime', partial, BackendOptions())
+    except BaseException:
+        partial.unlink()
+        raise
+    backend.close()
+    return partial, backend
 
 
 def check_name(path: Path) -> None:

@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 import onnx
 from onnx import numpy_helper
-import onnxruntime
 
-from mbv2ssd_ros.backends.engine_check import compare, Difference, fixed_images, Infer
+from mbv2ssd_ros.backends.engine_check import compare, Difference, fixed_images
 from mbv2ssd_train.export.graph import GraphIndex
 from mbv2ssd_train.export.model_file import check_name, save_beside
 from mbv2ssd_train.export.onnx_file import export_onnx, ExportError
+from mbv2ssd_train.export.self_test import infer_as_written
 from mbv2ssd_train.model.fake_quantise import quantisers, remove_quantisers
 from mbv2ssd_train.quantize.ptq import quantize_onnx
 from mbv2ssd_train.quantize.ranges import scale_constants
@@ -62,26 +62,13 @@ def export_learnt(backend: TorchBackend, path: Path) -> Difference:
                       NOTE)
         model = onnx.load(integers)
     _set_ranges(model, ranges)
-    difference = compare(_infer_as_written(model), backend.infer, (1,), contract.input_size_hw)
+    difference = compare(infer_as_written(model.SerializeToString()), backend.infer, (1,),
+                         contract.input_size_hw)
     if not difference.within(LIMIT):
         raise ExportError(f'{path}: computes something else than PyTorch: {difference} (allowed: '
                           f'{LIMIT}); nothing was written')
     save_beside(model, path).replace(path)
     return difference
-
-
-def _infer_as_written(model: onnx.ModelProto) -> Infer:
-    """Run every node by itself: fused ones round at other places, which hides mistakes."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.log_severity_level = 1, 4
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options,
-                                           providers=['CPUExecutionProvider'])
-
-    def infer(images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        boxes, scores = session.run(['boxes', 'scores'], {'images': images})
-        return boxes, scores
-    return infer
 
 
 def _set_ranges(model: onnx.ModelProto, ranges: dict[str, float]) -> None:

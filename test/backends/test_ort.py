@@ -4,10 +4,15 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from tiny_model import write_tiny_model
+from tiny_model import add_self_test, write_tiny_model
+from trt_doubles import ListLog
 
 from mbv2ssd_ros.backends import BackendOptions, open_backend
-from mbv2ssd_ros.core.errors import BackendError, ConfigError
+from mbv2ssd_ros.backends.base import Host
+from mbv2ssd_ros.core.answer import Difference
+from mbv2ssd_ros.core.errors import BackendError, ConfigError, ContractError
+from mbv2ssd_ros.core.onnx_metadata import with_metadata
+from mbv2ssd_ros.core.self_test import SELF_TEST_KEY
 
 
 @pytest.fixture
@@ -108,6 +113,29 @@ def test_onnxruntime_knows_the_setting_that_keeps_the_cpu_out(path):
 
 def test_the_detail_names_the_providers(path):
     assert ', CPU, 1 thread(s)' in open_backend('onnxruntime', path, BackendOptions()).detail
+
+
+# files with and without a self-test
+
+def test_a_file_without_self_test_is_told_in_one_line_that_says_how_it_gets_one(path):
+    log = ListLog()
+    assert open_backend('onnxruntime', path, BackendOptions(), Host(log)).self_test is None
+    line, = log.lines
+    assert line.startswith(f'{path} has no self-test')
+    assert f'`mbv2ssd_train self-test --model {path}`' in line
+
+
+def test_a_self_test_that_passes_is_not_worth_a_line_and_its_figures_are_kept(path):
+    add_self_test(path)
+    log = ListLog()
+    backend = open_backend('onnxruntime', path, BackendOptions(), Host(log))
+    assert log.lines == [] and backend.self_test.within(Difference(*[1e-6] * 6))
+
+
+def test_a_self_test_that_cannot_be_read_is_refused(path):
+    path.write_bytes(with_metadata(path.read_bytes(), SELF_TEST_KEY, '{}', 'tiny'))
+    with pytest.raises(ContractError, match=f'{path}: self-test has schema version None'):
+        open_backend('onnxruntime', path, BackendOptions())
 
 
 def test_another_precision_than_was_asked_for_is_refused(path):

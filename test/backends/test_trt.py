@@ -11,11 +11,12 @@ import threading
 
 import numpy as np
 import pytest
-from tiny_model import CONTRACT, PRIORS, write_tiny_model
+from tiny_model import add_self_test, CONTRACT, PRIORS, write_tiny_model
 from trt_doubles import build_here, DOUBLES, ListLog
 
 from mbv2ssd_ros.backends import BackendOptions, open_backend
 from mbv2ssd_ros.backends.base import Host
+from mbv2ssd_ros.core.answer import Difference
 from mbv2ssd_ros.core.errors import BackendError, ConfigError
 
 ROOT = Path(__file__).parents[2]
@@ -526,6 +527,81 @@ def test_a_later_build_gets_the_times_that_the_first_one_measured(opened, tmp_pa
     assert given == [b'', b'T10.3.0+']
 
 
+# the self-test
+
+@pytest.fixture
+def with_self_test(path, monkeypatch):
+    """Give the model a self-test, and take ONNX Runtime away."""
+    add_self_test(path)
+    monkeypatch.setitem(sys.modules, 'mbv2ssd_ros.backends.ort', None)
+
+
+@pytest.mark.usefixtures('with_self_test')
+def test_a_new_and_a_kept_engine_prove_themselves_without_onnxruntime(opened, log, tmp_path):
+    for what in ('engine built in', 'engine loaded'):
+        backend = opened(three(tmp_path))
+        assert what in log.infos[-1] and 'self-test passed with 0 % of what fp32 allows' in (
+            log.infos[-1])
+        assert backend.self_test.within(Difference(*[1e-6] * 6))
+        backend.close()
+    assert len(opened.builds) == 1 and not any('has no self-test' in line for line in log.lines)
+    manifest, = opened.folder.glob('*.json')
+    assert 'self-test passed' in manifest.read_text() and 'strongest' not in manifest.read_text()
+
+
+@pytest.mark.usefixtures('with_self_test')
+@pytest.mark.parametrize('wrong_by', [0.01, float('nan')])
+def test_a_new_engine_that_fails_the_self_test_is_neither_used_nor_kept(opened, wrong_by):
+    with pytest.raises(BackendError, match=(
+            'tiny.onnx: (fails its self-test with TensorRT 10.3.0 on Orin on .*: boxes of the '
+            "strongest priors 0.01 .fp32 allows 0.002|.* values of output 'boxes' are not fini)")):
+        opened(wrong_by=wrong_by)
+    assert not list(opened.folder.glob('*.engine')) and len(opened.builds) == 1
+
+
+@pytest.mark.usefixtures('with_self_test')
+def test_a_kept_engine_that_fails_the_self_test_is_put_aside_and_built_again(
+        opened, log, monkeypatch):
+    opened().close()
+    from mbv2ssd_ros.backends.engine import Engine
+    original = Engine.run
+
+    def run(self, images):
+        boxes, scores = original(self, images)
+        return (boxes + np.float32(0.01), scores) if len(opened.builds) == 1 else (
+            boxes, scores)
+
+    monkeypatch.setattr(Engine, 'run', run)
+    np.testing.assert_allclose(opened().infer(images(1))[0][0], expected_boxes(), atol=1e-6)
+    assert len(opened.builds) == 2 and list(opened.folder.glob('*.quarantined'))
+    assert 'is not used: ' in log.warnings[0] and 'fails its self-test' in log.warnings[0]
+
+
+@pytest.mark.usefixtures('with_self_test')
+@pytest.mark.parametrize('size', [1, 2, 3])
+def test_every_batch_size_proves_itself(opened, tmp_path, monkeypatch, size):
+    from mbv2ssd_ros.backends.engine import Engine
+    original = Engine.run
+
+    def run(self, images):
+        boxes, scores = original(self, images)
+        return boxes, scores + np.float32(0.1 * (len(images) == size))
+
+    monkeypatch.setattr(Engine, 'run', run)
+    with pytest.raises(BackendError, match='fails its self-test'):
+        opened(three(tmp_path))
+
+
+def test_without_a_self_test_the_log_says_once_how_the_model_gets_one(opened, log):
+    for _ in range(2):
+        log.infos.clear()
+        backend = opened()
+        assert backend.self_test is None
+        backend.close()
+        line, = [line for line in log.infos if 'has no self-test' in line]
+        assert '`mbv2ssd_train self-test --model ' in line
+
+
 # the model
 
 def test_another_precision_than_was_asked_for_is_refused_before_a_build(opened, tmp_path):
@@ -553,8 +629,8 @@ def test_auto_takes_tensorrt_where_it_is_and_says_why(tensorrt_here, path, log):
 def test_auto_takes_onnxruntime_elsewhere_and_says_why(path, log, monkeypatch):
     monkeypatch.setitem(sys.modules, 'tensorrt', None)
     assert open_backend('auto', path, BackendOptions(), Host(log)).name == 'onnxruntime'
-    assert log.infos == [
-        'backend auto takes onnxruntime: TensorRT is not installed for this Python']
+    assert log.infos[0] == (
+        'backend auto takes onnxruntime: TensorRT is not installed for this Python')
     assert log.warnings == []
 
 
@@ -571,7 +647,7 @@ def test_tensorrt_that_cannot_be_used_is_an_error_and_for_auto_a_warning(
     with pytest.raises(BackendError, match=message):
         open_backend('tensorrt', path, BackendOptions())
     assert open_backend('auto', path, BackendOptions(), Host(log)).name == 'onnxruntime'
-    assert len(log.warnings) == 1 and log.infos == []
+    assert len(log.warnings) == 1 and not any('backend auto' in line for line in log.infos)
 
 
 def test_without_tensorrt_the_error_names_the_package_of_jetpack(path, monkeypatch):

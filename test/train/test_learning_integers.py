@@ -20,10 +20,11 @@ from mbv2ssd_train.config import load_config
 from mbv2ssd_train.data.sources import open_dataset
 from mbv2ssd_train.engine import Trainer
 from mbv2ssd_train.export.images import images_of
+from mbv2ssd_train.export.self_test import infer_as_written
 from mbv2ssd_train.handover import build_network
 from mbv2ssd_train.model.fake_quantise import remove_quantisers
 from mbv2ssd_train.models import open_model
-from mbv2ssd_train.quantize.learnt import _infer_as_written, LIMIT
+from mbv2ssd_train.quantize.learnt import LIMIT
 from mbv2ssd_train.quantize.lint import check_qdq
 from mbv2ssd_train.run.checkpoint import load_checkpoint
 from mbv2ssd_train.weights.start import load_network, Scores
@@ -96,7 +97,7 @@ def test_the_ranges_are_those_of_the_file_that_it_began_with(learnt):
 
 def test_the_checkpoint_computes_what_the_file_computes(learnt):
     model = open_model(learnt / 'learnt.pt')
-    infer = _infer_as_written(onnx.load(learnt / 'learnt.onnx'))
+    infer = infer_as_written((learnt / 'learnt.onnx').read_bytes())
     images = images_of(open_dataset(learnt / 'world', 'test', CONFIG['data']['classes']), 10,
                        model.contract)
     for image in images:

@@ -1,0 +1,116 @@
+"""
+The first run of a model, before anything relies on it.
+
+It is the slow one, and it shows whether the model computes here what it computed where it was
+made: by the self-test in its file, or for a file without one merely that a black image gives
+finite numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mbv2ssd_ros.core.answer import Difference, LIMITS, NAMES
+from mbv2ssd_ros.core.contract import ModelContract
+from mbv2ssd_ros.core.errors import BackendError
+from mbv2ssd_ros.core.processor import describe_processor
+from mbv2ssd_ros.core.self_test import Infer, SELF_TEST_KEY, SelfTest
+
+
+def read_self_test(metadata: Mapping[str, str], contract: ModelContract, source: str
+                   ) -> SelfTest | None:
+    """
+    Read the self-test of a model file.
+
+    Args:
+        metadata: of the file.
+        contract: of the model.
+        source: name of the file, for messages.
+
+    Returns:
+        The self-test; None where the file has none.
+
+    Raises:
+        ContractError: it cannot be read.
+    """
+    text = metadata.get(SELF_TEST_KEY)
+    return None if text is None else SelfTest.from_json(text, contract, source)
+
+
+def without_self_test(source: str) -> str:
+    """Say that a file has no self-test, and how it gets one."""
+    return (f'{source} has no self-test, so whether it is computed right here is not known; '
+            f'`mbv2ssd_train self-test --model {source}` adds one')
+
+
+def describe_margin(found: Difference, precision: str) -> str:
+    """
+    Say how far a model is from failing its self-test.
+
+    Args:
+        found: as first_run returned it.
+        precision: of the model.
+
+    Returns:
+        A phrase with the figure that is nearest to its limit.
+    """
+    limit = LIMITS[precision]
+    share, name = max((share, name) for name, share in found.shares(limit).items())
+    return (f'self-test passed with {100 * share:.0f} % of what {precision} allows '
+            f'({NAMES[name]}: {getattr(found, name):.2g} of {getattr(limit, name):g})')
+
+
+def first_run(infer: Infer, contract: ModelContract, self_test: SelfTest | None, source: str,
+              engine: str, batch_sizes: Sequence[int] = (1,)) -> Difference | None:
+    """
+    Run a model for the first time.
+
+    Args:
+        infer: computes the model.
+        contract: of the model.
+        self_test: of its file, if it has one.
+        source: name of the file, for messages.
+        engine: what computes, with its version, for messages.
+        batch_sizes: of the batches to run.
+
+    Returns:
+        How far the answers are from the right ones; None without a self-test.
+
+    Raises:
+        BackendError: it failed, an output is not finite, or the answers are wrong.
+    """
+    def finite(images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        outputs = infer(images)
+        if complaint := _not_finite(*outputs):
+            del outputs  # which an error would keep, with memory of the GPU
+            raise BackendError(f'{source}: {complaint}; export the model again, or in another '
+                               'precision')
+        return outputs
+
+    if self_test is None:
+        for size in batch_sizes:
+            finite(np.zeros((size, *contract.input_size_hw, 3), np.uint8))
+        return None
+    found, limit = self_test.measure(finite, contract, batch_sizes), LIMITS[contract.precision]
+    if found.within(limit):
+        return found
+    beyond = '; '.join(
+        f'{NAMES[name]} {getattr(found, name):.2g} ({contract.precision} allows '
+        f'{getattr(limit, name):g})'
+        for name, share in found.shares(limit).items() if not share <= 1)
+    raise BackendError(
+        f'{source}: fails its self-test with {engine} on {describe_processor()}. Differences from '
+        f'the right answers: {beyond}. Either the file was changed after it was made, or this '
+        'library computes it wrong on this processor: get or export the file again, else take a '
+        'file of another precision, or another version of the library (docs/training.md, "The '
+        'self-test")')
+
+
+def _not_finite(boxes: NDArray[np.float32], scores: NDArray[np.float32]) -> str:
+    for name, output in (('boxes', boxes), ('scores', scores)):
+        if count := np.count_nonzero(~np.isfinite(output)):
+            return f'{count} of {output.size} values of output {name!r} are not finite'
+    return ''
