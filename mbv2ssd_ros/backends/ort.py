@@ -18,10 +18,12 @@ from mbv2ssd_ros.backends.base import (
     read_model,
 )
 from mbv2ssd_ros.backends.first_run import first_run, read_self_test, without_self_test
+from mbv2ssd_ros.backends.saturation import kernels_saturate
 from mbv2ssd_ros.core.answer import Difference
-from mbv2ssd_ros.core.contract import ModelContract
+from mbv2ssd_ros.core.contract import ModelContract, SATURATION_FREE_KEY
 from mbv2ssd_ros.core.errors import BackendError, ContractError
 from mbv2ssd_ros.core.onnx_metadata import read_metadata
+from mbv2ssd_ros.core.processor import describe_processor
 
 _OUTPUTS = ['boxes', 'scores']
 
@@ -56,7 +58,12 @@ class OrtBackend:
         self._contract = ModelContract.from_metadata(metadata, self._source)
         check_precision(self._contract, options.precision, self._source)
         self_test = read_self_test(metadata, self._contract, self._source)
-        settings = _settings(options)
+        settings, self._exact = _settings(options), False
+        if (self._contract.precision == 'int8' and CPU_PROVIDER in options.providers
+                and metadata.get(SATURATION_FREE_KEY) != '1' and kernels_saturate()):
+            settings.add_session_config_entry('session.x64quantprecision', '1')
+            self._exact = True
+            log.warning(_slow_but_exact(self._source))
         self._options = options
         self._shape = (*self._contract.input_size_hw, 3)
         self._session = _open(self._source, settings, options.providers)
@@ -81,7 +88,8 @@ class OrtBackend:
         used = ' + '.join(name.removesuffix('ExecutionProvider')
                           for name in self._options.providers)
         return (f'ONNX Runtime {onnxruntime.__version__}, {used}, '
-                f'{self._options.threads} thread(s) an inference')
+                f'{self._options.threads} thread(s) an inference'
+                + (', x64quantprecision' if self._exact else ''))
 
     @property
     def contract(self) -> ModelContract:
@@ -155,6 +163,15 @@ def _settings(options: BackendOptions) -> onnxruntime.SessionOptions:
         settings.add_session_config_entry('session.disable_cpu_ep_fallback', '1')
     settings.log_severity_level = 4  # fatal ones; errors reach us as exceptions
     return settings
+
+
+def _slow_but_exact(source: str) -> str:
+    return (
+        f'{source}: is int8 and not marked as free of saturation, and the integer kernels of '
+        f'ONNX Runtime {onnxruntime.__version__} saturate on this processor '
+        f'({describe_processor()}), so it runs with session.x64quantprecision: right, at 1.2 to '
+        '1.4 times its time. Quantise it again with this version (`mbv2ssd_train quantize '
+        '--target cpu`) and it runs at full speed')
 
 
 def _open(source: str, settings: onnxruntime.SessionOptions, providers: tuple[str, ...]

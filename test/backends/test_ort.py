@@ -1,17 +1,21 @@
 """What is particular to ONNX Runtime."""
 
+import dataclasses
+
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from tiny_model import add_self_test, write_tiny_model
+from tiny_model import add_self_test, CONTRACT, write_tiny_model
 from trt_doubles import ListLog
 
-from mbv2ssd_ros.backends import BackendOptions, open_backend
+from mbv2ssd_ros.backends import BackendOptions, open_backend, ort
 from mbv2ssd_ros.backends.base import Host
 from mbv2ssd_ros.core.answer import Difference
+from mbv2ssd_ros.core.contract import SATURATION_FREE_KEY
 from mbv2ssd_ros.core.errors import BackendError, ConfigError, ContractError
 from mbv2ssd_ros.core.onnx_metadata import with_metadata
+from mbv2ssd_ros.core.processor import describe_processor
 from mbv2ssd_ros.core.self_test import SELF_TEST_KEY
 
 
@@ -115,7 +119,57 @@ def test_the_detail_names_the_providers(path):
     assert ', CPU, 1 thread(s)' in open_backend('onnxruntime', path, BackendOptions()).detail
 
 
-# files with and without a self-test
+# integers that may saturate, and files with and without a self-test
+
+INT8 = dataclasses.replace(CONTRACT, precision='int8')
+FREE = {SATURATION_FREE_KEY: '1'}
+
+
+def exact_setting(path, monkeypatch, saturates, options=None):
+    """Open a file where kernels saturate or not; returns the setting, and what was logged."""
+    made, log = [], ListLog()
+    original = onnxruntime.InferenceSession
+
+    def recorded(model, settings, **arguments):
+        made.append(settings)
+        return original(model, settings, **arguments)
+
+    monkeypatch.setattr(ort, 'kernels_saturate', lambda: saturates)
+    monkeypatch.setattr(onnxruntime, 'InferenceSession', recorded)
+    open_backend('onnxruntime', path, options or BackendOptions(), Host(log))
+    try:
+        return made[0].get_session_config_entry('session.x64quantprecision'), log
+    except RuntimeError:  # never set
+        return None, log
+
+
+@pytest.mark.parametrize(('contract', 'metadata', 'saturates', 'expected'), [
+    (INT8, {}, True, '1'), (INT8, {SATURATION_FREE_KEY: '0'}, True, '1'), (INT8, {}, False, None),
+    (INT8, FREE, True, None), (CONTRACT, {}, True, None)])
+def test_integers_that_may_saturate_are_computed_exactly_where_they_would_and_nowhere_else(
+        tmp_path, monkeypatch, contract, metadata, saturates, expected):
+    path = write_tiny_model(tmp_path / 'tiny.onnx', contract)
+    for key, value in metadata.items():
+        path.write_bytes(with_metadata(path.read_bytes(), key, value, 'tiny'))
+    found, log = exact_setting(path, monkeypatch, saturates)
+    assert found == expected
+    assert len(log.warnings) == (expected == '1')
+
+
+def test_the_warning_names_file_reason_price_and_what_to_do(tmp_path, monkeypatch):
+    path = write_tiny_model(tmp_path / 'tiny.onnx', INT8)
+    line, = exact_setting(path, monkeypatch, True)[1].warnings
+    for part in (f'{path}: is int8', 'saturate on this processor', describe_processor(),
+                 'session.x64quantprecision', '1.2 to 1.4 times', 'mbv2ssd_train quantize'):
+        assert part in line
+
+
+def test_the_detail_says_that_integers_are_computed_exactly(tmp_path, monkeypatch):
+    monkeypatch.setattr(ort, 'kernels_saturate', lambda: True)
+    details = [open_backend('onnxruntime', write_tiny_model(tmp_path / 'tiny.onnx', contract),
+                            BackendOptions()).detail for contract in (INT8, CONTRACT)]
+    assert details[0] == f'{details[1]}, x64quantprecision'
+
 
 def test_a_file_without_self_test_is_told_in_one_line_that_says_how_it_gets_one(path):
     log = ListLog()
