@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 import json
 from pathlib import Path
 
-from mbv2ssd_train.durable import write_whole
+from mbv2ssd_ros.core.durable import write_whole
 from mbv2ssd_train.ladder import Result, SUCCESS
 
 _HEAD = ('row', 'what it changes', 'seed', 'mAP@0.5', 'against', 'test', 'GMAC', 'M parameters',

@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterable, Sequence
 import csv
 import io
 import json
-import os
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mbv2ssd_ros.core.drawing import draw_detections
+from mbv2ssd_ros.core.durable import write_whole
 from mbv2ssd_ros.core.errors import DataError
 from mbv2ssd_ros.evaluation.bag import Bag
 from mbv2ssd_ros.evaluation.bag_evaluation import BagEvaluation
@@ -47,22 +47,10 @@ def write_outputs(folder: Path, evaluation: BagEvaluation, bag: Bag, annotated: 
 
 
 def write_text(path: Path, text: str) -> None:
-    """
-    Write a file whole or not at all.
-
-    Args:
-        path: of the file.
-        text: its content.
-
-    Raises:
-        DataError: the disk is full, or the file cannot be written.
-    """
-    partial = path.with_name(f'{path.name}.partial')
+    """Write a file whole or not at all; DataError where that is impossible."""
     try:
-        partial.write_text(text, encoding='utf-8', newline='')
-        os.replace(partial, path)
+        write_whole(path, text)
     except OSError as err:
-        partial.unlink(missing_ok=True)
         raise DataError(f'{path}: cannot be written: {err}') from err
 
 

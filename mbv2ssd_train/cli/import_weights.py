@@ -52,7 +52,7 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _write(checkpoint: Checkpoint, output: Path) -> None:
-    from mbv2ssd_train.durable import partial_of, put_in_place
+    from mbv2ssd_ros.core.durable import partial_of, put_in_place
     from mbv2ssd_train.weights.files import write_backbone
     output.parent.mkdir(parents=True, exist_ok=True)
     if output.suffix == BACKBONE_SUFFIX:

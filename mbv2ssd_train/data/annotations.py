@@ -15,9 +15,9 @@ import numpy as np
 
 from mbv2ssd_ros.core.errors import DataError
 from mbv2ssd_ros.core.image import MAX_SIDE_PX
+from mbv2ssd_ros.core.quoting import short
 from mbv2ssd_train.data.dataset import ImageRecord
 from mbv2ssd_train.data.image_files import MAX_PIXELS
-from mbv2ssd_train.quoting import short
 
 OnFault = Callable[[DataError], None]
 Item = TypeVar('Item')

@@ -13,6 +13,7 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from mbv2ssd_ros.core.durable import PARTIAL, sync
 from mbv2ssd_ros.core.errors import DataError
 from mbv2ssd_train.data.cached import (
     cache_path,
@@ -26,7 +27,6 @@ from mbv2ssd_train.data.cached import (
 from mbv2ssd_train.data.dataset import Dataset, ImageRecord
 from mbv2ssd_train.data.image_files import reduce_image
 from mbv2ssd_train.data.packed import check_ids, check_set_name
-from mbv2ssd_train.durable import PARTIAL, sync
 
 _SHARD_BYTES = 256 * 2 ** 20
 _DECODED_AHEAD = 32  # images in memory while a cache is written

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mbv2ssd_ros.core.errors import DataError
+from mbv2ssd_ros.core.quoting import short
 from mbv2ssd_train.data.annotations import (
     Annotation,
     check_object,
@@ -26,7 +27,6 @@ from mbv2ssd_train.data.annotations import (
 )
 from mbv2ssd_train.data.dataset import ImageRecord
 from mbv2ssd_train.data.paths import inside
-from mbv2ssd_train.quoting import short
 
 _NUMBER, _ID = (int, float), (int, str)
 _KEYS: dict[str, dict[str, Any]] = {  # what must stand in each item, and of which type

@@ -21,7 +21,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from mbv2ssd_ros.core.durable import write_whole
 from mbv2ssd_ros.core.errors import ConfigError, DataError
+from mbv2ssd_ros.core.quoting import short
 from mbv2ssd_train.data.annotations import (
     Annotation,
     check_object,
@@ -34,8 +36,6 @@ from mbv2ssd_train.data.annotations import (
 )
 from mbv2ssd_train.data.dataset import Dataset, EncodedImages, ImageRecord
 from mbv2ssd_train.data.image_files import MAX_FILE_BYTES, reduce_image
-from mbv2ssd_train.durable import write_whole
-from mbv2ssd_train.quoting import short
 
 _FIELDS = ['class', 'xmin', 'ymin', 'xmax', 'ymax', 'difficult', 'truncated']
 

@@ -21,6 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 import re
 
+from mbv2ssd_ros.core.durable import PARTIAL
 from mbv2ssd_ros.core.errors import ConfigError, DataError
 from mbv2ssd_train.data.annotations import OnFault, refuse
 from mbv2ssd_train.data.cached import cache_path, read_cache, refuse_rivals, SUFFIX
@@ -31,7 +32,6 @@ from mbv2ssd_train.data.description import FILE_NAME
 from mbv2ssd_train.data.image_files import read_file
 from mbv2ssd_train.data.packed import read_packed
 from mbv2ssd_train.data.voc import is_voc_tree, read_voc
-from mbv2ssd_train.durable import PARTIAL
 
 _SPLIT = re.compile(r'(?P<name>[^@:]+)(:(?P<part>[^@:]+))?(@(?P<but>!?)(?P<k>\d+)/(?P<n>\d+))?')
 

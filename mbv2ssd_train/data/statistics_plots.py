@@ -7,9 +7,9 @@ from typing import Any, TYPE_CHECKING
 
 import numpy as np
 
+from mbv2ssd_ros.core.durable import partial_of, put_in_place
 from mbv2ssd_train.data.coverage import COVERED_IOU
 from mbv2ssd_train.data.statistics import BUCKETS, Statistics
-from mbv2ssd_train.durable import partial_of, put_in_place
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -8,8 +8,8 @@ from pathlib import Path
 import re
 import shutil
 
+from mbv2ssd_ros.core.durable import PARTIAL, partial_of, put_in_place
 from mbv2ssd_ros.core.errors import ConfigError, Mbv2SsdError
-from mbv2ssd_train.durable import PARTIAL, partial_of, put_in_place
 
 _STEP_FILE = re.compile(r'step_(\d{8,})\.pt')
 Write = Callable[[Path], None]  # writes a complete checkpoint to a path

@@ -13,9 +13,9 @@ import sys
 import time
 from typing import Any
 
+from mbv2ssd_ros.core.durable import write_whole
 from mbv2ssd_ros.core.errors import ConfigError, DataError
 from mbv2ssd_train.config import TrainConfig
-from mbv2ssd_train.durable import write_whole
 from mbv2ssd_train.run.checkpoint_store import CheckpointStore
 from mbv2ssd_train.run.lock import RunLock
 from mbv2ssd_train.run.metrics_file import MetricsFile

@@ -8,8 +8,8 @@ import math
 from pathlib import Path
 from typing import Any
 
+from mbv2ssd_ros.core.durable import sync, write_whole
 from mbv2ssd_ros.core.errors import DataError
-from mbv2ssd_train.durable import sync, write_whole
 
 
 class MetricsFile:

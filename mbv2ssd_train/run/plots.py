@@ -11,7 +11,7 @@ from typing import Any, TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from mbv2ssd_train.durable import partial_of, put_in_place
+from mbv2ssd_ros.core.durable import partial_of, put_in_place
 from mbv2ssd_train.run.metrics_file import MetricsFile
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ import tempfile
 from typing import Any, IO, Protocol
 from urllib import error, parse, request
 
+from mbv2ssd_ros.core.durable import sync
 from mbv2ssd_ros.core.errors import DataError, Mbv2SsdError
 from mbv2ssd_train.config import parse_config, TrainConfig
-from mbv2ssd_train.durable import sync
 from mbv2ssd_train.run.checkpoint import load_checkpoint
 from mbv2ssd_train.run.environment import without_user
 from mbv2ssd_train.run.metrics_file import MetricsFile

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mbv2ssd_train.quoting import short
+from mbv2ssd_ros.core.quoting import short
 
 ENDLESS = []
 ENDLESS.append(ENDLESS)

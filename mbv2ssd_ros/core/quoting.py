@@ -1,4 +1,4 @@
-"""Values that strangers wrote, as messages show them."""
+"""Values from foreign files, shortened for error messages."""
 
 from __future__ import annotations
 
@@ -11,13 +11,9 @@ _SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxother = 3, 120, 120
 
 def short(value: object) -> str:
     """
-    Show a value in a message.
+    Show a value of any size in some two hundred characters at most.
 
-    Args:
-        value: of any size; YAML can name a list in itself, or grow when it is written out.
-
-    Returns:
-        What it looks like, in some two hundred characters at most.
+    A YAML list can contain itself, or grow when it is written out.
     """
     try:
         text = _SHORT.repr(value)
