@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
+from mbv2ssd_ros.core.annotations import Annotation, check_object
 from mbv2ssd_ros.core.errors import DataError
 from mbv2ssd_ros.evaluation.bag import Bag
 from mbv2ssd_ros.evaluation.bag_frames import stamp_ns
@@ -11,7 +14,7 @@ from mbv2ssd_ros.evaluation.detection_content import found_in
 from mbv2ssd_ros.evaluation.frame_names import frame_name, FrameKey
 from mbv2ssd_ros.evaluation.ground_truth import Truths
 from mbv2ssd_ros.evaluation.message_types import DETECTIONS
-from mbv2ssd_ros.evaluation.truth_frames import annotated_frame, AnnotatedFrame
+from mbv2ssd_ros.evaluation.truth_frames import AnnotatedFrame
 
 
 def read_topic_truth(bag: Bag, topics: Sequence[str], truth_topics: Sequence[str],
@@ -39,10 +42,13 @@ def read_topic_truth(bag: Bag, topics: Sequence[str], truth_topics: Sequence[str
         if message.content is None:
             raise DataError(f'{where}: {message.fault}')
         stamp = message.log_ns if clock == 'recorded' else stamp_ns(message.content.header)
-        topic, found = image_topic[message.topic], found_in(message.content)
-        frames.append(annotated_frame(
-            frame_name(topic, stamp), FrameKey(topic, stamp, None), None,
-            [box for _, _, box in found], [name for name, _, _ in found], [False] * len(found),
-            where))
+        topic = image_topic[message.topic]
+        objects = [check_object(Annotation(name, box, False, f'{where}: {stamp} ns'), None)
+                   for name, _, box in found_in(message.content)]
+        frames.append(AnnotatedFrame(
+            frame_name(topic, stamp), FrameKey(topic, stamp, None), size_hw=None,
+            boxes_xyxy=np.array([item.xyxy for item in objects], np.float32).reshape(-1, 4),
+            names=tuple(item.name for item in objects),
+            difficult=np.zeros(len(objects), bool)))
     name = ', '.join(truth_topics)
     return Truths(f'{bag.path}: {name}', name, tuple(frames))

@@ -19,8 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from mbv2ssd_ros.core.annotations import check_size, OnFault, read_each, refuse
 from mbv2ssd_ros.core.errors import DataError
-from mbv2ssd_train.data.annotations import check_size, label_of, OnFault, read_each, refuse
+from mbv2ssd_train.data.annotations import label_of
 from mbv2ssd_train.data.dataset import ImageRecord
 
 SUFFIX = '.cache'

@@ -14,6 +14,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
+from mbv2ssd_ros.core.annotations import in_pixels
 from mbv2ssd_ros.core.errors import DataError
 from mbv2ssd_ros.core.metrics import GroundTruth
 from mbv2ssd_train.data.image_files import decode_image
@@ -53,17 +54,8 @@ class ImageRecord:
     difficult: NDArray[np.bool_] = field(repr=False)  # (N,)
 
     def ground_truth(self, size_hw: tuple[int, int]) -> GroundTruth:
-        """
-        Return the objects in pixels.
-
-        Args:
-            size_hw: of the image as it was read, which may be a reduced copy.
-
-        Returns:
-            Ground truth with boxes in pixels of that image.
-        """
-        scale = np.array([size_hw[1], size_hw[0]] * 2, dtype=np.float32)
-        return GroundTruth(self.boxes_xyxy * scale, self.labels, self.difficult)
+        """Return the objects in pixels of an image of that size, which may be a reduced copy."""
+        return GroundTruth(in_pixels(self.boxes_xyxy, size_hw), self.labels, self.difficult)
 
 
 class Images(Protocol):

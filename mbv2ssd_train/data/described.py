@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from mbv2ssd_ros.core.annotations import OnFault, refuse
 from mbv2ssd_ros.core.errors import DataError
-from mbv2ssd_train.data.annotations import OnFault, refuse
 from mbv2ssd_train.data.coco import read_coco
 from mbv2ssd_train.data.dataset import ImageRecord
 from mbv2ssd_train.data.description import FILE_NAME, read_description

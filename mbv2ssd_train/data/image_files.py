@@ -9,10 +9,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from mbv2ssd_ros.core.annotations import MAX_PIXELS
 from mbv2ssd_ros.core.encoded import stored_size_wh
 from mbv2ssd_ros.core.errors import DataError, UnsupportedImageError
 
-MAX_PIXELS = 2 ** 27  # of an image, 400 MB when decoded: more is a mistake or an attack
 MAX_FILE_BYTES = 2 ** 28  # of an encoded image or an annotation file
 
 

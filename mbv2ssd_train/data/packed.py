@@ -21,19 +21,19 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mbv2ssd_ros.core.durable import write_whole
-from mbv2ssd_ros.core.errors import ConfigError, DataError
-from mbv2ssd_ros.core.quoting import short
-from mbv2ssd_train.data.annotations import (
+from mbv2ssd_ros.core.annotations import (
+    AnnotatedImage,
     Annotation,
     check_object,
     check_size,
-    label_of,
-    make_record,
     OnFault,
     read_each,
     refuse,
 )
+from mbv2ssd_ros.core.durable import write_whole
+from mbv2ssd_ros.core.errors import ConfigError, DataError
+from mbv2ssd_ros.core.quoting import short
+from mbv2ssd_train.data.annotations import label_of, make_record
 from mbv2ssd_train.data.dataset import Dataset, EncodedImages, ImageRecord
 from mbv2ssd_train.data.image_files import MAX_FILE_BYTES, reduce_image
 
@@ -70,18 +70,19 @@ def read_packed(folder: Path, name: str, class_names: Sequence[str], on_fault: O
                         ) from err
     if fields[:len(_FIELDS)] != _FIELDS:
         raise DataError(f'{path}: object_fields is {fields}, expected {_FIELDS}')
-    labels = [label_of(known, class_names, str(path)) for known in names]
+    for known in names:
+        label_of(known, class_names, str(path))
     archives = _open_archives(folder, name)
     records = read_each(
         images.items(),
-        lambda item: _read_image(*item, labels, archives, path, on_fault), on_fault)
+        lambda item: _read_image(*item, names, class_names, archives, path, on_fault), on_fault)
     splits = {record.image_id: images[record.image_id]['split'] for record in records}
     return records, splits, EncodedImages(lambda record: _read_member(archives, record))
 
 
-def _read_image(image_id: str, image: Mapping[str, Any], labels: Sequence[int],
-                archives: Mapping[str, zipfile.ZipFile], path: Path, on_fault: OnFault
-                ) -> ImageRecord:
+def _read_image(image_id: str, image: Mapping[str, Any], names: Sequence[str],
+                class_names: Sequence[str], archives: Mapping[str, zipfile.ZipFile], path: Path,
+                on_fault: OnFault) -> ImageRecord:
     if image_id not in archives:
         raise DataError(f'{path}: image {image_id!r} is in none of {path.stem}.part*.zip')
     where = f'{path}: image {image_id}'
@@ -96,23 +97,23 @@ def _read_image(image_id: str, image: Mapping[str, Any], labels: Sequence[int],
     check_size(size_hw, where)
     objects = read_each(
         found,
-        lambda item: check_object(_read_object(item[1], labels, f'{where}: object {item[0]}'),
-                                  size_hw, f'{where}: object {item[0]}'),
-        on_fault)
+        lambda item: check_object(
+            _read_object(item[1], names, f'{where}: object {item[0]}'), size_hw), on_fault)
     return make_record(
-        image_id, f'{archives[image_id].filename}:{image_id}.webp', where, size_hw, objects)
+        image_id, f'{archives[image_id].filename}:{image_id}.webp', where,
+        AnnotatedImage(size_hw, objects), class_names, on_fault)
 
 
-def _read_object(item: Sequence[Any], labels: Sequence[int], where: str) -> Annotation:
+def _read_object(item: Sequence[Any], names: Sequence[str], where: str) -> Annotation:
     try:
         number, xmin, ymin, xmax, ymax, difficult = item[:6]
         corners = (float(xmin - 1), float(ymin - 1), float(xmax), float(ymax))
-        label = labels[number] if 0 <= number < len(labels) else None
+        name = names[number] if 0 <= number < len(names) else None
     except (TypeError, ValueError, OverflowError) as err:  # the latter of huge integers
         raise DataError(f'{where}: is {short(item)}, expected {_FIELDS}') from err
-    if label is None:
-        raise DataError(f'{where}: class index {number} of {len(labels)} classes')
-    return Annotation(label, corners, bool(difficult))
+    if name is None:
+        raise DataError(f'{where}: class index {number} of {len(names)} classes')
+    return Annotation(name, corners, bool(difficult), where)
 
 
 def _open_archives(folder: Path, name: str) -> dict[str, zipfile.ZipFile]:

@@ -21,9 +21,9 @@ from collections.abc import Sequence
 from pathlib import Path
 import re
 
+from mbv2ssd_ros.core.annotations import OnFault, refuse
 from mbv2ssd_ros.core.durable import PARTIAL
 from mbv2ssd_ros.core.errors import ConfigError, DataError
-from mbv2ssd_train.data.annotations import OnFault, refuse
 from mbv2ssd_train.data.cached import cache_path, read_cache, refuse_rivals, SUFFIX
 from mbv2ssd_train.data.coco import read_coco
 from mbv2ssd_train.data.dataset import Dataset, EncodedImages, ImageRecord, Images

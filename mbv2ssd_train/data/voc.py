@@ -1,30 +1,15 @@
-"""
-PASCAL VOC trees: JPEGImages, Annotations and ImageSets/Main.
-
-Corners in VOC XML are 1-based and inclusive: 1 is subtracted from xmin and ymin, so that a box
-over the whole image is (0, 0, width, height).
-"""
+"""PASCAL VOC trees: JPEGImages, Annotations and ImageSets/Main."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from itertools import accumulate
 from pathlib import Path
-import re
-from xml.etree import ElementTree
 
+from mbv2ssd_ros.core.annotations import OnFault, read_each, refuse
+from mbv2ssd_ros.core.annotations.voc import parse_voc
 from mbv2ssd_ros.core.errors import DataError
-from mbv2ssd_train.data.annotations import (
-    Annotation,
-    check_object,
-    check_size,
-    label_of,
-    make_record,
-    OnFault,
-    read_each,
-    refuse,
-)
+from mbv2ssd_train.data.annotations import make_record
 from mbv2ssd_train.data.dataset import ImageRecord
 from mbv2ssd_train.data.image_files import read_file
 from mbv2ssd_train.data.paths import inside
@@ -99,43 +84,9 @@ def _read_file(xml_path: Path, images: Path, class_names: Sequence[str], on_faul
                ) -> ImageRecord:
     if not xml_path.is_file():
         raise DataError(f'{xml_path}: no such annotation, but the split lists it')
-    text = read_file(xml_path)
-    if b'<!ENTITY' in text:  # which may be defined to grow without end
-        raise DataError(f'{xml_path}: defines entities, which no annotation needs; refused')
-    try:
-        root = ElementTree.fromstring(text)
-    except (ElementTree.ParseError, LookupError, ValueError) as err:  # the latter of encodings
-        raise DataError(f'{xml_path}: not well-formed XML: {err}') from err
-    size_hw = check_size((_integer(root, 'size/height', str(xml_path)),
-                          _integer(root, 'size/width', str(xml_path))), str(xml_path))
-    found = list(root.iter('object'))
-    objects = read_each(
-        zip(found, _lines_of_objects(text, len(found)), strict=True),
-        lambda item: check_object(
-            _read_object(item[0], class_names, f'{xml_path}:{item[1]}'), size_hw,
-            f'{xml_path}:{item[1]}'),
-        on_fault)
-    return make_record(
-        xml_path.stem, str(_image_path(images, xml_path.stem)), str(xml_path), size_hw, objects)
-
-
-def _lines_of_objects(text: bytes, count: int) -> list[int]:
-    """Find the lines of elements, of which the parser tells nothing; 1 where they are hidden."""
-    parts = re.split(rb'<object\b', text)  # each line is counted once: there may be many objects
-    lines = list(accumulate((part.count(b'\n') for part in parts[:-1]), initial=1))[1:]
-    return lines if len(lines) == count else [1] * count
-
-
-def _read_object(item: ElementTree.Element, class_names: Sequence[str], where: str) -> Annotation:
-    name = item.findtext('name')
-    if name is None:
-        raise DataError(f'{where}: the object has no name')
-    corners = [_number(item, f'bndbox/{key}', where)
-               for key in ('xmin', 'ymin', 'xmax', 'ymax')]
-    return Annotation(
-        label_of(name.strip(), class_names, where),
-        (corners[0] - 1, corners[1] - 1, corners[2], corners[3]),
-        item.findtext('difficult', '0').strip() == '1')
+    image = parse_voc(read_file(xml_path), str(xml_path), on_fault)
+    return make_record(xml_path.stem, str(_image_path(images, xml_path.stem)), str(xml_path),
+                       image, class_names, on_fault)
 
 
 def _image_path(images: Path, image_id: str) -> Path:
@@ -145,18 +96,3 @@ def _image_path(images: Path, image_id: str) -> Path:
             return path
     raise DataError(f'{images / image_id}: no image with a suffix of '
                     f'{", ".join(_IMAGE_SUFFIXES)}')
-
-
-def _number(node: ElementTree.Element, path: str, where: str) -> float:
-    text = node.findtext(path)
-    try:
-        return float(text)  # type: ignore[arg-type]
-    except (TypeError, ValueError) as err:
-        raise DataError(f'{where}: {path} is {text!r}, expected a number') from err
-
-
-def _integer(node: ElementTree.Element, path: str, where: str) -> int:
-    number = _number(node, path, where)
-    if not number.is_integer():  # nor nan, nor infinite
-        raise DataError(f'{where}: {path} is {node.findtext(path)!r}, expected a whole number')
-    return int(number)

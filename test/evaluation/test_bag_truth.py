@@ -126,7 +126,7 @@ def test_a_file_that_does_not_name_its_frames_is_refused(write_coco, entries, ex
     ({'annotations': [{'image_id': 5, 'category_id': 1, 'bbox': [0, 0, 1, 1]}]},
      "images that it does not list: .'5'"),
     ({'annotations': [{'image_id': 1, 'category_id': 1, 'bbox': [0, 0, 1]}]},
-     'bbox is not four numbers'),
+     r'bbox is \[0, 0, 1\], expected four numbers'),
     ({'annotations': [{'image_id': 1, 'category_id': 1, 'bbox': [0, 0, 0, 5]}]}, 'has no area'),
     ({'annotations': [{'image_id': 1, 'category_id': 1, 'bbox': [float('nan'), 0, 5, 5]}]},
      'not finite'),

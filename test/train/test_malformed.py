@@ -13,9 +13,10 @@ import pytest
 from synthetic import add_image, add_list
 import yaml
 
+from mbv2ssd_ros.core.annotations import MAX_PIXELS
 from mbv2ssd_ros.core.errors import ConfigError, DataError, Mbv2SsdError
 from mbv2ssd_train.config import load_config
-from mbv2ssd_train.data.image_files import decode_image, MAX_PIXELS
+from mbv2ssd_train.data.image_files import decode_image
 from mbv2ssd_train.data.sources import open_dataset
 
 PIXELS = np.full((20, 40, 3), 90, np.uint8)

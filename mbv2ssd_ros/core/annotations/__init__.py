@@ -1,0 +1,110 @@
+"""
+Annotated images as files describe them, checked: no box gets in that could do harm.
+
+A parser hands each fault to `on_fault` and skips what is at fault; the default, `refuse`, raises
+it. Classes stay names: which of them count is for the caller to decide.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mbv2ssd_ros.core.errors import DataError
+from mbv2ssd_ros.core.image import MAX_SIDE_PX
+from mbv2ssd_ros.core.quoting import short
+
+MAX_PIXELS = 2 ** 27  # of an image, 400 MB when decoded: more is a mistake or an attack
+OnFault = Callable[[DataError], None]
+Item = TypeVar('Item')
+Found = TypeVar('Found')
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """One object as annotated."""
+
+    name: str  # of its class
+    xyxy: tuple[float, float, float, float]  # 0-based corners in pixels of the original image
+    difficult: bool
+    where: str  # file and line or id, for messages
+
+
+@dataclass(frozen=True)
+class AnnotatedImage:
+    """The objects of one image; none: a negative."""
+
+    size_hw: tuple[int, int]  # of the original image
+    objects: Sequence[Annotation]
+
+
+def normalised_boxes(objects: Sequence[Annotation], size_hw: tuple[int, int]
+                     ) -> NDArray[np.float32]:
+    """Return the boxes of an image of that size, (N, 4) in [0, 1], cut at its border."""
+    boxes = np.array([item.xyxy for item in objects], np.float64).reshape(-1, 4)
+    return np.clip(boxes / _sides(size_hw), 0, 1).astype(np.float32)
+
+
+def in_pixels(boxes_xyxy: NDArray[np.float32], size_hw: tuple[int, int]) -> NDArray[np.float32]:
+    """Scale normalised boxes to an image of that size, which may be a reduced copy."""
+    return boxes_xyxy * _sides(size_hw)
+
+
+def _sides(size_hw: tuple[int, int]) -> NDArray[np.float32]:
+    return np.array([size_hw[1], size_hw[0]] * 2, np.float32)
+
+
+def refuse(fault: DataError) -> None:
+    """Raise a fault."""
+    raise fault
+
+
+def read_each(items: Iterable[Item], read: Callable[[Item], Found], on_fault: OnFault
+              ) -> list[Found]:
+    """Read items in order; hand the DataError of each that cannot be read to on_fault."""
+    found = []
+    for item in items:
+        try:
+            found.append(read(item))
+        except DataError as err:
+            on_fault(err)
+    return found
+
+
+def check_size(size_hw: tuple[int, int], where: str) -> tuple[int, int]:
+    """Return the size of an image; DataError where no image can have it."""
+    height, width = size_hw
+    if not (0 < height <= MAX_SIDE_PX and 0 < width <= MAX_SIDE_PX
+            and height * width <= MAX_PIXELS):
+        raise DataError(
+            f'{where}: image size {short(width)} x {short(height)} is impossible; sides '
+            f'are 1 to {MAX_SIDE_PX} pixels, {MAX_PIXELS // 10 ** 6} million of them at most')
+    return size_hw
+
+
+def check_object(item: Annotation, size_hw: tuple[int, int] | None) -> Annotation:
+    """
+    Return an object; DataError where its box is not finite, empty or outside the image.
+
+    size_hw is None where the size of the image is unknown; then nothing is outside.
+    """
+    x1, y1, x2, y2 = item.xyxy
+    box = f'{item.where}: box ({x1:g}, {y1:g}, {x2:g}, {y2:g})'
+    if not np.isfinite(item.xyxy).all():
+        raise DataError(f'{box} is not finite; correct or remove it')
+    if x2 <= x1 or y2 <= y1:
+        raise DataError(f'{box} has no area; correct or remove it')
+    if size_hw is None:
+        return item
+    height, width = size_hw
+    # a pixel of slack: tools disagree whether corners are 0-based or 1-based
+    if x1 < -1 or y1 < -1 or x2 > width + 1 or y2 > height + 1:
+        raise DataError(
+            f'{box} reaches outside the image of {width} x {height}; correct or remove it')
+    if min(x2, width) <= max(x1, 0) or min(y2, height) <= max(y1, 0):
+        raise DataError(f'{box} has no area inside the image of {width} x {height}; remove it')
+    return item
