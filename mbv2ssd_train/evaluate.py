@@ -134,8 +134,7 @@ def detect_all(backend: Backend, dataset: Dataset, settings: DetectionSettings,
 def _detect(backend: Backend, dataset: Dataset, settings: DetectionSettings,
             progress: Progress, indices: Sequence[int]) -> Iterator[ImageResult]:
     per_thread = threading.local()
-    # labels of the data are 1-based; columns of a model without background begin with 0
-    shift = 1 if backend.contract.background_index is None else 0
+    shift = backend.contract.label_offset
 
     def detect(batch: Sequence[int]) -> list[ImageResult]:
         if not hasattr(per_thread, 'detector'):

@@ -125,6 +125,11 @@ class ModelContract:
         """The class names without the background."""
         return self.class_names if self.background_index is None else self.class_names[1:]
 
+    @property
+    def label_offset(self) -> int:
+        """What turns the column of a detection into the 1-based label of a data set."""
+        return 1 if self.background_index is None else 0
+
     def to_json(self) -> str:
         """
         Write the contract as it stands in a model file.

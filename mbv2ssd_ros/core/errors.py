@@ -32,3 +32,8 @@ class UnsupportedImageError(Mbv2SsdError):
 
 class DataError(Mbv2SsdError):
     """A data set, an annotation or an image on disk is missing, corrupt or contradictory."""
+
+
+def one_line(err: object) -> str:
+    """Return a message of whatever layout in one line; the type of an error that has none."""
+    return ' '.join(str(err).split()) or type(err).__name__

@@ -17,7 +17,7 @@ from pathlib import Path
 import re
 from typing import Any
 
-from mbv2ssd_ros.core.errors import DataError
+from mbv2ssd_ros.core.errors import DataError, one_line
 from mbv2ssd_ros.evaluation.message_types import (
     DETECTIONS,
     full_name,
@@ -218,7 +218,7 @@ class Bag:
         # rosbags, sqlite and the decompressors have a family of errors each, and damaged files
         # bring up struct.error, TypeError and UnicodeDecodeError too
         except Exception as err:
-            text = ' '.join(str(err).split()).rstrip('.') or repr(err)
+            text = one_line(err).rstrip('.')
             hint = next((hint for word, hint in _HINTS if word in text), '')
             raise DataError(f'{path}: cannot be read as a bag: {text}'
                             + (f'. {hint}' if hint else '')) from err

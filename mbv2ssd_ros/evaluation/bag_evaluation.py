@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from mbv2ssd_ros.core.detections import Detections
 from mbv2ssd_ros.core.errors import DataError
+from mbv2ssd_ros.core.stamps import stamp_text
 from mbv2ssd_ros.evaluation.analysis import analyse, Analysis, Subject
 from mbv2ssd_ros.evaluation.bag_run import latency_table
 from mbv2ssd_ros.evaluation.frame_record import FrameRecord, STAGES
@@ -208,5 +209,5 @@ def name_of(record: FrameRecord, topics: Sequence[str]) -> str:
     Returns:
         Stamp and number.
     """
-    stamp = f'{record.stamp_ns // 10 ** 9}.{record.stamp_ns % 10 ** 9:09d}'
+    stamp = stamp_text(record.stamp_ns)
     return f'{record.topic} {stamp}' if len(topics) > 1 else f'{stamp} (frame {record.index})'

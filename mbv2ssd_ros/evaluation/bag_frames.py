@@ -11,6 +11,7 @@ from mbv2ssd_ros.core.encoded import stored_size_wh
 from mbv2ssd_ros.core.errors import ConfigError, DataError, UnsupportedImageError
 from mbv2ssd_ros.core.image import SourceImage
 from mbv2ssd_ros.core.image_message import image_from_msg
+from mbv2ssd_ros.core.stamps import stamp_ns
 from mbv2ssd_ros.evaluation.bag import Bag, BagMessage
 from mbv2ssd_ros.evaluation.message_types import COMPRESSED_IMAGE, IMAGE
 
@@ -125,17 +126,3 @@ def read_frames(bag: Bag, topics: Sequence[str], clock: str = 'header') -> Itera
             message.log_ns if clock == 'recorded' or header is None else header_ns, header_ns,
             '' if header is None else header.frame_id, message)
         indices[message.topic] += 1
-
-
-def stamp_ns(header: object) -> int:
-    """
-    Read the stamp of a header.
-
-    Args:
-        header: std_msgs/Header, of ROS 1 or 2.
-
-    Returns:
-        Nanoseconds.
-    """
-    stamp = header.stamp  # type: ignore[attr-defined]
-    return int(stamp.sec) * 10 ** 9 + int(stamp.nanosec)

@@ -114,7 +114,6 @@ def _label_frame(frame: BagFrame, detector: Detector, labelled: LabelledFrames,
     if only_with_objects and not len(found):
         counts.without_object += 1
         return False
-    shift = 1 if detector.contract.background_index is None else 0
     labelled.add(frame, image, Detections(
-        found.boxes_xyxy, found.scores, found.labels + shift))
+        found.boxes_xyxy, found.scores, found.labels + detector.contract.label_offset))
     return True

@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 from mbv2ssd_ros.core.drawing import draw_detections
 from mbv2ssd_ros.core.durable import write_whole
 from mbv2ssd_ros.core.errors import DataError
+from mbv2ssd_ros.core.stamps import stamp_text
 from mbv2ssd_ros.evaluation.bag import Bag
 from mbv2ssd_ros.evaluation.bag_evaluation import BagEvaluation
 from mbv2ssd_ros.evaluation.bag_pictures import pictures, reduced_pictures
 from mbv2ssd_ros.evaluation.bag_report import bag_report
 from mbv2ssd_ros.evaluation.detections_bag import detections_bag
-from mbv2ssd_ros.evaluation.frame_record import FrameRecord, STAGES
+from mbv2ssd_ros.evaluation.frame_record import STAGES
 from mbv2ssd_ros.evaluation.matching import Kind
 from mbv2ssd_ros.evaluation.report.pictures import LONGEST_PX
 
@@ -67,7 +68,7 @@ def _frame_rows(evaluation: BagEvaluation) -> Iterable[Sequence[object]]:
     outcomes = _outcomes(evaluation)
     for index, record in enumerate(evaluation.records):
         found = len(evaluation.kept(record)) if record.detections is not None else ''
-        yield (record.number, record.topic, record.index, _stamp(record),
+        yield (record.number, record.topic, record.index, stamp_text(record.stamp_ns),
                record.reason or 'answered', found, annotation.get(index, ''),
                *outcomes.get(index, ('', '', '', '')), record.error)
 
@@ -99,12 +100,8 @@ def _latency_rows(evaluation: BagEvaluation) -> Iterable[Sequence[object]]:
     yield ('number', 'topic', 'stamp', *(f'{stage}_ms' for stage in STAGES))
     for record in evaluation.records:
         if record.times_ms:
-            yield (record.number, record.topic, _stamp(record),
+            yield (record.number, record.topic, stamp_text(record.stamp_ns),
                    *('' if np.isnan(t) else f'{t:.3f}' for t in record.times_ms))
-
-
-def _stamp(record: FrameRecord) -> str:
-    return f'{record.stamp_ns // 10 ** 9}.{record.stamp_ns % 10 ** 9:09d}'
 
 
 def _write_detections(folder: Path, evaluation: BagEvaluation, bag: Bag, annotated: bool) -> None:

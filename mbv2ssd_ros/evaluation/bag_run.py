@@ -16,9 +16,10 @@ import numpy as np
 from mbv2ssd_ros.backends.base import Backend
 from mbv2ssd_ros.core.detections import Detections, DetectionSettings
 from mbv2ssd_ros.core.errors import BackendError, DataError, UnsupportedImageError
+from mbv2ssd_ros.core.stamps import stamp_ns
 from mbv2ssd_ros.detector import Detector
 from mbv2ssd_ros.evaluation.bag import Bag
-from mbv2ssd_ros.evaluation.bag_frames import BagFrame, read_frames, stamp_ns
+from mbv2ssd_ros.evaluation.bag_frames import BagFrame, read_frames
 from mbv2ssd_ros.evaluation.detection_content import detections_of, Found, found_in
 from mbv2ssd_ros.evaluation.frame_record import FrameRecord
 from mbv2ssd_ros.evaluation.journal import Journal
@@ -65,7 +66,6 @@ class ModelAnswers:
         self._inference = ThreadPoolExecutor(1, 'infer')
         self._of_thread = threading.local()
         self.class_names = backend.contract.object_names
-        self._shift = 1 if backend.contract.background_index is None else 0
 
     def answer(self, frame: BagFrame) -> Answer:
         """Detect in a frame."""
@@ -74,9 +74,10 @@ class ModelAnswers:
         image = frame.image()
         decode_ms = 1e3 * (time.perf_counter() - started)
         found, times = detector.detect([image])[0], detector.last_times
+        labels = found.labels + backend.contract.label_offset
         return Answer(
             image.size_hw,
-            Detections(found.boxes_xyxy, found.scores, found.labels + self._shift),
+            Detections(found.boxes_xyxy, found.scores, labels),
             (decode_ms, times.preprocess_ms, backend.infer_ms, times.postprocess_ms))
 
     def _own(self) -> tuple[SharedBackend, Detector]:

@@ -13,7 +13,11 @@ import zlib
 import numpy as np
 
 from mbv2ssd_ros.backends import BackendOptions, open_backend
-from mbv2ssd_ros.core.detections import DetectionSettings
+from mbv2ssd_ros.core.detections import (
+    CURVE_MAX_DETECTIONS,
+    CURVE_THRESHOLD,
+    DetectionSettings,
+)
 from mbv2ssd_ros.core.errors import ConfigError, DataError
 from mbv2ssd_ros.evaluation.analysis import Subject
 from mbv2ssd_ros.evaluation.bag import Bag
@@ -48,10 +52,10 @@ class BagTask:
     class_names: tuple[str, ...] = ()  # of recorded detections; empty: those that occur
     ground_truth: Path | None = None
     truth_topics: tuple[str, ...] = ()  # of annotations, one for each image topic
-    curve_threshold: float = 0.02
-    score_threshold: float = 0.35
-    nms_iou: float = 0.45
-    max_detections: int = 200
+    curve_threshold: float = CURVE_THRESHOLD
+    score_threshold: float = DetectionSettings.score_threshold
+    nms_iou: float = DetectionSettings.nms_iou
+    max_detections: int = CURVE_MAX_DETECTIONS
     tolerance_ms: float = 5.0
     clock: str = 'header'
     annotated: bool = False

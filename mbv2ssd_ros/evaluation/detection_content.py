@@ -9,6 +9,7 @@ import numpy as np
 
 from mbv2ssd_ros.core.detections import Detections
 from mbv2ssd_ros.core.errors import DataError
+from mbv2ssd_ros.core.stamps import split_stamp
 from mbv2ssd_ros.evaluation.message_types import DETECTIONS, standard_types
 
 Found = tuple[str, float, tuple[float, float, float, float]]  # class, score, xyxy in pixels
@@ -110,7 +111,7 @@ def header_content(stamp_ns: int, frame_id: str) -> Any:
         A std_msgs/Header of rosbags.
     """
     types = standard_types().types
-    stamp = types['builtin_interfaces/msg/Time'](stamp_ns // 10 ** 9, stamp_ns % 10 ** 9)
+    stamp = types['builtin_interfaces/msg/Time'](*split_stamp(stamp_ns))
     return types['std_msgs/msg/Header'](stamp, frame_id)
 
 

@@ -17,6 +17,7 @@ from pathlib import PurePosixPath
 import re
 
 from mbv2ssd_ros.core.errors import DataError
+from mbv2ssd_ros.core.stamps import join_stamp, stamp_text
 
 _SUFFIX = re.compile(r'\.(jpe?g|png|webp|bmp|xml)$', re.IGNORECASE)
 _TOPIC = r'(?:(?P<topic>.+)-)?'
@@ -58,7 +59,7 @@ def frame_name(topic: str, stamp_ns: int) -> str:
     Returns:
         A file name without suffix, from which parse_name gets both back.
     """
-    return f'{topic_part(topic)}-{stamp_ns // 10 ** 9}_{stamp_ns % 10 ** 9:09d}'
+    return f'{topic_part(topic)}-{stamp_text(stamp_ns, "_")}'
 
 
 def parse_name(name: str, topics: Sequence[str]) -> FrameKey:
@@ -86,7 +87,7 @@ def parse_name(name: str, topics: Sequence[str]) -> FrameKey:
             if 'index' in fields:
                 return FrameKey(topic, None, int(fields['index']))
             stamp = (int(fields['stamp']) if 'stamp' in fields
-                     else int(fields['sec']) * 10 ** 9 + int(fields['nanosec']))
+                     else join_stamp(int(fields['sec']), int(fields['nanosec'])))
             return FrameKey(topic, stamp, None)
     raise DataError(
         f'{name!r} names no frame; expected TOPIC-SEC_NANOSEC, SEC.NANOSEC, nanoseconds, or the '

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from mbv2ssd_ros.core.errors import DataError
 from mbv2ssd_ros.core.metrics import GroundTruth
+from mbv2ssd_ros.core.stamps import stamp_text
 from mbv2ssd_ros.evaluation.coco_truth import read_coco_truth
 from mbv2ssd_ros.evaluation.frame_names import FrameKey
 from mbv2ssd_ros.evaluation.pairing import pair_by_index, pair_by_stamp, Pairing
@@ -171,15 +172,12 @@ def _nothing_pairs(truths: Truths, frames: Sequence[FrameStamp], tolerance_ns: i
                 f'{min(numbers)} to {max(numbers)}, the bag has {len(frames)} frames')
     stamps = [frame.key.stamp_ns for frame in truths.frames if frame.key.stamp_ns is not None]
     ours = [frame.stamp_ns for frame in frames]
-    span = f'{_seconds(min(ours))} to {_seconds(max(ours))}' if ours else 'none at all'
+    span = f'{stamp_text(min(ours))} to {stamp_text(max(ours))}' if ours else 'none at all'
     return (f'{truths.source}: no annotation belongs to a frame within {tolerance_ns / 1e6:g} '
-            f'ms: annotated are the stamps {_seconds(min(stamps))} to {_seconds(max(stamps))}, '
-            f'the frames have {span}. Is it of another recording, or should stamps be taken '
-            'from the time of recording (--clock recorded) or from topics of the same name?')
-
-
-def _seconds(stamp_ns: int) -> str:
-    return f'{stamp_ns // 10 ** 9}.{stamp_ns % 10 ** 9:09d}'
+            f'ms: annotated are the stamps {stamp_text(min(stamps))} to '
+            f'{stamp_text(max(stamps))}, the frames have {span}. Is it of another recording, or '
+            'should stamps be taken from the time of recording (--clock recorded) or from topics '
+            'of the same name?')
 
 
 def ground_truth(frame: AnnotatedFrame, class_names: Sequence[str]) -> GroundTruth:

@@ -8,8 +8,8 @@ import numpy as np
 
 from mbv2ssd_ros.core.annotations import Annotation, check_object
 from mbv2ssd_ros.core.errors import DataError
+from mbv2ssd_ros.core.stamps import stamp_ns
 from mbv2ssd_ros.evaluation.bag import Bag
-from mbv2ssd_ros.evaluation.bag_frames import stamp_ns
 from mbv2ssd_ros.evaluation.detection_content import found_in
 from mbv2ssd_ros.evaluation.frame_names import frame_name, FrameKey
 from mbv2ssd_ros.evaluation.ground_truth import Truths

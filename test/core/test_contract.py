@@ -61,6 +61,13 @@ def test_priors_add_up_and_classes_count_the_background():
     assert (CONTRACT.num_priors, CONTRACT.num_classes) == (500, 3)
 
 
+def test_labels_count_from_one_with_and_without_a_background():
+    without = dataclasses.replace(CONTRACT, background_index=None, class_names=('cat', 'dog'))
+    for contract in (CONTRACT, without):
+        column = contract.class_names.index('dog')
+        assert column + contract.label_offset == 2
+
+
 def test_object_names_leave_out_only_the_background():
     assert CONTRACT.object_names == ('cat', 'dog')
     assert dataclasses.replace(
