@@ -1,4 +1,4 @@
-"""Everything that is measured on one split, for the JSON file and the report."""
+"""All figures of one split, for the JSON file and the report."""
 
 from __future__ import annotations
 
@@ -21,24 +21,19 @@ from mbv2ssd_ros.evaluation.mistakes import break_down, Mistakes
 from mbv2ssd_ros.evaluation.operating_point import best_point, OperatingPoint, point_at, pooled
 from mbv2ssd_ros.evaluation.results import ImageResult
 from mbv2ssd_ros.evaluation.scores import BINS, score_bins, ScoreBins
-from mbv2ssd_ros.evaluation.sizes import (
-    IN_PIXELS,
-    IN_SHARES,
-    recall_by_size,
-    SizeBucket,
-)
+from mbv2ssd_ros.evaluation.sizes import recall_by_pixels, recall_by_share, SizeBucket
 from mbv2ssd_ros.evaluation.worst import BADNESS, worst_images, WorstImage
 
 
 @dataclass(frozen=True)
 class Subject:
-    """What was measured on what."""
+    """Which model was measured on which data, and how."""
 
-    model: str  # file, as a person would name it
+    model: str  # file name
     split: str  # of the data
     class_names: tuple[str, ...]  # label k is class_names[k - 1]
     curve_threshold: float  # score from which detections were kept for the curves
-    score_threshold: float  # operating point: what the detector would keep
+    score_threshold: float  # of the operating point: what the detector would keep
 
     def __post_init__(self) -> None:
         if not self.curve_threshold <= self.score_threshold <= 1:
@@ -61,7 +56,7 @@ class ScopeFigures:
 
 @dataclass(frozen=True)
 class Analysis:
-    """Everything measured; `eval --json` and the report are two views of it."""
+    """All figures; `eval --json` and the report are two views of them."""
 
     subject: Subject
     results: tuple[ImageResult, ...]
@@ -84,19 +79,11 @@ class Analysis:
         return mean_ap_11point({label: item.curve for label, item in self.classes.items()})
 
     def name(self, label: int) -> str:
-        """
-        Name a class.
-
-        Args:
-            label: 1-based.
-
-        Returns:
-            Its name.
-        """
+        """Return the name of a class by its 1-based label."""
         return self.subject.class_names[label - 1]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON; the split stands beside each group of figures."""
+        """Return plain values for JSON; each group of figures names its split."""
         subject, split = self.subject, {'split': self.subject.split}
         return {
             'model': subject.model, **split, 'images': len(self.results),
@@ -135,34 +122,28 @@ class Analysis:
 
 def analyse(subject: Subject, results: Sequence[ImageResult]) -> Analysis:
     """
-    Measure everything.
+    Measure everything on results that were detected with the subject's `curve_threshold`.
 
-    Args:
-        subject: what was measured on what.
-        results: one for each image, detected with a threshold of `curve_threshold`.
-
-    Returns:
-        The figures.
-
-    Raises:
-        ConfigError: faster-coco-eval is not installed.
+    ConfigError: faster-coco-eval is not installed.
     """
-    # a third of COCO's work holds no lock of Python
-    with _without_collections(), ThreadPoolExecutor(1) as beside:
-        coco = beside.submit(coco_figures, results, subject.class_names)
+    # a third of COCO's work runs without Python's lock
+    with _without_collections(), ThreadPoolExecutor(1) as in_parallel:
+        coco = in_parallel.submit(coco_figures, results, subject.class_names)
         matches = match_results(results, len(subject.class_names))
         curves, threshold = matches.curves(), subject.score_threshold
         return Analysis(
-            subject, tuple(results), matches,
-            _scope(matches, pooled(curves.values()), None, threshold),
-            {label: _scope(matches, curve, label, threshold) for label, curve in curves.items()},
-            confusion_matrix(results, matches, threshold), break_down(matches, threshold),
-            tuple(worst_images(matches, len(results), threshold)), coco.result())
+            subject=subject, results=tuple(results), matches=matches,
+            overall=_scope(matches, pooled(curves.values()), None, threshold),
+            classes={label: _scope(matches, curve, label, threshold)
+                     for label, curve in curves.items()},
+            confusion=confusion_matrix(results, matches, threshold),
+            mistakes=break_down(matches, threshold),
+            worst=tuple(worst_images(matches, len(results), threshold)), coco=coco.result())
 
 
 @contextmanager
 def _without_collections() -> Iterator[None]:
-    """Spare looking for cycles in hundreds of thousands of small objects that have none."""
+    """Switch garbage collection off: hundreds of thousands of small objects form no cycles."""
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -175,9 +156,9 @@ def _without_collections() -> Iterator[None]:
 def _scope(matches: Matches, curve: PrecisionRecall, label: int | None, threshold: float
            ) -> ScopeFigures:
     return ScopeFigures(
-        curve, point_at(curve, threshold), best_point(curve), score_bins(curve),
-        recall_by_size(matches, threshold, label, IN_PIXELS),
-        recall_by_size(matches, threshold, label, IN_SHARES))
+        curve=curve, chosen=point_at(curve, threshold), best=best_point(curve),
+        scores=score_bins(curve), sizes_px=recall_by_pixels(matches, threshold, label),
+        sizes_share=recall_by_share(matches, threshold, label))
 
 
 def _scope_to_dict(scope: ScopeFigures) -> dict[str, Any]:
@@ -202,14 +183,9 @@ def _curve_to_dict(curve: PrecisionRecall) -> dict[str, list[float]]:
 
 def curve_rows(curve: PrecisionRecall, most: int = 200) -> NDArray[np.intp]:
     """
-    Choose points of a curve to write down or draw.
+    Choose about `most` points of a curve to write or draw.
 
-    Args:
-        curve: of any number of detections.
-        most: points, about.
-
-    Returns:
-        Rows at equal steps along the recall, and the first and last; none without objects.
+    Returns rows at equal steps along the recall, and the first and last; none without objects.
     """
     if curve.num_objects == 0 or len(curve.scores) == 0:
         return np.zeros(0, np.intp)

@@ -30,10 +30,10 @@ from mbv2ssd_ros.evaluation.unclosed_mcap import is_unclosed, UnclosedMcap
 STORAGES = ('.db3', '.mcap')
 METADATA = 'metadata.yaml'
 _ZSTD_MAGIC = b'\x28\xb5\x2f\xfd'  # a serialised message begins with a zero byte
-_HINTS = (  # words of the reader's message, and what helps
+_HINTS = (  # part of the reader's message, and what helps
     ('end magic', 'The recording was not closed or is truncated: remove metadata.yaml to read '
                   'what is whole'),
-    ('Profile', 'It is an mcap file of another system than ROS 2'),
+    ('Profile', 'It is an mcap file that ROS 2 did not write'),
     ('not indexed', 'The recording was not closed: `rosbag reindex FILE` helps'),
     ('index looks damaged', 'The recording was not closed or is truncated: `rosbag reindex FILE` '
                             'may help'),
@@ -53,7 +53,7 @@ class Topic:
 
     name: str
     kind: str  # full name of the message type
-    count: int  # of messages, as the bag says
+    count: int  # of messages, by the index of the bag
 
 
 @dataclass(frozen=True)
@@ -71,16 +71,7 @@ class Bag:
     """An open recording; use as a context manager."""
 
     def __init__(self, path: Path) -> None:
-        """
-        Look what the path is.
-
-        Args:
-            path: of a folder or file.
-
-        Raises:
-            DataError: no bag there.
-            ConfigError: rosbags is not installed.
-        """
+        """Find the files; DataError: no bag there; ConfigError: rosbags is not installed."""
         rosbags = rosbags_library()
         self.path = path
         self.is_ros1 = path.suffix == '.bag'
@@ -88,16 +79,11 @@ class Bag:
         reader = rosbags.rosbag1.Reader if self.is_ros1 else rosbags.rosbag2.Reader
         self._cut = [str(file) for file in files if isinstance(file, UnclosedMcap)]
         self._readers = [self._guarded(file, reader, file) for file in files]
-        standard_types(self.is_ros1)  # takes a moment, which is not the first frame's
+        standard_types(self.is_ros1)  # slow once: not at the first frame, whose time is measured
         self._stack = ExitStack()
 
     def __enter__(self) -> Bag:
-        """
-        Open the files.
-
-        Raises:
-            DataError: they cannot be read.
-        """
+        """Open the files, or raise DataError."""
         with ExitStack() as stack:
             for reader in self._readers:
                 self._guarded(reader.path, stack.enter_context, reader)
@@ -109,7 +95,7 @@ class Bag:
 
     @property
     def topics(self) -> tuple[Topic, ...]:
-        """What was recorded, by name."""
+        """What was recorded, sorted by name."""
         counts: Counter[tuple[str, str]] = Counter()
         for reader in self._readers:
             for connection in reader.connections:
@@ -117,16 +103,7 @@ class Bag:
         return tuple(Topic(name, kind, count) for (name, kind), count in sorted(counts.items()))
 
     def require(self, names: Sequence[str], kinds: Sequence[str]) -> None:
-        """
-        Check that topics can be read.
-
-        Args:
-            names: of topics.
-            kinds: types that are expected there.
-
-        Raises:
-            DataError: one is not in the bag or of another type; lists what the bag has.
-        """
+        """Raise DataError where a topic is missing or has messages of another kind."""
         found = {topic.name: topic for topic in self.topics}
         for name in names:
             if name not in found:
@@ -136,28 +113,16 @@ class Bag:
                                 f'{found[name].kind}, expected {" or ".join(kinds)}')
 
     def contents(self) -> str:
-        """
-        List the topics, for messages.
-
-        Returns:
-            Names, types and numbers of messages.
-        """
+        """List names, types and message counts of the topics, for error messages."""
         return ', '.join(f'{topic.name} ({topic.kind}, {topic.count})'
                          for topic in self.topics) or 'no topics at all'
 
     def messages(self, names: Sequence[str]) -> Iterator[BagMessage]:
         """
-        Read topics once, in the order of recording, one message in memory at a time.
+        Yield every message of some topics in the order of recording, one in memory at a time.
 
-        Args:
-            names: of topics.
-
-        Yields:
-            Every message; one that cannot be deserialised without content.
-
-        Raises:
-            DataError: after the last message: the files end before the recording does, or
-                cannot be read any further.
+        A message that cannot be deserialised has no content. DataError, after the last message:
+        the files end before the recording does, or cannot be read any further.
         """
         expected = {topic.name: topic.count for topic in self.topics if topic.name in names}
         seen: Counter[str] = Counter()
@@ -171,7 +136,7 @@ class Bag:
         for name, count in expected.items():
             if seen[name] < count:
                 raise DataError(f'{self.path}: {name} has {seen[name]} messages, {METADATA} '
-                                f'promises {count}: files are missing or truncated')
+                                f'lists {count}: files are missing or truncated')
         if self._cut:
             raise DataError(f'{", ".join(self._cut)}: the recording was not closed or is '
                             'truncated; what is whole was read')
@@ -179,7 +144,7 @@ class Bag:
     def _raw_messages(self, names: Sequence[str]) -> Iterator[tuple[Any, int, bytes]]:
         chosen = [[c for c in reader.connections if c.topic in names]
                   for reader in self._readers]
-        # without connections, a reader would give all of its messages
+        # without connections a reader returns all of its messages
         streams = merge(*(reader.messages(connections) for reader, connections
                           in zip(self._readers, chosen, strict=True) if connections),
                         key=itemgetter(1))
@@ -190,7 +155,7 @@ class Bag:
             yield found
 
     def _types(self, connection: Any) -> Any:
-        """Images are the same everywhere; detections were not, so the bag's definition counts."""
+        """Take the bag's own definition of detections, which changed; images did not."""
         kind = full_name(connection.msgtype)
         has_definition = getattr(connection.msgdef.format, 'name', '') == 'MSG'
         if kind != DETECTIONS or not has_definition:
@@ -215,8 +180,8 @@ class Bag:
             return function(*arguments)
         except DataError:
             raise
-        # rosbags, sqlite and the decompressors have a family of errors each, and damaged files
-        # bring up struct.error, TypeError and UnicodeDecodeError too
+        # rosbags, sqlite and the decompressors have error families of their own, and damaged
+        # files raise struct.error, TypeError and UnicodeDecodeError too
         except Exception as err:
             text = one_line(err).rstrip('.')
             hint = next((hint for word, hint in _HINTS if word in text), '')
@@ -225,7 +190,7 @@ class Bag:
 
 
 def _unpacked(data: bytes) -> bytes:
-    """Decompress a message of a bag whose metadata.yaml, which says so, is gone."""
+    """Decompress a message of a bag that lost its metadata.yaml, which names the compression."""
     if bytes(data[:4]) != _ZSTD_MAGIC:
         return data
     from rosbags.rosbag2 import reader  # has the zstd of this Python version

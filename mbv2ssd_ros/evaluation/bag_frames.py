@@ -1,4 +1,4 @@
-"""The camera frames of a bag, counted and named."""
+"""The camera frames of a bag, numbered."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ CLOCKS = ('header', 'recorded')
 class BagFrame:
     """One image message of a bag."""
 
-    number: int  # among all frames that are read, in the order of recording
-    index: int  # among those of its topic, also from 0
+    number: int  # among all frames that are read, in the order of recording, from 0
+    index: int  # among those of its topic, from 0
     stamp_ns: int  # by the chosen clock
     header_ns: int  # stamp of the header, 0 where the message cannot be read
     frame_id: str
@@ -36,15 +36,7 @@ class BagFrame:
         return self.message.topic
 
     def image(self) -> SourceImage:
-        """
-        Decode it as the node would.
-
-        Returns:
-            The image.
-
-        Raises:
-            UnsupportedImageError: it cannot be used.
-        """
+        """Decode it as the node would, or raise UnsupportedImageError."""
         if self.message.content is None:
             raise UnsupportedImageError(self.message.fault)
         if self.message.kind == COMPRESSED_IMAGE:
@@ -52,15 +44,7 @@ class BagFrame:
         return image_from_msg(self.message.content)
 
     def size_hw(self) -> tuple[int, int]:
-        """
-        Read its size without decoding it.
-
-        Returns:
-            Height and width in pixels.
-
-        Raises:
-            UnsupportedImageError: it does not say.
-        """
+        """Return its size without decoding it, or raise UnsupportedImageError."""
         content = self.message.content
         if content is None:
             raise UnsupportedImageError(self.message.fault)
@@ -75,14 +59,7 @@ class BagFrame:
 
 def image_topics(bag: Bag, asked: Sequence[str]) -> tuple[str, ...]:
     """
-    Choose the cameras to read.
-
-    Args:
-        bag: open.
-        asked: names of topics; empty: the only image topic that the bag has.
-
-    Returns:
-        Names of image topics, in the order asked for.
+    Check the image topics to read; where none is asked for, take the only one of the bag.
 
     Raises:
         DataError: a topic is missing or has no images, or the bag has no image topic.
@@ -104,25 +81,17 @@ def image_topics(bag: Bag, asked: Sequence[str]) -> tuple[str, ...]:
 
 def read_frames(bag: Bag, topics: Sequence[str], clock: str = 'header') -> Iterator[BagFrame]:
     """
-    Read every frame once, in the order of recording.
+    Yield every frame in the order of recording, also those that cannot be decoded.
 
-    Args:
-        bag: open.
-        topics: of images.
-        clock: 'header' takes the stamps of the cameras, 'recorded' the times of recording.
-
-    Yields:
-        The frames, decoded when asked for; also those that cannot be.
-
-    Raises:
-        DataError: the bag cannot be read to its end.
+    clock 'header' takes the stamps of the cameras, 'recorded' the times of recording. DataError:
+    the bag cannot be read to its end.
     """
     indices: Counter[str] = Counter()
     for number, message in enumerate(bag.messages(topics)):
         header = getattr(message.content, 'header', None)
         header_ns = 0 if header is None else stamp_ns(header)
         yield BagFrame(
-            number, indices[message.topic],
-            message.log_ns if clock == 'recorded' or header is None else header_ns, header_ns,
-            '' if header is None else header.frame_id, message)
+            number=number, index=indices[message.topic], header_ns=header_ns,
+            stamp_ns=message.log_ns if clock == 'recorded' or header is None else header_ns,
+            frame_id='' if header is None else header.frame_id, message=message)
         indices[message.topic] += 1

@@ -1,7 +1,8 @@
-"""Labels for the frames of a bag, made by a model for people to correct."""
+"""Label the frames of a bag with a model, for people to correct."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -19,24 +20,18 @@ DUPLICATE = 'duplicate_stamp'
 
 @dataclass
 class LabelCounts:
-    """What became of the frames of a bag."""
+    """What happened to the frames of a bag."""
 
     read: int = 0
-    passed_over: int = 0  # too soon after the last one
+    skipped: int = 0  # too soon after the last one
     without_object: int = 0  # left out, where that was asked for
-    failed: dict[str, int] = field(default_factory=dict)  # by reason
+    failed: Counter[str] = field(default_factory=Counter)  # by reason
     first_error: str = ''
     incomplete_because: str = ''
 
     def fail(self, reason: str, error: str) -> None:
-        """
-        Count a frame that cannot be labelled.
-
-        Args:
-            reason: of it.
-            error: what exactly was wrong.
-        """
-        self.failed[reason] = self.failed.get(reason, 0) + 1
+        """Count a frame that cannot be labelled."""
+        self.failed[reason] += 1
         self.first_error = self.first_error or error
 
 
@@ -46,21 +41,14 @@ def label(bag: Bag, topics: Sequence[str], detector: Detector, labelled: Labelle
     """
     Label frames of a bag and finish the data set.
 
-    Ctrl-C, a full disk and a damaged bag end it; what was labelled until then is a data set all
-    the same.
+    Ctrl-C, a full disk and a damaged bag end it early; what is labelled until then is still a
+    valid data set.
 
     Args:
-        bag: open.
-        topics: of images.
-        detector: with the threshold from which an object gets a box.
-        labelled: gets the frames.
-        every_s: least time between two frames of a camera; 0: every frame.
-        only_with_objects: leave out frames in which nothing is found.
+        detector: its score threshold decides what gets a box.
+        every_s: least time between two labelled frames of a camera; 0: every frame.
+        only_with_objects: leave out frames without detections.
         clock: see read_frames.
-        progress: wraps the frames.
-
-    Returns:
-        What became of the frames.
 
     Raises:
         DataError: not even the labels that there are can be written.
@@ -73,7 +61,7 @@ def label(bag: Bag, topics: Sequence[str], detector: Detector, labelled: Labelle
             counts.read += 1
             since_ns = frame.stamp_ns - last_ns.get(frame.topic, -10 ** 18)
             if 0 <= since_ns < round(every_s * 1e9):
-                counts.passed_over += 1
+                counts.skipped += 1
             elif _label_frame(frame, detector, labelled, only_with_objects, counts):
                 last_ns[frame.topic] = frame.stamp_ns
     except KeyboardInterrupt:
@@ -85,20 +73,15 @@ def label(bag: Bag, topics: Sequence[str], detector: Detector, labelled: Labelle
 
 
 def _until_damage(frames: Iterator[BagFrame], counts: LabelCounts) -> Iterator[BagFrame]:
-    while True:
-        try:
-            frame = next(frames, None)
-        except DataError as err:
-            counts.incomplete_because = str(err)
-            return
-        if frame is None:
-            return
-        yield frame
+    try:
+        yield from frames
+    except DataError as err:
+        counts.incomplete_because = str(err)
 
 
 def _label_frame(frame: BagFrame, detector: Detector, labelled: LabelledFrames,
                  only_with_objects: bool, counts: LabelCounts) -> bool:
-    """Tell whether the frame was taken."""
+    """Label a frame; return whether it is in the data set now."""
     if labelled.has(frame):
         counts.fail(DUPLICATE, 'its topic has a frame with this stamp already')
         return False

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 import csv
 import io
 import json
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mbv2ssd_ros.core.drawing import draw_detections
 from mbv2ssd_ros.core.durable import write_whole
@@ -17,7 +16,7 @@ from mbv2ssd_ros.core.errors import DataError
 from mbv2ssd_ros.core.stamps import stamp_text
 from mbv2ssd_ros.evaluation.bag import Bag
 from mbv2ssd_ros.evaluation.bag_evaluation import BagEvaluation
-from mbv2ssd_ros.evaluation.bag_pictures import pictures, reduced_pictures
+from mbv2ssd_ros.evaluation.bag_pictures import GREY, ImageOf, pictures, reduced_pictures
 from mbv2ssd_ros.evaluation.bag_report import bag_report
 from mbv2ssd_ros.evaluation.detections_bag import detections_bag
 from mbv2ssd_ros.evaluation.frame_record import STAGES
@@ -29,16 +28,9 @@ METRICS, FRAMES, LATENCY, REPORT = 'metrics.json', 'frames.csv', 'latency.csv', 
 
 def write_outputs(folder: Path, evaluation: BagEvaluation, bag: Bag, annotated: bool) -> None:
     """
-    Write everything; each file appears whole, or stays as it was.
+    Write everything into a folder that exists, each file whole or not at all.
 
-    Args:
-        folder: exists.
-        evaluation: of the bag.
-        bag: open; read again for pictures.
-        annotated: put images with boxes into detections.mcap.
-
-    Raises:
-        DataError: a file cannot be written.
+    The open bag is read again for pictures. DataError: a file cannot be written.
     """
     write_text(folder / METRICS, json.dumps(evaluation.to_dict(), indent=1) + '\n')
     write_text(folder / FRAMES, _csv(_frame_rows(evaluation)))
@@ -64,23 +56,22 @@ def _csv(rows: Iterable[Sequence[object]]) -> str:
 def _frame_rows(evaluation: BagEvaluation) -> Iterable[Sequence[object]]:
     yield ('number', 'topic', 'index', 'stamp', 'status', 'detections', 'annotation', 'objects',
            'correct', 'false', 'missed', 'error')
-    annotation = _annotations(evaluation)
-    outcomes = _outcomes(evaluation)
+    annotation, counts = _annotations(evaluation), _counts(evaluation)
     for index, record in enumerate(evaluation.records):
         found = len(evaluation.kept(record)) if record.detections is not None else ''
         yield (record.number, record.topic, record.index, stamp_text(record.stamp_ns),
                record.reason or 'answered', found, annotation.get(index, ''),
-               *outcomes.get(index, ('', '', '', '')), record.error)
+               *counts.get(index, ('', '', '', '')), record.error)
 
 
 def _annotations(evaluation: BagEvaluation) -> dict[int, str]:
-    if evaluation.pairing is None or evaluation.truths is None:
+    if evaluation.pairing is None or evaluation.annotated is None:
         return {}
-    return {frame: evaluation.truths.frames[truth].name
+    return {frame: evaluation.annotated.frames[truth].name
             for frame, truth in evaluation.pairing.pairs}
 
 
-def _outcomes(evaluation: BagEvaluation) -> dict[int, tuple[int, int, int, int]]:
+def _counts(evaluation: BagEvaluation) -> dict[int, tuple[int, int, int, int]]:
     """Objects, correct, false and missed at the score threshold, by index of the record."""
     if evaluation.analysis is None:
         return {}
@@ -106,25 +97,24 @@ def _latency_rows(evaluation: BagEvaluation) -> Iterable[Sequence[object]]:
 
 def _write_detections(folder: Path, evaluation: BagEvaluation, bag: Bag, annotated: bool) -> None:
     names, topics = evaluation.subject.class_names, evaluation.topics
-    answered = {record.number: record for record in evaluation.records
-                if record.detections is not None}
+    processed = {record.number: record for record in evaluation.records
+                 if record.detections is not None}
     with detections_bag(folder, topics, names, annotated) as writer:
         if not annotated:
-            for record in answered.values():
+            for record in processed.values():
                 writer.write(record, evaluation.kept(record))
             return
-        for number, pixels in pictures(bag, topics, answered):
-            kept = evaluation.kept(answered[number])
-            writer.write(answered[number], kept, draw_detections(
+        for number, pixels in pictures(bag, topics, processed):
+            kept = evaluation.kept(processed[number])
+            writer.write(processed[number], kept, draw_detections(
                 pixels, kept.boxes_xyxy, kept.scores, [names[k - 1] for k in kept.labels]))
 
 
-def _images(evaluation: BagEvaluation, bag: Bag) -> Callable[[int], NDArray[np.uint8]]:
-    """Read the worst frames; index of a result -> its picture."""
+def _images(evaluation: BagEvaluation, bag: Bag) -> ImageOf:
+    """Read the worst frames."""
     if evaluation.analysis is None:
-        return lambda index: np.zeros((1, 1, 3), np.uint8)
+        return lambda index: GREY
     numbers = {item.image: evaluation.records[evaluation.scored[item.image]].number
                for item in evaluation.analysis.worst}
     found = reduced_pictures(bag, evaluation.topics, numbers.values(), LONGEST_PX)
-    blank = np.full((30, 40, 3), 128, np.uint8)  # of a recording of which the end has gone since
-    return lambda index: found.get(numbers[index], blank)
+    return lambda index: found.get(numbers[index], GREY)

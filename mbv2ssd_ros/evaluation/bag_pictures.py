@@ -13,28 +13,23 @@ from mbv2ssd_ros.core.errors import DataError, UnsupportedImageError
 from mbv2ssd_ros.evaluation.bag import Bag
 from mbv2ssd_ros.evaluation.bag_frames import read_frames
 
-ImageOf = Callable[[int], NDArray[np.uint8]]
+ImageOf = Callable[[int], NDArray[np.uint8]]  # index of a result -> (H, W, 3) BGR
+GREY = np.full((30, 40, 3), 128, np.uint8)  # in place of a frame that the bag no longer has
 
 
 def pictures(bag: Bag, topics: Sequence[str], numbers: Collection[int]
              ) -> Iterator[tuple[int, NDArray[np.uint8]]]:
     """
-    Decode chosen frames.
+    Yield number and (H, W, 3) BGR pixels of those chosen frames that can be decoded.
 
-    Args:
-        bag: open.
-        topics: as in the run that numbered the frames.
-        numbers: of the frames.
-
-    Yields:
-        Number and (H, W, 3) BGR pixels of each that can be decoded, in the order of the bag.
+    topics must be those of the run that numbered the frames.
     """
     wanted = set(numbers)
     frames = read_frames(bag, topics)
     while wanted:
         try:
             frame = next(frames, None)
-        except DataError:  # the run has told of it
+        except DataError:  # the run has reported it
             return
         if frame is None:
             return
@@ -48,18 +43,7 @@ def pictures(bag: Bag, topics: Sequence[str], numbers: Collection[int]
 
 def reduced_pictures(bag: Bag, topics: Sequence[str], numbers: Collection[int], longest_px: int
                      ) -> dict[int, NDArray[np.uint8]]:
-    """
-    Keep small copies of frames, for a report.
-
-    Args:
-        bag: open.
-        topics: as in the run that numbered the frames.
-        numbers: of the frames, some dozens.
-        longest_px: of a copy.
-
-    Returns:
-        (H, W, 3) BGR pixels by number.
-    """
+    """Return copies of some dozens of frames by number, (H, W, 3) BGR; see pictures."""
     return {number: _reduced(pixels, longest_px)
             for number, pixels in pictures(bag, topics, numbers)}
 

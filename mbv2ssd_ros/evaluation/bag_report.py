@@ -1,4 +1,4 @@
-"""The report of a bag: the detector's report, with what happened to the frames and how long."""
+"""The report of a bag: the detector's report, with the frames and their latency."""
 
 from __future__ import annotations
 
@@ -22,16 +22,7 @@ _BINS, _MAX_POINTS = 40, 400
 
 
 def bag_report(evaluation: BagEvaluation, image_of: ImageOf) -> str:
-    """
-    Build the page.
-
-    Args:
-        evaluation: of a bag.
-        image_of: index of a result -> (H, W, 3) BGR.
-
-    Returns:
-        HTML, complete in itself.
-    """
+    """Build the page, which needs no other file."""
     subject, analysis = evaluation.subject, evaluation.analysis
     heading = headline(analysis) if analysis else element(
         'div', element('p', 'Detector on a recording', class_='kicker'),
@@ -57,13 +48,13 @@ def _frames_section(evaluation: BagEvaluation) -> Section:
                *(Column(reason.replace('_', ' ')) for reason in reasons)]
     rows = [_topic_row(evaluation, topic, reasons) for topic in evaluation.topics]
     note = f'Of {evaluation.subject.split}.'
-    if evaluation.pairing is not None and evaluation.truths is not None:
-        how = ('number' if evaluation.truths.by_index
+    if evaluation.pairing is not None and evaluation.annotated is not None:
+        how = ('number' if evaluation.annotated.by_index
                else f'stamp, within {evaluation.tolerance_ms:g} ms')
         note += (f' Frames and annotations are paired by {how}: '
                  f'{len(evaluation.pairing.pairs):,} pairs, '
-                 f'{len(evaluation.pairing.first_alone):,} frames without annotation, '
-                 f'{len(evaluation.pairing.second_alone):,} annotations without frame; '
+                 f'{len(evaluation.pairing.unpaired_first):,} frames without annotation, '
+                 f'{len(evaluation.pairing.unpaired_second):,} annotations without frame; '
                  'metrics.json lists them.')
     return Section('frames', 'Frames', note, table(columns, rows, id='frames-table'))
 
@@ -83,16 +74,7 @@ def _latency_section(evaluation: BagEvaluation) -> Section:
 
 
 def latency_section(times_ms: NDArray[np.float64], beside: Markup | None = None) -> Section:
-    """
-    Show how long the stages took.
-
-    Args:
-        times_ms: (F, S) of STAGES, of at least one frame.
-        beside: a figure beside the histogram.
-
-    Returns:
-        The section.
-    """
+    """Show times_ms, (F, S) of STAGES, F at least 1; beside goes next to the histogram."""
     rows = [[Cell(stage, stage), number(p.p50_ms, 2), number(p.p95_ms, 2), number(p.p99_ms, 2)]
             for stage, p in stage_percentiles(times_ms).items()]
     columns = (Column('stage', is_text=True), Column('p50'), Column('p95'), Column('p99'))
@@ -117,8 +99,8 @@ def _histogram(totals: NDArray[np.float64]) -> Markup:
 
 
 def _timeline(evaluation: BagEvaluation, totals: NDArray[np.float64]) -> Markup:
-    answered = [record.log_ns for record in evaluation.records if record.times_ms]
-    seconds = (np.array(answered, np.float64) - answered[0]) / 1e9
+    log_ns = [record.log_ns for record in evaluation.records if record.times_ms]
+    seconds = (np.array(log_ns, np.float64) - log_ns[0]) / 1e9
     # the worst of each group, so that no peak is lost
     groups = np.array_split(np.arange(len(totals)), min(_MAX_POINTS, len(totals)))
     xs = [float(seconds[group[0]]) for group in groups]
@@ -130,16 +112,7 @@ def _timeline(evaluation: BagEvaluation, totals: NDArray[np.float64]) -> Markup:
 
 
 def linear_axis(label: str, largest: float) -> Axis:
-    """
-    Make an axis from 0.
-
-    Args:
-        label: what it shows.
-        largest: value to show.
-
-    Returns:
-        The axis, with round ticks; it ends at one.
-    """
+    """Make an axis from 0 to the first round tick that is not below the largest value."""
     largest = max(largest, 1e-6)
     step = 10.0 ** math.floor(math.log10(largest))
     step *= next(factor for factor in (0.2, 0.5, 1, 2) if largest / (step * factor) <= 6)

@@ -1,4 +1,4 @@
-"""Every frame of a bag through a model, or together with the detections that were recorded."""
+"""Every frame of a bag through a model, or together with the detections recorded for it."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from contextlib import closing
 from dataclasses import dataclass
 import threading
 import time
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mbv2ssd_ros.backends.base import Backend
 from mbv2ssd_ros.core.detections import Detections, DetectionSettings
@@ -28,46 +29,39 @@ from mbv2ssd_ros.evaluation.shared_backend import SharedBackend
 from mbv2ssd_ros.frames import BACKEND_ERROR, UNDECODABLE
 
 UNANSWERED = 'unanswered'  # no detections were recorded for the frame
-_THREADS = 2  # one prepares a frame, or works up its answer, while another one infers
+_THREADS = 2  # one prepares a frame or selects its detections while another one infers
 _NAN = float('nan')
 Progress = Callable[[Iterator[FrameRecord]], Iterator[FrameRecord]]
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What a source of detections says of a frame."""
+class Processed:
+    """One frame with its detections."""
 
     size_hw: tuple[int, int]
     detections: Detections  # in pixels, labels 1-based
     times_ms: tuple[float, float, float, float]  # decode, preprocess, infer, select
 
 
-class Answers(Protocol):
+class DetectionSource(Protocol):
     """Where detections come from."""
 
     class_names: tuple[str, ...]
 
-    def answer(self, frame: BagFrame) -> Answer | None:
-        """Detect in a frame, in any thread; None where there is no answer to it."""
+    def detect(self, frame: BagFrame) -> Processed | None:
+        """Process a frame, in any thread; None where no detections were recorded for it."""
 
 
-class ModelAnswers:
-    """Detections of a model, computed now."""
+class ModelDetections:
+    """Detections that a model computes now."""
 
     def __init__(self, backend: Backend, settings: DetectionSettings) -> None:
-        """
-        Take a model.
-
-        Args:
-            backend: loaded.
-            settings: what counts as a detection.
-        """
         self._backend, self._settings = backend, settings
         self._inference = ThreadPoolExecutor(1, 'infer')
         self._of_thread = threading.local()
         self.class_names = backend.contract.object_names
 
-    def answer(self, frame: BagFrame) -> Answer:
+    def detect(self, frame: BagFrame) -> Processed:
         """Detect in a frame."""
         backend, detector = self._own()
         started = time.perf_counter()
@@ -75,13 +69,12 @@ class ModelAnswers:
         decode_ms = 1e3 * (time.perf_counter() - started)
         found, times = detector.detect([image])[0], detector.last_times
         labels = found.labels + backend.contract.label_offset
-        return Answer(
-            image.size_hw,
-            Detections(found.boxes_xyxy, found.scores, labels),
+        return Processed(
+            image.size_hw, Detections(found.boxes_xyxy, found.scores, labels),
             (decode_ms, times.preprocess_ms, backend.infer_ms, times.postprocess_ms))
 
     def _own(self) -> tuple[SharedBackend, Detector]:
-        """Return what belongs to this thread: a detector has one buffer."""
+        """Return backend and detector of this thread: a detector has one buffer."""
         if not hasattr(self._of_thread, 'detector'):
             backend = SharedBackend(self._backend, self._inference)
             self._of_thread.backend = backend
@@ -89,17 +82,12 @@ class ModelAnswers:
         return self._of_thread.backend, self._of_thread.detector
 
 
-class RecordedAnswers:
-    """Detections that lie in the bag beside the images, with the same stamps."""
+class RecordedDetections:
+    """Detections recorded in the bag with the stamps of the images."""
 
     def __init__(self, bag: Bag, topics: Sequence[str], detection_topics: Sequence[str]) -> None:
         """
-        Read all detections; they are small.
-
-        Args:
-            bag: open.
-            topics: of images.
-            detection_topics: of detections, one for each.
+        Read all detections, which are small; detection_topics has one topic for each of images.
 
         Raises:
             DataError: the bag lacks a topic, detections cannot be read, or two of them have
@@ -117,7 +105,7 @@ class RecordedAnswers:
             if key in self._found:
                 raise DataError(
                     f'{bag.path}: {message.topic} has two messages with the stamp {key[1]} ns, '
-                    'so that frames and detections cannot be brought together')
+                    'so that detections cannot be assigned to frames')
             self._found[key] = found_in(message.content)
 
     @property
@@ -125,28 +113,20 @@ class RecordedAnswers:
         """The classes of all detections, sorted."""
         return tuple(sorted({name for found in self._found.values() for name, _, _ in found}))
 
-    def answer(self, frame: BagFrame) -> Answer | None:
+    def detect(self, frame: BagFrame) -> Processed | None:
         """Look up the detections of a frame."""
         size_hw = frame.size_hw()
         found = self._found.get((frame.topic, frame.header_ns))
         if found is None:
             return None
-        return Answer(size_hw, detections_of(found, self.class_names, self._where),
-                      (_NAN, _NAN, _NAN, _NAN))
+        return Processed(size_hw, detections_of(found, self.class_names, self._where),
+                         (_NAN, _NAN, _NAN, _NAN))
 
 
-def run(bag: Bag, topics: Sequence[str], answers: Answers, journal: Journal, clock: str,
+def run(bag: Bag, topics: Sequence[str], source: DetectionSource, journal: Journal, clock: str,
         progress: Progress = iter) -> str:
     """
-    Answer every frame that the journal does not have yet.
-
-    Args:
-        bag: open.
-        topics: of images.
-        answers: where detections come from.
-        journal: gets a record of each frame.
-        clock: see read_frames.
-        progress: wraps the records.
+    Process every frame that the journal does not have yet; clock: see read_frames.
 
     Returns:
         Why the bag could not be read to its end; empty where it could.
@@ -172,63 +152,52 @@ def run(bag: Bag, topics: Sequence[str], answers: Answers, journal: Journal, clo
             if frame.number >= done:
                 yield frame, 1e3 * (time.perf_counter() - started)
 
-    # whatever ends it, nobody is at work any more after this
-    with closing(_answered(frames(), answers)) as records:
+    with closing(_processed(frames(), source)) as records:  # its threads end in any case
         for record in progress(records):
             journal.append(record)
     return damage
 
 
-def _answered(frames: Iterable[tuple[BagFrame, float]], answers: Answers
-              ) -> Generator[FrameRecord, None, None]:
+def _processed(frames: Iterable[tuple[BagFrame, float]], source: DetectionSource
+               ) -> Generator[FrameRecord, None, None]:
     """
-    Answer frames, in their order, while others are read and recorded.
+    Process frames in their order while further ones are read and finished ones recorded.
 
-    While the network works on one frame, the next one is decoded and resized and the boxes of the
-    last one are sorted out, which costs no time then. At most _THREADS + 1 frames are in memory.
+    Decoding and resizing the next frame and selecting the detections of the last one overlap with
+    inference. At most _THREADS + 1 frames are in memory.
     """
-    with ThreadPoolExecutor(_THREADS, 'answer') as threads:
-        coming: deque[Future[FrameRecord]] = deque()
+    with ThreadPoolExecutor(_THREADS, 'detect') as threads:
+        pending: deque[Future[FrameRecord]] = deque()
         try:
             for frame, read_ms in frames:
-                coming.append(threads.submit(_record, frame, read_ms, answers))
-                if len(coming) > _THREADS:
-                    yield coming.popleft().result()
-            while coming:
-                yield coming.popleft().result()
+                pending.append(threads.submit(_record, frame, read_ms, source))
+                if len(pending) > _THREADS:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
         finally:
             threads.shutdown(wait=True, cancel_futures=True)
 
 
-def _record(frame: BagFrame, read_ms: float, answers: Answers) -> FrameRecord:
+def _record(frame: BagFrame, read_ms: float, source: DetectionSource) -> FrameRecord:
+    processed, reason, error = None, '', ''
     try:
-        answer = answers.answer(frame)
+        processed = source.detect(frame)
     except UnsupportedImageError as err:
-        return _make(frame, None, UNDECODABLE, str(err))
+        reason, error = UNDECODABLE, str(err)
     except BackendError as err:
-        return _make(frame, None, BACKEND_ERROR, str(err))
-    if answer is None:
-        return _make(frame, None, UNANSWERED, 'no detections were recorded with its stamp')
-    return _make(frame, answer, times_ms=(read_ms, *answer.times_ms))
-
-
-def _make(frame: BagFrame, answer: Answer | None, reason: str = '', error: str = '',
-          times_ms: tuple[float, ...] = ()) -> FrameRecord:
+        reason, error = BACKEND_ERROR, str(err)
+    else:
+        if processed is None:
+            reason, error = UNANSWERED, 'no detections were recorded with its stamp'
     return FrameRecord(
-        frame.number, frame.topic, frame.index, frame.stamp_ns, frame.header_ns,
-        frame.message.log_ns, frame.frame_id, answer.size_hw if answer else None,
-        answer.detections if answer else None, reason, error, times_ms)
+        number=frame.number, topic=frame.topic, index=frame.index, stamp_ns=frame.stamp_ns,
+        header_ns=frame.header_ns, log_ns=frame.message.log_ns, frame_id=frame.frame_id,
+        size_hw=processed.size_hw if processed else None,
+        detections=processed.detections if processed else None, reason=reason, error=error,
+        times_ms=(read_ms, *processed.times_ms) if processed else ())
 
 
-def latency_table(records: Sequence[FrameRecord]) -> Any:
-    """
-    Collect stage times.
-
-    Args:
-        records: of a run.
-
-    Returns:
-        (F, S) milliseconds of the frames that were answered, in the order of STAGES.
-    """
-    rows = [record.times_ms for record in records if record.times_ms]
-    return np.array(rows, np.float64)
+def latency_table(records: Sequence[FrameRecord]) -> NDArray[np.float64]:
+    """Return (F, S) milliseconds of the frames with detections, in the order of STAGES."""
+    return np.array([record.times_ms for record in records if record.times_ms], np.float64)

@@ -1,8 +1,8 @@
 """
 Several bags, one after the other, on several processes, or on a Dask cluster.
 
-Every bag is evaluated by itself, in a folder of its own, and then all together: the figures are
-those of one long recording, whoever did the work. A bag that fails does not stop the others.
+Each bag is evaluated into a folder of its own, then all together: the figures are those of one
+long recording, whichever process did the work. A bag that fails does not stop the others.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class BagOutcome:
 
     task: BagTask
     error: str = ''  # why there is nothing
-    incomplete_because: str = ''  # why there is not all
+    incomplete_because: str = ''  # why frames are missing
     class_names: tuple[str, ...] = ()
     model: str = ''
     topics: tuple[str, ...] = ()
@@ -56,25 +56,19 @@ class BagOutcome:
 
     @property
     def trouble(self) -> str:
-        """Why it is not whole; empty where it is."""
+        """Why it is not complete; empty where it is."""
         return self.error or self.incomplete_because
 
 
-Workers = Callable[[Sequence[BagTask]], Iterable[BagOutcome]]  # in any order
+Workers = Callable[[Sequence[BagTask]], Iterable[BagOutcome]]  # outcomes in any order
 
 
 def find_bags(paths: Sequence[Path]) -> list[Path]:
     """
-    Find the bags that a user means.
+    Replace folders of bags by their bags, sorted by name.
 
-    Args:
-        paths: bags, and folders of bags.
-
-    Returns:
-        The bags, those of a folder in the order of their names; also paths that are neither.
-
-    Raises:
-        ConfigError: two bags have the same name, so that their results would be mixed.
+    A path that is neither stays: opening it reports what is missing. ConfigError: two bags have
+    the same name, so that their results would be mixed.
     """
     found = [bag for path in paths for bag in (
         [path] if is_bag(path) or not path.is_dir() else _inside(path))]
@@ -83,27 +77,17 @@ def find_bags(paths: Sequence[Path]) -> list[Path]:
         name = folder_name(bag)
         if name in names:
             raise ConfigError(f'{names[name]} and {bag}: two bags of the same name; evaluate '
-                              'them apart')
+                              'them separately')
         names[name] = bag
     return found
 
 
 def _inside(folder: Path) -> list[Path]:
-    # one that has none is taken for a bag, and opening it tells what is missing
     return sorted(path for path in folder.iterdir() if is_bag(path)) or [folder]
 
 
 def is_bag(path: Path) -> bool:
-    """
-    Tell a bag from a folder of bags.
-
-    Args:
-        path: of either.
-
-    Returns:
-        Whether it is one bag: a file, a folder with metadata.yaml, or a folder of the numbered
-        parts of one recording.
-    """
+    """Whether a path is a bag file, a folder with metadata, or one of numbered storage files."""
     if path.is_file():
         return path.suffix in (*STORAGES, '.bag')
     if not path.is_dir() or (path / METADATA).is_file():
@@ -114,29 +98,16 @@ def is_bag(path: Path) -> bool:
 
 
 def folder_name(bag: Path) -> str:
-    """
-    Name the folder of a bag's results.
-
-    Args:
-        bag: its path.
-
-    Returns:
-        The name without suffix.
-    """
+    """Name the folder of a bag's results: the name of the bag without suffix."""
     return bag.resolve().stem if bag.is_file() else bag.resolve().name
 
 
 def tasks_for(bags: Sequence[Path], task: BagTask) -> list[BagTask]:
     """
-    Give each bag a task.
+    Make the tasks of several bags from what they have in common.
 
-    Args:
-        bags: from find_bags.
-        task: of all; its output gets a folder for each bag, and {bag} in the path of its ground
-            truth stands for the name of the bag.
-
-    Returns:
-        One task for each.
+    Each writes to a folder of its own in task.output; {bag} in the path of the ground truth is
+    replaced by the name of the bag.
     """
     def truth(bag: Path) -> Path | None:
         if task.ground_truth is None:
@@ -148,39 +119,23 @@ def tasks_for(bags: Sequence[Path], task: BagTask) -> list[BagTask]:
 
 
 def perform_one(task: BagTask, progress_of: ProgressOf = no_progress) -> BagOutcome:
-    """
-    Evaluate a bag in whatever process this is.
-
-    Args:
-        task: of it.
-        progress_of: see perform.
-
-    Returns:
-        What came of it; an error is told, not raised.
-    """
+    """Evaluate a bag in this process; an Mbv2SsdError is returned in the outcome."""
     try:
         found = perform(task, progress_of)
     except Mbv2SsdError as err:
-        return BagOutcome(task, str(err))
+        return BagOutcome(task, error=str(err))
     analysis = found.analysis
     return BagOutcome(
-        task, '', found.incomplete_because, found.subject.class_names, found.subject.model,
-        found.topics, found.to_dict()['frames'],
-        analysis.map_50 if analysis else float('nan'), analysis.results if analysis else (),
-        tuple(found.records[index].number for index in found.scored),
-        latency_table(found.records))
+        task, incomplete_because=found.incomplete_because, class_names=found.subject.class_names,
+        model=found.subject.model, topics=found.topics, frames=found.to_dict()['frames'],
+        map_50=analysis.map_50 if analysis else float('nan'),
+        results=analysis.results if analysis else (),
+        numbers=tuple(found.records[index].number for index in found.scored),
+        times_ms=latency_table(found.records))
 
 
 def one_process(progress_of: ProgressOf = no_progress) -> Workers:
-    """
-    Evaluate one bag after the other, here.
-
-    Args:
-        progress_of: see perform.
-
-    Returns:
-        A function that evaluates tasks; after an interruption no more of them.
-    """
+    """Evaluate one bag after the other in this process, until one is interrupted."""
     def run(tasks: Sequence[BagTask]) -> Iterator[BagOutcome]:
         for task in tasks:
             outcome = perform_one(task, progress_of)
@@ -191,44 +146,28 @@ def one_process(progress_of: ProgressOf = no_progress) -> Workers:
 
 
 def processes(count: int) -> Workers:
-    """
-    Share bags between processes of this machine.
-
-    Args:
-        count: of processes.
-
-    Returns:
-        A function that evaluates tasks.
-    """
+    """Distribute bags over processes of this machine."""
     def run(tasks: Sequence[BagTask]) -> Iterator[BagOutcome]:
-        # a fork would copy the threads' locks of inference libraries, but not the threads
+        # a fork would copy the locks of inference libraries, but not the threads that hold them
         context = multiprocessing.get_context('spawn')
         with ProcessPoolExecutor(min(count, len(tasks)), context) as pool:
             futures = {pool.submit(perform_one, task): task for task in tasks}
             try:
                 for future in as_completed(futures):
                     error = future.exception()
-                    yield (future.result() if error is None else BagOutcome(
-                        futures[future], f'{futures[future].bag}: failed: {error!r}'))
-            finally:  # Ctrl-C: the processes hear it too, and write what they have
+                    yield (future.result() if error is None
+                           else _failed(futures[future], error))
+            finally:  # Ctrl-C reaches the processes too, which write what they have
                 pool.shutdown(wait=True, cancel_futures=True)
     return run
 
 
 def cluster(address: str) -> Workers:
     """
-    Share bags between the workers of a Dask cluster.
+    Distribute bags over the workers of a Dask cluster, by the address of its scheduler.
 
-    Paths must mean the same files on all of its machines.
-
-    Args:
-        address: of its scheduler, such as tcp://10.0.0.5:8786.
-
-    Returns:
-        A function that evaluates tasks.
-
-    Raises:
-        ConfigError: distributed is not installed.
+    Paths must mean the same files on all of its machines. ConfigError: distributed is not
+    installed, or (from the function returned) no scheduler responds.
     """
     try:
         import distributed
@@ -246,14 +185,16 @@ def cluster(address: str) -> Workers:
         with client:
             absolute = [_absolute(task) for task in tasks]
             futures = client.map(perform_one, absolute, pure=False)
-            place = {future.key: task for future, task in zip(futures, tasks, strict=True)}
+            task_of = {future.key: task for future, task in zip(futures, tasks, strict=True)}
             for future in distributed.as_completed(futures):
-                task = place[future.key]
-                if future.status == 'finished':
-                    yield replace(future.result(), task=task)
-                else:
-                    yield BagOutcome(task, f'{task.bag}: failed: {future.exception()!r}')
+                task = task_of[future.key]
+                yield (replace(future.result(), task=task) if future.status == 'finished'
+                       else _failed(task, future.exception()))
     return run
+
+
+def _failed(task: BagTask, error: object) -> BagOutcome:
+    return BagOutcome(task, error=f'{task.bag}: failed: {error!r}')
 
 
 def _absolute(task: BagTask) -> BagTask:
@@ -267,21 +208,10 @@ def _absolute(task: BagTask) -> BagTask:
 def perform_all(tasks: Sequence[BagTask], workers: Workers,
                 on_outcome: Callable[[BagOutcome], None] = lambda outcome: None
                 ) -> list[BagOutcome]:
-    """
-    Evaluate all bags.
-
-    Args:
-        tasks: of the bags.
-        workers: who does it.
-        on_outcome: told of each, as it comes.
-
-    Returns:
-        The outcomes in the order of the tasks.
-    """
+    """Evaluate all bags, calling on_outcome as they finish; return them in the order of tasks."""
     found = {}
     for outcome in workers(tasks):
         found[outcome.task] = outcome
         on_outcome(outcome)
-    return [found[task] if task in found else BagOutcome(task, f'{task.bag}: not evaluated, '
-                                                               f'{INTERRUPTED}')
-            for task in tasks]
+    return [found.get(task) or BagOutcome(
+        task, error=f'{task.bag}: not evaluated, {INTERRUPTED}') for task in tasks]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 import json
 from pathlib import Path
@@ -16,7 +17,7 @@ from mbv2ssd_ros.evaluation.analysis import analyse, Analysis, Subject
 from mbv2ssd_ros.evaluation.bag import Bag
 from mbv2ssd_ros.evaluation.bag_evaluation import latency_to_dict
 from mbv2ssd_ros.evaluation.bag_outputs import METRICS, REPORT, write_text
-from mbv2ssd_ros.evaluation.bag_pictures import reduced_pictures
+from mbv2ssd_ros.evaluation.bag_pictures import GREY, ImageOf, reduced_pictures
 from mbv2ssd_ros.evaluation.bag_report import latency_section
 from mbv2ssd_ros.evaluation.bag_set import BagOutcome
 from mbv2ssd_ros.evaluation.coco import none_for_nan
@@ -43,7 +44,7 @@ class BagSet:
         return np.concatenate([np.empty((0, len(STAGES))), *tables])
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON, as for one bag where they mean the same."""
+        """Return plain values for JSON, with the keys of a single bag where they mean the same."""
         troubled = [outcome for outcome in self.outcomes if outcome.trouble]
         bags = {outcome.name: {
             'error': outcome.error, 'incomplete_because': outcome.incomplete_because,
@@ -60,10 +61,9 @@ class BagSet:
             'latency': latency_to_dict(self.times_ms)}
 
     def _failed(self) -> dict[str, int]:
-        total: dict[str, int] = {}
+        total: Counter[str] = Counter()
         for outcome in self.outcomes:
-            for reason, number_of in outcome.frames.get('failed', {}).items():
-                total[reason] = total.get(reason, 0) + number_of
+            total.update(outcome.frames.get('failed', {}))
         return dict(sorted(total.items()))
 
 
@@ -71,15 +71,7 @@ def put_together(outcomes: Sequence[BagOutcome]) -> BagSet:
     """
     Score the frames of all bags together.
 
-    Args:
-        outcomes: in the order of the bags.
-
-    Returns:
-        The figures.
-
-    Raises:
-        DataError: not one bag could be evaluated.
-        ConfigError: the bags have different classes.
+    DataError: not one bag could be evaluated. ConfigError: the bags have different classes.
     """
     usable = [outcome for outcome in outcomes if not outcome.error]
     if not usable:
@@ -103,16 +95,7 @@ def put_together(outcomes: Sequence[BagOutcome]) -> BagSet:
 
 
 def write_set(folder: Path, bags: BagSet) -> None:
-    """
-    Write the files of all bags together.
-
-    Args:
-        folder: that has a folder for each bag.
-        bags: evaluated.
-
-    Raises:
-        DataError: a file cannot be written.
-    """
+    """Write the files of all bags together, next to the folders of each; DataError: it fails."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as err:
@@ -145,8 +128,8 @@ def _bags_section(bags: BagSet) -> Section:
                    table(columns, rows, sortable=True, id='bags-table'))
 
 
-def _images(bags: BagSet, analysis: Analysis) -> Callable[[int], NDArray[np.uint8]]:
-    """Read the worst frames from their bags; index of a result -> its picture."""
+def _images(bags: BagSet, analysis: Analysis) -> ImageOf:
+    """Read the worst frames from their bags."""
     places = [(outcome, frame) for outcome in bags.outcomes for frame in outcome.numbers]
     by_bag: dict[str, list[tuple[int, int]]] = {}
     for item in analysis.worst:
@@ -159,5 +142,4 @@ def _images(bags: BagSet, analysis: Analysis) -> Callable[[int], NDArray[np.uint
             with Bag(outcome.task.bag) as bag:
                 pixels = reduced_pictures(bag, outcome.topics, chosen, LONGEST_PX)
             found.update({chosen[frame]: image for frame, image in pixels.items()})
-    blank = np.full((30, 40, 3), 128, np.uint8)  # of a frame that is gone since
-    return lambda index: found.get(index, blank)
+    return lambda index: found.get(index, GREY)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 import hashlib
 from pathlib import Path
@@ -24,23 +24,29 @@ from mbv2ssd_ros.evaluation.bag import Bag
 from mbv2ssd_ros.evaluation.bag_evaluation import BagEvaluation, evaluate
 from mbv2ssd_ros.evaluation.bag_frames import IMAGE_KINDS, image_topics
 from mbv2ssd_ros.evaluation.bag_outputs import write_outputs
-from mbv2ssd_ros.evaluation.bag_run import Answers, ModelAnswers, RecordedAnswers, run
+from mbv2ssd_ros.evaluation.bag_run import (
+    DetectionSource,
+    ModelDetections,
+    Progress,
+    RecordedDetections,
+    run,
+)
 from mbv2ssd_ros.evaluation.coco import coco_library
 from mbv2ssd_ros.evaluation.frame_record import FrameRecord
-from mbv2ssd_ros.evaluation.ground_truth import read_truths, Truths
+from mbv2ssd_ros.evaluation.ground_truth import AnnotatedFrames, read_annotated_frames
 from mbv2ssd_ros.evaluation.journal import FILE_NAME as JOURNAL
 from mbv2ssd_ros.evaluation.journal import Journal
 from mbv2ssd_ros.evaluation.spent_time import inference_s, SpentTime
-from mbv2ssd_ros.evaluation.topic_truth import read_topic_truth
+from mbv2ssd_ros.evaluation.topic_truth import read_topic_annotations
 
 INTERRUPTED = 'interrupted'
 _SAMPLE_BYTES = 1 << 16
-ProgressOf = Callable[[str, int, int], Callable[[Iterator[FrameRecord]], Iterator[FrameRecord]]]
+ProgressOf = Callable[[str, int, int], Progress]  # of title, frames done, frames in all
 
 
 @dataclass(frozen=True)
 class BagTask:
-    """Everything that is asked for."""
+    """What to evaluate, and how."""
 
     bag: Path
     output: Path
@@ -58,7 +64,7 @@ class BagTask:
     max_detections: int = CURVE_MAX_DETECTIONS
     tolerance_ms: float = 5.0
     clock: str = 'header'
-    annotated: bool = False
+    annotated: bool = False  # put images with boxes into detections.mcap
 
     def __post_init__(self) -> None:
         if (self.model is None) == (not self.recorded_topics):
@@ -73,51 +79,40 @@ class BagTask:
         return self.ground_truth is not None or bool(self.truth_topics)
 
 
-def no_progress(title: str, done: int, total: int
-                ) -> Callable[[Iterator[FrameRecord]], Iterator[FrameRecord]]:
+def no_progress(title: str, done: int, total: int) -> Progress:
     """Show nothing."""
     return lambda records: records
 
 
 def perform(task: BagTask, progress_of: ProgressOf = no_progress) -> BagEvaluation:
     """
-    Answer what is not answered yet, score, and write the files.
+    Process the frames that are not in the journal yet, score all, and write the files.
 
-    Ctrl-C and a full disk end the run; what was done until then is scored and written, marked as
-    incomplete, and the next call goes on from there.
-
-    Args:
-        task: what is asked for.
-        progress_of: makes the display of progress, from a title, frames done and frames in all.
-
-    Returns:
-        The figures.
-
-    Raises:
-        Mbv2SsdError: nothing can be evaluated.
+    Ctrl-C and a full disk end the run; what is done until then is scored and written, marked as
+    incomplete, and the next call resumes from there. Mbv2SsdError: nothing can be evaluated.
     """
     laps_s = [time.perf_counter()]
     if task.is_scored:
-        coco_library()  # hours later would be too late
+        coco_library()  # raises now where it is missing, not after hours
     with Bag(task.bag) as bag:
         topics = image_topics(bag, task.topics)
-        truths = _truths(task, bag, topics)
-        answers, inputs = _answers(task, bag, topics, truths)
-        if truths is not None:
-            truths.refuse_foreign(answers.class_names)
+        annotated = _annotated_frames(task, bag, topics)
+        source, inputs = _source(task, bag, topics, annotated)
+        if annotated is not None:
+            annotated.require_classes(source.class_names)
         subject = Subject(
-            inputs['detections_of'], task.bag.name, answers.class_names,
+            inputs['detections_of'], task.bag.name, source.class_names,
             task.curve_threshold if task.model else 0.0, task.score_threshold)
         laps_s.append(time.perf_counter())
-        records, new, incomplete = _run(task, bag, topics, answers, inputs, progress_of)
+        records, new, incomplete = _run(task, bag, topics, source, inputs, progress_of)
         laps_s.append(time.perf_counter())
-        evaluation = evaluate(inputs, subject, topics, records, incomplete, truths,
+        evaluation = evaluate(inputs, subject, topics, records, incomplete, annotated,
                               task.tolerance_ms)
         laps_s.append(time.perf_counter())
         try:
             write_outputs(task.output, evaluation, bag, task.annotated)
         except DataError as err:
-            if incomplete:  # the reason of both, mostly
+            if incomplete:  # mostly for the same reason
                 raise DataError(f'{incomplete}; {err}') from err
             raise
         laps_s.append(time.perf_counter())
@@ -126,9 +121,9 @@ def perform(task: BagTask, progress_of: ProgressOf = no_progress) -> BagEvaluati
             start_s, frames_s, inference_s(records[len(records) - new:]), scoring_s, files_s))
 
 
-def _run(task: BagTask, bag: Bag, topics: tuple[str, ...], answers: Answers,
+def _run(task: BagTask, bag: Bag, topics: tuple[str, ...], source: DetectionSource,
          inputs: dict[str, Any], progress_of: ProgressOf) -> tuple[list[FrameRecord], int, str]:
-    """Return the records, how many of them are new, and why they are not all."""
+    """Return the records, how many of them are new, and why frames are missing."""
     try:
         task.output.mkdir(parents=True, exist_ok=True)
     except OSError as err:
@@ -138,7 +133,7 @@ def _run(task: BagTask, bag: Bag, topics: tuple[str, ...], answers: Answers,
     total = sum(topic.count for topic in bag.topics if topic.name in topics)
     progress = progress_of(task.bag.name, before, total)
     try:
-        incomplete = run(bag, topics, answers, journal, task.clock, progress)
+        incomplete = run(bag, topics, source, journal, task.clock, progress)
     except KeyboardInterrupt:
         incomplete = f'{INTERRUPTED} after {len(journal.records)} of {total} frames'
     except DataError as err:  # of the journal: the disk is full
@@ -151,27 +146,27 @@ def _run(task: BagTask, bag: Bag, topics: tuple[str, ...], answers: Answers,
     return journal.records, len(journal.records) - before, incomplete
 
 
-def _truths(task: BagTask, bag: Bag, topics: tuple[str, ...]) -> Truths | None:
+def _annotated_frames(task: BagTask, bag: Bag, topics: tuple[str, ...]) -> AnnotatedFrames | None:
     if task.truth_topics:
-        _one_each('ground truth', task.truth_topics, topics)
-        return read_topic_truth(bag, topics, task.truth_topics, task.clock)
+        _require_one_each('ground truth', task.truth_topics, topics)
+        return read_topic_annotations(bag, topics, task.truth_topics, task.clock)
     if task.ground_truth is None:
         return None
     cameras = [topic.name for topic in bag.topics if topic.kind in IMAGE_KINDS]
-    return read_truths(task.ground_truth, cameras)
+    return read_annotated_frames(task.ground_truth, cameras)
 
 
-def _answers(task: BagTask, bag: Bag, topics: tuple[str, ...], truths: Truths | None
-             ) -> tuple[Answers, dict[str, Any]]:
+def _source(task: BagTask, bag: Bag, topics: tuple[str, ...], annotated: AnnotatedFrames | None
+            ) -> tuple[DetectionSource, dict[str, Any]]:
     """Return the source of detections, and what they depend on."""
     inputs = {'bag': _fingerprint(task.bag), 'topics': list(topics), 'clock': task.clock}
     if task.model is None:
-        _one_each('recorded detections', task.recorded_topics, topics)
-        recorded = RecordedAnswers(bag, topics, task.recorded_topics)
-        occurring = {*recorded.names_found, *(truths.class_names if truths else ())}
+        _require_one_each('recorded detections', task.recorded_topics, topics)
+        recorded = RecordedDetections(bag, topics, task.recorded_topics)
+        occurring = {*recorded.names_found, *(annotated.class_names if annotated else ())}
         names = task.class_names or tuple(sorted(occurring))
-        if foreign := sorted({*recorded.names_found} - {*names}):
-            raise DataError(f'{task.bag}: detections of class {foreign[0]!r} were recorded, which '
+        if unknown := sorted({*recorded.names_found} - {*names}):
+            raise DataError(f'{task.bag}: detections of class {unknown[0]!r} were recorded, which '
                             f'is not one of {", ".join(names)}; name it with --classes')
         if not names:
             raise DataError(f'{task.bag}: {", ".join(task.recorded_topics)} has no detection of '
@@ -183,21 +178,21 @@ def _answers(task: BagTask, bag: Bag, topics: tuple[str, ...], truths: Truths | 
         score_threshold=task.curve_threshold, nms_iou=task.nms_iou,
         max_detections=task.max_detections)
     backend = open_backend(task.backend, task.model, BackendOptions(threads=task.threads))
-    return ModelAnswers(backend, settings), {
+    return ModelDetections(backend, settings), {
         **inputs, 'detections_of': task.model.name,
         'model_sha256': hashlib.sha256(task.model.read_bytes()).hexdigest(),
         'backend': backend.name, 'curve_threshold': task.curve_threshold,
         'nms_iou': task.nms_iou, 'max_detections': task.max_detections}
 
 
-def _one_each(what: str, of: tuple[str, ...], topics: tuple[str, ...]) -> None:
+def _require_one_each(what: str, of: tuple[str, ...], topics: tuple[str, ...]) -> None:
     if len(of) != len(topics):
         raise ConfigError(f'{len(of)} topics of {what} ({", ".join(of)}) for {len(topics)} '
                           f'image topics ({", ".join(topics)}); give one for each, in their order')
 
 
 def _fingerprint(path: Path) -> dict[str, Any]:
-    """Tell one bag from another without reading all of it."""
+    """Distinguish bags by the size, the beginning and the end of each file."""
     files = sorted(file for file in path.iterdir() if file.is_file()) if path.is_dir() else [path]
     found = {}
     for file in files:

@@ -1,4 +1,4 @@
-"""Two evaluations side by side: has the detector become worse?"""
+"""Compare two evaluations: has the detector become worse?"""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Change:
     """One figure before and after, in points of 100."""
 
     name: str
-    before: float | None  # None: there was none, for lack of objects
+    before: float | None  # None without objects
     after: float | None
     decides: bool  # whether a drop of it makes the evaluation fail
 
@@ -30,33 +30,14 @@ class Change:
         return self.after - self.before
 
     def is_worse(self, max_drop: float) -> bool:
-        """
-        Judge it.
-
-        Args:
-            max_drop: that is still accepted, in points.
-
-        Returns:
-            Whether it decides and fell by more, or is gone.
-        """
+        """Whether it decides, and fell by more than max_drop points or is gone."""
         if not self.decides or self.before is None:
             return False
         return self.after is None or self.before - self.after > max_drop + 1e-9
 
 
 def read_metrics(path: Path) -> dict[str, Any]:
-    """
-    Read the metrics.json of an earlier evaluation.
-
-    Args:
-        path: of the file.
-
-    Returns:
-        Its content.
-
-    Raises:
-        DataError: missing, or not such a file.
-    """
+    """Read the metrics.json of an earlier evaluation with ground truth, or raise DataError."""
     try:
         found = json.loads(path.read_text(encoding='utf-8'))
     except (OSError, ValueError, RecursionError) as err:
@@ -72,18 +53,10 @@ def read_metrics(path: Path) -> dict[str, Any]:
 
 def changes(before: Mapping[str, Any], after: Mapping[str, Any], where: str) -> list[Change]:
     """
-    Compare accuracy; VOC and COCO mAP decide.
+    Compare the metrics of a baseline, from the file `where`, with those of now.
 
-    Args:
-        before: metrics of the baseline.
-        after: metrics of now.
-        where: file of the baseline, for messages.
-
-    Returns:
-        The means first, then each class.
-
-    Raises:
-        ConfigError: the two cannot be compared; says why.
+    Returns the means first, of which VOC and COCO mAP decide, then each class. ConfigError: the
+    two cannot be compared.
     """
     old, new = before['accuracy'], after['accuracy']
     if new is None:
@@ -106,16 +79,7 @@ def changes(before: Mapping[str, Any], after: Mapping[str, Any], where: str) -> 
 
 
 def notes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
-    """
-    Say what makes a comparison less than exact.
-
-    Args:
-        before: metrics of the baseline.
-        after: metrics of now.
-
-    Returns:
-        A line for each.
-    """
+    """List what makes a comparison of metrics less than exact."""
     found = []
     old, new = before['frames'].get('scored'), after['frames'].get('scored')
     if old != new:
@@ -126,17 +90,7 @@ def notes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
 
 
 def table(found: list[Change], max_drop: float | None, titles: tuple[str, str]) -> str:
-    """
-    Write a comparison for people.
-
-    Args:
-        found: from `changes`.
-        max_drop: accepted drop in points; None: nothing is judged.
-        titles: of the two columns.
-
-    Returns:
-        Lines of text.
-    """
+    """Return a comparison as lines of text; with max_drop, in points, what is worse is marked."""
     lines = [f'{"":<{_WIDTH}} {titles[0]:>10} {titles[1]:>10} {"change":>8}']
     for change in found:
         difference = '' if change.difference is None else f'{change.difference:+.2f}'

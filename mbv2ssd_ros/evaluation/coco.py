@@ -1,13 +1,13 @@
 """
 COCO's average precision and recall, computed by faster-coco-eval.
 
-Objects marked `difficult` (COCO's own `iscrowd` objects are read as such) are given to COCO as
-`iscrowd`: they are not missed, and any number of detections that lie on one of them by half, by
-their own area, are left out. VOC knows no such region, so the two protocols differ there.
+Objects marked `difficult` (COCO's own `iscrowd` objects are read as such) become `iscrowd` for
+COCO: they do not count as missed, and all detections with half of their own area on one of them
+are ignored. VOC has no such regions, so the two protocols differ there.
 
-COCO sorts the objects of its data set into sizes by the area of their masks. Here it is the area
-of the box, in pixels of the original image, so that AP and AR of a size can differ a little from
-COCO's own evaluation; those over all sizes do not.
+COCO takes the size of an object from the area of its mask. Here it is the area of the box, in
+pixels of the original image, so that AP and AR of a size can differ a little from COCO's own
+evaluation; those over all sizes do not.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from mbv2ssd_ros.evaluation.results import ImageResult
 SMALL_BELOW_PX, LARGE_FROM_PX = 32, 96  # side of a square of the area that limits a size
 _SIZES = ('all', 'small', 'medium', 'large')
 _MAX_DETECTIONS = (1, 10, 100)  # of a class, in an image
-_MOST_TOGETHER = 50_000  # detections given to COCO's code at once
+_MOST_AT_ONCE = 50_000  # detections passed to COCO's code
 
 
 @dataclass(frozen=True)
@@ -47,15 +47,7 @@ class CocoFigures:
     ap_of_class: dict[int, float]  # by label
 
     def to_dict(self, class_names: Sequence[str]) -> dict[str, Any]:
-        """
-        Return plain values.
-
-        Args:
-            class_names: label k is class_names[k - 1].
-
-        Returns:
-            Figures by name; None where there is none, since JSON has no nan.
-        """
+        """Return plain values by name, None for nan; label k is class_names[k - 1]."""
         figures = {key: none_for_nan(value) for key, value in asdict(self).items()
                    if key != 'ap_of_class'}
         return {**figures, 'ap_of_class': {
@@ -63,34 +55,14 @@ class CocoFigures:
 
 
 def none_for_nan(value: float) -> float | None:
-    """
-    Prepare a figure for JSON.
-
-    Args:
-        value: possibly nan.
-
-    Returns:
-        The value, or None.
-    """
+    """Prepare a figure for JSON, which has no nan."""
     return None if np.isnan(value) else float(value)
 
 
 def coco_figures(results: Sequence[ImageResult], class_names: Sequence[str]) -> CocoFigures:
-    """
-    Measure as COCO does.
-
-    Args:
-        results: all images.
-        class_names: label k is class_names[k - 1].
-
-    Returns:
-        The figures.
-
-    Raises:
-        ConfigError: faster-coco-eval is not installed.
-    """
+    """Measure as COCO does; ConfigError: faster-coco-eval is not installed."""
     library = coco_library()
-    # COCO measures each class by itself; all at once take 1.5 KB of memory for each detection
+    # COCO measures each class separately; all at once take 1.5 KB of memory for each detection
     tables = [_evaluated(library, results, class_names, labels)
               for labels in _groups(results, len(class_names))]
     return _figures(np.concatenate([precision for precision, _ in tables], axis=2),
@@ -110,9 +82,9 @@ def _evaluated(library: Any, results: Sequence[ImageResult], class_names: Sequen
 
 class _DataSet:
     """
-    What COCO's code asks of a data set that it takes as a whole.
+    The methods of a data set that COCO's code calls when it measures all of it.
 
-    Its own class also makes indices for parts of one: a tenth of the time of its figures.
+    Its own class also builds indices for parts: a tenth of the time of its figures.
     """
 
     def __init__(self, content: dict[str, Any]) -> None:
@@ -134,13 +106,13 @@ class _DataSet:
 
 
 def _groups(results: Sequence[ImageResult], num_classes: int) -> list[range]:
-    """Split the labels into ranges of at most _MOST_TOGETHER detections, or of one class."""
+    """Split the labels into ranges of at most _MOST_AT_ONCE detections, or of one class."""
     counts = np.zeros(num_classes + 1, np.intp)
     for result in results:
         counts += np.bincount(result.detections.labels, minlength=num_classes + 1)
     groups, first, together = [], 1, 0
     for label in range(1, num_classes + 1):
-        if label > first and together + counts[label] > _MOST_TOGETHER:
+        if label > first and together + counts[label] > _MOST_AT_ONCE:
             groups.append(range(first, label))
             first, together = label, 0
         together += int(counts[label])
@@ -148,15 +120,7 @@ def _groups(results: Sequence[ImageResult], num_classes: int) -> list[range]:
 
 
 def coco_library() -> Any:
-    """
-    Import faster-coco-eval; call it before a long evaluation to know that it is there.
-
-    Returns:
-        The package.
-
-    Raises:
-        ConfigError: it is not installed.
-    """
+    """Import faster-coco-eval; ConfigError where it is not installed."""
     try:
         import faster_coco_eval
     except ImportError as err:
@@ -169,16 +133,10 @@ def coco_library() -> Any:
 def coco_datasets(results: Sequence[ImageResult], class_names: Sequence[str],
                   labels: range | None = None) -> tuple[dict[str, Any], dict[str, Any]]:
     """
-    Write results in COCO's form.
+    Convert results to two COCO data sets: with the objects, and with the detections.
 
-    Args:
-        results: all images.
-        class_names: label k is class_names[k - 1].
-        labels: of the classes to write; all where None.
-
-    Returns:
-        Two data sets of the same images and categories, ids being index + 1 and label: with the
-        objects, and with the detections.
+    Both have the same images and categories, of which the ids are index + 1 and the label. labels
+    chooses classes; None takes all.
     """
     labels = range(1, len(class_names) + 1) if labels is None else labels
     common = {
@@ -206,7 +164,7 @@ def _annotations(result: ImageResult, boxes_xyxy: NDArray[np.float32], labels: N
     boxes = boxes_xyxy.astype(np.float64)
     boxes = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)  # xywh
     areas = boxes[:, 2] * boxes[:, 3]
-    # ids count from 1: COCO takes an object with the id 0 for none
+    # ids count from 1: COCO takes an object with the id 0 for unmatched
     return [{'id': number, 'image_id': result.index + 1, 'category_id': label, 'bbox': box,
              'area': area, 'iscrowd': 0, key: value}
             for number, (label, box, area, value) in enumerate(
@@ -223,12 +181,14 @@ def _figures(precision: NDArray[np.float64], recall: NDArray[np.float64]) -> Coc
         return _mean(recall[..., _SIZES.index(size), _MAX_DETECTIONS.index(most)])
 
     return CocoFigures(
-        ap(precision), ap(precision[0]), ap(precision[5]),
-        ap(precision, 'small'), ap(precision, 'medium'), ap(precision, 'large'),
-        ar(most=1), ar(most=10), ar(), ar('small'), ar('medium'), ar('large'),
-        {label: ap(precision[:, :, label - 1]) for label in range(1, precision.shape[2] + 1)})
+        ap=ap(precision), ap_50=ap(precision[0]), ap_75=ap(precision[5]),
+        ap_small=ap(precision, 'small'), ap_medium=ap(precision, 'medium'),
+        ap_large=ap(precision, 'large'), ar_1=ar(most=1), ar_10=ar(most=10), ar_100=ar(),
+        ar_small=ar('small'), ar_medium=ar('medium'), ar_large=ar('large'),
+        ap_of_class={label: ap(precision[:, :, label - 1])
+                     for label in range(1, precision.shape[2] + 1)})
 
 
 def _mean(values: NDArray[np.float64]) -> float:
-    measured = values[values > -1]  # -1 stands where there is no object
+    measured = values[values > -1]  # -1 where there is no object
     return float(measured.mean()) if measured.size else float('nan')

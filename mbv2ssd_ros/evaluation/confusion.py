@@ -1,4 +1,4 @@
-"""Which classes are taken for which others."""
+"""Which classes are confused with which."""
 
 from __future__ import annotations
 
@@ -18,18 +18,13 @@ def confusion_matrix(results: Sequence[ImageResult], matches: Matches, score_thr
     Count objects by their class and the class they were found as.
 
     At IoU 0.5, with detections that score above the threshold. Right detections take their
-    objects first, so the diagonal holds the same numbers as precision and recall. The others, best
-    first, take the object that they overlap most among those left.
-
-    Args:
-        results: one for each image.
-        matches: of these results.
-        score_threshold: of the detections to count.
+    objects first, so the diagonal has the same counts as precision and recall. The others, best
+    first, take the free object that they overlap most.
 
     Returns:
         (C + 1, C + 1): objects by row, detections by column, by label. Row 0 has detections that
-        took no object (doubles too), column 0 the objects that were not found. A row thus sums up
-        to the objects of its class that are not difficult, a column to the detections of its
+        took no object (duplicates too), column 0 the objects that were not found. A row thus sums
+        up to the objects of its class that are not difficult, a column to the detections of its
         class without those on difficult objects.
     """
     found, objects, size = matches.found, matches.objects, len(matches.labels) + 1
@@ -38,34 +33,34 @@ def confusion_matrix(results: Sequence[ImageResult], matches: Matches, score_thr
     right = kept & (found.kinds == Kind.CORRECT)
     np.add.at(matrix, (found.labels[right], found.labels[right]), 1)
     wrong = kept & (found.kinds != Kind.CORRECT) & found.counts
-    left = ~objects.difficult
-    left[found.objects[right]] = False
+    free = ~objects.difficult
+    free[found.objects[right]] = False
     first_found, first_object = (
         np.searchsorted(table.images, np.arange(len(results) + 1)) for table in (found, objects))
     for image in np.unique(found.images[wrong]):
         rows = slice(first_found[image], first_found[image + 1])
         of_image = slice(first_object[image], first_object[image + 1])
-        for label, taken in _pairs(results[image], wrong[rows], left[of_image]):
+        for label, taken in _pairs(results[image], wrong[rows], free[of_image]):
             matrix[taken, label] += 1
-    np.add.at(matrix[:, 0], objects.labels[left], 1)
+    np.add.at(matrix[:, 0], objects.labels[free], 1)
     return matrix
 
 
-def _pairs(result: ImageResult, wrong: NDArray[np.bool_], left: NDArray[np.bool_]
+def _pairs(result: ImageResult, wrong: NDArray[np.bool_], free: NDArray[np.bool_]
            ) -> list[tuple[int, int]]:
     """Let wrong detections of one image take objects; return labels of both, 0 for no object."""
     detections, truth = result.detections, result.truth
     chosen = np.flatnonzero(wrong)
     chosen = chosen[np.argsort(-detections.scores[chosen], kind='stable')]
-    if not left.any():
+    if not free.any():
         return [(int(detections.labels[index]), 0) for index in chosen]
     overlaps = iou_matrix(detections.boxes_xyxy[chosen].astype(np.float64),
                           truth.boxes_xyxy.astype(np.float64))
     pairs = []
     for index, overlap in zip(chosen, overlaps, strict=True):
-        overlap = np.where(left, overlap, -1)  # as it was changed by the one before
+        overlap = np.where(free, overlap, -1)  # as it was changed by the one before
         best = int(overlap.argmax())
         took = overlap[best] >= MATCH_IOU
-        left[best] &= not took
+        free[best] &= not took
         pairs.append((int(detections.labels[index]), int(truth.labels[best]) if took else 0))
     return pairs

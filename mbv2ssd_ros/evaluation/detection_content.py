@@ -1,4 +1,4 @@
-"""Between our detections and the content of Detection2DArray messages, without ROS."""
+"""Convert detections to and from the content of Detection2DArray messages, without ROS."""
 
 from __future__ import annotations
 
@@ -17,13 +17,9 @@ Found = tuple[str, float, tuple[float, float, float, float]]  # class, score, xy
 
 def found_in(content: Any) -> list[Found]:
     """
-    Read a message: of each detection the likeliest hypothesis.
+    Read the likeliest hypothesis of each detection that has one.
 
-    Args:
-        content: of a Detection2DArray, of vision_msgs 4.x or an earlier version.
-
-    Returns:
-        Class, score and box of each detection that has a hypothesis.
+    content is a Detection2DArray of vision_msgs 4.x or an earlier version.
     """
     found = []
     for detection in content.detections:
@@ -48,20 +44,7 @@ def _box(bbox: Any) -> tuple[float, float, float, float]:
 
 
 def detections_of(found: Sequence[Found], class_names: Sequence[str], where: str) -> Detections:
-    """
-    Turn what a message says into detections.
-
-    Args:
-        found: class, score and box of each.
-        class_names: label k is class_names[k - 1].
-        where: bag and topic, for messages.
-
-    Returns:
-        Detections in pixels, in the order of the message.
-
-    Raises:
-        DataError: a class is not among them.
-    """
+    """Label what found_in read, in its order: label k is class_names[k - 1]."""
     for name, _, _ in found:
         if name not in class_names:
             raise DataError(f'{where}: a detection of class {name!r}, which is not one of '
@@ -74,15 +57,9 @@ def detections_of(found: Sequence[Found], class_names: Sequence[str], where: str
 
 def detections_content(detections: Detections, class_names: Sequence[str], header: Any) -> Any:
     """
-    Write detections as the node publishes them.
+    Return a Detection2DArray of rosbags, as the node publishes it, with the image's header.
 
-    Args:
-        detections: in pixels, labels 1-based.
-        class_names: label k is class_names[k - 1].
-        header: of the image.
-
-    Returns:
-        A Detection2DArray of rosbags.
+    detections are in pixels; label k is class_names[k - 1].
     """
     types = standard_types().types
     pose = _no_pose(types)
@@ -100,16 +77,7 @@ def detections_content(detections: Detections, class_names: Sequence[str], heade
 
 
 def header_content(stamp_ns: int, frame_id: str) -> Any:
-    """
-    Write a header.
-
-    Args:
-        stamp_ns: nanoseconds.
-        frame_id: of the camera.
-
-    Returns:
-        A std_msgs/Header of rosbags.
-    """
+    """Return a std_msgs/Header of rosbags."""
     types = standard_types().types
     stamp = types['builtin_interfaces/msg/Time'](*split_stamp(stamp_ns))
     return types['std_msgs/msg/Header'](stamp, frame_id)

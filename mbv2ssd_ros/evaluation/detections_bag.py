@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mbv2ssd_ros.core.detections import Detections
+from mbv2ssd_ros.core.durable import partial_of
 from mbv2ssd_ros.core.errors import DataError
 from mbv2ssd_ros.evaluation.detection_content import detections_content, header_content
 from mbv2ssd_ros.evaluation.frame_record import FrameRecord
@@ -32,15 +33,7 @@ class DetectionsWriter:
 
     def __init__(self, writer: Any, topics: Sequence[str], class_names: Sequence[str],
                  annotated: bool) -> None:
-        """
-        Add the topics.
-
-        Args:
-            writer: of rosbags, open.
-            topics: of the images.
-            class_names: label k is class_names[k - 1].
-            annotated: whether there will be images.
-        """
+        """Add the topics to an open writer of rosbags; see detections_bag."""
         self._writer, self._class_names = writer, tuple(class_names)
         types, names = standard_types(), detection_topics(topics)
         self._detections = {
@@ -53,14 +46,7 @@ class DetectionsWriter:
 
     def write(self, record: FrameRecord, detections: Detections,
               annotated_bgr: NDArray[np.uint8] | None = None) -> None:
-        """
-        Write one frame, with the header of its image and at its time of recording.
-
-        Args:
-            record: of the frame.
-            detections: to write.
-            annotated_bgr: (H, W, 3), if images are written.
-        """
+        """Write one frame with the header of its image, at the time when that was recorded."""
         types, header = standard_types(), header_content(record.header_ns, record.frame_id)
         content = detections_content(detections, self._class_names, header)
         self._writer.write(self._detections[record.topic], record.log_ns,
@@ -78,12 +64,8 @@ def detection_topics(topics: Sequence[str]) -> dict[str, str]:
     """
     Name the topics of detections as the node's default configuration does.
 
-    Args:
-        topics: of images, such as /front/image_raw or /front/image_raw/compressed.
-
-    Returns:
-        For each the topic of its detections, such as /front/detections; below the topic itself
-        where two cameras would get the same name.
+    /front/image_raw and /front/image_raw/compressed give /front/detections; where two cameras
+    would get the same name, the topic itself is put in front of /detections.
     """
     names = {topic: f'{topic.removesuffix("/compressed").rpartition("/")[0]}/detections'
              for topic in topics}
@@ -96,22 +78,12 @@ def detection_topics(topics: Sequence[str]) -> dict[str, str]:
 def detections_bag(folder: Path, topics: Sequence[str], class_names: Sequence[str],
                    annotated: bool = False) -> Iterator[DetectionsWriter]:
     """
-    Write `detections.mcap`; it appears when it is complete.
+    Write `detections.mcap`, which appears when it is complete; DataError where that fails.
 
-    Args:
-        folder: that gets it.
-        topics: of the images.
-        class_names: label k is class_names[k - 1].
-        annotated: with images.
-
-    Yields:
-        The writer.
-
-    Raises:
-        DataError: it cannot be written.
+    topics are of images; label k is class_names[k - 1]; annotated: with images.
     """
     rosbag2 = rosbags_library().rosbag2
-    partial = folder / f'{FILE_NAME}.partial'
+    partial = partial_of(folder / FILE_NAME)
     shutil.rmtree(partial, ignore_errors=True)
     try:
         with rosbag2.Writer(partial, version=9,

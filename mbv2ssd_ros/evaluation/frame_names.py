@@ -1,12 +1,12 @@
 """
-Names of frames: what a file of annotations is called so that its frame can be found again.
+How the file name of an annotation identifies its frame.
 
     camera__image_raw-1700000000_123456789.jpg    topic and stamp, as label_bag writes them
     1700000000.123456789.jpg, 1700000000123456789.png   stamp
     frame_000042.xml, 42.jpg                      number of the frame within its topic, from 0
 
-The topic may also be the name of a folder on the way; what stands in front of the - and is no
-topic of the bag says nothing.
+The topic may also be the name of a folder on the way. A prefix before the - that is no topic of
+the bag is ignored.
 """
 
 from __future__ import annotations
@@ -36,46 +36,17 @@ class FrameKey:
 
 
 def topic_part(topic: str) -> str:
-    """
-    Turn a topic into part of a file name; ROS 2 allows no __ in topics.
-
-    Args:
-        topic: such as /front/image_raw.
-
-    Returns:
-        Such as front__image_raw.
-    """
+    """Turn /front/image_raw into front__image_raw; ROS 2 allows no __ in topics."""
     return topic.strip('/').replace('/', '__')
 
 
 def frame_name(topic: str, stamp_ns: int) -> str:
-    """
-    Name a frame.
-
-    Args:
-        topic: of its images.
-        stamp_ns: nanoseconds.
-
-    Returns:
-        A file name without suffix, from which parse_name gets both back.
-    """
+    """Return a file name without suffix that parse_name can read."""
     return f'{topic_part(topic)}-{stamp_text(stamp_ns, "_")}'
 
 
 def parse_name(name: str, topics: Sequence[str]) -> FrameKey:
-    """
-    Find out which frame a file name means.
-
-    Args:
-        name: of a file, with folders or not.
-        topics: of images, in the bag.
-
-    Returns:
-        The key.
-
-    Raises:
-        DataError: it names none; says which names do.
-    """
+    """Find the frame that a file name, with or without folders, identifies, or raise DataError."""
     path = PurePosixPath(name.replace('\\', '/'))
     stem = _SUFFIX.sub('', path.name)
     parts = {topic_part(topic): topic for topic in topics}

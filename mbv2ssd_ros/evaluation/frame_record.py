@@ -1,4 +1,4 @@
-"""What is written down of each frame of a bag, one JSON line each."""
+"""What a run records of each frame of a bag, as one JSON line."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ STAGES = ('read', 'decode', 'preprocess', 'infer', 'select')
 
 @dataclass(frozen=True)
 class FrameRecord:
-    """One frame, answered or not."""
+    """One frame, with detections or with the reason why it has none."""
 
     number: int
     topic: str
@@ -24,19 +24,14 @@ class FrameRecord:
     header_ns: int
     log_ns: int
     frame_id: str
-    size_hw: tuple[int, int] | None  # None where it was not answered
-    detections: Detections | None  # in pixels, labels 1-based; None where it was not answered
+    size_hw: tuple[int, int] | None  # None without detections
+    detections: Detections | None  # in pixels, labels 1-based
     reason: str = ''  # of the failure, as the node counts it
     error: str = ''
-    times_ms: tuple[float, ...] = ()  # of STAGES; nan where a stage did not take part
+    times_ms: tuple[float, ...] = ()  # of STAGES; nan for a stage that did not run
 
     def to_line(self) -> str:
-        """
-        Write it.
-
-        Returns:
-            A line of JSON; floats are exact.
-        """
+        """Return a line of JSON; floats are exact."""
         found = self.detections
         return json.dumps({
             'number': self.number, 'topic': self.topic, 'index': self.index,
@@ -51,21 +46,11 @@ class FrameRecord:
 
     @classmethod
     def from_dict(cls, found: dict[str, Any]) -> FrameRecord:
-        """
-        Read it.
-
-        Args:
-            found: a line as JSON has it.
-
-        Returns:
-            The record.
-        """
-        detections = None if found['boxes'] is None else Detections(
-            np.array(found['boxes'], np.float32).reshape(-1, 4),
-            np.array(found['scores'], np.float32), np.array(found['labels'], np.intp))
-        return cls(
-            found['number'], found['topic'], found['index'], found['stamp_ns'],
-            found['header_ns'], found['log_ns'], found['frame_id'],
-            None if found['size_hw'] is None else (found['size_hw'][0], found['size_hw'][1]),
-            detections, found['reason'], found['error'],
-            tuple(float('nan') if t is None else t for t in found['times_ms']))
+        """Read a parsed line."""
+        fields = dict(found)
+        boxes, scores, labels = (fields.pop(key) for key in ('boxes', 'scores', 'labels'))
+        fields['size_hw'] = None if found['size_hw'] is None else tuple(found['size_hw'])
+        fields['times_ms'] = tuple(float('nan') if t is None else t for t in found['times_ms'])
+        return cls(**fields, detections=None if boxes is None else Detections(
+            np.array(boxes, np.float32).reshape(-1, 4), np.array(scores, np.float32),
+            np.array(labels, np.intp)))

@@ -1,4 +1,4 @@
-"""What is really there in the frames of a bag: COCO JSON, VOC XML or a topic of the bag."""
+"""The annotated frames of a bag, from COCO JSON, VOC XML or a topic, and the frames they name."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mbv2ssd_ros.core.errors import DataError
 from mbv2ssd_ros.core.metrics import GroundTruth
@@ -20,12 +19,12 @@ from mbv2ssd_ros.evaluation.voc_truth import read_voc_truth
 
 
 @dataclass(frozen=True)
-class Truths:
+class AnnotatedFrames:
     """All annotated frames of one source."""
 
     source: str  # file or topic, for messages
-    name: str  # of the source, the same wherever its folder is
-    frames: tuple[AnnotatedFrame, ...]
+    name: str  # of the source, without its folder
+    frames: tuple[AnnotatedFrame, ...]  # all named by stamp, or all by index
 
     def __post_init__(self) -> None:
         if not self.frames:
@@ -41,16 +40,8 @@ class Truths:
         """The classes of all objects, sorted."""
         return tuple(sorted({name for frame in self.frames for name in frame.names}))
 
-    def refuse_foreign(self, class_names: Sequence[str]) -> None:
-        """
-        Check that a model can be measured with this.
-
-        Args:
-            class_names: of the model.
-
-        Raises:
-            DataError: an object is of another class; names it and where it is.
-        """
+    def require_classes(self, class_names: Sequence[str]) -> None:
+        """Raise DataError where an object is of none of these classes."""
         for frame in self.frames:
             for name in frame.names:
                 if name not in class_names:
@@ -62,26 +53,19 @@ class Truths:
 
 @dataclass(frozen=True)
 class FrameStamp:
-    """Where a frame of the bag stands."""
+    """What identifies a frame of a bag."""
 
     topic: str
     index: int
     stamp_ns: int
 
 
-def read_truths(path: Path, topics: Sequence[str]) -> Truths:
+def read_annotated_frames(path: Path, topics: Sequence[str]) -> AnnotatedFrames:
     """
-    Read annotations.
+    Read a COCO JSON file, a VOC XML file, or a folder of these with its subfolders.
 
-    Args:
-        path: of a COCO JSON file, a VOC XML file, or a folder of these (with subfolders).
-        topics: of images, in the bag.
-
-    Returns:
-        The annotated frames, all named by stamp or all by index.
-
-    Raises:
-        DataError: missing, not of these forms, or frames that cannot be told apart.
+    topics are all image topics of the bag. DataError: missing, of another form, or frames that
+    cannot be told apart.
     """
     if path.is_dir():
         frames = read_voc_truth(sorted(path.rglob('*.xml')), topics)
@@ -93,7 +77,7 @@ def read_truths(path: Path, topics: Sequence[str]) -> Truths:
     else:
         frames = read_coco_truth(path, topics)
     _check_keys(str(path), frames)
-    return Truths(str(path), path.name, tuple(frames))
+    return AnnotatedFrames(str(path), path.name, tuple(frames))
 
 
 def _check_keys(source: str, frames: Sequence[AnnotatedFrame]) -> None:
@@ -109,55 +93,45 @@ def _check_keys(source: str, frames: Sequence[AnnotatedFrame]) -> None:
         seen[frame.key] = frame.name
 
 
-def pair(truths: Truths, frames: Sequence[FrameStamp], topics: Sequence[str], tolerance_ns: int
-         ) -> Pairing:
+def pair(annotated: AnnotatedFrames, frames: Sequence[FrameStamp], topics: Sequence[str],
+         tolerance_ns: int) -> Pairing:
     """
-    Find the annotation of each frame.
+    Pair frames of the topics measured with annotations; those of other topics are ignored.
 
-    Args:
-        truths: with or without topics.
-        frames: of the bag.
-        topics: that are measured; annotations of other topics are left aside.
-        tolerance_ns: by which stamps may differ.
-
-    Returns:
-        Indices of frames and of truths.frames.
-
-    Raises:
-        DataError: several topics, and an annotation that does not say which one it means; or
-            nothing pairs at all.
+    Returns indices of frames and of annotated.frames. DataError: an annotation does not tell
+    which of several topics it means, or nothing pairs at all.
     """
     pairs: list[tuple[int, int]] = []
     concerned: set[int] = set()
     for topic in topics:
         of_frames = [i for i, frame in enumerate(frames) if frame.topic == topic]
-        of_truths = list(_of_topic(truths, topic, topics))
+        of_truths = list(_of_topic(annotated, topic, topics))
         concerned.update(of_truths)
-        found = _pair_topic(truths, [frames[i] for i in of_frames], of_truths, tolerance_ns)
+        found = _pair_topic(annotated, [frames[i] for i in of_frames], of_truths, tolerance_ns)
         pairs += [(of_frames[a], of_truths[b]) for a, b in found.pairs]
     if not pairs:
-        raise DataError(_nothing_pairs(truths, frames, tolerance_ns))
+        raise DataError(_nothing_pairs(annotated, frames, tolerance_ns))
     pairs.sort()
     paired, used = {a for a, _ in pairs}, {b for _, b in pairs}
     return Pairing(tuple(pairs), tuple(i for i in range(len(frames)) if i not in paired),
                    tuple(sorted(concerned - used)))
 
 
-def _of_topic(truths: Truths, topic: str, topics: Sequence[str]) -> Iterator[int]:
-    for index, frame in enumerate(truths.frames):
+def _of_topic(annotated: AnnotatedFrames, topic: str, topics: Sequence[str]) -> Iterator[int]:
+    for index, frame in enumerate(annotated.frames):
         if frame.key.topic is None and len(topics) > 1:
             raise DataError(
-                f'{truths.source}: {frame.name!r} does not say which of the topics '
+                f'{annotated.source}: {frame.name!r} does not say which of the topics '
                 f'{", ".join(topics)} it means; put the topic in front of the stamp '
                 '(front__image_raw-1700000000_123456789) or into a folder of that name')
         if frame.key.topic in (None, topic):
             yield index
 
 
-def _pair_topic(truths: Truths, frames: Sequence[FrameStamp], of_truths: Sequence[int],
-                tolerance_ns: int) -> Pairing:
-    keys = [truths.frames[i].key for i in of_truths]
-    if truths.by_index:
+def _pair_topic(annotated: AnnotatedFrames, frames: Sequence[FrameStamp],
+                of_truths: Sequence[int], tolerance_ns: int) -> Pairing:
+    keys = [annotated.frames[i].key for i in of_truths]
+    if annotated.by_index:
         return pair_by_index([frame.index for frame in frames],
                              [key.index for key in keys if key.index is not None])
     return pair_by_stamp([frame.stamp_ns for frame in frames],
@@ -165,32 +139,26 @@ def _pair_topic(truths: Truths, frames: Sequence[FrameStamp], of_truths: Sequenc
                          tolerance_ns)
 
 
-def _nothing_pairs(truths: Truths, frames: Sequence[FrameStamp], tolerance_ns: int) -> str:
-    if truths.by_index:
-        numbers = [frame.key.index for frame in truths.frames if frame.key.index is not None]
-        return (f'{truths.source}: no annotation belongs to a frame: annotated are the numbers '
+def _nothing_pairs(annotated: AnnotatedFrames, frames: Sequence[FrameStamp], tolerance_ns: int
+                   ) -> str:
+    keys = [frame.key for frame in annotated.frames]
+    if annotated.by_index:
+        numbers = [key.index for key in keys if key.index is not None]
+        return (f'{annotated.source}: no annotation belongs to a frame: annotated are the numbers '
                 f'{min(numbers)} to {max(numbers)}, the bag has {len(frames)} frames')
-    stamps = [frame.key.stamp_ns for frame in truths.frames if frame.key.stamp_ns is not None]
-    ours = [frame.stamp_ns for frame in frames]
-    span = f'{stamp_text(min(ours))} to {stamp_text(max(ours))}' if ours else 'none at all'
-    return (f'{truths.source}: no annotation belongs to a frame within {tolerance_ns / 1e6:g} '
-            f'ms: annotated are the stamps {stamp_text(min(stamps))} to '
-            f'{stamp_text(max(stamps))}, the frames have {span}. Is it of another recording, or '
-            'should stamps be taken from the time of recording (--clock recorded) or from topics '
-            'of the same name?')
+    theirs = _span([key.stamp_ns for key in keys if key.stamp_ns is not None])
+    ours = _span([frame.stamp_ns for frame in frames]) if frames else 'none at all'
+    return (f'{annotated.source}: no annotation belongs to a frame within '
+            f'{tolerance_ns / 1e6:g} ms: annotated are the stamps {theirs}, the frames have '
+            f'{ours}. Is it of another recording, or should stamps be taken from the time of '
+            'recording (--clock recorded) or from topics of the same name?')
+
+
+def _span(stamps_ns: Sequence[int]) -> str:
+    return f'{stamp_text(min(stamps_ns))} to {stamp_text(max(stamps_ns))}'
 
 
 def ground_truth(frame: AnnotatedFrame, class_names: Sequence[str]) -> GroundTruth:
-    """
-    Turn an annotated frame into what metrics take.
-
-    Args:
-        frame: annotated.
-        class_names: label k is class_names[k - 1].
-
-    Returns:
-        Boxes in pixels.
-    """
-    labels: NDArray[np.intp] = np.array(
-        [class_names.index(name) + 1 for name in frame.names], dtype=np.intp)
-    return GroundTruth(frame.boxes_xyxy, labels, frame.difficult)
+    """Label an annotated frame, boxes in pixels: label k is class_names[k - 1]."""
+    labels = [class_names.index(name) + 1 for name in frame.names]
+    return GroundTruth(frame.boxes_xyxy, np.array(labels, np.intp), frame.difficult)

@@ -5,7 +5,7 @@ Frames of a bag as a data set to be corrected: images, COCO JSON, and a dataset.
     FOLDER/images/SPLIT/front__image_raw-1700000000_123456789.jpg
     FOLDER/SPLIT.json
 
-File names bring the frames back to the bag, so that corrected labels are ground truth too.
+File names identify the frames of the bag, so that corrected labels are its ground truth too.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from mbv2ssd_ros.evaluation.message_types import COMPRESSED_IMAGE
 DESCRIPTION = 'dataset.yaml'
 FORMATS = ('jpg', 'png')
 JPEG_QUALITY = 95
-_HEADER_BYTES = 1 << 16  # of a JPEG, in which EXIF stands
+_HEADER_BYTES = 1 << 16  # of a JPEG, where EXIF is
 _MAGIC = ((b'\xff\xd8', 'jpg'), (b'\x89PNG', 'png'), (b'RIFF', 'webp'))
 
 
@@ -42,11 +42,11 @@ class LabelledFrames:
     def __init__(self, folder: Path, split: str, class_names: Sequence[str], image_format: str
                  ) -> None:
         """
-        Make the folders.
+        Make the folders of a new split.
 
         Args:
             folder: of the data set; may have other splits already.
-            split: name of the new one.
+            split: its name.
             class_names: label k is class_names[k - 1].
             image_format: one of FORMATS, for raw images; compressed ones stay as they are.
 
@@ -77,28 +77,14 @@ class LabelledFrames:
         return len(self._annotations)
 
     def has(self, frame: BagFrame) -> bool:
-        """
-        Tell whether a frame of the same topic and stamp is there already.
-
-        Args:
-            frame: of the bag.
-
-        Returns:
-            Whether it is.
-        """
+        """Whether there is a frame of the same topic and stamp already."""
         return frame_name(frame.topic, frame.stamp_ns) in self._names
 
     def add(self, frame: BagFrame, image: SourceImage, detections: Detections) -> None:
         """
-        Write the image of a frame and note its boxes.
+        Write the decoded image of a frame and keep its boxes, in pixels with 1-based labels.
 
-        Args:
-            frame: of the bag.
-            image: decoded.
-            detections: in pixels, labels 1-based.
-
-        Raises:
-            DataError: the image cannot be written.
+        DataError: the image cannot be written.
         """
         name = frame_name(frame.topic, frame.stamp_ns)
         content, suffix = self._encoded(frame, image)
@@ -128,13 +114,8 @@ class LabelledFrames:
                 'score': round(score, 4)})
 
     def finish(self) -> None:
-        """
-        Write annotations and description; nothing is left where no frame was labelled.
-
-        Raises:
-            DataError: they cannot be written.
-        """
-        if not self._images:  # else the next attempt would find a split that is there already
+        """Write annotations and description; without labelled frames remove the folders."""
+        if not self._images:  # else the next attempt would find the split
             for path in (self._folder / 'images' / self._split, self._folder / 'images'):
                 with suppress(OSError):  # of another split
                     path.rmdir()
@@ -169,11 +150,11 @@ class LabelledFrames:
         return splits
 
     def _encoded(self, frame: BagFrame, image: SourceImage) -> tuple[bytes, str]:
-        """Return the bytes of an image file: as recorded, where that shows the same pixels."""
+        """Return the bytes of an image file; as recorded where tools show the same pixels."""
         if frame.message.kind == COMPRESSED_IMAGE:
             content = bytes(np.asarray(frame.message.content.data))
             suffix = next((kind for magic, kind in _MAGIC if content.startswith(magic)), None)
-            # tools turn an image by its EXIF, which the detector and training do not
+            # tools rotate an image by its EXIF, the detector and training do not
             if suffix and b'Exif\0' not in content[:_HEADER_BYTES]:
                 return content, suffix
         options = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY] if self._format == 'jpg' else []

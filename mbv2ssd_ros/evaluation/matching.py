@@ -1,14 +1,14 @@
 """
-All detections and objects of an evaluation in flat arrays, and what became of each.
+All detections and objects of an evaluation in flat arrays, matched and classified.
 
-A detection that is not right is sorted by its main mistake, in the manner of TIDE (Bolya et al.,
-arXiv:2008.08115) with its thresholds 0.5 and 0.1, by the first of these that holds:
+A false detection is classified by its main mistake as TIDE does (Bolya et al., arXiv:2008.08115),
+with its thresholds 0.5 and 0.1, by the first of these that holds:
 
-- duplicate: it lies on an object of its class (IoU from 0.5) that a better detection has taken;
-- localisation: it lies beside an object of its class (IoU from 0.1);
-- classification: it lies on an object of another class (IoU from 0.5);
-- both: it lies beside an object of another class (IoU from 0.1);
-- background: there is nothing.
+- duplicate: it is on an object of its class (IoU from 0.5) that a better detection has taken;
+- localisation: it is near an object of its class (IoU from 0.1);
+- classification: it is on an object of another class (IoU from 0.5);
+- both: it is near an object of another class (IoU from 0.1);
+- background: no object is near.
 """
 
 from __future__ import annotations
@@ -29,16 +29,15 @@ from mbv2ssd_ros.core.metrics import (
 )
 from mbv2ssd_ros.evaluation.results import ImageResult
 
-MATCH_IOU = 0.5  # from which a detection lies on an object
-NEAR_IOU = 0.1  # from which it lies beside one
-
+MATCH_IOU = 0.5  # from which a detection is on an object
+NEAR_IOU = 0.1  # from which it is near one
 
 # of each detection of an image: IoU with the object, and the object, -1 for none
 _Nearest = tuple[NDArray[np.float64], NDArray[np.intp]]
 
 
 class Kind(IntEnum):
-    """What became of a detection."""
+    """How a detection is classified."""
 
     CORRECT = 0
     DUPLICATE = 1
@@ -46,7 +45,7 @@ class Kind(IntEnum):
     CLASSIFICATION = 3
     BOTH = 4
     BACKGROUND = 5
-    LEFT_OUT = 6  # on a difficult object of its class: counts neither way
+    IGNORED = 6  # on a difficult object of its class: counts neither way
 
 
 MISTAKES = (Kind.DUPLICATE, Kind.LOCALISATION, Kind.CLASSIFICATION, Kind.BOTH, Kind.BACKGROUND)
@@ -54,23 +53,23 @@ MISTAKES = (Kind.DUPLICATE, Kind.LOCALISATION, Kind.CLASSIFICATION, Kind.BOTH, K
 
 @dataclass(frozen=True)
 class FoundTable:
-    """Every detection of D, image by image in the order of the data."""
+    """All D detections, image by image in the order of the data."""
 
     images: NDArray[np.intp]  # (D,) index of the result
     labels: NDArray[np.intp]  # (D,)
     scores: NDArray[np.float64]  # (D,)
     kinds: NDArray[np.uint8]  # (D,) of Kind
-    objects: NDArray[np.intp]  # (D,) row of the object that the kind is about, -1 for none
+    objects: NDArray[np.intp]  # (D,) row of the object that decided the kind, -1 for none
 
     @property
     def counts(self) -> NDArray[np.bool_]:
-        """(D,) whether it counts as right or wrong."""
-        return self.kinds != Kind.LEFT_OUT
+        """(D,) whether it counts as right or false."""
+        return self.kinds != Kind.IGNORED
 
 
 @dataclass(frozen=True)
 class ObjectTable:
-    """Every object of M, image by image in the order of the data."""
+    """All M objects, image by image in the order of the data."""
 
     images: NDArray[np.intp]  # (M,) index of the result
     labels: NDArray[np.intp]  # (M,)
@@ -97,16 +96,7 @@ class Matches:
 
 
 def match_results(results: Sequence[ImageResult], num_classes: int) -> Matches:
-    """
-    Match all images.
-
-    Args:
-        results: one for each image.
-        num_classes: of the data.
-
-    Returns:
-        The tables; `images` count the results as given.
-    """
+    """Match all images."""
     counts = [len(result.truth.labels) for result in results]
     matches = [match_image(result.detections, result.truth, MATCH_IOU) for result in results]
     others = [_nearest_of_another_class(result) for result in results]
@@ -114,9 +104,10 @@ def match_results(results: Sequence[ImageResult], num_classes: int) -> Matches:
     first_object = np.cumsum([0, *counts])[images]  # of the image of each detection
     kinds, about = _kinds(matches, others)
     found = FoundTable(
-        images, _column([result.detections.labels for result in results], np.intp),
-        _column([result.detections.scores for result in results], np.float64), kinds,
-        np.where(about >= 0, about + first_object, -1))
+        images=images, kinds=kinds,
+        labels=_column([result.detections.labels for result in results], np.intp),
+        scores=_column([result.detections.scores for result in results], np.float64),
+        objects=np.where(about >= 0, about + first_object, -1))
     return Matches(found, _objects(results, found), tuple(range(1, num_classes + 1)))
 
 
@@ -129,14 +120,15 @@ def _objects(results: Sequence[ImageResult], found: FoundTable) -> ObjectTable:
     correct = found.kinds == Kind.CORRECT
     found_at[found.objects[correct]] = found.scores[correct]
     return ObjectTable(
-        images, _column([result.truth.labels for result in results], np.intp),
-        _column([result.truth.difficult for result in results], np.bool_),
-        _column(areas, np.float64), _column(shares, np.float64), found_at)
+        images=images, found_at=found_at,
+        labels=_column([result.truth.labels for result in results], np.intp),
+        difficult=_column([result.truth.difficult for result in results], np.bool_),
+        areas_px=_column(areas, np.float64), image_shares=_column(shares, np.float64))
 
 
 def _kinds(matches: Sequence[ImageMatch], others: Sequence[_Nearest]
            ) -> tuple[NDArray[np.uint8], NDArray[np.intp]]:
-    """(D,) kinds of all detections, and the objects they are about, counted in their images."""
+    """(D,) kinds of all detections, and the objects that decided them, by place in the image."""
     correct = _column([match.correct for match in matches], np.bool_)
     counts = _column([match.counts for match in matches], np.bool_)
     own = _column([match.overlaps for match in matches], np.float64)
@@ -146,7 +138,7 @@ def _kinds(matches: Sequence[ImageMatch], others: Sequence[_Nearest]
     kinds = np.select(
         [correct, ~counts, own >= MATCH_IOU, own >= NEAR_IOU, other >= MATCH_IOU,
          other >= NEAR_IOU],
-        [Kind.CORRECT, Kind.LEFT_OUT, Kind.DUPLICATE, Kind.LOCALISATION, Kind.CLASSIFICATION,
+        [Kind.CORRECT, Kind.IGNORED, Kind.DUPLICATE, Kind.LOCALISATION, Kind.CLASSIFICATION,
          Kind.BOTH], Kind.BACKGROUND).astype(np.uint8)
     return kinds, np.select(
         [own >= NEAR_IOU, other >= NEAR_IOU], [own_object, other_object], -1)

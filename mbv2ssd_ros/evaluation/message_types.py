@@ -11,7 +11,7 @@ IMAGE = 'sensor_msgs/msg/Image'
 COMPRESSED_IMAGE = 'sensor_msgs/msg/CompressedImage'
 DETECTIONS = 'vision_msgs/msg/Detection2DArray'
 
-# vision_msgs 4.x, which rosbags does not bring along
+# vision_msgs 4.x, which rosbags does not have
 _VISION_MSGS = {
     'vision_msgs/msg/Point2D': 'float64 x\nfloat64 y',
     'vision_msgs/msg/Pose2D': 'vision_msgs/Point2D position\nfloat64 theta',
@@ -28,15 +28,7 @@ _VISION_MSGS = {
 
 
 def rosbags_library() -> Any:
-    """
-    Import rosbags; call it early to know that it is there.
-
-    Returns:
-        The package, with its readers, writer and type system.
-
-    Raises:
-        ConfigError: it is not installed.
-    """
+    """Import rosbags with its readers, writer and type system; ConfigError where it is missing."""
     try:
         import rosbags.rosbag1
         import rosbags.rosbag2
@@ -50,15 +42,7 @@ def rosbags_library() -> Any:
 
 @lru_cache(maxsize=2)
 def standard_types(ros1: bool = False) -> Any:
-    """
-    Collect the types of images and detections.
-
-    Args:
-        ros1: those of ROS 1, which has another header.
-
-    Returns:
-        A typestore of rosbags; not to be changed.
-    """
+    """Return a typestore with images and detections; ROS 1 has another header. Do not modify."""
     typesys = rosbags_library().typesys
     store = typesys.get_typestore(
         typesys.Stores.ROS1_NOETIC if ros1 else typesys.Stores.ROS2_HUMBLE)
@@ -71,15 +55,9 @@ def standard_types(ros1: bool = False) -> Any:
 
 def types_of(definition: str, name: str, ros1: bool) -> Any:
     """
-    Take a type from the definition that a bag brings along.
+    Return a typestore with the type that a bag defines; the standard one without a definition.
 
-    Args:
-        definition: of the type and all it consists of, in the format of .msg files.
-        name: of the type.
-        ros1: from a ROS 1 bag.
-
-    Returns:
-        A typestore of rosbags with this type; the standard ones where there is no definition.
+    A definition has the format of .msg files, with those of all types that it uses.
     """
     if not definition:
         return standard_types(ros1)
@@ -90,14 +68,6 @@ def types_of(definition: str, name: str, ros1: bool) -> Any:
 
 
 def full_name(name: str) -> str:
-    """
-    Complete the name of a type as the first ROS 2 distributions and ROS 1 wrote it.
-
-    Args:
-        name: such as sensor_msgs/Image.
-
-    Returns:
-        Such as sensor_msgs/msg/Image.
-    """
+    """Complete sensor_msgs/Image, as early ROS 2 and ROS 1 wrote it, to sensor_msgs/msg/Image."""
     package, _, message = name.partition('/')
     return name if not message or '/' in message else f'{package}/msg/{message}'

@@ -1,15 +1,15 @@
 """
-What kinds of mistakes a detector makes, and what each kind costs: TIDE (arXiv:2008.08115).
+The kinds of mistakes of a detector and what each costs, as in TIDE (arXiv:2008.08115).
 
 Counts are taken at a score threshold. The cost, dAP, is what AP@0.5 (VOC, area under the curve)
-would gain if this kind of mistake alone were put right, over all detections:
+would gain if this kind of mistake alone were fixed, over all detections:
 
 - classification: the detection gets the class of its object;
 - localisation: it gets the box of its object;
-- both, duplicate, background: it is taken away;
-- missed: objects are taken away that no detection is about.
+- both, duplicate, background: it is removed;
+- missed: objects that are neither found nor part of a fixable mistake are removed.
 
-A detection put right on an object that is found already is a duplicate and taken away too.
+A fixed detection on an object that is found already is a duplicate and removed too.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from mbv2ssd_ros.core.metrics import curves_by_label, mean_ap, PrecisionRecall
 from mbv2ssd_ros.evaluation.matching import Kind, Matches, MISTAKES
 
 NAMES = (*(kind.name.lower() for kind in MISTAKES), 'missed')
-_PUT_RIGHT = (Kind.LOCALISATION, Kind.CLASSIFICATION)
+_FIXABLE = (Kind.LOCALISATION, Kind.CLASSIFICATION)
 
 
 @dataclass(frozen=True)
@@ -43,16 +43,7 @@ class Mistakes:
 
 
 def break_down(matches: Matches, score_threshold: float) -> tuple[Mistakes, ...]:
-    """
-    Sort and weigh the mistakes of an evaluation.
-
-    Args:
-        matches: of all images.
-        score_threshold: for the counts.
-
-    Returns:
-        One entry for each of NAMES.
-    """
+    """Count the mistakes above a score threshold, and compute their cost, for each of NAMES."""
     before = matches.curves()
     kept = matches.found.scores > score_threshold
     counts = [_per_label(matches, matches.found.labels[kept & (matches.found.kinds == kind)])
@@ -73,24 +64,24 @@ def _per_label(matches: Matches, labels: NDArray[np.intp]) -> dict[int, int]:
 
 
 def _missed(matches: Matches, kept: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """(M,) objects that are not found, nor the object of a mistake that could be put right."""
+    """(M,) objects that are neither found nor part of a fixable mistake."""
     found = matches.found
     missed = ~matches.objects.difficult
-    missed[found.objects[kept & np.isin(found.kinds, (Kind.CORRECT, *_PUT_RIGHT))]] = False
+    missed[found.objects[kept & np.isin(found.kinds, (Kind.CORRECT, *_FIXABLE))]] = False
     return missed
 
 
 def _without(matches: Matches, kind: Kind) -> dict[int, PrecisionRecall]:
-    """Return the curves with one kind of mistake put right."""
+    """Return the curves with one kind of mistake fixed."""
     found, objects = matches.found, matches.objects
     labels, correct = found.labels, found.kinds == Kind.CORRECT
     rows = found.counts & (found.kinds != kind)
-    if kind in _PUT_RIGHT:
-        right = _first_on_free_objects(matches, kind)
-        rows[right] = True
+    if kind in _FIXABLE:
+        fixed = _first_on_free_objects(matches, kind)
+        rows[fixed] = True
         labels, correct = labels.copy(), correct.copy()
-        labels[right] = objects.labels[found.objects[right]]
-        correct[right] = True
+        labels[fixed] = objects.labels[found.objects[fixed]]
+        correct[fixed] = True
     return curves_by_label(found.scores[rows], correct[rows], labels[rows],
                            objects.labels[~objects.difficult], matches.labels)
 

@@ -14,7 +14,7 @@ from mbv2ssd_ros.evaluation.coco import none_for_nan
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """What one class, or all together, amount to at a threshold."""
+    """Counts of one class, or of all together, at a score threshold."""
 
     score_threshold: float  # scores above it count, as in the detector node
     correct: int
@@ -50,17 +50,10 @@ def _ratio(part: int, whole: int) -> float:
 
 def point_at(curve: PrecisionRecall, score_threshold: float) -> OperatingPoint:
     """
-    Count at a threshold.
+    Count the detections with scores above a threshold.
 
     Equal to what a run with this threshold would give: detections below it take no object from
     those above, neither in NMS nor in matching.
-
-    Args:
-        curve: of one class, or of several pooled.
-        score_threshold: scores above it count.
-
-    Returns:
-        The counts.
     """
     kept = int(np.count_nonzero(curve.scores > score_threshold))
     correct = int(np.count_nonzero(curve.correct[:kept]))
@@ -71,33 +64,21 @@ def best_point(curve: PrecisionRecall) -> OperatingPoint | None:
     """
     Find the threshold of the highest F1; of several equal ones the highest threshold.
 
-    Args:
-        curve: of one class, or of several pooled.
-
-    Returns:
-        The counts at the middle between the last score that counts and the next lower one, so
-        that rounding the threshold changes nothing; None without objects or right detections.
+    It is in the middle between the last score that counts and the next lower one, so that
+    rounding it changes nothing. None without objects or right detections.
     """
     if curve.num_objects == 0 or not curve.correct.any():
         return None
     kept = np.arange(1, len(curve.scores) + 1)
     f1 = 2 * np.cumsum(curve.correct) / (kept + curve.num_objects)
     after = np.append(curve.scores[1:], 0.0)
-    f1[curve.scores == after] = -1  # no threshold lies between equal scores
+    f1[curve.scores == after] = -1  # no threshold separates equal scores
     best = int(f1.argmax())
     return point_at(curve, float(curve.scores[best] + after[best]) / 2)
 
 
 def pooled(curves: Iterable[PrecisionRecall]) -> PrecisionRecall:
-    """
-    Put the detections of all classes into one curve, for one threshold common to all.
-
-    Args:
-        curves: of each class.
-
-    Returns:
-        The curve; classes with many objects weigh more in it.
-    """
+    """Pool the curves of all classes; those with many objects weigh more."""
     found = list(curves)
     scores = np.concatenate([np.empty(0), *(curve.scores for curve in found)])
     correct = np.concatenate([np.empty(0, bool), *(curve.correct for curve in found)])

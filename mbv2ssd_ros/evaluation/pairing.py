@@ -1,4 +1,4 @@
-"""Which frame belongs to which annotation, by stamp."""
+"""Pair frames with annotations, by stamp or by number."""
 
 from __future__ import annotations
 
@@ -14,47 +14,29 @@ class Pairing:
     """Indices of two lists, paired one to one."""
 
     pairs: tuple[tuple[int, int], ...]  # by the first index
-    first_alone: tuple[int, ...]
-    second_alone: tuple[int, ...]
+    unpaired_first: tuple[int, ...]
+    unpaired_second: tuple[int, ...]
 
 
 def pair_by_stamp(first_ns: Sequence[int], second_ns: Sequence[int], tolerance_ns: int
                   ) -> Pairing:
     """
-    Pair what is nearest in time: each is the other's nearest, and not further than the tolerance.
+    Pair mutual nearest neighbours in time that differ by at most the tolerance.
 
-    Equal stamps are told apart by their order: the first one pairs with the first one.
-
-    Args:
-        first_ns: stamps in any order.
-        second_ns: stamps in any order.
-        tolerance_ns: by which a pair may differ, inclusive.
-
-    Returns:
-        The pairs, and what is left alone.
+    Stamps may be in any order. Equal stamps pair in their order: the first with the first.
     """
     if not len(first_ns) or not len(second_ns):
         return _pairing([], len(first_ns), len(second_ns))
     first, second = _numbered(first_ns), _numbered(second_ns)
     to_second, to_first = _nearest(first, second), _nearest(second, first)
-    pairs = []
-    for index, other in enumerate(to_second.tolist()):
-        if to_first[other] == index and abs(first_ns[index] - second_ns[other]) <= tolerance_ns:
-            pairs.append((index, other))
+    pairs = [(index, other) for index, other in enumerate(to_second.tolist())
+             if to_first[other] == index
+             and abs(first_ns[index] - second_ns[other]) <= tolerance_ns]
     return _pairing(pairs, len(first_ns), len(second_ns))
 
 
 def pair_by_index(first: Sequence[int], second: Sequence[int]) -> Pairing:
-    """
-    Pair equal numbers.
-
-    Args:
-        first: numbers, each once.
-        second: numbers, each once.
-
-    Returns:
-        The pairs, and what is left alone.
-    """
+    """Pair equal numbers; each occurs once in either list."""
     place = {number: index for index, number in enumerate(second)}
     return _pairing([(index, place[number]) for index, number in enumerate(first)
                      if number in place], len(first), len(second))
@@ -71,7 +53,7 @@ def _numbered(stamps_ns: Sequence[int]) -> NDArray[np.int64]:
 
 
 def _nearest(of: NDArray[np.int64], among: NDArray[np.int64]) -> NDArray[np.intp]:
-    """(N,) index of the nearest stamp; of two equally near the one with the equal place."""
+    """(N,) index of the nearest stamp; of equal stamps the one with the same count before it."""
     order = np.lexsort((among[:, 1], among[:, 0]))
     stamps = among[order]
     nearest = np.empty(len(of), np.intp)
@@ -86,6 +68,6 @@ def _nearest(of: NDArray[np.int64], among: NDArray[np.int64]) -> NDArray[np.intp
 
 
 def _pairing(pairs: Sequence[tuple[int, int]], first: int, second: int) -> Pairing:
-    taken, also_taken = {a for a, _ in pairs}, {b for _, b in pairs}
-    return Pairing(tuple(pairs), tuple(i for i in range(first) if i not in taken),
-                   tuple(i for i in range(second) if i not in also_taken))
+    paired, also_paired = {a for a, _ in pairs}, {b for _, b in pairs}
+    return Pairing(tuple(pairs), tuple(i for i in range(first) if i not in paired),
+                   tuple(i for i in range(second) if i not in also_paired))

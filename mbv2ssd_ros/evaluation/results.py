@@ -1,4 +1,4 @@
-"""What an evaluation starts from: for each image, what was found and what is there."""
+"""The input of an evaluation: detections and ground truth of each image."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from mbv2ssd_ros.core.metrics import GroundTruth
 @dataclass(frozen=True)
 class ImageResult:
     """
-    One image, evaluated.
+    Detections and ground truth of one image.
 
-    Boxes are in pixels of the original image, not of a reduced copy that was read, so that object
-    sizes mean what they mean elsewhere. Labels are 1-based: label k is class_names[k - 1].
+    Boxes are in pixels of the original image, not of a reduced copy, so that object sizes are
+    comparable. Labels are 1-based: label k is class_names[k - 1].
     """
 
     index: int  # place in the data set, or number of the frame
@@ -27,23 +27,15 @@ class ImageResult:
 
     @property
     def pair(self) -> tuple[Detections, GroundTruth]:
-        """What mbv2ssd_ros.core.metrics takes."""
+        """As mbv2ssd_ros.core.metrics takes it."""
         return self.detections, self.truth
 
 
 def in_order(results: Iterable[ImageResult], count: int) -> tuple[ImageResult, ...]:
     """
-    Bring the results of several processes into the order of the data.
+    Sort the results of several processes into the order of the data.
 
-    Args:
-        results: of all processes, in any order.
-        count: number of images of the data set.
-
-    Returns:
-        One result for each image.
-
-    Raises:
-        DataError: an image is missing or there twice, so that figures would be wrong.
+    DataError: one of `count` images is missing or occurs twice, so that figures would be wrong.
     """
     found = sorted(results, key=lambda result: result.index)
     indices = [result.index for result in found]
@@ -51,7 +43,7 @@ def in_order(results: Iterable[ImageResult], count: int) -> tuple[ImageResult, .
         missing = sorted(set(range(count)) - set(indices))
         twice = sorted({i for i, after in zip(indices, indices[1:]) if i == after})
         raise DataError(
-            f'{len(found)} results for {count} images: missing are {missing[:5] or "none"}, there '
-            f'twice are {twice[:5] or "none"} (by index, the first five). Each process must '
+            f'{len(found)} results for {count} images: {missing[:5] or "none"} are missing, '
+            f'{twice[:5] or "none"} duplicate (indices, the first five). Each process must '
             'detect its own share of the images')
     return tuple(found)

@@ -31,9 +31,9 @@ class ScoreBins:
         """
         Expected calibration error (Guo et al., arXiv:1706.04599); nan without detections.
 
-        The mean distance of the score of a bin from its share of right detections, weighted with
-        the number of detections. Mostly made by the many low scores: compare models at one score
-        threshold.
+        The mean distance between the score and the share of right detections of a bin, weighted
+        by the number of detections. The many low scores dominate it: compare models at the same
+        score threshold.
         """
         total = self.correct + self.false
         if not total.sum():
@@ -43,15 +43,7 @@ class ScoreBins:
 
 
 def score_bins(curve: PrecisionRecall) -> ScoreBins:
-    """
-    Sort detections by score.
-
-    Args:
-        curve: of one class, or of several pooled.
-
-    Returns:
-        The bins; a score on an edge belongs to the higher bin, 1 to the last.
-    """
+    """Bin detections by score; a score on an edge belongs to the higher bin, 1 to the last."""
     bins = np.clip((curve.scores * BINS).astype(int), 0, BINS - 1)
     total = np.bincount(bins, minlength=BINS)
     correct = np.bincount(bins[curve.correct], minlength=BINS)

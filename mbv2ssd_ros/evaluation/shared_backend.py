@@ -1,4 +1,4 @@
-"""One network for several detectors, so that their other work costs no time beside it."""
+"""One backend shared by several detectors, whose other work then overlaps with inference."""
 
 from __future__ import annotations
 
@@ -17,22 +17,16 @@ Outputs = tuple[NDArray[np.float32], NDArray[np.float32]]
 
 class SharedBackend:
     """
-    A backend as one of several detectors, each in a thread of its own, has it.
+    The backend of one of several detectors, each in a thread of its own.
 
-    All inferences are made in one further thread, one after the other: it begins with the next
-    one without waiting for anybody to look at the last.
+    One further thread runs all inferences back to back, without waiting until the outputs of the
+    last one are used.
     """
 
     def __init__(self, backend: Backend, inference: ThreadPoolExecutor) -> None:
-        """
-        Take a share.
-
-        Args:
-            backend: the network.
-            inference: of one thread, the same for all who share the backend.
-        """
+        """Share a backend; inference has one thread, the same for all that share it."""
         self._backend, self._inference = backend, inference
-        self.infer_ms = 0.0  # of the last inference, without waiting for its turn
+        self.infer_ms = 0.0  # of the last inference, without the wait before it
 
     @property
     def name(self) -> str:
@@ -46,7 +40,7 @@ class SharedBackend:
 
     @property
     def contract(self) -> ModelContract:
-        """What the model file says about itself."""
+        """Of the model."""
         return self._backend.contract
 
     @property
@@ -56,7 +50,7 @@ class SharedBackend:
 
     @property
     def max_concurrency(self) -> int:
-        """Threads that may call infer at the same time: each detector has its own share."""
+        """Threads that may call infer at the same time: each detector has its own instance."""
         return 1
 
     @property
@@ -70,7 +64,7 @@ class SharedBackend:
         return boxes, scores
 
     def close(self) -> None:
-        """Free the engine, for all who share it."""
+        """Close the backend, for all that share it."""
         self._backend.close()
 
     def _timed(self, images: NDArray[np.uint8]) -> tuple[Outputs, float]:

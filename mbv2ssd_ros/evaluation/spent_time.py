@@ -1,4 +1,4 @@
-"""What the time of an evaluation went into."""
+"""Where the time of an evaluation went."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _INFER = STAGES.index('infer')
 
 @dataclass(frozen=True)
 class SpentTime:
-    """Seconds on the wall, one after the other; inference is part of the frames."""
+    """Wall time in seconds, one phase after the other; inference is part of the frames."""
 
     start_s: float  # opening bag, ground truth and model
     frames_s: float  # from the first frame to the last
@@ -22,7 +22,6 @@ class SpentTime:
     files_s: float  # report, detections, tables
 
     def __str__(self) -> str:
-        """Say it in a line; without inference where nothing was inferred."""
         more_s = max(0.0, self.frames_s - self.inference_s) + self.scoring_s
         rest = f'report and files {self.files_s:.1f} s, start {self.start_s:.1f} s'
         if not self.inference_s:
@@ -32,14 +31,6 @@ class SpentTime:
 
 
 def inference_s(records: Sequence[FrameRecord]) -> float:
-    """
-    Add up what the network took.
-
-    Args:
-        records: of frames.
-
-    Returns:
-        Seconds; 0 where detections had been recorded.
-    """
+    """Sum up the seconds of the network; 0 for detections that had been recorded."""
     times_ms = (record.times_ms[_INFER] for record in records if record.times_ms)
     return 1e-3 * sum(t for t in times_ms if not math.isnan(t))

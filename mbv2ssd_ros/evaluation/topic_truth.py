@@ -12,27 +12,17 @@ from mbv2ssd_ros.core.stamps import stamp_ns
 from mbv2ssd_ros.evaluation.bag import Bag
 from mbv2ssd_ros.evaluation.detection_content import found_in
 from mbv2ssd_ros.evaluation.frame_names import frame_name, FrameKey
-from mbv2ssd_ros.evaluation.ground_truth import Truths
+from mbv2ssd_ros.evaluation.ground_truth import AnnotatedFrames
 from mbv2ssd_ros.evaluation.message_types import DETECTIONS
 from mbv2ssd_ros.evaluation.truth_frames import AnnotatedFrame
 
 
-def read_topic_truth(bag: Bag, topics: Sequence[str], truth_topics: Sequence[str],
-                     clock: str = 'header') -> Truths:
+def read_topic_annotations(bag: Bag, topics: Sequence[str], truth_topics: Sequence[str],
+                           clock: str = 'header') -> AnnotatedFrames:
     """
-    Read annotations; every detection counts as an object, whatever its score.
+    Read one annotation topic for each image topic; scores do not matter. clock: see read_frames.
 
-    Args:
-        bag: open.
-        topics: of images.
-        truth_topics: of annotations, one for each.
-        clock: see read_frames.
-
-    Returns:
-        A frame for each message, named by stamp.
-
-    Raises:
-        DataError: the bag lacks a topic, it is of another type, or a message cannot be read.
+    DataError: the bag lacks a topic, it is of another type, or a message cannot be read.
     """
     bag.require(truth_topics, (DETECTIONS,))
     image_topic = dict(zip(truth_topics, topics, strict=True))
@@ -46,9 +36,9 @@ def read_topic_truth(bag: Bag, topics: Sequence[str], truth_topics: Sequence[str
         objects = [check_object(Annotation(name, box, False, f'{where}: {stamp} ns'), None)
                    for name, _, box in found_in(message.content)]
         frames.append(AnnotatedFrame(
-            frame_name(topic, stamp), FrameKey(topic, stamp, None), size_hw=None,
+            name=frame_name(topic, stamp), key=FrameKey(topic, stamp, None), size_hw=None,
             boxes_xyxy=np.array([item.xyxy for item in objects], np.float32).reshape(-1, 4),
             names=tuple(item.name for item in objects),
             difficult=np.zeros(len(objects), bool)))
     name = ', '.join(truth_topics)
-    return Truths(f'{bag.path}: {name}', name, tuple(frames))
+    return AnnotatedFrames(f'{bag.path}: {name}', name, tuple(frames))

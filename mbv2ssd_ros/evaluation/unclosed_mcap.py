@@ -1,8 +1,9 @@
 """
 An mcap file whose recording was never closed, as a power cut leaves it.
 
-Its records are whole up to some byte. Seen with a footer behind the last whole one, it is a file
-without an index, which can be read from beginning to end.
+Its records are whole up to some byte. With a footer after the last whole one it is a file without
+an index, which can be read from beginning to end. rosbags takes an UnclosedMcap for a Path; only
+the methods that its reader calls are there.
 """
 
 from __future__ import annotations
@@ -19,35 +20,21 @@ _NO_SUMMARY = _HEAD.pack(_FOOTER, 20) + bytes(20) + MAGIC
 
 
 def is_unclosed(file: Path) -> bool:
-    """
-    Tell whether a file begins as mcap and does not end so.
-
-    Args:
-        file: of any kind.
-
-    Returns:
-        Whether it was never closed, or is cut.
-    """
+    """Whether a file begins as mcap but does not end so: never closed, or truncated."""
     with file.open('rb') as stream:
         if stream.read(len(MAGIC)) != MAGIC:
             return False
         stream.seek(0, os.SEEK_END)
         if stream.tell() < 2 * len(MAGIC):
-            return False  # nothing that could be saved
+            return False  # nothing to recover
         stream.seek(-len(MAGIC), os.SEEK_END)
         return stream.read() != MAGIC
 
 
 class UnclosedMcap:
-    """What rosbags takes for a path: the file up to its last whole record, and a footer."""
+    """An unclosed file up to its last whole record, and a footer."""
 
     def __init__(self, file: Path) -> None:
-        """
-        Find the end.
-
-        Args:
-            file: that was not closed.
-        """
         self.name, self.suffix, self._file = file.name, file.suffix, file
         self.end = _end_of_records(file)
 
@@ -55,29 +42,21 @@ class UnclosedMcap:
         return str(self._file)
 
     def exists(self) -> bool:
-        """Tell whether the file is there."""
+        """Whether the file is there."""
         return self._file.exists()
 
     def is_dir(self) -> bool:
-        """Tell that it is a file."""
+        """No: it is a file."""
         return False
 
     def open(self, mode: str) -> io.BufferedReader:
-        """
-        Open it.
-
-        Args:
-            mode: 'rb'.
-
-        Returns:
-            The stream.
-        """
+        """Open it for reading."""
         assert mode == 'rb', mode
         return io.BufferedReader(_Completed(self._file, self.end), 1 << 16)
 
 
 class _Completed(io.RawIOBase):
-    """The first bytes of a file, and a footer."""
+    """The first bytes of a file, then a footer."""
 
     def __init__(self, file: Path, end: int) -> None:
         self._stream = file.open('rb', buffering=0)
@@ -115,13 +94,13 @@ class _Completed(io.RawIOBase):
 
 
 def _end_of_records(file: Path) -> int:
-    """Return the byte behind the last whole record of data."""
+    """Return the offset after the last whole record of data."""
     size, place = file.stat().st_size, len(MAGIC)
     with file.open('rb') as stream:
         while place + _HEAD.size <= size:
             stream.seek(place)
             opcode, length = _HEAD.unpack(stream.read(_HEAD.size))
-            # 0 is no opcode: the disk had room for what never came
+            # 0 is no opcode: space was allocated and never written
             if opcode in (0, _FOOTER, _DATA_END) or place + _HEAD.size + length > size:
                 break
             place += _HEAD.size + length

@@ -1,4 +1,4 @@
-"""The images that a detector does worst on."""
+"""The images with the worst detections."""
 
 from __future__ import annotations
 
@@ -26,18 +26,9 @@ class WorstImage:
 def worst_images(matches: Matches, num_images: int, score_threshold: float,
                  count: int = 12, per_class: int = 3, at_most: int = 60) -> list[WorstImage]:
     """
-    Choose images to look at.
+    Choose the worst images of all classes together, and the worst of each class.
 
-    Args:
-        matches: of all images.
-        num_images: number of results.
-        score_threshold: of the detections to count.
-        count: the worst of all classes together.
-        per_class: also the worst of each class, so that a class can be looked at by itself.
-        at_most: in all.
-
-    Returns:
-        The worst first; an image without any mistake is never among them.
+    Returns at_most images, the worst first; none is without mistakes.
     """
     missed, false, badness = _badness(matches, num_images, score_threshold, None)
     chosen = _worst(badness, count)

@@ -76,7 +76,7 @@ def _label(args: argparse.Namespace) -> int:
 
 
 def _summary(counts: LabelCounts, labelled: LabelledFrames, output: Path, split: str) -> str:
-    left = {'passed over': counts.passed_over, 'without object': counts.without_object,
+    left = {'skipped': counts.skipped, 'without object': counts.without_object,
             **dict(sorted(counts.failed.items()))}
     return (f'{counts.read} frames read, {len(labelled)} labelled with {labelled.objects} boxes'
             + ''.join(f', {count} {what}' for what, count in left.items() if count)

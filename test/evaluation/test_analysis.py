@@ -12,7 +12,7 @@ from mbv2ssd_ros.core.metrics import PrecisionRecall
 from mbv2ssd_ros.evaluation.analysis import analyse, curve_rows, Subject
 from mbv2ssd_ros.evaluation.matching import match_results
 from mbv2ssd_ros.evaluation.scores import BINS, score_bins
-from mbv2ssd_ros.evaluation.sizes import IN_PIXELS, IN_SHARES, recall_by_size
+from mbv2ssd_ros.evaluation.sizes import recall_by_pixels, recall_by_share
 from mbv2ssd_ros.evaluation.worst import worst_images
 
 SUBJECT = Subject('m.onnx', 'test', NAMES, 0.02, 0.35)
@@ -31,18 +31,18 @@ def test_recall_by_size_in_pixels_of_the_original_image():
     objects = [(CAT, square(0, 0, 31)), (CAT, square(100, 0, 32)), (DOG, square(0, 100, 96)),
                (CAT, square(200, 0, 32), True)]
     matches = match_results([scene(0, [(CAT, 0.9, square(100, 0, 32))], objects, (300, 500))], 2)
-    found = recall_by_size(matches, 0.5, None, IN_PIXELS)
+    found = recall_by_pixels(matches, 0.5, None)
     assert [(bucket.objects, bucket.found) for bucket in found] == [(1, 0), (1, 1), (1, 0)]
-    cats = recall_by_size(matches, 0.5, CAT, IN_PIXELS)
+    cats = recall_by_pixels(matches, 0.5, CAT)
     assert [bucket.objects for bucket in cats] == [1, 1, 0]
     assert cats[1].recall == 1 and isnan(cats[2].recall)
-    assert [bucket.found for bucket in recall_by_size(matches, 0.9, None, IN_PIXELS)] == [0, 0, 0]
+    assert [bucket.found for bucket in recall_by_pixels(matches, 0.9, None)] == [0, 0, 0]
 
 
 def test_sizes_relative_to_an_image_that_is_not_square():
     # 20 x 20 of 100 x 400: the root of 1/100 is a tenth, which is where a bucket begins
     matches = match_results([scene(0, [], [(CAT, HERE)], (100, 400))], 2)
-    found = recall_by_size(matches, 0.5, None, IN_SHARES)
+    found = recall_by_share(matches, 0.5, None)
     assert [bucket.objects for bucket in found] == [0, 0, 1, 0, 0, 0]
     assert found[2].name == '10 to 20 %'
 

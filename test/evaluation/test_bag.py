@@ -251,7 +251,7 @@ def test_frames_that_metadata_promises_and_the_files_lack_are_missed(tmp_path):
     with Bag(path) as bag:
         frames = read_frames(bag, (CAMERA,))
         assert [next(frames).index for _ in range(4)] == [0, 1, 2, 3]
-        with pytest.raises(DataError, match='has 4 messages, metadata.yaml promises 6'):
+        with pytest.raises(DataError, match='has 4 messages, metadata.yaml lists 6'):
             next(frames)
 
 

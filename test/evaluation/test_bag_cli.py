@@ -192,7 +192,7 @@ def test_foreign_classes_are_refused_before_anything_runs(world, tmp_path, capsy
 def test_restart_begins_anew_where_other_settings_were_used(world, capsys):
     assert world('--nms-iou', '0.5') == 0
     assert world() == 1
-    assert 'begin anew with --restart' in capsys.readouterr().err
+    assert 'start over with --restart' in capsys.readouterr().err
     assert world('--restart') == 0
 
 

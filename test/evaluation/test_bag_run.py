@@ -42,7 +42,7 @@ from mbv2ssd_ros.detector import Detector
 from mbv2ssd_ros.evaluation.bag import Bag
 from mbv2ssd_ros.evaluation.bag_evaluation import stage_percentiles
 from mbv2ssd_ros.evaluation.bag_report import linear_axis
-from mbv2ssd_ros.evaluation.bag_run import ModelAnswers, run
+from mbv2ssd_ros.evaluation.bag_run import ModelDetections, run
 from mbv2ssd_ros.evaluation.bag_task import BagTask, perform
 from mbv2ssd_ros.evaluation.detection_content import found_in
 from mbv2ssd_ros.evaluation.detections_bag import detection_topics
@@ -296,15 +296,15 @@ def test_stages_that_took_no_part_have_no_percentiles():
     assert stage_percentiles(np.empty((0, 5))) == {}
 
 
-class SlowAnswers:
-    """Answers the first frame only when work on the second one has begun."""
+class SlowSource:
+    """Finishes the first frame only after the second one has begun."""
 
     class_names = ('red',)
 
     def __init__(self):
         self.second_begun = threading.Event()
 
-    def answer(self, frame):
+    def detect(self, frame):
         if frame.number == 1:
             self.second_begun.set()
         assert frame.number or self.second_begun.wait(20)
@@ -313,7 +313,7 @@ class SlowAnswers:
 def test_two_frames_are_worked_on_at_the_same_time_and_recorded_in_order(tmp_path, bag):
     journal = Journal(tmp_path / 'journal', {})
     with Bag(bag) as opened:
-        assert run(opened, [CAMERA], SlowAnswers(), journal, 'header') == ''
+        assert run(opened, [CAMERA], SlowSource(), journal, 'header') == ''
     journal.close()
     assert [record.number for record in journal.records] == [*range(6)]
 
@@ -329,7 +329,7 @@ def test_no_more_than_three_frames_are_in_memory(tmp_path, bag):
 
     def progress(records):
         for record in records:
-            assert len(read) - record.number <= 3  # itself, one beside it, one that waits
+            assert len(read) - record.number <= 3  # itself, a second one, one that waits
             yield record
 
     with CountedBag(bag) as opened:
@@ -339,11 +339,11 @@ def test_no_more_than_three_frames_are_in_memory(tmp_path, bag):
 
 
 class RecordedNothing:
-    """Has no answer to any frame."""
+    """Has no detections for any frame."""
 
     class_names = ('red',)
 
-    def answer(self, frame):
+    def detect(self, frame):
         return None
 
 
@@ -386,7 +386,7 @@ def test_one_frame_is_inferred_after_the_other(tmp_path, bag, model):
     backend = CountingBackend(open_backend('auto', model, BackendOptions()))
     journal = Journal(tmp_path / 'journal', {})
     with Bag(bag) as opened:
-        run(opened, [CAMERA], ModelAnswers(backend, DetectionSettings()), journal, 'header')
+        run(opened, [CAMERA], ModelDetections(backend, DetectionSettings()), journal, 'header')
     journal.close()
     assert backend.most == 1 and len(backend.threads) == 1
     for record in journal.records:
@@ -466,7 +466,7 @@ def test_results_of_another_run_are_not_mixed_in(task):
 def test_a_full_disk_is_told_and_what_is_there_is_kept(task):
     task.output.mkdir()
     (task.output / 'journal.jsonl').symlink_to('/dev/full')
-    with pytest.raises(DataError, match='journal.jsonl: No space left on device.*goes on'):
+    with pytest.raises(DataError, match='journal.jsonl: No space left on device.*resumes'):
         perform(task)
 
 
@@ -475,7 +475,7 @@ def test_a_bag_that_ends_early_is_scored_as_far_as_it_goes(tmp_path, task):
     with sqlite3.connect(bag / 'short.db3') as database:
         database.execute('DELETE FROM messages WHERE id > 4')
     evaluation = perform(changed(task, bag=bag))
-    assert 'has 4 messages, metadata.yaml promises 6' in evaluation.incomplete_because
+    assert 'has 4 messages, metadata.yaml lists 6' in evaluation.incomplete_because
     assert (len(evaluation.scored), evaluation.analysis.map_50) == (4, 1)
     assert not json.loads((task.output / 'metrics.json').read_text())['complete']
 

@@ -108,7 +108,7 @@ def test_a_bag_that_fails_does_not_stop_the_rest(world, tmp_path, capsys, worker
     found = figures(tmp_path / 'out')
     assert not found['complete'] and found['frames']['scored'] == 7
     assert 'monday.json: no such annotations' in found['bags']['monday']['error']
-    assert 'promises 3' in found['bags']['tuesday']['incomplete_because']
+    assert 'lists 3' in found['bags']['tuesday']['incomplete_because']
     assert found['bags']['wednesday']['map_50'] == 1
     assert '2 of 3 bags are not whole' in capsys.readouterr().err
 

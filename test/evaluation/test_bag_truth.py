@@ -28,9 +28,9 @@ from mbv2ssd_ros.evaluation.ground_truth import (
     FrameStamp,
     ground_truth,
     pair,
-    read_truths,
+    read_annotated_frames,
 )
-from mbv2ssd_ros.evaluation.topic_truth import read_topic_truth
+from mbv2ssd_ros.evaluation.topic_truth import read_topic_annotations
 
 XML = '''<annotation><size><width>96</width><height>64</height></size>
 <object><name>red</name><difficult>{difficult}</difficult>
@@ -65,7 +65,7 @@ def test_coco_boxes_and_crowds_are_read(write_coco):
     found = json.loads(path.read_text())
     found['annotations'][1]['iscrowd'] = 1
     path.write_text(json.dumps(found))
-    [frame] = read_truths(path, [CAMERA]).frames
+    [frame] = read_annotated_frames(path, [CAMERA]).frames
     assert frame.key == FrameKey(None, None, 7)
     assert (frame.names, frame.size_hw) == (('red', 'green'), (64, 96))
     np.testing.assert_allclose(frame.boxes_xyxy, [cell_xyxy(1, 2), cell_xyxy(2, 4)])
@@ -75,11 +75,12 @@ def test_coco_boxes_and_crowds_are_read(write_coco):
 
 def test_voc_corners_count_from_one(tmp_path):
     folder = write_voc(tmp_path / 'xml', ['1.xml', 'deep/2.xml'], difficult=1)
-    found = read_truths(folder, [CAMERA])
+    found = read_annotated_frames(folder, [CAMERA])
     assert [frame.key.index for frame in found.frames] == [1, 2]
     np.testing.assert_allclose(found.frames[0].boxes_xyxy, [[0, 0, 16, 17]])
     assert found.frames[0].difficult.tolist() == [True]
-    assert [frame.name for frame in read_truths(folder / '1.xml', [CAMERA]).frames] == ['1.xml']
+    [frame] = read_annotated_frames(folder / '1.xml', [CAMERA]).frames
+    assert frame.name == '1.xml'
 
 
 def test_the_boxes_are_those_that_training_reads(tmp_path, write_coco):
@@ -90,7 +91,8 @@ def test_the_boxes_are_those_that_training_reads(tmp_path, write_coco):
     path, xml = write_coco(objects), write_voc(tmp_path / 'xml', ['1.xml'], x1=2.3)
     for name, _ in objects:
         (tmp_path / name).write_bytes(b'')
-    ours = [*read_truths(path, [CAMERA]).frames, *read_truths(xml, [CAMERA]).frames]
+    ours = [frame for source in (path, xml)
+            for frame in read_annotated_frames(source, [CAMERA]).frames]
     theirs = [*coco_reader.read_coco(path, tmp_path, ('red', 'green')),
               *voc_reader.read_voc_files([xml / '1.xml'], tmp_path, ('red', 'green'))]
     for frame, record in zip(ours, theirs, strict=True):
@@ -102,9 +104,9 @@ def test_the_boxes_are_those_that_training_reads(tmp_path, write_coco):
 
 def test_an_entry_may_name_its_frame_itself(write_coco):
     path = write_coco([({'file_name': 'dog.jpg', 'stamp_ns': 5, 'topic': FRONT}, ())])
-    assert read_truths(path, [FRONT]).frames[0].key == FrameKey(FRONT, 5, None)
+    assert read_annotated_frames(path, [FRONT]).frames[0].key == FrameKey(FRONT, 5, None)
     path = write_coco([({'file_name': 'dog.jpg', 'frame_index': 5}, ())])
-    assert read_truths(path, [FRONT]).frames[0].key == FrameKey(None, None, 5)
+    assert read_annotated_frames(path, [FRONT]).frames[0].key == FrameKey(None, None, 5)
 
 
 @pytest.mark.parametrize(('entries', 'expected'), [
@@ -117,7 +119,7 @@ def test_an_entry_may_name_its_frame_itself(write_coco):
 ])
 def test_a_file_that_does_not_name_its_frames_is_refused(write_coco, entries, expected):
     with pytest.raises(DataError, match=expected):
-        read_truths(write_coco(entries), [CAMERA])
+        read_annotated_frames(write_coco(entries), [CAMERA])
 
 
 @pytest.mark.parametrize(('changes', 'expected'), [
@@ -135,7 +137,7 @@ def test_a_file_that_does_not_name_its_frames_is_refused(write_coco, entries, ex
 ])
 def test_a_file_that_is_not_coco_is_refused(write_coco, changes, expected):
     with pytest.raises(DataError, match=f'truth.json: .*{expected}'):
-        read_truths(write_coco([('1.jpg', ())], **changes), [CAMERA])
+        read_annotated_frames(write_coco([('1.jpg', ())], **changes), [CAMERA])
 
 
 @pytest.mark.parametrize(('text', 'expected'), [
@@ -148,51 +150,52 @@ def test_a_file_that_is_not_coco_is_refused(write_coco, changes, expected):
 def test_a_file_that_is_not_voc_is_refused(tmp_path, text, expected):
     (tmp_path / '1.xml').write_text(text)
     with pytest.raises(DataError, match=expected):
-        read_truths(tmp_path, [CAMERA])
+        read_annotated_frames(tmp_path, [CAMERA])
 
 
 def test_missing_ground_truth_is_named(tmp_path):
     with pytest.raises(DataError, match='none.json: no such annotations'):
-        read_truths(tmp_path / 'none.json', [CAMERA])
+        read_annotated_frames(tmp_path / 'none.json', [CAMERA])
     with pytest.raises(DataError, match=r'has no \*.xml'):
-        read_truths(tmp_path, [CAMERA])
+        read_annotated_frames(tmp_path, [CAMERA])
 
 
 def test_a_foreign_class_is_refused_by_name(write_coco):
-    truths = read_truths(write_coco([('1.jpg', ()), ('2.jpg', ((2, 0, 0),))]), [CAMERA])
-    truths.refuse_foreign(('red', 'green'))
+    path = write_coco([('1.jpg', ()), ('2.jpg', ((2, 0, 0),))])
+    annotated = read_annotated_frames(path, [CAMERA])
+    annotated.require_classes(('red', 'green'))
     with pytest.raises(DataError, match="2.jpg has an object of class 'green', which is not one "
                                         'of those measured: red'):
-        truths.refuse_foreign(('red',))
+        annotated.require_classes(('red',))
 
 
 def test_frames_without_annotation_and_the_reverse_are_listed(write_coco):
-    truths = read_truths(write_coco([(f'{k}.jpg', ()) for k in (1, 2, 9)]), [CAMERA])
-    found = pair(truths, frames(4), [CAMERA], 0)
+    annotated = read_annotated_frames(write_coco([(f'{k}.jpg', ()) for k in (1, 2, 9)]), [CAMERA])
+    found = pair(annotated, frames(4), [CAMERA], 0)
     assert found.pairs == ((1, 0), (2, 1))
-    assert (found.first_alone, found.second_alone) == ((0, 3), (2,))
+    assert (found.unpaired_first, found.unpaired_second) == ((0, 3), (2,))
 
 
 def test_no_pair_at_all_is_an_error_with_both_ranges(write_coco):
-    truths = read_truths(write_coco([('1700000009.000000000.jpg', ())]), [CAMERA])
+    annotated = read_annotated_frames(write_coco([('1700000009.000000000.jpg', ())]), [CAMERA])
     with pytest.raises(DataError, match=r'within 5 ms: annotated are the stamps '
                                         r'1700000009.000000000 to .*the frames have '
                                         r'1700000000.000000000 to 1700000000.300000000'):
-        pair(truths, frames(4), [CAMERA], 5_000_000)
-    truths = read_truths(write_coco([('50.jpg', ())]), [CAMERA])
+        pair(annotated, frames(4), [CAMERA], 5_000_000)
+    annotated = read_annotated_frames(write_coco([('50.jpg', ())]), [CAMERA])
     with pytest.raises(DataError, match='the numbers 50 to 50, the bag has 4 frames'):
-        pair(truths, frames(4), [CAMERA], 0)
+        pair(annotated, frames(4), [CAMERA], 0)
 
 
 def test_two_cameras_with_equal_stamps_are_told_apart(write_coco):
     names = ['rear__image_raw-1700000000_000000000.jpg',
              'front__image_raw-1700000000_000000000.jpg']
-    truths = read_truths(write_coco([(name, ()) for name in names]), [FRONT, REAR])
+    annotated = read_annotated_frames(write_coco([(name, ()) for name in names]), [FRONT, REAR])
     both = [*frames(1, FRONT), *frames(1, REAR)]
-    assert pair(truths, both, [FRONT, REAR], 0).pairs == ((0, 1), (1, 0))
-    alone = pair(truths, both[:1], [FRONT], 0)
-    assert (alone.pairs, alone.second_alone) == (((0, 1),), ())  # the rear is not asked for
-    vague = read_truths(write_coco([('0.jpg', ())]), [FRONT, REAR])
+    assert pair(annotated, both, [FRONT, REAR], 0).pairs == ((0, 1), (1, 0))
+    alone = pair(annotated, both[:1], [FRONT], 0)
+    assert (alone.pairs, alone.unpaired_second) == (((0, 1),), ())  # the rear is not asked for
+    vague = read_annotated_frames(write_coco([('0.jpg', ())]), [FRONT, REAR])
     with pytest.raises(DataError, match="'0.jpg' does not say which of the topics"):
         pair(vague, both, [FRONT, REAR], 0)
 
@@ -202,11 +205,11 @@ def test_annotations_of_a_topic_are_paired_by_stamp(tmp_path):
     path = write_bag(tmp_path / 'bag', [
         *images([picture()] * 2), ('/truth', stamp(9), detections([(2, 0.1, box)], stamp(1)))])
     with Bag(path) as bag:
-        truths = read_topic_truth(bag, [CAMERA], ['/truth'])
-    [frame] = truths.frames
+        annotated = read_topic_annotations(bag, [CAMERA], ['/truth'])
+    [frame] = annotated.frames
     assert (frame.key, frame.names) == (FrameKey(CAMERA, stamp(1), None), ('green',))
     np.testing.assert_allclose(frame.boxes_xyxy, [box])
-    assert pair(truths, frames(2), [CAMERA], 0).pairs == ((1, 0),)
+    assert pair(annotated, frames(2), [CAMERA], 0).pairs == ((1, 0),)
 
 
 @pytest.mark.parametrize('centre', [

@@ -17,10 +17,10 @@ def test_shares_of_several_processes_come_into_the_order_of_the_data():
 
 
 @pytest.mark.parametrize(('indices', 'found'), [
-    ([0, 2], r'2 results for 3 images: missing are \[1\], there twice are none'),
-    ([0, 1, 1, 2], r'4 results for 3 images: missing are none, there twice are \[1\]'),
-    ([1, 2, 3], r'missing are \[0\]'),
-    ([], r'0 results for 3 images: missing are \[0, 1, 2\]')])
+    ([0, 2], r'2 results for 3 images: \[1\] are missing, none duplicate'),
+    ([0, 1, 1, 2], r'4 results for 3 images: none are missing, \[1\] duplicate'),
+    ([1, 2, 3], r'\[0\] are missing'),
+    ([], r'0 results for 3 images: \[0, 1, 2\] are missing')])
 def test_an_image_that_is_missing_or_there_twice_is_refused(indices, found):
     with pytest.raises(DataError, match=found):
         in_order([scene(index) for index in indices], 3)

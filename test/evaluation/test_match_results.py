@@ -31,7 +31,7 @@ def test_each_kind_of_mistake_by_hand():
 
 def test_a_difficult_object_makes_its_own_class_count_neither_way():
     objects = [(CAT, HERE, True)]
-    assert kinds_of([(CAT, 0.9, HERE), (CAT, 0.8, HERE)], objects) == [Kind.LEFT_OUT] * 2
+    assert kinds_of([(CAT, 0.9, HERE), (CAT, 0.8, HERE)], objects) == [Kind.IGNORED] * 2
     assert kinds_of([(DOG, 0.9, HERE)], objects) == [Kind.CLASSIFICATION]
 
 

@@ -27,8 +27,8 @@ FRONT, REAR = '/front/image_raw', '/rear/image_raw'
 def test_pairs_by_stamp(first, second, tolerance, pairs):
     found = pair_by_stamp(first, second, tolerance)
     assert found.pairs == pairs
-    assert sorted({a for a, _ in pairs} | {*found.first_alone}) == [*range(len(first))]
-    assert sorted({b for _, b in pairs} | {*found.second_alone}) == [*range(len(second))]
+    assert sorted({a for a, _ in pairs} | {*found.unpaired_first}) == [*range(len(first))]
+    assert sorted({b for _, b in pairs} | {*found.unpaired_second}) == [*range(len(second))]
 
 
 @pytest.mark.parametrize('seed', range(20))
@@ -50,7 +50,7 @@ def test_a_slow_search_finds_the_same_pairs(seed):
 def test_pairs_by_number():
     found = pair_by_index([0, 1, 2], [2, 0, 7])
     assert found.pairs == ((0, 1), (2, 0))
-    assert (found.first_alone, found.second_alone) == ((1,), (2,))
+    assert (found.unpaired_first, found.unpaired_second) == ((1,), (2,))
 
 
 @pytest.mark.parametrize(('name', 'key'), [

@@ -1,4 +1,4 @@
-"""The charts of the report; every one can be limited to a class."""
+"""The charts of the report; each can be limited to a class."""
 
 from __future__ import annotations
 
@@ -20,15 +20,7 @@ _RECALLS = np.linspace(0, 1, 201)
 
 
 def curves_chart(analysis: Analysis) -> Markup:
-    """
-    Draw precision over recall of every class, and their mean.
-
-    Args:
-        analysis: of the evaluation.
-
-    Returns:
-        The figure.
-    """
+    """Draw precision over recall of every class, and their mean."""
     plot = Plot(unit_axis('recall'), unit_axis('precision'))
     curves = {label: scope.curve for label, scope in analysis.classes.items()
               if scope.curve.num_objects}
@@ -48,7 +40,7 @@ def curves_chart(analysis: Analysis) -> Markup:
 
 
 def _drawn(curve: PrecisionRecall) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Recall and monotone precision at some points of a curve, from recall 0 on."""
+    """Recall and monotone precision at some points of a curve, starting at recall 0."""
     rows = curve_rows(curve, 120)
     monotone = np.maximum.accumulate(curve.precision[::-1])[::-1]
     start = rows[:1]  # none where nothing was detected
@@ -63,7 +55,7 @@ def _precision_at(curve: PrecisionRecall) -> NDArray[np.float64]:
 
 
 def _points(plot: Plot, label: int, scope: ScopeFigures) -> Markup:
-    """Operating points, shown while the class is chosen."""
+    """Operating points, shown while the class is selected."""
     marks = []
     for point, kind in ((scope.chosen, 'dot'), (scope.best, 'dot best')):
         if point and scope.curve.num_objects and np.isfinite(point.precision):
@@ -74,18 +66,10 @@ def _points(plot: Plot, label: int, scope: ScopeFigures) -> Markup:
 
 
 def threshold_chart(analysis: Analysis) -> Markup:
-    """
-    Draw precision, recall and F1 over the score threshold.
-
-    Args:
-        analysis: of the evaluation.
-
-    Returns:
-        The figure.
-    """
+    """Draw precision, recall and F1 over the score threshold."""
     lowest = analysis.subject.curve_threshold
     svgs = _for_each_scope(analysis, lambda scope: _threshold_svg(scope, lowest))
-    return _figure('What a score threshold does', svgs, [
+    return _figure('Effect of the score threshold', svgs, [
         _key('first', 'precision'), _key('second', 'recall'), _key('third', 'F1'),
         _key('rule', 'score threshold'), _key('rule best', 'best F1')])
 
@@ -110,15 +94,7 @@ def _threshold_svg(scope: ScopeFigures, lowest: float) -> Markup:
 
 
 def score_chart(analysis: Analysis) -> Markup:
-    """
-    Draw how many right and false detections have which score.
-
-    Args:
-        analysis: of the evaluation.
-
-    Returns:
-        The figure.
-    """
+    """Draw the numbers of right and false detections over the score."""
     return _figure('Detections by score', _for_each_scope(analysis, _score_svg), [
         _key('first', 'right'), _key('second', 'false'),
         element('span', 'the axis of counts is logarithmic')])
@@ -134,15 +110,7 @@ def _score_svg(scope: ScopeFigures) -> Markup:
 
 
 def calibration_chart(analysis: Analysis) -> Markup:
-    """
-    Draw the share of right detections over their score.
-
-    Args:
-        analysis: of the evaluation.
-
-    Returns:
-        The figure.
-    """
+    """Draw the share of right detections over their score."""
     return _figure('Calibration', _for_each_scope(analysis, _calibration_svg), [
         _key('first', 'share that is right'), _key('rule', 'a score that is a probability')])
 

@@ -21,15 +21,7 @@ _COLUMNS = (
 
 
 def class_table(analysis: Analysis) -> Markup:
-    """
-    Build the table of classes.
-
-    Args:
-        analysis: of the evaluation.
-
-    Returns:
-        A sortable table with the means and the pooled figures in the last row.
-    """
+    """Build a sortable table with the means and the pooled figures in the last row."""
     rows = [_row(_chooser(analysis.name(label), label), scope, scope.curve.average_precision,
                  analysis.coco.ap_of_class[label])
             for label, scope in analysis.classes.items()]

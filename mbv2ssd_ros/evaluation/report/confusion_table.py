@@ -10,15 +10,7 @@ from mbv2ssd_ros.evaluation.report.markup import element, Markup
 
 
 def confusion_table(analysis: Analysis) -> Markup:
-    """
-    Build the table.
-
-    Args:
-        analysis: of the evaluation.
-
-    Returns:
-        Objects by row, detections by column; what is nothing comes last.
-    """
+    """Build the table: objects by row, detections by column, the background last."""
     labels = [*analysis.classes, 0]
     head = [element('td'), *(element('th', element('span', _name(analysis, label, 'not found')),
                                      scope='col', data_label=label) for label in labels)]

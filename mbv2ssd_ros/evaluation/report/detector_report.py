@@ -1,4 +1,4 @@
-"""The report of an evaluation: what the page says, section by section."""
+"""The report of an evaluation, section by section."""
 
 from __future__ import annotations
 
@@ -27,40 +27,34 @@ from mbv2ssd_ros.evaluation.worst import BADNESS
 
 FILE_NAME = 'report.html'
 _NOTES = {
-    'classes': 'AP@0.5 is the area under the curve, as VOC has it; AP 0.5–0.95 is COCO’s. '
-               'Precision, recall and F1 count detections that score above {threshold}. Press a '
-               'heading to sort, a class to choose it.',
+    'classes': 'AP@0.5 is the area under the curve (VOC); AP 0.5–0.95 is COCO’s. '
+               'Precision, recall and F1 count detections that score above {threshold}. Click a '
+               'heading to sort, a class to select it.',
     'curves': 'The area under the curve of a class is its AP@0.5, that under the mean curve is '
-              'mAP@0.5; precision is made monotone, as AP counts it. Press a curve to choose its '
+              'mAP@0.5; precision is made monotone, as for AP. Click a curve to select its '
               'class.',
-    'confusion': 'Objects by row, what they were found as by column, at IoU 0.5 and scores above '
-                 '{threshold}. Shades are shares of a row. The row “nothing there” has '
-                 'false detections, doubles included; the column “not found” has missed '
-                 'objects. Difficult objects are left out.',
-    'mistakes': 'Each false detection has one kind, in the manner of TIDE (arXiv:2008.08115). '
+    'confusion': 'Objects by row, the class they were found as by column, at IoU 0.5 and scores '
+                 'above {threshold}. Shades are shares of a row. The row “nothing there” has '
+                 'false detections, duplicates included; the column “not found” has missed '
+                 'objects. Difficult objects are ignored.',
+    'mistakes': 'Each false detection has one kind, as in TIDE (arXiv:2008.08115). '
                 'Counts are at scores above {threshold}; the gain is what AP@0.5 would win, in '
-                'points of 100, if this kind alone were put right over all scores. Gains do not '
+                'points of 100, if this kind alone were fixed over all scores. Gains do not '
                 'add up.',
     'sizes': 'Share of objects found with scores above {threshold}. The side is that of a square '
              'of the same area.',
-    'scores': 'All detections, those below the score threshold too. Where the share that is '
-              'right lies on the diagonal, a score can be read as a probability.',
-    'images': f'Ranked by {BADNESS} of {{threshold}}: the last figure under each. Press one to '
+    'scores': 'All detections, also those below the score threshold. Where the share that is '
+              'right is on the diagonal, a score can be read as a probability.',
+    'images': f'Ranked by {BADNESS} of {{threshold}}: the last figure under each. Click one to '
               'enlarge it.'}
 ImageOf = Callable[[int], NDArray[np.uint8]]  # index of a result -> (H, W, 3) BGR, any scale
 
 
 def write_report(folder: Path, analysis: Analysis, image_of: ImageOf) -> Path:
     """
-    Write the report.
+    Write the page into a folder, which is made, and return its path; it needs no other file.
 
-    Args:
-        folder: created where missing.
-        analysis: of the evaluation.
-        image_of: reads an image, to be shown among the worst.
-
-    Returns:
-        The path of the page; it needs no other file.
+    image_of reads the worst images.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / FILE_NAME
@@ -69,32 +63,14 @@ def write_report(folder: Path, analysis: Analysis, image_of: ImageOf) -> Path:
 
 
 def report(analysis: Analysis, image_of: ImageOf) -> str:
-    """
-    Build the report.
-
-    Args:
-        analysis: of the evaluation.
-        image_of: reads an image, to be shown among the worst.
-
-    Returns:
-        HTML.
-    """
+    """Return the page as HTML."""
     subject = analysis.subject
     return page(f'{subject.model} on {subject.split}', headline(analysis),
                 sections(analysis, image_of), subject.class_names)
 
 
 def sections(analysis: Analysis, image_of: ImageOf) -> list[Section]:
-    """
-    Build the sections, for this report or as part of a larger one.
-
-    Args:
-        analysis: of the evaluation.
-        image_of: reads an image, to be shown among the worst.
-
-    Returns:
-        The sections in their order; each says which split its figures are of.
-    """
+    """Build the sections, for this report or as part of a larger one; each names its split."""
     bodies = {
         'classes': ('Classes', class_table(analysis)),
         'curves': ('Precision and recall',

@@ -1,4 +1,4 @@
-"""The top of the report: what was measured on what, and the figures that people ask for first."""
+"""The top of the report: model, data and the main figures."""
 
 from __future__ import annotations
 
@@ -11,15 +11,7 @@ from mbv2ssd_ros.evaluation.report.tables import number
 
 
 def headline(analysis: Analysis) -> Markup:
-    """
-    Build the top of the page.
-
-    Args:
-        analysis: of the evaluation.
-
-    Returns:
-        Title, what was measured, and figures; each names its metric and the split.
-    """
+    """Build title, data and figures, each with its metric and split."""
     subject, objects = analysis.subject, analysis.overall.curve.num_objects
     difficult = int(analysis.matches.objects.difficult.sum())
     return element(
@@ -27,13 +19,13 @@ def headline(analysis: Analysis) -> Markup:
         element('h1', _breakable(subject.model), element('span', ' on '),
                 _breakable(subject.split)),
         element('p', f'{len(analysis.results):,} images, {objects:,} objects of '
-                f'{len(subject.class_names)} classes, {difficult:,} difficult ones left out. '
+                f'{len(subject.class_names)} classes, {difficult:,} difficult ones ignored. '
                 f'Detections scoring above {subject.curve_threshold:g}.', class_='note'),
         [scoped(label, _figures(analysis, label)) for label in (0, *analysis.classes)])
 
 
 def _breakable(name: str) -> Markup:
-    """Let a long file name go on in the next line behind a / or _."""
+    """Allow a long file name to wrap after / and _."""
     return joined(part for piece in re.split('(?<=[/_])', name)
                   for part in (element('wbr'), piece))
 

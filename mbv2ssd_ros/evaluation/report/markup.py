@@ -1,4 +1,4 @@
-"""HTML built from elements: whatever is not markup is escaped, so no name can become markup."""
+"""HTML built from elements: all other text is escaped, so that no name can become markup."""
 
 from __future__ import annotations
 
@@ -23,14 +23,9 @@ def element(name: str, /, *children: Child, **attributes: Attribute) -> Markup:
     Build an element.
 
     Args:
-        name: of the element.
-        *children: Markup stands as it is, other text is escaped, None is left out; lists are
-            taken apart.
+        *children: text but Markup is escaped, None is left out, lists are flattened.
         **attributes: escaped; True gives an attribute without value, None and False none. In
-            names, _ stands for -, and a _ at the end keeps Python's words apart: class_.
-
-    Returns:
-        The element.
+            names _ becomes -, and a trailing _ avoids Python's keywords: class_.
     """
     parts = [f'<{name}']
     for key, value in attributes.items():
@@ -45,15 +40,7 @@ def element(name: str, /, *children: Child, **attributes: Attribute) -> Markup:
 
 
 def joined(children: Iterable[Child]) -> Markup:
-    """
-    Put markup and text one after the other.
-
-    Args:
-        children: as of `element`.
-
-    Returns:
-        All of it.
-    """
+    """Concatenate children, as `element` takes them."""
     return Markup(''.join(_text(child) for child in children))
 
 

@@ -11,26 +11,18 @@ from mbv2ssd_ros.evaluation.report.tables import Cell, Column, share, table
 
 _MEANING = {
     'classification': 'on an object of another class (IoU from 0.5)',
-    'localisation': 'beside an object of its class (IoU 0.1 to 0.5)',
-    'both': 'beside an object of another class (IoU 0.1 to 0.5)',
+    'localisation': 'near an object of its class (IoU 0.1 to 0.5)',
+    'both': 'near an object of another class (IoU 0.1 to 0.5)',
     'duplicate': 'on an object of its class that a better detection has taken',
     'background': 'where there is no object (IoU below 0.1)',
-    'missed': 'object that is neither found nor put right by the first two kinds'}
+    'missed': 'object that is neither found nor fixed with the first two kinds'}
 _COLUMNS = (Column('kind', is_text=True), Column('count', 'at the score threshold'),
-            Column('AP@0.5 gain', 'in points of 100, if this kind alone were put right'),
+            Column('AP@0.5 gain', 'in points of 100, if this kind alone were fixed'),
             Column('what it is', is_text=True))
 
 
 def mistake_tables(analysis: Analysis) -> Markup:
-    """
-    Build one table for all classes and one for each.
-
-    Args:
-        analysis: of the evaluation.
-
-    Returns:
-        The tables, that for all classes shown.
-    """
+    """Build one table for all classes, which is shown first, and one for each."""
     return joined([scoped(label, _table(analysis, label)) for label in (0, *analysis.classes)])
 
 

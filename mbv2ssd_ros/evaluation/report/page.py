@@ -19,27 +19,18 @@ class Section:
 
     anchor: str  # id of the element
     title: str
-    note: str | Markup  # how to read it, and of which data it is
+    note: str | Markup  # how to read it, and which data it shows
     body: Markup
 
 
 def page(title: str, heading: Markup, sections: Sequence[Section],
          class_names: Sequence[str]) -> str:
     """
-    Put a report together.
+    Return a page that needs no other file and no network; class_names are for the filter.
 
-    What a section shows for class k only has the attribute `data-scope="k"` and `hidden`; what
+    What a section shows for class k only has the attributes `data-scope="k"` and `hidden`; what
     it shows for all classes together, `data-scope="0"`. Table rows, curves, boxes and pictures
     of classes have `data-label`, or `data-labels` for several.
-
-    Args:
-        title: of the window.
-        heading: top of the page.
-        sections: in their order.
-        class_names: for the filter; label k is class_names[k - 1].
-
-    Returns:
-        The HTML file: no other file and no network is needed to show it.
     """
     head = element(
         'head', element('meta', charset='utf-8'),
@@ -75,14 +66,5 @@ def _file(name: str) -> Markup:
 
 
 def scoped(label: int, *children: Markup) -> Markup:
-    """
-    Wrap what is shown only while one class, or all together, are chosen.
-
-    Args:
-        label: of the class, 0 for all together.
-        *children: what to show.
-
-    Returns:
-        The wrapped markup.
-    """
+    """Wrap what is shown only while the class is selected, 0 being all together."""
     return element('div', joined(children), data_scope=label, hidden=label != 0)

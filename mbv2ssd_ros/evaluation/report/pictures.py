@@ -1,8 +1,8 @@
 """
 Images with their boxes: the picture as an embedded JPEG, the boxes as elements over it.
 
-Annotations have solid lines and detections dashed ones; what is right is blue, what is wrong
-orange, which the colour-blind can tell apart.
+Annotations have solid lines, detections dashed ones. Right is blue, wrong is orange: the
+colour-blind can distinguish them.
 """
 
 from __future__ import annotations
@@ -24,16 +24,7 @@ _QUALITY = 80
 
 
 def gallery(analysis: Analysis, image_of: Callable[[int], NDArray[np.uint8]]) -> Markup:
-    """
-    Show the worst images.
-
-    Args:
-        analysis: of the evaluation.
-        image_of: index of a result -> (H, W, 3) BGR, at any scale.
-
-    Returns:
-        The pictures, with a key to their boxes.
-    """
+    """Show the worst images; image_of: index of a result -> (H, W, 3) BGR, at any scale."""
     if not analysis.worst:
         return element('p', 'No image has a mistake at this score threshold.')
     key = element('p', [element('span', element('i', class_=f'box {kind}'), text)
@@ -59,15 +50,7 @@ def _figure(analysis: Analysis, item: WorstImage, pixels: NDArray[np.uint8]) -> 
 
 
 def data_url(pixels: NDArray[np.uint8]) -> str:
-    """
-    Embed an image.
-
-    Args:
-        pixels: (H, W, 3) BGR; reduced to LONGEST_PX.
-
-    Returns:
-        A data: address of a JPEG.
-    """
+    """Embed (H, W, 3) BGR pixels, reduced to LONGEST_PX, as the data: address of a JPEG."""
     longest = max(pixels.shape[:2])
     if longest > LONGEST_PX:
         height, width = (max(1, round(side * LONGEST_PX / longest)) for side in pixels.shape[:2])
@@ -78,7 +61,7 @@ def data_url(pixels: NDArray[np.uint8]) -> str:
 
 
 def _boxes(analysis: Analysis, image: int) -> tuple[list[Markup], set[int]]:
-    """Return the boxes of an image, and the labels of the classes in it."""
+    """Return the boxes of an image, and the labels of its classes."""
     result, threshold = analysis.results[image], analysis.subject.score_threshold
     objects, found = analysis.matches.objects, analysis.matches.found
     rows = np.flatnonzero(objects.images == image)
@@ -93,7 +76,7 @@ def _boxes(analysis: Analysis, image: int) -> tuple[list[Markup], set[int]]:
     for row, box, score, label in zip(
             rows, result.detections.boxes_xyxy, result.detections.scores,
             result.detections.labels, strict=True):
-        if not score > threshold or found.kinds[row] == Kind.LEFT_OUT:
+        if not score > threshold or found.kinds[row] == Kind.IGNORED:
             continue
         shown.add(int(label))
         right = found.kinds[row] == Kind.CORRECT

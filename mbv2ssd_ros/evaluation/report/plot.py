@@ -27,15 +27,7 @@ class Axis:
     logarithmic: bool = False
 
     def places(self, values: ArrayLike) -> NDArray[np.float64]:
-        """
-        Map values to places along the axis.
-
-        Args:
-            values: any number; those outside the axis are moved to its end.
-
-        Returns:
-            As many places in [0, 1].
-        """
+        """Map values to [0, 1] along the axis; those outside are moved to its ends."""
         clipped = np.clip(np.asarray(values, np.float64), self.lower, self.upper)
         if self.logarithmic:
             return np.log(clipped / self.lower) / math.log(self.upper / self.lower)
@@ -43,29 +35,12 @@ class Axis:
 
 
 def unit_axis(label: str) -> Axis:
-    """
-    Make an axis from 0 to 1.
-
-    Args:
-        label: what it shows.
-
-    Returns:
-        The axis; it begins at 0, so that lengths can be compared.
-    """
+    """Make an axis from 0 to 1."""
     return Axis(label, 0, 1, (0, 0.2, 0.4, 0.6, 0.8, 1))
 
 
 def count_axis(label: str, largest: float) -> Axis:
-    """
-    Make a logarithmic axis for counts.
-
-    Args:
-        label: what it shows.
-        largest: count to show.
-
-    Returns:
-        An axis from below 1, where 0 is drawn, to a power of ten.
-    """
+    """Make a logarithmic axis for counts, from below 1, where 0 is drawn, to a power of ten."""
     decades = max(1, math.ceil(math.log10(max(largest, 1))))
     return Axis(label, 0.6, 10.0 ** decades, tuple(10.0 ** k for k in range(decades + 1)), True)
 
@@ -74,93 +49,33 @@ class Plot:
     """Two axes, and the marks that can be drawn between them."""
 
     def __init__(self, x_axis: Axis, y_axis: Axis) -> None:
-        """
-        Take the axes.
-
-        Args:
-            x_axis: from left to right.
-            y_axis: from bottom to top.
-        """
         self._x_axis, self._y_axis = x_axis, y_axis
 
     def line(self, xs: ArrayLike, ys: ArrayLike, title: str | None = None, **attributes: Any
              ) -> Markup:
-        """
-        Draw a line through points.
-
-        Args:
-            xs: values on the x axis.
-            ys: values on the y axis; the line is interrupted where one is nan.
-            title: shown under the pointer.
-            **attributes: of the element.
-
-        Returns:
-            The mark.
-        """
+        """Draw a line, interrupted where y is nan; the title is shown under the pointer."""
         return element('path', element('title', title) if title else None,
                        d=self._path(np.asarray(xs, float), np.asarray(ys, float)),
                        fill='none', **attributes)
 
     def steps(self, edges: ArrayLike, counts: ArrayLike, **attributes: Any) -> Markup:
-        """
-        Draw the outline of a histogram.
-
-        Args:
-            edges: N + 1 limits of the bins.
-            counts: N.
-            **attributes: of the element.
-
-        Returns:
-            The mark.
-        """
+        """Draw the outline of a histogram with N + 1 edges and N counts."""
         return self.line(np.repeat(np.asarray(edges, float), 2)[1:-1],
                          np.repeat(np.asarray(counts, float), 2), **attributes)
 
     def dot(self, x: float, y: float, title: str, radius: float = 4, **attributes: Any) -> Markup:
-        """
-        Draw a point.
-
-        Args:
-            x: value.
-            y: value.
-            title: shown under the pointer.
-            radius: in units of the chart.
-            **attributes: of the element.
-
-        Returns:
-            The mark.
-        """
+        """Draw a point; the radius is in units of the chart."""
         return element('circle', element('title', title), cx=_number(self._across([x])[0]),
                        cy=_number(self._down([y])[0]), r=radius, **attributes)
 
     def rule(self, x: float, title: str, **attributes: Any) -> Markup:
-        """
-        Draw a line from bottom to top.
-
-        Args:
-            x: value.
-            title: shown under the pointer.
-            **attributes: of the element.
-
-        Returns:
-            The mark.
-        """
+        """Draw a line from bottom to top."""
         at = _number(self._across([x])[0])
         return element('line', element('title', title), x1=at, x2=at, y1=_TOP,
                        y2=HEIGHT - _BOTTOM, **attributes)
 
     def svg(self, marks: Sequence[Markup], label: str, **attributes: Any) -> Markup:
-        """
-        Put axes and marks together.
-
-        Args:
-            marks: in the order of drawing.
-            label: says what is shown to those who cannot see it.
-            **attributes: of the element.
-
-        Returns:
-            The chart.
-        """
+        """Combine axes and marks, in the order of drawing; the label is for screen readers."""
         return element('svg', self._x_ticks(), self._y_ticks(), marks, class_='chart',
                        viewBox=f'0 0 {WIDTH} {HEIGHT}', role='img', aria_label=label,
                        **attributes)

@@ -1,4 +1,4 @@
-"""Objects found by size, in pixels and relative to the image."""
+"""Recall by size of object, in pixels and relative to the image."""
 
 from __future__ import annotations
 
@@ -16,15 +16,7 @@ _IN_WORDS = {'small': f'small, below {SMALL_BELOW_PX} px',
 
 
 def size_tables(analysis: Analysis) -> Markup:
-    """
-    Build both tables for all classes and for each, and COCO's AP by size.
-
-    Args:
-        analysis: of the evaluation.
-
-    Returns:
-        The tables, those for all classes shown.
-    """
+    """Build both tables for all classes, shown first, and for each, and COCO's AP by size."""
     tables = []
     for label in (0, *analysis.classes):
         scope = analysis.classes[label] if label else analysis.overall

@@ -22,46 +22,19 @@ class Cell:
 
 
 def number(value: float, digits: int = 3) -> Cell:
-    """
-    Write a figure.
-
-    Args:
-        value: possibly nan.
-        digits: after the point.
-
-    Returns:
-        The cell.
-    """
+    """Write a figure; nan as NOTHING."""
     if math.isnan(value):
         return Cell(NOTHING, -1)
     return Cell(f'{value:,.{digits}f}', value)
 
 
 def count(value: int) -> Cell:
-    """
-    Write a count.
-
-    Args:
-        value: to write.
-
-    Returns:
-        The cell.
-    """
+    """Write a count."""
     return Cell(f'{value:,}', value)
 
 
 def share(value: float, of: float = 1, digits: int = 3) -> Cell:
-    """
-    Write a figure with a bar beside it.
-
-    Args:
-        value: possibly nan.
-        of: what fills the bar.
-        digits: after the point.
-
-    Returns:
-        The cell.
-    """
+    """Write a figure with a bar, which the value `of` would fill."""
     cell = number(value, digits)
     if math.isnan(value):
         return cell
@@ -70,7 +43,7 @@ def share(value: float, of: float = 1, digits: int = 3) -> Cell:
 
 @dataclass(frozen=True)
 class Column:
-    """A heading and how to understand it."""
+    """A heading and its explanation."""
 
     title: str
     hint: str = ''
@@ -85,15 +58,9 @@ def table(columns: Sequence[Column], rows: Sequence[Sequence[Cell]],
     Build a table that scrolls sideways where it does not fit.
 
     Args:
-        columns: headings.
-        rows: one cell for each column.
-        row_attributes: of each row.
-        last_rows: sums and means, which do not take part in sorting.
-        sortable: sort by a column when its heading is pressed.
+        last_rows: sums and means, which are not sorted.
+        sortable: a click on a heading sorts by its column.
         **attributes: of the table.
-
-    Returns:
-        The table.
     """
     extra = row_attributes or [{}] * len(rows)
     body = [element('tr', _cells(columns, row), **more)
