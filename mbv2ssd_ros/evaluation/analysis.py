@@ -78,6 +78,11 @@ class Analysis:
         """mAP at IoU 0.5 as VOC2007 had it: eleven points."""
         return mean_ap_11point({label: item.curve for label, item in self.classes.items()})
 
+    @property
+    def scopes(self) -> dict[int, ScopeFigures]:
+        """All classes together as label 0, then each class."""
+        return {0: self.overall, **self.classes}
+
     def name(self, label: int) -> str:
         """Return the name of a class by its 1-based label."""
         return self.subject.class_names[label - 1]

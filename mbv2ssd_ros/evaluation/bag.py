@@ -198,7 +198,7 @@ def _unpacked(data: bytes) -> bytes:
     return unpacked
 
 
-def _storage_files(path: Path) -> list[Path | UnclosedMcap]:
+def _storage_files(path: Path) -> list[Path]:
     """Return what the readers open: a folder with its metadata, or storage files."""
     return [UnclosedMcap(file) if file.suffix == '.mcap' and file.is_file() and is_unclosed(file)
             else file for file in _files(path)]

@@ -16,7 +16,7 @@ from mbv2ssd_ros.core.stamps import stamp_text
 from mbv2ssd_ros.evaluation.analysis import analyse, Analysis, Subject
 from mbv2ssd_ros.evaluation.bag_run import latency_table
 from mbv2ssd_ros.evaluation.frame_record import FrameRecord, STAGES
-from mbv2ssd_ros.evaluation.ground_truth import AnnotatedFrames, FrameStamp, ground_truth, pair
+from mbv2ssd_ros.evaluation.ground_truth import AnnotatedFrames, ground_truth, pair
 from mbv2ssd_ros.evaluation.pairing import Pairing
 from mbv2ssd_ros.evaluation.results import ImageResult
 from mbv2ssd_ros.evaluation.spent_time import SpentTime
@@ -144,8 +144,7 @@ def evaluate(inputs: Mapping[str, Any], subject: Subject, topics: Sequence[str],
     scored: list[int] = []
     if annotated is not None:
         annotated.require_classes(subject.class_names)
-        stamps = [FrameStamp(record.topic, record.index, record.stamp_ns) for record in records]
-        pairing = pair(annotated, stamps, topics, round(tolerance_ms * 1e6))
+        pairing = pair(annotated, records, topics, round(tolerance_ms * 1e6))
         for index, truth_index in pairing.pairs:
             record, truth = records[index], annotated.frames[truth_index]
             if record.detections is not None and record.size_hw is not None:
@@ -171,6 +170,6 @@ def _require_same_size(truth: AnnotatedFrame, size_hw: tuple[int, int], source: 
 
 
 def name_of(record: FrameRecord, topics: Sequence[str]) -> str:
-    """Name a frame for people; where several topics are read, the name has its topic."""
+    """Name a frame for display, with its topic where several are read."""
     stamp = stamp_text(record.stamp_ns)
     return f'{record.topic} {stamp}' if len(topics) > 1 else f'{stamp} (frame {record.index})'

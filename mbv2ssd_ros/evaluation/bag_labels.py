@@ -1,4 +1,4 @@
-"""Label the frames of a bag with a model, for people to correct."""
+"""Label the frames of a bag with a model, to be corrected by hand."""
 
 from __future__ import annotations
 

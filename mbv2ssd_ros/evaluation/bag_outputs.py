@@ -16,12 +16,12 @@ from mbv2ssd_ros.core.errors import DataError
 from mbv2ssd_ros.core.stamps import stamp_text
 from mbv2ssd_ros.evaluation.bag import Bag
 from mbv2ssd_ros.evaluation.bag_evaluation import BagEvaluation
-from mbv2ssd_ros.evaluation.bag_pictures import GREY, ImageOf, pictures, reduced_pictures
+from mbv2ssd_ros.evaluation.bag_pictures import GREY, pictures, reduced_pictures
 from mbv2ssd_ros.evaluation.bag_report import bag_report
 from mbv2ssd_ros.evaluation.detections_bag import detections_bag
 from mbv2ssd_ros.evaluation.frame_record import STAGES
-from mbv2ssd_ros.evaluation.matching import Kind
-from mbv2ssd_ros.evaluation.report.pictures import LONGEST_PX
+from mbv2ssd_ros.evaluation.report.pictures import ImageOf, LONGEST_PX
+from mbv2ssd_ros.evaluation.worst import image_mistakes
 
 METRICS, FRAMES, LATENCY, REPORT = 'metrics.json', 'frames.csv', 'latency.csv', 'report.html'
 
@@ -71,20 +71,16 @@ def _annotations(evaluation: BagEvaluation) -> dict[int, str]:
             for frame, truth in evaluation.pairing.pairs}
 
 
-def _counts(evaluation: BagEvaluation) -> dict[int, tuple[int, int, int, int]]:
+def _counts(evaluation: BagEvaluation) -> dict[int, list[int]]:
     """Objects, correct, false and missed at the score threshold, by index of the record."""
     if evaluation.analysis is None:
         return {}
     matches, count = evaluation.analysis.matches, len(evaluation.scored)
-    found, objects = matches.found, matches.objects
-    kept = (found.scores > evaluation.subject.score_threshold) & found.counts
-    right = found.kinds == Kind.CORRECT
-    objects_of = np.bincount(objects.images[~objects.difficult], minlength=count)
-    correct = np.bincount(found.images[kept & right], minlength=count)
-    false = np.bincount(found.images[kept & ~right], minlength=count)
-    return {index: (int(objects_of[k]), int(correct[k]), int(false[k]),
-                    int(objects_of[k] - correct[k]))
-            for k, index in enumerate(evaluation.scored)}
+    counted = matches.objects.images[~matches.objects.difficult]
+    objects = np.bincount(counted, minlength=count)
+    missed, false, _ = image_mistakes(matches, count, evaluation.subject.score_threshold)
+    columns = np.stack([objects, objects - missed, false, missed], axis=1)
+    return dict(zip(evaluation.scored, columns.tolist(), strict=True))
 
 
 def _latency_rows(evaluation: BagEvaluation) -> Iterable[Sequence[object]]:

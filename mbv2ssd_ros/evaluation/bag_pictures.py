@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import cv2
 import numpy as np
@@ -13,7 +13,6 @@ from mbv2ssd_ros.core.errors import DataError, UnsupportedImageError
 from mbv2ssd_ros.evaluation.bag import Bag
 from mbv2ssd_ros.evaluation.bag_frames import read_frames
 
-ImageOf = Callable[[int], NDArray[np.uint8]]  # index of a result -> (H, W, 3) BGR
 GREY = np.full((30, 40, 3), 128, np.uint8)  # in place of a frame that the bag no longer has
 
 

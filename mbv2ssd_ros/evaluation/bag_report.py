@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mbv2ssd_ros.evaluation.bag_evaluation import BagEvaluation, stage_percentiles, TOTAL
-from mbv2ssd_ros.evaluation.bag_pictures import ImageOf
 from mbv2ssd_ros.evaluation.bag_run import latency_table
 from mbv2ssd_ros.evaluation.report.detector_report import sections
 from mbv2ssd_ros.evaluation.report.headline import headline
 from mbv2ssd_ros.evaluation.report.markup import element, Markup
 from mbv2ssd_ros.evaluation.report.page import page, Section
-from mbv2ssd_ros.evaluation.report.plot import Axis, count_axis, Plot
+from mbv2ssd_ros.evaluation.report.pictures import ImageOf
+from mbv2ssd_ros.evaluation.report.plot import Axis, count_axis, figure, Plot
 from mbv2ssd_ros.evaluation.report.tables import Cell, Column, count, number, table
 
 _BINS, _MAX_POINTS = 40, 400
@@ -70,24 +70,20 @@ def _topic_row(evaluation: BagEvaluation, topic: str, reasons: Sequence[str]) ->
 def _latency_section(evaluation: BagEvaluation) -> Section:
     times_ms = latency_table(evaluation.records)
     timeline = _timeline(evaluation, np.nansum(times_ms, axis=1))
-    return latency_section(times_ms, _figure('Latency over the recording', timeline))
+    return latency_section(times_ms, figure('Latency over the recording', timeline))
 
 
-def latency_section(times_ms: NDArray[np.float64], beside: Markup | None = None) -> Section:
-    """Show times_ms, (F, S) of STAGES, F at least 1; beside goes next to the histogram."""
+def latency_section(times_ms: NDArray[np.float64], neighbour: Markup | None = None) -> Section:
+    """Show times_ms, (F, S) of STAGES, F at least 1; neighbour goes next to the histogram."""
     rows = [[Cell(stage, stage), number(p.p50_ms, 2), number(p.p95_ms, 2), number(p.p99_ms, 2)]
             for stage, p in stage_percentiles(times_ms).items()]
     columns = (Column('stage', is_text=True), Column('p50'), Column('p95'), Column('p99'))
-    histogram = _figure('Frames by latency', _histogram(np.nansum(times_ms, axis=1)))
+    histogram = figure('Frames by latency', _histogram(np.nansum(times_ms, axis=1)))
     return Section(
         'latency', 'Latency', 'Milliseconds of one frame after the other on the machine of this '
         f'evaluation; {TOTAL} is the sum of the stages. Reading is the bag, which a camera does '
         'not need.', element('div', table(columns, rows, id='latency-table'),
-                             element('div', histogram, beside, class_='pair')))
-
-
-def _figure(title: str, chart: Markup) -> Markup:
-    return element('figure', element('h3', title), chart)
+                             element('div', histogram, neighbour, class_='pair')))
 
 
 def _histogram(totals: NDArray[np.float64]) -> Markup:

@@ -21,10 +21,9 @@ from mbv2ssd_ros.core.stamps import stamp_ns
 from mbv2ssd_ros.detector import Detector
 from mbv2ssd_ros.evaluation.bag import Bag
 from mbv2ssd_ros.evaluation.bag_frames import BagFrame, read_frames
-from mbv2ssd_ros.evaluation.detection_content import detections_of, Found, found_in
+from mbv2ssd_ros.evaluation.detection_content import detections_of, Found, read_detections
 from mbv2ssd_ros.evaluation.frame_record import FrameRecord
 from mbv2ssd_ros.evaluation.journal import Journal
-from mbv2ssd_ros.evaluation.message_types import DETECTIONS
 from mbv2ssd_ros.evaluation.shared_backend import SharedBackend
 from mbv2ssd_ros.frames import BACKEND_ERROR, UNDECODABLE
 
@@ -86,27 +85,17 @@ class RecordedDetections:
     """Detections recorded in the bag with the stamps of the images."""
 
     def __init__(self, bag: Bag, topics: Sequence[str], detection_topics: Sequence[str]) -> None:
-        """
-        Read all detections, which are small; detection_topics has one topic for each of images.
-
-        Raises:
-            DataError: the bag lacks a topic, detections cannot be read, or two of them have
-                the same stamp.
-        """
-        bag.require(detection_topics, (DETECTIONS,))
+        """Read all detections, which are small; DataError also where a stamp occurs twice."""
         self.class_names: tuple[str, ...] = ()
         self._where = str(bag.path)
         self._found: dict[tuple[str, int], list[Found]] = {}
-        image_topic = dict(zip(detection_topics, topics, strict=True))
-        for message in bag.messages(detection_topics):
-            if message.content is None:
-                raise DataError(f'{bag.path}: {message.topic}: {message.fault}')
-            key = image_topic[message.topic], stamp_ns(message.content.header)
+        for topic, message, found in read_detections(bag, detection_topics, topics):
+            key = topic, stamp_ns(message.content.header)
             if key in self._found:
                 raise DataError(
                     f'{bag.path}: {message.topic} has two messages with the stamp {key[1]} ns, '
                     'so that detections cannot be assigned to frames')
-            self._found[key] = found_in(message.content)
+            self._found[key] = found
 
     @property
     def names_found(self) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from mbv2ssd_ros.evaluation.analysis import analyse, Analysis, Subject
 from mbv2ssd_ros.evaluation.bag import Bag
 from mbv2ssd_ros.evaluation.bag_evaluation import latency_to_dict
 from mbv2ssd_ros.evaluation.bag_outputs import METRICS, REPORT, write_text
-from mbv2ssd_ros.evaluation.bag_pictures import GREY, ImageOf, reduced_pictures
+from mbv2ssd_ros.evaluation.bag_pictures import GREY, reduced_pictures
 from mbv2ssd_ros.evaluation.bag_report import latency_section
 from mbv2ssd_ros.evaluation.bag_set import BagOutcome
 from mbv2ssd_ros.evaluation.coco import none_for_nan
@@ -26,7 +26,7 @@ from mbv2ssd_ros.evaluation.report.detector_report import sections
 from mbv2ssd_ros.evaluation.report.headline import headline
 from mbv2ssd_ros.evaluation.report.markup import element
 from mbv2ssd_ros.evaluation.report.page import page, Section
-from mbv2ssd_ros.evaluation.report.pictures import LONGEST_PX
+from mbv2ssd_ros.evaluation.report.pictures import ImageOf, LONGEST_PX
 from mbv2ssd_ros.evaluation.report.tables import Cell, Column, count, number, table
 
 
@@ -130,16 +130,12 @@ def _bags_section(bags: BagSet) -> Section:
 
 def _images(bags: BagSet, analysis: Analysis) -> ImageOf:
     """Read the worst frames from their bags."""
-    places = [(outcome, frame) for outcome in bags.outcomes for frame in outcome.numbers]
-    by_bag: dict[str, list[tuple[int, int]]] = {}
-    for item in analysis.worst:
-        outcome, frame = places[item.image]
-        by_bag.setdefault(outcome.name, []).append((frame, item.image))
+    places = [(outcome.name, frame) for outcome in bags.outcomes for frame in outcome.numbers]
+    worst = {places[item.image]: item.image for item in analysis.worst}
     found: dict[int, NDArray[np.uint8]] = {}
     for outcome in bags.outcomes:
-        chosen = dict(by_bag.get(outcome.name, ()))
-        if chosen:
+        if chosen := [frame for name, frame in worst if name == outcome.name]:
             with Bag(outcome.task.bag) as bag:
                 pixels = reduced_pictures(bag, outcome.topics, chosen, LONGEST_PX)
-            found.update({chosen[frame]: image for frame, image in pixels.items()})
+            found.update({worst[outcome.name, frame]: image for frame, image in pixels.items()})
     return lambda index: found.get(index, GREY)

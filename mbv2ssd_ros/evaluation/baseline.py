@@ -41,8 +41,7 @@ def read_metrics(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text(encoding='utf-8'))
     except (OSError, ValueError, RecursionError) as err:
-        raise DataError(f'{path}: cannot be read as metrics.json of an evaluation: {err}'
-                        ) from err
+        raise DataError(f'{path}: cannot be read as metrics.json of an evaluation: {err}') from err
     if not isinstance(found, dict) or not {'accuracy', 'complete', 'frames'} <= found.keys():
         raise DataError(f'{path}: not the metrics.json of evaluate_bag: accuracy, complete or '
                         'frames is missing')

@@ -1,7 +1,7 @@
 """
 COCO's average precision and recall, computed by faster-coco-eval.
 
-Objects marked `difficult` (COCO's own `iscrowd` objects are read as such) become `iscrowd` for
+Objects marked `difficult`, to which COCO's own `iscrowd` objects belong, become `iscrowd` for
 COCO: they do not count as missed, and all detections with half of their own area on one of them
 are ignored. VOC has no such regions, so the two protocols differ there.
 

@@ -1,8 +1,8 @@
 """
 Annotated frames from COCO JSON.
 
-`stamp_ns` or `frame_index` of an entry in `images` (and `topic`, where there are several) tells
-the frame, else its file name; see frame_names.py.
+An entry in `images` identifies its frame by `stamp_ns` or `frame_index` (and `topic`, where there
+are several), else by its file name; see frame_names.py.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mbv2ssd_ros.core.boxes import iou_matrix
-from mbv2ssd_ros.evaluation.matching import Kind, MATCH_IOU, Matches
+from mbv2ssd_ros.evaluation.matching import MATCH_IOU, Matches
 from mbv2ssd_ros.evaluation.results import ImageResult
 
 
@@ -30,9 +30,9 @@ def confusion_matrix(results: Sequence[ImageResult], matches: Matches, score_thr
     found, objects, size = matches.found, matches.objects, len(matches.labels) + 1
     matrix = np.zeros((size, size), np.int64)
     kept = found.scores > score_threshold
-    right = kept & (found.kinds == Kind.CORRECT)
+    right = kept & found.correct
     np.add.at(matrix, (found.labels[right], found.labels[right]), 1)
-    wrong = kept & (found.kinds != Kind.CORRECT) & found.counts
+    wrong = kept & ~found.correct & found.counts
     free = ~objects.difficult
     free[found.objects[right]] = False
     first_found, first_object = (

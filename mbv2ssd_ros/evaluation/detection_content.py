@@ -1,8 +1,8 @@
-"""Convert detections to and from the content of Detection2DArray messages, without ROS."""
+"""Read and write Detection2DArray messages without ROS."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,9 +10,26 @@ import numpy as np
 from mbv2ssd_ros.core.detections import Detections
 from mbv2ssd_ros.core.errors import DataError
 from mbv2ssd_ros.core.stamps import split_stamp
+from mbv2ssd_ros.evaluation.bag import Bag, BagMessage
 from mbv2ssd_ros.evaluation.message_types import DETECTIONS, standard_types
 
 Found = tuple[str, float, tuple[float, float, float, float]]  # class, score, xyxy in pixels
+
+
+def read_detections(bag: Bag, detection_topics: Sequence[str], topics: Sequence[str]
+                    ) -> Iterator[tuple[str, BagMessage, list[Found]]]:
+    """
+    Yield the image topic, message and content of recorded detections.
+
+    detection_topics has one topic for each of images. DataError: the bag lacks a topic, it is of
+    another type, or a message cannot be read.
+    """
+    bag.require(detection_topics, (DETECTIONS,))
+    image_topic = dict(zip(detection_topics, topics, strict=True))
+    for message in bag.messages(detection_topics):
+        if message.content is None:
+            raise DataError(f'{bag.path}: {message.topic}: {message.fault}')
+        yield image_topic[message.topic], message, found_in(message.content)
 
 
 def found_in(content: Any) -> list[Found]:

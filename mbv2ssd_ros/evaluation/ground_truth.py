@@ -13,6 +13,7 @@ from mbv2ssd_ros.core.metrics import GroundTruth
 from mbv2ssd_ros.core.stamps import stamp_text
 from mbv2ssd_ros.evaluation.coco_truth import read_coco_truth
 from mbv2ssd_ros.evaluation.frame_names import FrameKey
+from mbv2ssd_ros.evaluation.frame_record import FrameRecord
 from mbv2ssd_ros.evaluation.pairing import pair_by_index, pair_by_stamp, Pairing
 from mbv2ssd_ros.evaluation.truth_frames import AnnotatedFrame
 from mbv2ssd_ros.evaluation.voc_truth import read_voc_truth
@@ -51,21 +52,12 @@ class AnnotatedFrames:
                         'these objects, or take a model that knows the class')
 
 
-@dataclass(frozen=True)
-class FrameStamp:
-    """What identifies a frame of a bag."""
-
-    topic: str
-    index: int
-    stamp_ns: int
-
-
 def read_annotated_frames(path: Path, topics: Sequence[str]) -> AnnotatedFrames:
     """
     Read a COCO JSON file, a VOC XML file, or a folder of these with its subfolders.
 
     topics are all image topics of the bag. DataError: missing, of another form, or frames that
-    cannot be told apart.
+    are not identified uniquely.
     """
     if path.is_dir():
         frames = read_voc_truth(sorted(path.rglob('*.xml')), topics)
@@ -93,12 +85,12 @@ def _check_keys(source: str, frames: Sequence[AnnotatedFrame]) -> None:
         seen[frame.key] = frame.name
 
 
-def pair(annotated: AnnotatedFrames, frames: Sequence[FrameStamp], topics: Sequence[str],
+def pair(annotated: AnnotatedFrames, frames: Sequence[FrameRecord], topics: Sequence[str],
          tolerance_ns: int) -> Pairing:
     """
     Pair frames of the topics measured with annotations; those of other topics are ignored.
 
-    Returns indices of frames and of annotated.frames. DataError: an annotation does not tell
+    Returns indices of frames and of annotated.frames. DataError: an annotation does not name
     which of several topics it means, or nothing pairs at all.
     """
     pairs: list[tuple[int, int]] = []
@@ -111,10 +103,7 @@ def pair(annotated: AnnotatedFrames, frames: Sequence[FrameStamp], topics: Seque
         pairs += [(of_frames[a], of_truths[b]) for a, b in found.pairs]
     if not pairs:
         raise DataError(_nothing_pairs(annotated, frames, tolerance_ns))
-    pairs.sort()
-    paired, used = {a for a, _ in pairs}, {b for _, b in pairs}
-    return Pairing(tuple(pairs), tuple(i for i in range(len(frames)) if i not in paired),
-                   tuple(sorted(concerned - used)))
+    return Pairing.of(sorted(pairs), range(len(frames)), sorted(concerned))
 
 
 def _of_topic(annotated: AnnotatedFrames, topic: str, topics: Sequence[str]) -> Iterator[int]:
@@ -128,7 +117,7 @@ def _of_topic(annotated: AnnotatedFrames, topic: str, topics: Sequence[str]) -> 
             yield index
 
 
-def _pair_topic(annotated: AnnotatedFrames, frames: Sequence[FrameStamp],
+def _pair_topic(annotated: AnnotatedFrames, frames: Sequence[FrameRecord],
                 of_truths: Sequence[int], tolerance_ns: int) -> Pairing:
     keys = [annotated.frames[i].key for i in of_truths]
     if annotated.by_index:
@@ -139,7 +128,7 @@ def _pair_topic(annotated: AnnotatedFrames, frames: Sequence[FrameStamp],
                          tolerance_ns)
 
 
-def _nothing_pairs(annotated: AnnotatedFrames, frames: Sequence[FrameStamp], tolerance_ns: int
+def _nothing_pairs(annotated: AnnotatedFrames, frames: Sequence[FrameRecord], tolerance_ns: int
                    ) -> str:
     keys = [frame.key for frame in annotated.frames]
     if annotated.by_index:

@@ -62,6 +62,11 @@ class FoundTable:
     objects: NDArray[np.intp]  # (D,) row of the object that decided the kind, -1 for none
 
     @property
+    def correct(self) -> NDArray[np.bool_]:
+        """(D,) whether it is right."""
+        return self.kinds == Kind.CORRECT
+
+    @property
     def counts(self) -> NDArray[np.bool_]:
         """(D,) whether it counts as right or false."""
         return self.kinds != Kind.IGNORED
@@ -87,12 +92,12 @@ class Matches:
     objects: ObjectTable
     labels: tuple[int, ...]  # the classes measured: 1 to the number of classes
 
-    def curves(self) -> dict[int, PrecisionRecall]:
-        """Return the curve of each class."""
-        found, objects = self.found, self.objects
+    def curves(self, objects: NDArray[np.bool_] | None = None) -> dict[int, PrecisionRecall]:
+        """Return the curve of each class over some objects (M,); None: all but difficult ones."""
+        found, chosen = self.found, ~self.objects.difficult if objects is None else objects
         return curves_by_label(
-            found.scores[found.counts], (found.kinds == Kind.CORRECT)[found.counts],
-            found.labels[found.counts], objects.labels[~objects.difficult], self.labels)
+            found.scores[found.counts], found.correct[found.counts], found.labels[found.counts],
+            self.objects.labels[chosen], self.labels)
 
 
 def match_results(results: Sequence[ImageResult], num_classes: int) -> Matches:
@@ -117,8 +122,7 @@ def _objects(results: Sequence[ImageResult], found: FoundTable) -> ObjectTable:
               for area, result in zip(areas, results, strict=True)]
     images = _image_column([len(result.truth.labels) for result in results])
     found_at = np.full(len(images), -1.0)
-    correct = found.kinds == Kind.CORRECT
-    found_at[found.objects[correct]] = found.scores[correct]
+    found_at[found.objects[found.correct]] = found.scores[found.correct]
     return ObjectTable(
         images=images, found_at=found_at,
         labels=_column([result.truth.labels for result in results], np.intp),

@@ -74,7 +74,7 @@ def _missed(matches: Matches, kept: NDArray[np.bool_]) -> NDArray[np.bool_]:
 def _without(matches: Matches, kind: Kind) -> dict[int, PrecisionRecall]:
     """Return the curves with one kind of mistake fixed."""
     found, objects = matches.found, matches.objects
-    labels, correct = found.labels, found.kinds == Kind.CORRECT
+    labels, correct = found.labels, found.correct
     rows = found.counts & (found.kinds != kind)
     if kind in _FIXABLE:
         fixed = _first_on_free_objects(matches, kind)
@@ -99,11 +99,8 @@ def _first_on_free_objects(matches: Matches, kind: Kind) -> NDArray[np.intp]:
 
 def _without_missed(matches: Matches, before: Mapping[int, PrecisionRecall]
                     ) -> dict[int, PrecisionRecall]:
-    found, objects = matches.found, matches.objects
-    counted = ~objects.difficult & ~_missed(matches, np.ones(len(found.scores), bool))
-    rows = found.counts
-    curves = curves_by_label(found.scores[rows], (found.kinds == Kind.CORRECT)[rows],
-                             found.labels[rows], objects.labels[counted], matches.labels)
+    missed = _missed(matches, np.ones(len(matches.found.scores), bool))
+    curves = matches.curves(~matches.objects.difficult & ~missed)
     # a class whose objects are all missed has nothing left to find: its AP stays what it was
     return {label: curves[label] if curves[label].num_objects else before[label]
             for label in matches.labels}

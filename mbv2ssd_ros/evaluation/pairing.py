@@ -17,6 +17,14 @@ class Pairing:
     unpaired_first: tuple[int, ...]
     unpaired_second: tuple[int, ...]
 
+    @classmethod
+    def of(cls, pairs: Sequence[tuple[int, int]], first: Sequence[int], second: Sequence[int]
+           ) -> Pairing:
+        """Find the indices that are in no pair."""
+        paired, also_paired = {a for a, _ in pairs}, {b for _, b in pairs}
+        return cls(tuple(pairs), tuple(i for i in first if i not in paired),
+                   tuple(i for i in second if i not in also_paired))
+
 
 def pair_by_stamp(first_ns: Sequence[int], second_ns: Sequence[int], tolerance_ns: int
                   ) -> Pairing:
@@ -25,21 +33,21 @@ def pair_by_stamp(first_ns: Sequence[int], second_ns: Sequence[int], tolerance_n
 
     Stamps may be in any order. Equal stamps pair in their order: the first with the first.
     """
-    if not len(first_ns) or not len(second_ns):
-        return _pairing([], len(first_ns), len(second_ns))
-    first, second = _numbered(first_ns), _numbered(second_ns)
-    to_second, to_first = _nearest(first, second), _nearest(second, first)
-    pairs = [(index, other) for index, other in enumerate(to_second.tolist())
-             if to_first[other] == index
-             and abs(first_ns[index] - second_ns[other]) <= tolerance_ns]
-    return _pairing(pairs, len(first_ns), len(second_ns))
+    pairs: list[tuple[int, int]] = []
+    if first_ns and second_ns:
+        first, second = _numbered(first_ns), _numbered(second_ns)
+        to_second, to_first = _nearest(first, second), _nearest(second, first)
+        pairs = [(index, other) for index, other in enumerate(to_second.tolist())
+                 if to_first[other] == index
+                 and abs(first_ns[index] - second_ns[other]) <= tolerance_ns]
+    return Pairing.of(pairs, range(len(first_ns)), range(len(second_ns)))
 
 
 def pair_by_index(first: Sequence[int], second: Sequence[int]) -> Pairing:
     """Pair equal numbers; each occurs once in either list."""
     place = {number: index for index, number in enumerate(second)}
-    return _pairing([(index, place[number]) for index, number in enumerate(first)
-                     if number in place], len(first), len(second))
+    return Pairing.of([(index, place[number]) for index, number in enumerate(first)
+                       if number in place], range(len(first)), range(len(second)))
 
 
 def _numbered(stamps_ns: Sequence[int]) -> NDArray[np.int64]:
@@ -65,9 +73,3 @@ def _nearest(of: NDArray[np.int64], among: NDArray[np.int64]) -> NDArray[np.intp
         equal = int(np.searchsorted(stamps[:, 0], stamps[left, 0], side='right')) - left
         nearest[index] = order[left + min(place, equal - 1)]
     return nearest
-
-
-def _pairing(pairs: Sequence[tuple[int, int]], first: int, second: int) -> Pairing:
-    paired, also_paired = {a for a, _ in pairs}, {b for _, b in pairs}
-    return Pairing(tuple(pairs), tuple(i for i in range(first) if i not in paired),
-                   tuple(i for i in range(second) if i not in also_paired))

@@ -20,7 +20,7 @@ class ImageResult:
     """
 
     index: int  # place in the data set, or number of the frame
-    name: str  # of the image or frame, for people
+    name: str  # of the image or frame, for display
     size_hw: tuple[int, int]  # of the original image, pixels
     detections: Detections
     truth: GroundTruth

@@ -9,8 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mbv2ssd_ros.backends.base import Backend
-from mbv2ssd_ros.core.answer import Difference
-from mbv2ssd_ros.core.contract import ModelContract
 
 Outputs = tuple[NDArray[np.float32], NDArray[np.float32]]
 
@@ -26,37 +24,10 @@ class SharedBackend:
     def __init__(self, backend: Backend, inference: ThreadPoolExecutor) -> None:
         """Share a backend; inference has one thread, the same for all that share it."""
         self._backend, self._inference = backend, inference
+        self.name, self.detail, self.contract = backend.name, backend.detail, backend.contract
+        self.max_batch, self.max_concurrency = backend.max_batch, 1  # an instance a detector
+        self.self_test = backend.self_test
         self.infer_ms = 0.0  # of the last inference, without the wait before it
-
-    @property
-    def name(self) -> str:
-        """Short name, as the parameter `backend` has it."""
-        return self._backend.name
-
-    @property
-    def detail(self) -> str:
-        """Version and settings in one line, for logs and diagnostics."""
-        return self._backend.detail
-
-    @property
-    def contract(self) -> ModelContract:
-        """Of the model."""
-        return self._backend.contract
-
-    @property
-    def max_batch(self) -> int:
-        """Images that pay to be inferred together."""
-        return self._backend.max_batch
-
-    @property
-    def max_concurrency(self) -> int:
-        """Threads that may call infer at the same time: each detector has its own instance."""
-        return 1
-
-    @property
-    def self_test(self) -> Difference | None:
-        """How far its self-test was from the right answers."""
-        return self._backend.self_test
 
     def infer(self, images: NDArray[np.uint8]) -> Outputs:
         """Run the network in its turn; see Backend.infer."""

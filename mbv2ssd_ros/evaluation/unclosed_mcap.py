@@ -2,15 +2,14 @@
 An mcap file whose recording was never closed, as a power cut leaves it.
 
 Its records are whole up to some byte. With a footer after the last whole one it is a file without
-an index, which can be read from beginning to end. rosbags takes an UnclosedMcap for a Path; only
-the methods that its reader calls are there.
+an index, which rosbags can read from beginning to end.
 """
 
 from __future__ import annotations
 
 import io
 import os
-from pathlib import Path
+from pathlib import Path, PosixPath
 import struct
 
 MAGIC = b'\x89MCAP0\r\n'
@@ -31,36 +30,21 @@ def is_unclosed(file: Path) -> bool:
         return stream.read() != MAGIC
 
 
-class UnclosedMcap:
-    """An unclosed file up to its last whole record, and a footer."""
+class UnclosedMcap(PosixPath):
+    """The path of an unclosed file; rosbags opens it up to its last whole record, and a footer."""
 
-    def __init__(self, file: Path) -> None:
-        self.name, self.suffix, self._file = file.name, file.suffix, file
-        self.end = _end_of_records(file)
-
-    def __str__(self) -> str:
-        return str(self._file)
-
-    def exists(self) -> bool:
-        """Whether the file is there."""
-        return self._file.exists()
-
-    def is_dir(self) -> bool:
-        """No: it is a file."""
-        return False
-
-    def open(self, mode: str) -> io.BufferedReader:
-        """Open it for reading."""
-        assert mode == 'rb', mode
-        return io.BufferedReader(_Completed(self._file, self.end), 1 << 16)
+    def open(self, *_: object, **__: object) -> io.BufferedReader:  # type: ignore[override]
+        """Open it for reading bytes."""
+        return io.BufferedReader(_Completed(Path(self)), 1 << 16)
 
 
 class _Completed(io.RawIOBase):
-    """The first bytes of a file, then a footer."""
+    """The records of a file, then a footer."""
 
-    def __init__(self, file: Path, end: int) -> None:
+    def __init__(self, file: Path) -> None:
+        self._end = _end_of_records(file)
+        self._size, self._place = self._end + len(_NO_SUMMARY), 0
         self._stream = file.open('rb', buffering=0)
-        self._end, self._size, self._place = end, end + len(_NO_SUMMARY), 0
 
     def readable(self) -> bool:
         return True
@@ -71,9 +55,6 @@ class _Completed(io.RawIOBase):
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         start = {os.SEEK_SET: 0, os.SEEK_CUR: self._place, os.SEEK_END: self._size}[whence]
         self._place = start + offset
-        return self._place
-
-    def tell(self) -> int:
         return self._place
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]

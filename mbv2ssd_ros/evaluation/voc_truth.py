@@ -1,4 +1,4 @@
-"""Annotated frames from VOC XML, one file each; its name tells the frame (frame_names.py)."""
+"""Annotated frames from VOC XML, one file each; its name identifies the frame (frame_names.py)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mbv2ssd_ros.evaluation.truth_frames import annotated_frame, AnnotatedFrame
 
 
 def read_voc_truth(paths: Sequence[Path], topics: Sequence[str]) -> list[AnnotatedFrame]:
-    """Read files; topics are the image topics of the bag. DataError where a name tells none."""
+    """Read files; topics are the image topics of the bag."""
     return [_frame(path, topics) for path in paths]
 
 

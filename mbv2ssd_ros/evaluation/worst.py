@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mbv2ssd_ros.evaluation.matching import Kind, Matches
+from mbv2ssd_ros.evaluation.matching import Matches
 
 BADNESS = ('objects that were not found, plus the scores of the false detections above the score '
            'threshold')
@@ -30,10 +30,10 @@ def worst_images(matches: Matches, num_images: int, score_threshold: float,
 
     Returns at_most images, the worst first; none is without mistakes.
     """
-    missed, false, badness = _badness(matches, num_images, score_threshold, None)
+    missed, false, badness = image_mistakes(matches, num_images, score_threshold)
     chosen = _worst(badness, count)
     for label in matches.labels:
-        of_class = _badness(matches, num_images, score_threshold, label)[2]
+        of_class = image_mistakes(matches, num_images, score_threshold, label)[2]
         chosen += [image for image in _worst(of_class, per_class) if image not in chosen]
     chosen = sorted(chosen[:at_most], key=lambda image: -badness[image])
     return [WorstImage(image, int(missed[image]), int(false[image]), float(badness[image]))
@@ -45,11 +45,11 @@ def _worst(badness: NDArray[np.float64], count: int) -> list[int]:
     return [int(image) for image in order if badness[image] > 0]
 
 
-def _badness(matches: Matches, num_images: int, score_threshold: float, label: int | None
-             ) -> tuple[NDArray, NDArray, NDArray]:
-    """Missed objects, false detections and badness of each image, for one class or all."""
+def image_mistakes(matches: Matches, num_images: int, score_threshold: float,
+                   label: int | None = None) -> tuple[NDArray, NDArray, NDArray]:
+    """Return missed objects, false detections and badness of each image, of one class or all."""
     found, objects = matches.found, matches.objects
-    false = (found.scores > score_threshold) & found.counts & (found.kinds != Kind.CORRECT)
+    false = (found.scores > score_threshold) & found.counts & ~found.correct
     missed = ~objects.difficult & ~(objects.found_at > score_threshold)
     if label is not None:
         false, missed = false & (found.labels == label), missed & (objects.labels == label)

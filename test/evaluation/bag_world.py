@@ -1,4 +1,4 @@
-"""Small bags written in the test, and a world in which the tiny model's answers are known."""
+"""Small bags written in the test, with objects that the tiny model detects."""
 
 from pathlib import Path
 from types import SimpleNamespace

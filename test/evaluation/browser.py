@@ -73,10 +73,10 @@ class Browser:
             message['sessionId'] = self._session
         os.write(self._write, json.dumps(message).encode() + b'\0')
         while True:
-            answer = self._receive(_TIMEOUT_S)
-            if answer.get('id') == self._last_id:
-                assert 'error' not in answer, answer
-                return answer['result']
+            reply = self._receive(_TIMEOUT_S)
+            if reply.get('id') == self._last_id:
+                assert 'error' not in reply, reply
+                return reply['result']
 
     def open(self, path: Path, width_px=1200, height_px=900, dark=False, scale=1):
         """Show a file in a window of a size, and wait until it is loaded."""
@@ -120,7 +120,7 @@ class Browser:
 
     @property
     def complaints(self):
-        """What stands on the console since the page was opened: errors and warnings."""
+        """What is on the console since the page was opened: errors and warnings."""
         found = []
         for event in self.events:
             parameters = event['params']
@@ -144,7 +144,7 @@ class Browser:
         while b'\0' not in self._buffer:
             ready, _, _ = select.select([self._read], [], [], max(0, until - time.monotonic()))
             if not ready:
-                raise TimeoutError('the browser does not answer')
+                raise TimeoutError('the browser does not respond')
             chunk = os.read(self._read, 1 << 20)
             if not chunk:
                 raise OSError(f'the browser ended with {self._process.poll()}')

@@ -1,4 +1,4 @@
-"""Bags of every kind are read whole and in order; what is damaged is told or counted."""
+"""Bags of every kind are read whole and in order; damage is reported or counted."""
 
 from contextlib import suppress
 import shutil
@@ -230,7 +230,7 @@ def test_a_ros1_bag_whose_recording_was_killed_is_an_error(tmp_path):
     path = write_ros1_bag(tmp_path / 'old.bag.active.bag', six_pictures())
     content = bytearray(path.read_bytes())
     place = content.find(b'index_pos=') + len(b'index_pos=')
-    content[place:place + 8] = bytes(8)  # as it stands there until the bag is closed
+    content[place:place + 8] = bytes(8)  # as it is until the bag is closed
     path.write_bytes(content)
     with pytest.raises(DataError, match='not indexed, reindex.*not closed: `rosbag reindex'):
         read(path)
@@ -240,7 +240,7 @@ def test_an_mcap_of_another_system_says_so(tmp_path):
     path = write_bag(tmp_path / 'bag', images(six_pictures()))
     file = path / 'bag.mcap'
     file.write_bytes(file.read_bytes().replace(b'ros2', b'ros1', 1))
-    with pytest.raises(DataError, match='Profile is not ros2. It is an mcap file of another'):
+    with pytest.raises(DataError, match='Profile is not ros2. It is an mcap file that ROS 2 did'):
         read(path)
 
 

@@ -33,10 +33,10 @@ def world(tmp_path, monkeypatch):
     """Return a function that runs the program in a folder with a bag, a model and truth."""
     monkeypatch.chdir(tmp_path)
     write_tiny_model(tmp_path / 'tiny.onnx')
-    answers = [('/found', stamp(k) + 9_000_000, detections(
+    recorded = [('/found', stamp(k) + 9_000_000, detections(
         [(label, 0.9, cell_xyxy(row, column)) for label, row, column in SIX_OBJECTS[k]],
         stamp(k))) for k in range(5)]
-    write_bag(tmp_path / 'drive', sorted(images(six_pictures()) + answers,
+    write_bag(tmp_path / 'drive', sorted(images(six_pictures()) + recorded,
                                          key=lambda item: item[1]))
     write_truth(tmp_path / 'truth.json', SIX_OBJECTS)
 

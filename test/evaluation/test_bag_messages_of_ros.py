@@ -55,7 +55,7 @@ def test_our_detections_are_those_that_the_node_publishes():
     node = DetectionMessages(['background', 'red', 'green']).message(found, header)
     types = standard_types()
     ours = types.serialize_cdr(detections(FOUND, stamp(3)), DETECTIONS)
-    # written anew, since ROS leaves anything in the bytes between fields
+    # written again, since ROS leaves anything in the bytes between fields
     theirs = types.serialize_cdr(types.deserialize_cdr(from_ros(node), DETECTIONS), DETECTIONS)
     assert bytes(ours) == bytes(theirs)
 

@@ -57,7 +57,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture
 def page(browser, folder):
-    """Open the report anew."""
+    """Open the report."""
     browser.open(folder / 'report.html')
     return browser
 

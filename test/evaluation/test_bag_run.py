@@ -231,11 +231,11 @@ def test_detections_are_published_as_the_node_would(topics, expected):
 
 
 def test_recorded_detections_are_scored_and_unanswered_frames_counted(tmp_path, truth):
-    answers = [('/found', stamp(k) + 9_000_000, detections(
+    recorded = [('/found', stamp(k) + 9_000_000, detections(
         [(label, 0.9, cell_xyxy(row, column)) for label, row, column in SIX_OBJECTS[k]],
         stamp(k))) for k in (0, 1, 3)]
     bag = write_bag(tmp_path / 'bag', sorted(
-        images(six_pictures()) + answers, key=lambda item: item[1]))
+        images(six_pictures()) + recorded, key=lambda item: item[1]))
     evaluation = perform(BagTask(bag, tmp_path / 'out', recorded_topics=('/found',),
                                  ground_truth=truth))
     assert evaluation.subject.class_names == ('green', 'red')
@@ -263,11 +263,11 @@ def test_recorded_detections_with_equal_stamps_are_not_guessed_at(tmp_path):
 
 
 def test_ground_truth_may_be_a_topic(tmp_path, model):
-    truths = [('/truth', stamp(k) + 9_000_000, detections(
+    annotated = [('/truth', stamp(k) + 9_000_000, detections(
         [(label, 1.0, cell_xyxy(row, column)) for label, row, column in SIX_OBJECTS[k]],
         stamp(k) + 1_000_000)) for k in range(5)]
     bag = write_bag(tmp_path / 'bag', sorted(
-        images(six_pictures()) + truths, key=lambda item: item[1]))
+        images(six_pictures()) + annotated, key=lambda item: item[1]))
     evaluation = perform(BagTask(bag, tmp_path / 'out', model=model, truth_topics=('/truth',)))
     assert evaluation.analysis.map_50 == 1
     assert evaluation.to_dict()['pairing']['unpaired_frames'] == [
@@ -403,7 +403,8 @@ def test_outputs_that_the_next_inference_overwrites_are_copied(model):
             return np.zeros((1, 24, 4), np.float32), self.scores
 
     with ThreadPoolExecutor(1) as inference:
-        shared = SharedBackend(OneBuffer(None), inference)
+        backend = OneBuffer(open_backend('auto', model, BackendOptions()))
+        shared = SharedBackend(backend, inference)
         first, second = (shared.infer(None)[1] for _ in range(2))
     assert (first.max(), second.max()) == (1, 2)
 

@@ -24,8 +24,8 @@ from mbv2ssd_ros.core.errors import DataError
 from mbv2ssd_ros.evaluation.bag import Bag
 from mbv2ssd_ros.evaluation.detection_content import found_in
 from mbv2ssd_ros.evaluation.frame_names import FrameKey
+from mbv2ssd_ros.evaluation.frame_record import FrameRecord
 from mbv2ssd_ros.evaluation.ground_truth import (
-    FrameStamp,
     ground_truth,
     pair,
     read_annotated_frames,
@@ -57,7 +57,9 @@ def write_voc(folder, names, difficult=0, x1=1):
 
 
 def frames(count, topic=CAMERA):
-    return [FrameStamp(topic, k, stamp(k)) for k in range(count)]
+    return [FrameRecord(
+        number=k, topic=topic, index=k, stamp_ns=stamp(k), header_ns=stamp(k), log_ns=stamp(k),
+        frame_id='cam', size_hw=None, detections=None) for k in range(count)]
 
 
 def test_coco_boxes_and_crowds_are_read(write_coco):

@@ -9,7 +9,7 @@ from mbv2ssd_ros.evaluation.matching import Kind, match_results
 
 OWL = 3
 HERE = square(0, 0)
-BESIDE = square(12, 0)  # 8 of 20 columns shared: IoU 160 / 640 = 0.25
+NEAR = square(12, 0)  # 8 of 20 columns shared: IoU 160 / 640 = 0.25
 AWAY = square(100, 50)
 
 
@@ -22,9 +22,9 @@ def test_each_kind_of_mistake_by_hand():
     objects = [(CAT, HERE), (DOG, square(0, 50))]
     assert kinds_of([(CAT, 0.9, HERE)], objects) == [Kind.CORRECT]
     assert kinds_of([(CAT, 0.9, HERE), (CAT, 0.8, HERE)], objects)[1] == Kind.DUPLICATE
-    assert kinds_of([(CAT, 0.9, BESIDE)], objects) == [Kind.LOCALISATION]
+    assert kinds_of([(CAT, 0.9, NEAR)], objects) == [Kind.LOCALISATION]
     assert kinds_of([(DOG, 0.9, HERE)], objects) == [Kind.CLASSIFICATION]
-    assert kinds_of([(DOG, 0.9, BESIDE)], objects) == [Kind.BOTH]
+    assert kinds_of([(DOG, 0.9, NEAR)], objects) == [Kind.BOTH]
     assert kinds_of([(CAT, 0.9, AWAY)], objects) == [Kind.BACKGROUND]
     assert kinds_of([(CAT, 0.9, AWAY)], []) == [Kind.BACKGROUND]
 
@@ -36,8 +36,8 @@ def test_a_difficult_object_makes_its_own_class_count_neither_way():
 
 
 def test_the_own_class_goes_before_another():
-    # beside a cat and on a dog: a cat in the wrong place rather than a dog of the wrong class
-    assert kinds_of([(CAT, 0.9, BESIDE)], [(CAT, HERE), (DOG, BESIDE)]) == [Kind.LOCALISATION]
+    # near a cat and on a dog: a cat in the wrong place rather than a dog of the wrong class
+    assert kinds_of([(CAT, 0.9, NEAR)], [(CAT, HERE), (DOG, NEAR)]) == [Kind.LOCALISATION]
 
 
 @pytest.mark.parametrize(('x', 'kind'), [

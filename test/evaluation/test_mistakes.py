@@ -10,7 +10,7 @@ from mbv2ssd_ros.core.metrics import mean_ap, precision_recall
 from mbv2ssd_ros.evaluation.matching import Kind, match_results
 from mbv2ssd_ros.evaluation.mistakes import break_down, NAMES
 
-HERE, BESIDE, AWAY, BELOW = square(0, 0), square(12, 0), square(100, 50), square(0, 50)
+HERE, NEAR, AWAY, BELOW = square(0, 0), square(12, 0), square(100, 50), square(0, 50)
 
 
 def broken_down(found, objects, threshold=0.1):
@@ -44,7 +44,7 @@ def test_a_wrong_class_costs_both_classes():
 
 
 def test_a_wrong_place_that_is_put_right():
-    assert gains([(CAT, 0.9, BESIDE)], [(CAT, HERE)]) == {'localisation': 1}
+    assert gains([(CAT, 0.9, NEAR)], [(CAT, HERE)]) == {'localisation': 1}
 
 
 def test_a_duplicate_and_a_detection_of_nothing_are_taken_away():
@@ -56,8 +56,8 @@ def test_a_duplicate_and_a_detection_of_nothing_are_taken_away():
 
 
 def test_both_wrong_is_taken_away():
-    # a dog beside the cat goes before the right dog
-    found = gains([(DOG, 0.9, BESIDE), (DOG, 0.8, AWAY), (CAT, 0.9, HERE)],
+    # a dog near the cat goes before the right dog
+    found = gains([(DOG, 0.9, NEAR), (DOG, 0.8, AWAY), (CAT, 0.9, HERE)],
                   [(CAT, HERE), (DOG, AWAY)])
     assert found == {'both': 0.25}  # 1/2 of one of two classes
 
@@ -67,9 +67,9 @@ def test_missed_objects_are_taken_away():
 
 
 def test_an_object_with_a_mistake_that_can_be_put_right_is_not_missed():
-    assert broken_down([(CAT, 0.9, BESIDE)], [(CAT, HERE)])['missed'].count == 0
+    assert broken_down([(CAT, 0.9, NEAR)], [(CAT, HERE)])['missed'].count == 0
     assert broken_down([(DOG, 0.9, HERE)], [(CAT, HERE)])['missed'].count == 0
-    assert broken_down([(DOG, 0.9, BESIDE)], [(CAT, HERE)])['missed'].counts == {CAT: 1, DOG: 0}
+    assert broken_down([(DOG, 0.9, NEAR)], [(CAT, HERE)])['missed'].counts == {CAT: 1, DOG: 0}
 
 
 def test_a_class_that_is_missed_altogether_gains_nothing():
@@ -77,18 +77,18 @@ def test_a_class_that_is_missed_altogether_gains_nothing():
 
 
 def test_counts_are_taken_at_the_threshold_and_gains_over_all_detections():
-    found = broken_down([(CAT, 0.3, BESIDE)], [(CAT, HERE)], threshold=0.5)
+    found = broken_down([(CAT, 0.3, NEAR)], [(CAT, HERE)], threshold=0.5)
     assert (found['localisation'].count, found['missed'].count) == (0, 1)
     assert (found['localisation'].map_gain, found['missed'].map_gain) == (1, 0)
 
 
 def test_a_mistake_put_right_on_a_found_object_is_taken_away():
-    # the box beside the cat would become its second detection
-    assert gains([(CAT, 0.9, BESIDE), (CAT, 0.8, HERE)], [(CAT, HERE)]) == {'localisation': 0.5}
+    # the box near the cat would become its second detection
+    assert gains([(CAT, 0.9, NEAR), (CAT, 0.8, HERE)], [(CAT, HERE)]) == {'localisation': 0.5}
 
 
 def test_of_two_mistakes_put_right_on_one_object_the_better_stays():
-    found = [(CAT, 0.9, BESIDE), (CAT, 0.8, BESIDE), (CAT, 0.7, AWAY)]
+    found = [(CAT, 0.9, NEAR), (CAT, 0.8, NEAR), (CAT, 0.7, AWAY)]
     assert gains(found, [(CAT, HERE), (CAT, AWAY)])['localisation'] == pytest.approx(1 - 1 / 6)
 
 

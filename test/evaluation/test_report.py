@@ -1,4 +1,4 @@
-"""What the report says, read without a browser."""
+"""The text of the report, read without a browser."""
 
 from html.parser import HTMLParser
 import re

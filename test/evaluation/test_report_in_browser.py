@@ -43,7 +43,7 @@ def path(tmp_path_factory):
 
 @pytest.fixture
 def page(browser, path):
-    """Open the report anew."""
+    """Open the report."""
     browser.open(path)
     return browser
 

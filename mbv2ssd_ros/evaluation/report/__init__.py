@@ -1,1 +1,1 @@
-"""One self-contained HTML page that says how good a detector is, and where it fails."""
+"""The report of an evaluation as one self-contained HTML page."""

@@ -11,7 +11,7 @@ from mbv2ssd_ros.core.metrics import PrecisionRecall
 from mbv2ssd_ros.evaluation.analysis import Analysis, curve_rows, ScopeFigures
 from mbv2ssd_ros.evaluation.report.markup import Child, element, joined, Markup
 from mbv2ssd_ros.evaluation.report.page import scoped
-from mbv2ssd_ros.evaluation.report.plot import count_axis, Plot, unit_axis
+from mbv2ssd_ros.evaluation.report.plot import count_axis, figure, Plot, unit_axis
 from mbv2ssd_ros.evaluation.report.tables import number
 from mbv2ssd_ros.evaluation.scores import BINS
 
@@ -129,12 +129,11 @@ def _calibration_svg(scope: ScopeFigures) -> Markup:
 
 
 def _for_each_scope(analysis: Analysis, draw: Callable[[ScopeFigures], Markup]) -> Markup:
-    return joined([scoped(0, draw(analysis.overall)),
-                   *(scoped(label, draw(scope)) for label, scope in analysis.classes.items())])
+    return joined(scoped(label, draw(scope)) for label, scope in analysis.scopes.items())
 
 
 def _figure(title: str, chart: Markup, key: list[Child]) -> Markup:
-    return element('figure', element('h3', title), chart, element('figcaption', key))
+    return figure(title, chart, element('figcaption', key))
 
 
 def _key(kind: str, text: str) -> Markup:

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
 
 from mbv2ssd_ros.evaluation.analysis import Analysis
 from mbv2ssd_ros.evaluation.report.charts import (
@@ -21,7 +17,7 @@ from mbv2ssd_ros.evaluation.report.headline import headline
 from mbv2ssd_ros.evaluation.report.markup import element, joined, Markup
 from mbv2ssd_ros.evaluation.report.mistake_table import mistake_tables
 from mbv2ssd_ros.evaluation.report.page import page, Section
-from mbv2ssd_ros.evaluation.report.pictures import gallery
+from mbv2ssd_ros.evaluation.report.pictures import gallery, ImageOf
 from mbv2ssd_ros.evaluation.report.size_tables import size_tables
 from mbv2ssd_ros.evaluation.worst import BADNESS
 
@@ -47,7 +43,6 @@ _NOTES = {
               'right is on the diagonal, a score can be read as a probability.',
     'images': f'Ranked by {BADNESS} of {{threshold}}: the last figure under each. Click one to '
               'enlarge it.'}
-ImageOf = Callable[[int], NDArray[np.uint8]]  # index of a result -> (H, W, 3) BGR, any scale
 
 
 def write_report(folder: Path, analysis: Analysis, image_of: ImageOf) -> Path:

@@ -21,7 +21,7 @@ def headline(analysis: Analysis) -> Markup:
         element('p', f'{len(analysis.results):,} images, {objects:,} objects of '
                 f'{len(subject.class_names)} classes, {difficult:,} difficult ones ignored. '
                 f'Detections scoring above {subject.curve_threshold:g}.', class_='note'),
-        [scoped(label, _figures(analysis, label)) for label in (0, *analysis.classes)])
+        [scoped(label, _figures(analysis, label)) for label in analysis.scopes])
 
 
 def _breakable(name: str) -> Markup:
@@ -31,7 +31,7 @@ def _breakable(name: str) -> Markup:
 
 
 def _figures(analysis: Analysis, label: int) -> Markup:
-    scope = analysis.classes[label] if label else analysis.overall
+    scope = analysis.scopes[label]
     coco, split = analysis.coco, analysis.subject.split
     of = analysis.name(label) if label else None
     mean = 'AP' if label else 'mAP'

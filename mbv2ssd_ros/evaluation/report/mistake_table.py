@@ -23,7 +23,7 @@ _COLUMNS = (Column('kind', is_text=True), Column('count', 'at the score threshol
 
 def mistake_tables(analysis: Analysis) -> Markup:
     """Build one table for all classes, which is shown first, and one for each."""
-    return joined([scoped(label, _table(analysis, label)) for label in (0, *analysis.classes)])
+    return joined([scoped(label, _table(analysis, label)) for label in analysis.scopes])
 
 
 def _table(analysis: Analysis, label: int) -> Markup:

@@ -19,12 +19,13 @@ from mbv2ssd_ros.evaluation.matching import Kind
 from mbv2ssd_ros.evaluation.report.markup import Child, element, Markup
 from mbv2ssd_ros.evaluation.worst import WorstImage
 
+ImageOf = Callable[[int], NDArray[np.uint8]]  # index of a result -> (H, W, 3) BGR, any scale
 LONGEST_PX = 480
 _QUALITY = 80
 
 
-def gallery(analysis: Analysis, image_of: Callable[[int], NDArray[np.uint8]]) -> Markup:
-    """Show the worst images; image_of: index of a result -> (H, W, 3) BGR, at any scale."""
+def gallery(analysis: Analysis, image_of: ImageOf) -> Markup:
+    """Show the worst images."""
     if not analysis.worst:
         return element('p', 'No image has a mistake at this score threshold.')
     key = element('p', [element('span', element('i', class_=f'box {kind}'), text)

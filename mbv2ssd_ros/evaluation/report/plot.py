@@ -119,6 +119,11 @@ class Plot:
             transform=f'rotate(-90 11 {middle})'))
 
 
+def figure(title: str, *parts: Markup) -> Markup:
+    """Put a heading above a chart."""
+    return element('figure', element('h3', title), *parts)
+
+
 def _number(value: float) -> str:
     return f'{value:.1f}'.removesuffix('.0')
 

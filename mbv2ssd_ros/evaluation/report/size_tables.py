@@ -17,12 +17,10 @@ _IN_WORDS = {'small': f'small, below {SMALL_BELOW_PX} px',
 
 def size_tables(analysis: Analysis) -> Markup:
     """Build both tables for all classes, shown first, and for each, and COCO's AP by size."""
-    tables = []
-    for label in (0, *analysis.classes):
-        scope = analysis.classes[label] if label else analysis.overall
-        tables.append(scoped(label, element(
-            'div', _table('side in the original image', scope.sizes_px),
-            _table('side as a share of the image’s', scope.sizes_share), class_='pair')))
+    tables = [scoped(label, element(
+        'div', _table('side in the original image', scope.sizes_px),
+        _table('side as a share of the image’s', scope.sizes_share), class_='pair'))
+        for label, scope in analysis.scopes.items()]
     return joined([*tables, scoped(0, _coco_by_size(analysis))])
 
 
