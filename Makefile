@@ -8,7 +8,7 @@ VENV := $(VENV_DIR)/bin
 PYTEST_ARGS ?=
 STARTED := $(shell date +%s)
 
-.PHONY: help setup test lint demo test-jetson test-machines clean
+.PHONY: help setup test lint demo test-versions test-machines test-jetson clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 13
@@ -26,6 +26,9 @@ lint: setup  ## ruff and mypy
 
 demo: setup  ## the whole path: camera topic, detector, annotated images in demo_out/
 	$(VENV)/python -m mbv2ssd_ros.tools.demo
+
+test-versions: setup  ## old and new Pythons and libraries; CELLS=3.10 chooses (see .ci/versions)
+	@$(PYTHON) .ci/versions $(CELLS)
 
 test-jetson:  ## tests that need TensorRT and a GPU, with PYTHON as it is (see docs/jetson.md)
 	$(PYTHON) -m pytest -m hardware $(PYTEST_ARGS) test/hardware

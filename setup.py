@@ -34,9 +34,10 @@ setup(
     ],
     python_requires='>=3.10',
     install_requires=[
-        'numpy',
-        'onnxruntime',
-        'opencv-python-headless',
+        # the least that `make test-versions` has run, see docs/versions.md
+        'numpy>=1.21.6',
+        'onnxruntime>=1.16.0',
+        'opencv-python-headless>=4.5.4.60',
         'PyYAML',
     ],
     extras_require={

@@ -1,9 +1,8 @@
-#!/usr/bin/env python3
 """
-Print what models say of pictures, as JSON: for each model and picture its detections.
+Print what models find in pictures, as JSON: for each model and picture its detections.
 
 .ci/versions runs this with one set of library versions after another and compares. Usage:
-answers PICTURES MODEL..., with a folder of pictures and ONNX files that have a contract.
+answers.py PICTURES MODEL..., with a folder of pictures and ONNX files that have a contract.
 """
 
 import json
@@ -11,8 +10,6 @@ from pathlib import Path
 import sys
 
 import cv2
-import numpy
-import onnxruntime
 
 from mbv2ssd_ros.backends.base import BackendOptions, open_backend
 from mbv2ssd_ros.core.errors import Mbv2SsdError
@@ -21,7 +18,7 @@ from mbv2ssd_ros.detector import Detector
 
 
 def main(folder, *models):
-    """Print versions and answers; a model that does not load gives its error instead."""
+    """Print the answers; a model that does not load gives its error instead."""
     pictures = {path.name: cv2.imread(str(path)) for path in sorted(Path(folder).glob('*.jpg'))}
     answers = {}
     for model in models:
@@ -31,9 +28,7 @@ def main(folder, *models):
                 name: found(detector, picture) for name, picture in pictures.items()}
         except Mbv2SsdError as err:
             answers[Path(model).name] = str(err)
-    print(json.dumps({
-        'python': '{}.{}.{}'.format(*sys.version_info), 'onnxruntime': onnxruntime.__version__,
-        'numpy': numpy.__version__, 'opencv': cv2.__version__, 'answers': answers}))
+    print(json.dumps(answers))
 
 
 def found(detector, picture):
