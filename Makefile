@@ -1,12 +1,14 @@
-# Each target sets itself up; `make help` lists them. ROS=kilted: in .venv-kilted, with ROS 2 Kilted.
+# Each target sets itself up; `make help` lists them. ROS=kilted: with ROS 2 Kilted in .venv-kilted,
+# where there is no PyTorch: `test` then runs what touches ROS, and lint is left to the default.
 
 PYTHON ?= python3
 ROS ?=
 export ROS
-VENV_DIR := .venv$(addprefix -,$(filter-out jazzy,$(ROS)))
-VENV := $(VENV_DIR)/bin
+OTHER_ROS := $(filter-out jazzy,$(ROS))
+VENV := .venv$(addprefix -,$(OTHER_ROS))/bin
 PYTEST_ARGS ?=
 STARTED := $(shell date +%s)
+TESTS := $(if $(OTHER_ROS),test/ros test/tools test/launch test/evaluation/test_bag*.py test/test_*.py)
 
 .PHONY: help setup test lint demo test-versions test-machines test-jetson clean
 
@@ -16,8 +18,8 @@ help:  ## list the targets
 setup:  ## make .venv: ROS 2, message interfaces, this package (see .ci/setup)
 	@$(PYTHON) .ci/setup
 
-test: lint  ## lint, then all tests on all cores; PYTEST_ARGS='-k nms' chooses some
-	@$(VENV)/python -m pytest -n auto --dist worksteal $(PYTEST_ARGS); code=$$?; \
+test: $(if $(OTHER_ROS),setup,lint)  ## lint, then all tests on all cores; PYTEST_ARGS='-k nms' chooses some
+	@$(VENV)/python -m pytest -n auto --dist worksteal $(PYTEST_ARGS) $(TESTS); code=$$?; \
 	echo "make test: $$(($$(date +%s) - $(STARTED))) s"; exit $$code
 
 lint: setup  ## ruff and mypy
@@ -36,6 +38,6 @@ test-jetson:  ## tests that need TensorRT and a GPU, with PYTHON as it is (see d
 test-machines: setup  ## the shipped models on processors that QEMU imitates (docs/machines.md)
 	$(VENV)/python -m pytest -m machines $(PYTEST_ARGS) test/machines
 
-clean:  ## remove .venv and everything built or written by these targets
-	rm -rf .venv build install log demo_out *.egg-info .mypy_cache .ruff_cache .hypothesis
+clean:  ## remove .venv, .venv-kilted and everything built or written by these targets
+	rm -rf .venv .venv-* build install log demo_out *.egg-info .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
