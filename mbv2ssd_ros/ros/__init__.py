@@ -5,5 +5,5 @@ The process: node, detector_node, pipeline. Parameters: parameters, parameter_ta
 topics. The way of an image: receiver, image_bytes, camera, (scheduler), frame_processor,
 detection_bytes or detection_messages, debug_image, label_info. What it says about itself:
 camera_monitor, silence, diagnostics, typed_status, throttle. What a process owes its machine:
-memory, shared_memory, events. For launch files: launching.
+memory, fast_dds, shared_memory, events. For launch files: launching.
 """
