@@ -1,6 +1,6 @@
 """A table of what was run where, after the tests."""
 
-TITLES = ('machine', 'model', 'score difference', 'matched', 'worst IoU', 'seconds', 'result')
+TITLES = ('machine', 'model', 'score difference', 'matched', 'worst IoU', 'CPU s', 'result')
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -56,6 +56,6 @@ def test_a_model_answers_as_its_float32_file_does_here(machine, model, images, r
     record_property('machine_row', (
         machine.name, model, f'{agreement.difference:.4f}',
         f'{agreement.matched}/{agreement.sure}', f'{agreement.worst_iou:.3f}',
-        f'{facts["load_s"] + facts["images_s"]:.0f}'))
+        f'{facts["cpu_s"]:.0f}'))
     if problems := agreement.problems(facts['precision']):
         pytest.fail(f'{machine.name}: {model}.onnx: {"; ".join(problems)}', pytrace=False)
