@@ -10,7 +10,7 @@ from launch_ros.actions import Node
 from mbv2ssd_ros.core.errors import ConfigError
 from mbv2ssd_ros.ros.launching import description, detector, DETECTOR_ARGUMENTS
 from mbv2ssd_ros.tools.evaluate_live import READY
-from mbv2ssd_ros.tools.live_cameras import cameras_of, node_parameters
+from mbv2ssd_ros.tools.live.cameras import cameras_of, node_parameters
 
 # share/mbv2ssd_ros where it is installed, else the source tree
 SHARE = Path(__file__).resolve().parents[1]

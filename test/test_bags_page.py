@@ -7,13 +7,8 @@ import shlex
 from needs import need
 import pytest
 
-from mbv2ssd_ros.evaluation import (
-    bag_outputs,
-    detections_bag,
-    frame_names,
-    journal,
-    labelled_frames,
-)
+from mbv2ssd_ros.evaluation.bags import frame_names, writer
+from mbv2ssd_ros.evaluation.runs import journal, labelled_frames, outputs
 from mbv2ssd_ros.tools import evaluate_bag, label_bag
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -59,8 +54,8 @@ def test_every_option_in_the_text_is_there():
 
 
 def test_every_file_that_is_written_is_explained():
-    for name in (bag_outputs.METRICS, bag_outputs.FRAMES, bag_outputs.LATENCY, bag_outputs.REPORT,
-                 detections_bag.FILE_NAME, journal.FILE_NAME, evaluate_bag.COMPARISON,
+    for name in (outputs.METRICS, outputs.FRAMES, outputs.LATENCY, outputs.REPORT,
+                 writer.FILE_NAME, journal.FILE_NAME, evaluate_bag.COMPARISON,
                  labelled_frames.DESCRIPTION):
         assert f'`{name}`' in PAGE
 

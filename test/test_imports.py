@@ -18,12 +18,14 @@ BELOW = {
     'frames': set(),
     'latency': set(),
     'rate_limit': set(),
+    'shipped': {'core'},
     'backends': {'core'},
     'detector': {'core', 'backends'},
     'scheduler': {'core', 'backends', *BOOKKEEPING},
     'evaluation': {'core', 'backends', 'detector', 'scheduler', *BOOKKEEPING},
-    'ros': {'core', 'backends', 'detector', 'scheduler', *BOOKKEEPING},
-    'tools': {'core', 'backends', 'detector', 'scheduler', *BOOKKEEPING, 'evaluation', 'ros'},
+    'ros': {'core', 'backends', 'detector', 'scheduler', 'shipped', *BOOKKEEPING},
+    'tools': {'core', 'backends', 'detector', 'scheduler', 'shipped', *BOOKKEEPING,
+              'evaluation', 'ros'},
 }
 # The detector and its evaluation too: training reports the mAP of the code that is deployed.
 TRAIN_MAY_IMPORT = {'core', 'backends', 'detector', 'evaluation'}

@@ -10,7 +10,7 @@ PAGE = (ROOT / 'docs' / 'jetson.md').read_text(encoding='utf-8')
 
 
 def test_what_a_failed_build_says_is_quoted_from_the_code():
-    code = ''.join(path.read_text() for path in (ROOT / 'mbv2ssd_ros' / 'backends').glob('*.py'))
+    code = ''.join(path.read_text() for path in (ROOT / 'mbv2ssd_ros' / 'backends').rglob('*.py'))
     code = re.sub(r"'\s*f?'", '', code)  # strings that go on in the next line
     start = PAGE.index('## When an engine cannot be built')
     cells = re.findall(r'^\| (`.+?) \|', PAGE[start:], re.MULTILINE)

@@ -7,10 +7,10 @@ import re
 import pytest
 
 from mbv2ssd_ros.tools import compare_models, doctor, evaluate_live, play_bag
+from mbv2ssd_ros.tools.benchmarking.compare_figures import Rounds, row, table
 from mbv2ssd_ros.tools.checkup.finding import LEVELS
-from mbv2ssd_ros.tools.compare_figures import Rounds, row, table
-from mbv2ssd_ros.tools.live_account import CameraOutcome, NodeBooks
-from mbv2ssd_ros.tools.live_account import table as live_table
+from mbv2ssd_ros.tools.live.account import CameraOutcome, NodeBooks
+from mbv2ssd_ros.tools.live.account import table as live_table
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCTOR = (ROOT / 'docs' / 'doctor.md').read_text(encoding='utf-8')

@@ -40,8 +40,13 @@ def installed(tmp_path_factory):
     if missing := missing_build_tools():
         pytest.skip(f'to install the package needs {missing}')
     source = tmp_path_factory.mktemp('source') / 'mbv2ssd'  # pip would build inside our tree
-    ignored = shutil.ignore_patterns('.*', 'build', 'install', 'log', 'runs', 'demo_out',
-                                     '__pycache__', '*.egg-info', 'test', 'docs')
+    anywhere = shutil.ignore_patterns('.*', '__pycache__', '*.egg-info')
+    at_root = shutil.ignore_patterns(
+        'build', 'install', 'log', 'runs', 'demo_out', 'test', 'docs')
+
+    def ignored(folder, names):
+        return anywhere(folder, names) | (
+            at_root(folder, names) if Path(folder) == ROOT else set())
     shutil.copytree(ROOT, source, ignore=ignored)
     target = tmp_path_factory.mktemp('installed')
     result = subprocess.run(

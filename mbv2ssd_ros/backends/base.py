@@ -195,8 +195,8 @@ def _open_onnxruntime(model_path: Path, options: BackendOptions, host: Host) -> 
 
 
 def _open_tensorrt(model_path: Path, options: BackendOptions, host: Host) -> Backend:
-    from mbv2ssd_ros.backends.nvidia import load_nvidia
-    from mbv2ssd_ros.backends.trt import TrtBackend
+    from mbv2ssd_ros.backends.trt.backend import TrtBackend
+    from mbv2ssd_ros.backends.trt.nvidia import load_nvidia
     return TrtBackend(model_path, options, host, load_nvidia())
 
 
@@ -236,7 +236,7 @@ def open_backend(name: str, model_path: str | Path, options: BackendOptions,
 
 def _choose(log: Log) -> str:
     """Take TensorRT where it can be used; say what was taken, and why."""
-    from mbv2ssd_ros.backends.nvidia import describe_gpu, load_nvidia
+    from mbv2ssd_ros.backends.trt.nvidia import describe_gpu, load_nvidia
     if importlib.util.find_spec('tensorrt') is None:
         log.info('backend auto takes onnxruntime: TensorRT is not installed for this Python')
         return 'onnxruntime'

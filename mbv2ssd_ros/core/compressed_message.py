@@ -7,9 +7,9 @@ from typing import Any, Protocol
 import cv2
 import numpy as np
 
-from mbv2ssd_ros.core.encoded import stored_size_wh
 from mbv2ssd_ros.core.errors import UnsupportedImageError
 from mbv2ssd_ros.core.image import SourceImage
+from mbv2ssd_ros.core.image_header import stored_size_wh
 
 MAX_PIXELS = 50_000_000  # 150 MB once decoded
 # The pixel grid as it is stored: an orientation in EXIF must not turn the boxes.

@@ -1,7 +1,7 @@
 """
 The lifecycle node, in the order in which to read it.
 
-The process: node, detector_node, pipeline. Parameters: parameters, parameter_table, model_file,
+The process: node, detector_node, pipeline. Parameters: parameters, parameter_table,
 topics. The way of an image: receiver, image_bytes, camera, (scheduler), frame_processor,
 detection_bytes or detection_messages, debug_image, label_info. What it says about itself:
 camera_monitor, silence, diagnostics, typed_status, throttle. What a process owes its machine:

@@ -25,12 +25,12 @@ from mbv2ssd_ros.ros.debug_image import DebugImages
 from mbv2ssd_ros.ros.events import NO_EVENTS
 from mbv2ssd_ros.ros.frame_processor import FrameProcessor
 from mbv2ssd_ros.ros.label_info import label_info
-from mbv2ssd_ros.ros.model_file import find_model
 from mbv2ssd_ros.ros.parameters import DetectorParams, LiveParams
 from mbv2ssd_ros.ros.silence import incompatible_publishers, incompatible_qos, why_silent
 from mbv2ssd_ros.ros.throttle import ThrottledLog
 from mbv2ssd_ros.ros.topics import check_topics
 from mbv2ssd_ros.scheduler import make_scheduler, Scheduler
+from mbv2ssd_ros.shipped import find_model
 
 
 class Pipeline:

@@ -38,10 +38,9 @@ from typing import Any
 
 from mbv2ssd_ros.backends.base import BACKENDS
 from mbv2ssd_ros.core.errors import ConfigError, Mbv2SsdError
-from mbv2ssd_ros.ros.model_file import find_model
-from mbv2ssd_ros.tools.arguments import domain_id, positive, size_wh, whole
-from mbv2ssd_ros.tools.benchmark_cameras import cameras_table, measure_cameras
-from mbv2ssd_ros.tools.benchmark_figures import (
+from mbv2ssd_ros.shipped import find_model
+from mbv2ssd_ros.tools.benchmarking.cameras import cameras_table, measure_cameras
+from mbv2ssd_ros.tools.benchmarking.figures import (
     answered_stamps,
     cpu_seconds,
     latencies_ms,
@@ -56,11 +55,12 @@ from mbv2ssd_ros.tools.benchmark_figures import (
     summary,
     table,
 )
-from mbv2ssd_ros.tools.benchmark_processes import Processes, START_TIMEOUT_S
-from mbv2ssd_ros.tools.benchmark_targets import comparison, targets
-from mbv2ssd_ros.tools.image_source import open_source
-from mbv2ssd_ros.tools.json_file import check_writable, write_json
-from mbv2ssd_ros.tools.processes import ending, ProcessError, Program
+from mbv2ssd_ros.tools.benchmarking.run import Processes, START_TIMEOUT_S
+from mbv2ssd_ros.tools.benchmarking.targets import comparison, targets
+from mbv2ssd_ros.tools.cli.arguments import domain_id, positive, size_wh, whole
+from mbv2ssd_ros.tools.cli.json_file import check_writable, write_json
+from mbv2ssd_ros.tools.cli.processes import ending, ProcessError, Program
+from mbv2ssd_ros.tools.playing.image_source import open_source
 from mbv2ssd_ros.tools.shipped import shipped_path
 
 PROGRAM = 'benchmark'

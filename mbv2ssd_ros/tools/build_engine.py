@@ -17,16 +17,16 @@ from typing import Any
 
 import numpy as np
 
+from mbv2ssd_ros.backends.agreement import fixed_images
 from mbv2ssd_ros.backends.base import ANY_PRECISION, Backend, BackendOptions, Host
-from mbv2ssd_ros.backends.engine_check import fixed_images
-from mbv2ssd_ros.backends.engine_provider import Build
-from mbv2ssd_ros.backends.nvidia import load_nvidia
-from mbv2ssd_ros.backends.trt import TrtBackend
+from mbv2ssd_ros.backends.trt.backend import TrtBackend
+from mbv2ssd_ros.backends.trt.nvidia import load_nvidia
+from mbv2ssd_ros.backends.trt.provider import Build
 from mbv2ssd_ros.core.contract import PRECISIONS
 from mbv2ssd_ros.core.errors import BackendError, Mbv2SsdError
-from mbv2ssd_ros.ros.model_file import find_model
-from mbv2ssd_ros.tools.arguments import whole
-from mbv2ssd_ros.tools.json_file import check_writable, write_json
+from mbv2ssd_ros.shipped import find_model
+from mbv2ssd_ros.tools.cli.arguments import whole
+from mbv2ssd_ros.tools.cli.json_file import check_writable, write_json
 
 PROGRAM = 'build_engine'
 _RUNS = 200

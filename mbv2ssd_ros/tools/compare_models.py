@@ -24,11 +24,9 @@ from typing import Any
 
 from mbv2ssd_ros.backends.base import BACKENDS
 from mbv2ssd_ros.core.errors import ConfigError, DataError, Mbv2SsdError
-from mbv2ssd_ros.ros.model_file import find_model
+from mbv2ssd_ros.shipped import find_model
 from mbv2ssd_ros.tools import benchmark
-from mbv2ssd_ros.tools.arguments import domain_id, positive, size_wh, whole
-from mbv2ssd_ros.tools.benchmark_figures import latencies_ms, machine
-from mbv2ssd_ros.tools.compare_figures import (
+from mbv2ssd_ros.tools.benchmarking.compare_figures import (
     matplotlib_classes,
     parameter_count,
     plot,
@@ -36,9 +34,11 @@ from mbv2ssd_ros.tools.compare_figures import (
     row,
     table,
 )
-from mbv2ssd_ros.tools.image_source import open_source
-from mbv2ssd_ros.tools.json_file import check_writable, write_json
-from mbv2ssd_ros.tools.processes import ending, ProcessError, Program, ros_environment
+from mbv2ssd_ros.tools.benchmarking.figures import latencies_ms, machine
+from mbv2ssd_ros.tools.cli.arguments import domain_id, positive, size_wh, whole
+from mbv2ssd_ros.tools.cli.json_file import check_writable, write_json
+from mbv2ssd_ros.tools.cli.processes import ending, ProcessError, Program, ros_environment
+from mbv2ssd_ros.tools.playing.image_source import open_source
 from mbv2ssd_ros.tools.shipped import shipped_path
 
 PROGRAM = 'compare_models'
@@ -211,7 +211,7 @@ def _backends(args: argparse.Namespace) -> list[str]:
 
 def _load(entrant: Entrant, args: argparse.Namespace, log: Path, programs: list[Program]) -> None:
     """Start the process of a model; one that cannot be loaded is a row with the reason."""
-    program = Program('mbv2ssd_ros.tools.compare_worker', [
+    program = Program('mbv2ssd_ros.tools.benchmarking.compare_worker', [
         '--model', str(entrant.model), '--backend', entrant.backend, '--threads',
         str(args.threads), '--images', str(args.images), '--size', '{}x{}'.format(*args.size)],
         ros_environment(log.parent), log, pipes=True)
@@ -232,7 +232,7 @@ def _load(entrant: Entrant, args: argparse.Namespace, log: Path, programs: list[
 def _accuracy(entrant: Entrant, args: argparse.Namespace,
               maps: dict[Path, tuple[float, str]], folder: Path) -> dict[str, Any]:
     if args.bag is not None:
-        from mbv2ssd_ros.evaluation.bag_task import BagTask, perform
+        from mbv2ssd_ros.evaluation.runs.task import BagTask, perform
         _say(f'mAP of {entrant.title}')
         found = perform(BagTask(
             args.bag, folder / f'{entrant.model.stem}_{entrant.backend}', model=entrant.model,

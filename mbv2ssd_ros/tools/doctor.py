@@ -18,7 +18,6 @@ import sys
 from typing import Any
 
 from mbv2ssd_ros.core.errors import ConfigError, Mbv2SsdError
-from mbv2ssd_ros.tools.arguments import positive
 from mbv2ssd_ros.tools.checkup import (
     jetson,
     model_state,
@@ -41,8 +40,9 @@ from mbv2ssd_ros.tools.checkup.finding import (
 )
 from mbv2ssd_ros.tools.checkup.machine import Machine
 from mbv2ssd_ros.tools.checkup.parameter_file import judge, read_overrides, wanted_cameras
-from mbv2ssd_ros.tools.json_file import write_json
-from mbv2ssd_ros.tools.ros_session import parse, report_error, ros_node
+from mbv2ssd_ros.tools.cli.arguments import positive
+from mbv2ssd_ros.tools.cli.json_file import write_json
+from mbv2ssd_ros.tools.cli.ros_session import parse, report_error, ros_node
 
 PROGRAM = 'doctor'
 _REPORT_LEVELS = (OK, WARNING, ERROR)  # of diagnostic_msgs

@@ -18,10 +18,11 @@ import sys
 from mbv2ssd_ros.backends.base import BACKENDS
 from mbv2ssd_ros.core.errors import ConfigError, Mbv2SsdError
 from mbv2ssd_ros.evaluation.analysis import Analysis
-from mbv2ssd_ros.evaluation.bag_evaluation import BagEvaluation
-from mbv2ssd_ros.evaluation.bag_frames import CLOCKS
-from mbv2ssd_ros.evaluation.bag_outputs import METRICS, REPORT, write_text
-from mbv2ssd_ros.evaluation.bag_set import (
+from mbv2ssd_ros.evaluation.bags.frames import CLOCKS
+from mbv2ssd_ros.evaluation.runs.baseline import changes, notes, read_metrics, table
+from mbv2ssd_ros.evaluation.runs.evaluation import BagEvaluation
+from mbv2ssd_ros.evaluation.runs.journal import FILE_NAME as JOURNAL
+from mbv2ssd_ros.evaluation.runs.many_bags import (
     BagOutcome,
     cluster,
     find_bags,
@@ -31,13 +32,12 @@ from mbv2ssd_ros.evaluation.bag_set import (
     processes,
     tasks_for,
 )
-from mbv2ssd_ros.evaluation.bag_set_outputs import put_together, write_set
-from mbv2ssd_ros.evaluation.bag_task import BagTask, INTERRUPTED, perform
-from mbv2ssd_ros.evaluation.baseline import changes, notes, read_metrics, table
-from mbv2ssd_ros.evaluation.journal import FILE_NAME as JOURNAL
-from mbv2ssd_ros.ros.model_file import find_model
-from mbv2ssd_ros.tools.arguments import points, positive, share, whole
-from mbv2ssd_ros.tools.frame_progress import frame_progress
+from mbv2ssd_ros.evaluation.runs.many_outputs import put_together, write_set
+from mbv2ssd_ros.evaluation.runs.outputs import METRICS, REPORT, write_text
+from mbv2ssd_ros.evaluation.runs.task import BagTask, INTERRUPTED, perform
+from mbv2ssd_ros.shipped import find_model
+from mbv2ssd_ros.tools.cli.arguments import points, positive, share, whole
+from mbv2ssd_ros.tools.cli.progress import frame_progress
 
 PROGRAM = 'evaluate_bag'
 COMPARED, COMPARISON = 'compared', 'comparison.json'

@@ -17,15 +17,15 @@ from mbv2ssd_ros.backends import BackendOptions, open_backend
 from mbv2ssd_ros.core.detections import DetectionSettings
 from mbv2ssd_ros.core.errors import DataError, Mbv2SsdError
 from mbv2ssd_ros.detector import Detector
-from mbv2ssd_ros.evaluation.bag import Bag
-from mbv2ssd_ros.evaluation.bag_frames import CLOCKS, image_topics
-from mbv2ssd_ros.evaluation.bag_labels import label, LabelCounts
-from mbv2ssd_ros.evaluation.bag_task import INTERRUPTED
-from mbv2ssd_ros.evaluation.labelled_frames import DESCRIPTION, FORMATS, LabelledFrames
-from mbv2ssd_ros.ros.model_file import find_model
-from mbv2ssd_ros.tools.arguments import share
+from mbv2ssd_ros.evaluation.bags.frames import CLOCKS, image_topics
+from mbv2ssd_ros.evaluation.bags.reader import Bag
+from mbv2ssd_ros.evaluation.runs.labelled_frames import DESCRIPTION, FORMATS, LabelledFrames
+from mbv2ssd_ros.evaluation.runs.labels import label, LabelCounts
+from mbv2ssd_ros.evaluation.runs.task import INTERRUPTED
+from mbv2ssd_ros.shipped import find_model
+from mbv2ssd_ros.tools.cli.arguments import share
+from mbv2ssd_ros.tools.cli.progress import frame_progress
 from mbv2ssd_ros.tools.evaluate_bag import add_model
-from mbv2ssd_ros.tools.frame_progress import frame_progress
 
 PROGRAM = 'label_bag'
 

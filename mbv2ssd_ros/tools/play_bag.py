@@ -19,9 +19,9 @@ import time
 from typing import Any
 
 from mbv2ssd_ros.core.errors import ConfigError, DataError, Mbv2SsdError
-from mbv2ssd_ros.tools.arguments import positive
+from mbv2ssd_ros.tools.cli.arguments import positive
+from mbv2ssd_ros.tools.cli.ros_session import parse, report_error, ros_node
 from mbv2ssd_ros.tools.play_images import camera_qos, share_large_images
-from mbv2ssd_ros.tools.ros_session import parse, report_error, ros_node
 
 PROGRAM = 'play_bag'
 SETTLE_S = 0.3  # discovery is not symmetric: we may see a subscriber that does not see us yet
@@ -109,8 +109,8 @@ def image_message(kind: Any, content: Any, stamp_ns: int | None) -> Any:
 
 
 def _play(args: argparse.Namespace) -> None:
-    from mbv2ssd_ros.evaluation.bag import Bag
-    from mbv2ssd_ros.evaluation.bag_frames import IMAGE_KINDS
+    from mbv2ssd_ros.evaluation.bags.frames import IMAGE_KINDS
+    from mbv2ssd_ros.evaluation.bags.reader import Bag
     with Bag(args.bag) as bag:
         found = {topic.name: topic.kind for topic in bag.topics if topic.kind in IMAGE_KINDS}
         if not found:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from mbv2ssd_ros.core.errors import ConfigError
-from mbv2ssd_ros.ros.model_file import share_folders
+from mbv2ssd_ros.shipped import share_folders
 
 
 def shipped_path(relative: str) -> Path:

@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from mbv2ssd_ros.core.drawing import bgr_pixels, draw_detections
 from mbv2ssd_ros.core.errors import ConfigError, Mbv2SsdError, UnsupportedImageError
 from mbv2ssd_ros.core.image import SourceImage
-from mbv2ssd_ros.tools.arguments import positive, whole
-from mbv2ssd_ros.tools.ros_session import parse, report_error, ros_module, ros_node
+from mbv2ssd_ros.tools.cli.arguments import positive, whole
+from mbv2ssd_ros.tools.cli.ros_session import parse, report_error, ros_module, ros_node
 
 PROGRAM = 'view_detections'
 PAIRING_FRAMES = 60  # images, and detections without theirs, that are remembered

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mbv2ssd_ros.core.annotations import MAX_PIXELS
-from mbv2ssd_ros.core.encoded import stored_size_wh
 from mbv2ssd_ros.core.errors import DataError, UnsupportedImageError
+from mbv2ssd_ros.core.image_header import stored_size_wh
 
 MAX_FILE_BYTES = 2 ** 28  # of an encoded image or an annotation file
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from mbv2ssd_ros.backends.engine_check import fixed_images
+from mbv2ssd_ros.backends.agreement import fixed_images
 from mbv2ssd_ros.core.contract import ModelContract
 from mbv2ssd_ros.core.errors import ConfigError
 from mbv2ssd_ros.core.image import resize_into, SourceImage

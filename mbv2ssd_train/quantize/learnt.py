@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 import onnx
 from onnx import numpy_helper
 
-from mbv2ssd_ros.backends.engine_check import compare, Difference, fixed_images
+from mbv2ssd_ros.backends.agreement import compare, Difference, fixed_images
 from mbv2ssd_train.export.graph import GraphIndex
 from mbv2ssd_train.export.model_file import check_name, save_beside
 from mbv2ssd_train.export.onnx_file import export_onnx, ExportError

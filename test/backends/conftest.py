@@ -46,8 +46,8 @@ def tensorrt_here(double, monkeypatch):
     from mbv2ssd_ros.backends import base
 
     def open_here(model_path, options, host):
-        from mbv2ssd_ros.backends.nvidia import load_nvidia
-        from mbv2ssd_ros.backends.trt import TrtBackend
+        from mbv2ssd_ros.backends.trt.backend import TrtBackend
+        from mbv2ssd_ros.backends.trt.nvidia import load_nvidia
         return TrtBackend(model_path, options, host, load_nvidia(), build_here)
 
     monkeypatch.setitem(base._OPENERS, 'tensorrt', open_here)

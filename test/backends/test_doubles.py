@@ -19,8 +19,8 @@ class Gpu:
         self.cuda.init()
         self.retained = self.cuda.Device(0).retain_primary_context()
         self.retained.push()
-        from mbv2ssd_ros.backends.engine_build import build_engine, BuildRequest
-        from mbv2ssd_ros.backends.nvidia import load_nvidia
+        from mbv2ssd_ros.backends.trt.build import build_engine, BuildRequest
+        from mbv2ssd_ros.backends.trt.nvidia import load_nvidia
         nvidia = load_nvidia()
         self.plan = build_engine(nvidia, model, BuildRequest(
             'tiny', 'fp32', (HEIGHT, WIDTH), (1,)), b'', lambda phase: None).plan

@@ -12,11 +12,12 @@ import pytest
 from tiny_model import write_tiny_model
 from trt_doubles import DOUBLES, ListLog
 
-from mbv2ssd_ros.backends import build_process, engine_build
 from mbv2ssd_ros.backends.base import Host
-from mbv2ssd_ros.backends.build_process import build_in_child
-from mbv2ssd_ros.backends.engine_build import build_engine, BuildRequest
-from mbv2ssd_ros.backends.nvidia import load_nvidia, primary_context
+from mbv2ssd_ros.backends.trt import build as engine_build
+from mbv2ssd_ros.backends.trt import build_process
+from mbv2ssd_ros.backends.trt.build import build_engine, BuildRequest
+from mbv2ssd_ros.backends.trt.build_process import build_in_child
+from mbv2ssd_ros.backends.trt.nvidia import load_nvidia, primary_context
 from mbv2ssd_ros.core.errors import BackendError
 
 HERE = Path(__file__).parent
@@ -236,7 +237,7 @@ def test_a_build_ends_with_the_process_that_wanted_it_however_that_ends(double, 
     script = f'''
 from pathlib import Path
 from test_engine_build import REQUEST
-from mbv2ssd_ros.backends import build_process
+from mbv2ssd_ros.backends.trt import build_process
 from mbv2ssd_ros.backends.base import Host
 class Log:
     def info(self, message): print(message, flush=True)

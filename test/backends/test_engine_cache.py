@@ -15,8 +15,8 @@ import pytest
 from trt_doubles import ListLog
 
 from mbv2ssd_ros.backends.base import Host
-from mbv2ssd_ros.backends.engine_cache import EngineCache
-from mbv2ssd_ros.backends.engine_manifest import (
+from mbv2ssd_ros.backends.trt.cache import EngineCache
+from mbv2ssd_ros.backends.trt.manifest import (
     EngineKey,
     Manifest,
     manifest_for,
@@ -301,8 +301,8 @@ PREPARE = '''
 import os, random, signal, sys, time
 from pathlib import Path
 from mbv2ssd_ros.backends.base import Host
-from mbv2ssd_ros.backends.engine_cache import EngineCache
-from mbv2ssd_ros.backends.engine_manifest import EngineKey, manifest_for, UnusableEngineError
+from mbv2ssd_ros.backends.trt.cache import EngineCache
+from mbv2ssd_ros.backends.trt.manifest import EngineKey, manifest_for, UnusableEngineError
 
 class Log:
     def info(self, message): pass
@@ -353,7 +353,7 @@ for number in range(50):
 '''
 
 RACE = PREPARE + '''
-from mbv2ssd_ros.backends import engine_cache
+from mbv2ssd_ros.backends.trt import cache as engine_cache
 engine_cache._POLL_S = 0.005
 for number in range(50):
     name, built = f'ssd{number}', Path(sys.argv[1]).parent / f'built{number}'

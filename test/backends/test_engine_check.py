@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mbv2ssd_ros.backends.engine_check import (
+from mbv2ssd_ros.backends.agreement import (
     check_agreement,
     compare,
     Difference,

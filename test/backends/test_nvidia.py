@@ -8,8 +8,8 @@ import weakref
 
 import pytest
 
-from mbv2ssd_ros.backends.cuda_worker import CudaWorker
-from mbv2ssd_ros.backends.nvidia import (
+from mbv2ssd_ros.backends.trt.cuda_worker import CudaWorker
+from mbv2ssd_ros.backends.trt.nvidia import (
     check,
     describe_gpu,
     failure,

@@ -5,7 +5,7 @@ import stat
 
 import pytest
 
-from mbv2ssd_ros.backends.private_folder import (
+from mbv2ssd_ros.backends.trt.private_folder import (
     cache_folder,
     open_private_folder,
     read_private_file,

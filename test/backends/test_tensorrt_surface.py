@@ -49,7 +49,7 @@ print(json.dumps({name: list(inspect.signature(getattr(driver, name)).parameters
 def used_names():
     """Return what the backend's source reads of `trt`: 'Builder', 'BuilderFlag.TF32', ..."""
     found = set()
-    for path in BACKENDS.glob('*.py'):
+    for path in BACKENDS.rglob('*.py'):
         for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
             if isinstance(node, ast.Attribute):
                 text = ast.unparse(node)

@@ -49,8 +49,8 @@ def opened(double, path, log, tmp_path):
         return build_here(*arguments)
 
     def open_it(options=None, host=None, build=counted, state=None, **settings):
-        from mbv2ssd_ros.backends.nvidia import load_nvidia
-        from mbv2ssd_ros.backends.trt import TrtBackend
+        from mbv2ssd_ros.backends.trt.backend import TrtBackend
+        from mbv2ssd_ros.backends.trt.nvidia import load_nvidia
         if open_it.state is None:
             open_it.state = double(**settings)
         backend = TrtBackend(
@@ -329,8 +329,8 @@ def judge():  # runs last: registered first
 atexit.register(judge)
 from trt_doubles import build_here
 from mbv2ssd_ros.backends.base import BackendOptions, Host
-from mbv2ssd_ros.backends.nvidia import load_nvidia
-from mbv2ssd_ros.backends.trt import TrtBackend
+from mbv2ssd_ros.backends.trt.nvidia import load_nvidia
+from mbv2ssd_ros.backends.trt.backend import TrtBackend
 from pathlib import Path
 backend = TrtBackend(Path(sys.argv[3]), BackendOptions(engine_cache_dir=sys.argv[4]), Host(),
                      load_nvidia(), build_here)
@@ -505,7 +505,7 @@ def test_a_read_only_folder_is_used_and_what_is_missing_built_each_time(
 
 
 def test_a_full_disk_costs_the_next_start_and_not_this_one(opened, log, monkeypatch):
-    from mbv2ssd_ros.backends.engine_cache import EngineCache
+    from mbv2ssd_ros.backends.trt.cache import EngineCache
 
     def full(*arguments):
         raise OSError(errno.ENOSPC, 'No space left on device')
@@ -563,7 +563,7 @@ def test_a_new_engine_that_fails_the_self_test_is_neither_used_nor_kept(opened, 
 def test_a_kept_engine_that_fails_the_self_test_is_put_aside_and_built_again(
         opened, log, monkeypatch):
     opened().close()
-    from mbv2ssd_ros.backends.engine import Engine
+    from mbv2ssd_ros.backends.trt.engine import Engine
     original = Engine.run
 
     def run(self, images):
@@ -580,7 +580,7 @@ def test_a_kept_engine_that_fails_the_self_test_is_put_aside_and_built_again(
 @pytest.mark.usefixtures('with_self_test')
 @pytest.mark.parametrize('size', [1, 2, 3])
 def test_every_batch_size_proves_itself(opened, tmp_path, monkeypatch, size):
-    from mbv2ssd_ros.backends.engine import Engine
+    from mbv2ssd_ros.backends.trt.engine import Engine
     original = Engine.run
 
     def run(self, images):

@@ -35,8 +35,8 @@ def forget_doubles():
 
 def build_here(model, request, timing, host):
     """Build as the child process does, in this one: a conformance test needs no process."""
-    from mbv2ssd_ros.backends.engine_build import build_engine
-    from mbv2ssd_ros.backends.nvidia import load_nvidia, primary_context
+    from mbv2ssd_ros.backends.trt.build import build_engine
+    from mbv2ssd_ros.backends.trt.nvidia import load_nvidia, primary_context
     nvidia = load_nvidia()
     with primary_context(nvidia.cuda):
         return build_engine(nvidia, model, request, timing, lambda phase: None)

@@ -10,8 +10,8 @@ from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, W
 from rosbags.typesys import get_typestore, Stores
 
 from mbv2ssd_ros.core.detections import Detections
-from mbv2ssd_ros.evaluation.detection_content import detections_content, header_content
-from mbv2ssd_ros.evaluation.message_types import (
+from mbv2ssd_ros.evaluation.bags.detection_content import detections_content, header_content
+from mbv2ssd_ros.evaluation.bags.message_types import (
     COMPRESSED_IMAGE,
     DETECTIONS,
     IMAGE,

@@ -26,15 +26,10 @@ from mbv2ssd_ros.core.errors import (
     DataError,
     UnsupportedImageError,
 )
-from mbv2ssd_ros.evaluation import message_types
-from mbv2ssd_ros.evaluation.bag import Bag, Topic
-from mbv2ssd_ros.evaluation.bag_frames import image_topics, read_frames
-from mbv2ssd_ros.evaluation.message_types import (
-    DETECTIONS,
-    full_name,
-    IMAGE,
-    standard_types,
-)
+from mbv2ssd_ros.evaluation.bags import message_types
+from mbv2ssd_ros.evaluation.bags.frames import image_topics, read_frames
+from mbv2ssd_ros.evaluation.bags.message_types import DETECTIONS, full_name, IMAGE, standard_types
+from mbv2ssd_ros.evaluation.bags.reader import Bag, Topic
 
 KINDS = [('mcap', None), ('mcap', 'storage'), ('mcap', 'message'), ('mcap', 'file'),
          ('sqlite3', None), ('sqlite3', 'message'), ('sqlite3', 'file')]

@@ -10,9 +10,9 @@ import pytest
 from mbv2ssd_ros.backends import BackendOptions, open_backend
 from mbv2ssd_ros.core.detections import DetectionSettings
 from mbv2ssd_ros.evaluation.analysis import analyse, Subject
-from mbv2ssd_ros.evaluation.bag_task import BagTask, perform
-from mbv2ssd_ros.evaluation.detection_content import header_content
-from mbv2ssd_ros.evaluation.message_types import COMPRESSED_IMAGE, standard_types
+from mbv2ssd_ros.evaluation.bags.detection_content import header_content
+from mbv2ssd_ros.evaluation.bags.message_types import COMPRESSED_IMAGE, standard_types
+from mbv2ssd_ros.evaluation.runs.task import BagTask, perform
 from mbv2ssd_train import evaluate
 from mbv2ssd_train.data import sources
 

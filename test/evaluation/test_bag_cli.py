@@ -21,9 +21,9 @@ import pytest
 from tiny_model import write_tiny_model
 
 from mbv2ssd_ros.core.errors import ConfigError
-from mbv2ssd_ros.evaluation.baseline import Change, changes, table
+from mbv2ssd_ros.evaluation.runs.baseline import Change, changes, table
+from mbv2ssd_ros.tools.cli.progress import frame_progress
 from mbv2ssd_ros.tools.evaluate_bag import main
-from mbv2ssd_ros.tools.frame_progress import frame_progress
 
 pytestmark = pytest.mark.needs('faster_coco_eval')
 

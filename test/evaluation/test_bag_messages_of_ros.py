@@ -17,15 +17,15 @@ import std_msgs.msg as std_msgs
 import vision_msgs.msg as vision_msgs
 
 from mbv2ssd_ros.core.detections import Detections
-from mbv2ssd_ros.evaluation.bag import Bag
-from mbv2ssd_ros.evaluation.bag_frames import read_frames
-from mbv2ssd_ros.evaluation.detection_content import found_in
-from mbv2ssd_ros.evaluation.message_types import (
+from mbv2ssd_ros.evaluation.bags.detection_content import found_in
+from mbv2ssd_ros.evaluation.bags.frames import read_frames
+from mbv2ssd_ros.evaluation.bags.message_types import (
     COMPRESSED_IMAGE,
     DETECTIONS,
     IMAGE,
     standard_types,
 )
+from mbv2ssd_ros.evaluation.bags.reader import Bag
 from mbv2ssd_ros.ros.detection_messages import DetectionMessages
 
 FOUND = [(1, 0.75, cell_xyxy(1, 2)), (2, 0.5, cell_xyxy(2, 4))]

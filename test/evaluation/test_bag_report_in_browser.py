@@ -22,7 +22,7 @@ import numpy as np
 import pytest
 from tiny_model import write_tiny_model
 
-from mbv2ssd_ros.evaluation.bag_task import BagTask, perform
+from mbv2ssd_ros.evaluation.runs.task import BagTask, perform
 
 pytestmark = [
     pytest.mark.needs('faster_coco_eval'),

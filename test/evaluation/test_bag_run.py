@@ -39,16 +39,16 @@ from mbv2ssd_ros.core.detections import DetectionSettings
 from mbv2ssd_ros.core.errors import ConfigError, DataError
 from mbv2ssd_ros.core.image import SourceImage
 from mbv2ssd_ros.detector import Detector
-from mbv2ssd_ros.evaluation.bag import Bag
-from mbv2ssd_ros.evaluation.bag_evaluation import stage_percentiles
-from mbv2ssd_ros.evaluation.bag_report import linear_axis
-from mbv2ssd_ros.evaluation.bag_run import ModelDetections, run
-from mbv2ssd_ros.evaluation.bag_task import BagTask, perform
-from mbv2ssd_ros.evaluation.detection_content import found_in
-from mbv2ssd_ros.evaluation.detections_bag import detection_topics
+from mbv2ssd_ros.evaluation.bags.detection_content import found_in
+from mbv2ssd_ros.evaluation.bags.reader import Bag
+from mbv2ssd_ros.evaluation.bags.writer import detection_topics
 from mbv2ssd_ros.evaluation.frame_record import STAGES
-from mbv2ssd_ros.evaluation.journal import Journal
-from mbv2ssd_ros.evaluation.shared_backend import SharedBackend
+from mbv2ssd_ros.evaluation.runs.evaluation import stage_percentiles
+from mbv2ssd_ros.evaluation.runs.journal import Journal
+from mbv2ssd_ros.evaluation.runs.report import linear_axis
+from mbv2ssd_ros.evaluation.runs.run import ModelDetections, run
+from mbv2ssd_ros.evaluation.runs.shared_backend import SharedBackend
+from mbv2ssd_ros.evaluation.runs.task import BagTask, perform
 from mbv2ssd_ros.evaluation.spent_time import SpentTime
 
 pytestmark = pytest.mark.needs('faster_coco_eval')
@@ -517,8 +517,8 @@ def test_memory_does_not_grow_with_the_bag(tmp_path, model):
     script = '''
 import resource, sys
 from pathlib import Path
-from mbv2ssd_ros.evaluation.bag import Bag
-from mbv2ssd_ros.evaluation.bag_frames import read_frames
+from mbv2ssd_ros.evaluation.bags.reader import Bag
+from mbv2ssd_ros.evaluation.bags.frames import read_frames
 def peak(path):
     with Bag(Path(path)) as bag:
         count = sum(1 for frame in read_frames(bag, [sys.argv[3]]) if frame.image())

@@ -20,7 +20,7 @@ import pytest
 from tiny_model import write_tiny_model
 
 from mbv2ssd_ros.core.errors import ConfigError
-from mbv2ssd_ros.evaluation.bag_set import find_bags, folder_name, is_bag
+from mbv2ssd_ros.evaluation.runs.many_bags import find_bags, folder_name, is_bag
 from mbv2ssd_ros.tools.evaluate_bag import main
 
 pytestmark = pytest.mark.needs('faster_coco_eval')

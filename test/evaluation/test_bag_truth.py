@@ -21,16 +21,12 @@ import numpy as np
 import pytest
 
 from mbv2ssd_ros.core.errors import DataError
-from mbv2ssd_ros.evaluation.bag import Bag
-from mbv2ssd_ros.evaluation.detection_content import found_in
-from mbv2ssd_ros.evaluation.frame_names import FrameKey
+from mbv2ssd_ros.evaluation.bags.detection_content import found_in
+from mbv2ssd_ros.evaluation.bags.frame_names import FrameKey
+from mbv2ssd_ros.evaluation.bags.reader import Bag
 from mbv2ssd_ros.evaluation.frame_record import FrameRecord
-from mbv2ssd_ros.evaluation.ground_truth import (
-    ground_truth,
-    pair,
-    read_annotated_frames,
-)
-from mbv2ssd_ros.evaluation.topic_truth import read_topic_annotations
+from mbv2ssd_ros.evaluation.truth.ground_truth import ground_truth, pair, read_annotated_frames
+from mbv2ssd_ros.evaluation.truth.topic import read_topic_annotations
 
 XML = '''<annotation><size><width>96</width><height>64</height></size>
 <object><name>red</name><difficult>{difficult}</difficult>

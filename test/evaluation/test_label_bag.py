@@ -26,7 +26,7 @@ import pytest
 from tiny_model import write_tiny_model
 import yaml
 
-from mbv2ssd_ros.evaluation import bag_labels
+from mbv2ssd_ros.evaluation.runs import labels as bag_labels
 from mbv2ssd_ros.tools import evaluate_bag
 from mbv2ssd_ros.tools.label_bag import main
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from mbv2ssd_ros.core.errors import DataError
-from mbv2ssd_ros.evaluation.frame_names import frame_name, FrameKey, parse_name, topic_part
-from mbv2ssd_ros.evaluation.pairing import pair_by_index, pair_by_stamp
+from mbv2ssd_ros.evaluation.bags.frame_names import frame_name, FrameKey, parse_name, topic_part
+from mbv2ssd_ros.evaluation.truth.pairing import pair_by_index, pair_by_stamp
 
 FRONT, REAR = '/front/image_raw', '/rear/image_raw'
 

@@ -34,7 +34,7 @@ def pytest_collection_modifyitems(config, items):
 @pytest.fixture(scope='session')
 def nvidia():
     """Return NVIDIA's libraries; skip with the reason where one is missing."""
-    from mbv2ssd_ros.backends.nvidia import load_nvidia
+    from mbv2ssd_ros.backends.trt.nvidia import load_nvidia
     from mbv2ssd_ros.core.errors import BackendError
     try:
         return load_nvidia()
@@ -91,7 +91,7 @@ def machine():
         'jetpack': output_of('dpkg-query', '--showformat=${Version}', '--show', 'nvidia-jetpack'),
         'kernel': platform.platform(), 'python': platform.python_version()}
     try:
-        from mbv2ssd_ros.backends.nvidia import describe_gpu, load_nvidia
+        from mbv2ssd_ros.backends.trt.nvidia import describe_gpu, load_nvidia
         libraries = load_nvidia()
         import onnxruntime
         import pycuda

@@ -14,8 +14,8 @@ import pytest
 from tiny_model import cell_box, COLUMNS, CONTRACT, ROWS, write_tiny_model
 
 from mbv2ssd_ros.backends import BackendOptions, open_backend
+from mbv2ssd_ros.backends.agreement import check_agreement, compare
 from mbv2ssd_ros.backends.base import Host
-from mbv2ssd_ros.backends.engine_check import check_agreement, compare
 from mbv2ssd_ros.core.contract import PRECISIONS
 from mbv2ssd_ros.core.errors import BackendError
 
@@ -156,7 +156,7 @@ def test_a_build_that_is_no_longer_wanted_ends_in_two_seconds(nvidia, tmp_path):
 
 def free_mib(nvidia):
     """Memory of the GPU that is free."""
-    from mbv2ssd_ros.backends.nvidia import primary_context
+    from mbv2ssd_ros.backends.trt.nvidia import primary_context
     with primary_context(nvidia.cuda):
         return nvidia.cuda.mem_get_info()[0] / 2 ** 20
 
@@ -296,7 +296,7 @@ def test_the_latency_of_a_model(both, measured):
 
 
 def test_the_latency_of_a_model_without_cuda_graphs(both, nvidia, engine_folder, measured):
-    from mbv2ssd_ros.backends.trt import TrtBackend
+    from mbv2ssd_ros.backends.trt.backend import TrtBackend
     from mbv2ssd_ros.tools.build_engine import latencies_ms
     path, backend, _ = both
     if 'with CUDA graphs' not in backend.detail:

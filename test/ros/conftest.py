@@ -45,7 +45,7 @@ def apart():
 @pytest.fixture(scope='module')
 def start_detector(peer, tiny_model, tmp_path_factory):
     """Return a function that starts a detector node; all end with the module."""
-    from mbv2ssd_ros.tools.processes import ending, Program
+    from mbv2ssd_ros.tools.cli.processes import ending, Program
     programs = []
 
     def start(*ros_args, model=tiny_model, environment=None, **parameters):

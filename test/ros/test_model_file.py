@@ -6,16 +6,16 @@ import sys
 from needs import need
 import pytest
 
+from mbv2ssd_ros import shipped
 from mbv2ssd_ros.core.errors import ConfigError
-from mbv2ssd_ros.ros import model_file
-from mbv2ssd_ros.ros.model_file import DEFAULT_MODEL, find_model, SHIPPED_FOLDER
+from mbv2ssd_ros.shipped import DEFAULT_MODEL, find_model, SHIPPED_FOLDER
 
 
 @pytest.fixture
 def tree(tmp_path, monkeypatch):
     """Pretend that the source tree and sys.prefix are empty folders."""
     monkeypatch.setattr(
-        model_file, '__file__', str(tmp_path / 'tree' / 'mbv2ssd_ros' / 'ros' / 'model_file.py'))
+        shipped, '__file__', str(tmp_path / 'tree' / 'mbv2ssd_ros' / 'shipped.py'))
     monkeypatch.setattr(sys, 'prefix', str(tmp_path / 'prefix'))
     monkeypatch.setenv('AMENT_PREFIX_PATH', str(tmp_path / 'ament'))
     return tmp_path

@@ -106,7 +106,7 @@ class MortalCamera:
 
     def start(self, reliable):
         """Play the demo images at 30 Hz, small: large ones get lost without a profile."""
-        from mbv2ssd_ros.tools.processes import Program
+        from mbv2ssd_ros.tools.cli.processes import Program
         self.lives += 1
         self._program = Program('mbv2ssd_ros.tools.play_images', [
             str(ROOT / 'config/demo/images'), '--topic', self._topic, '--transport',

@@ -10,7 +10,7 @@ from needs import need
 import pytest
 
 from mbv2ssd_ros.ros.fast_dds import PROFILE_VARIABLES
-from mbv2ssd_ros.tools.processes import ending, Program, ros_environment
+from mbv2ssd_ros.tools.cli.processes import ending, Program, ros_environment
 
 TIMEOUT_S = 60.0  # only a busy machine comes near it
 

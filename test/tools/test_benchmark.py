@@ -12,8 +12,8 @@ from mbv2ssd_ros.core.errors import Mbv2SsdError
 from mbv2ssd_ros.frames import DROP_REASONS
 from mbv2ssd_ros.tools import benchmark
 from mbv2ssd_ros.tools.benchmark import main
-from mbv2ssd_ros.tools.benchmark_cameras import cameras_summary, cameras_table, CamerasRun
-from mbv2ssd_ros.tools.benchmark_figures import (
+from mbv2ssd_ros.tools.benchmarking.cameras import cameras_summary, cameras_table, CamerasRun
+from mbv2ssd_ros.tools.benchmarking.figures import (
     cpu_seconds,
     latencies_ms,
     overheads_ms,
@@ -27,7 +27,7 @@ from mbv2ssd_ros.tools.benchmark_figures import (
     summary,
     table,
 )
-from mbv2ssd_ros.tools.benchmark_targets import comparison, targets
+from mbv2ssd_ros.tools.benchmarking.targets import comparison, targets
 
 MS = 1_000_000  # nanoseconds
 TIMES = ('infer_ms', 'transport_ms', 'end_to_end_ms', 'overhead_ms', 'overhead_by_frame_ms',

@@ -53,7 +53,7 @@ def test_an_engine_is_built_once_and_measured(path, tmp_path):
 
 
 def test_build_only_fails_when_the_engine_cannot_be_kept(path, monkeypatch, capsys):
-    from mbv2ssd_ros.backends.engine_cache import EngineCache
+    from mbv2ssd_ros.backends.trt.cache import EngineCache
 
     def full(*arguments):
         raise OSError(28, 'No space left on device')

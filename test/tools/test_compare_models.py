@@ -14,8 +14,9 @@ import pytest
 from tiny_model import write_tiny_model
 
 from mbv2ssd_ros.core.errors import ConfigError, DataError
-from mbv2ssd_ros.tools import benchmark_roles, compare_models, compare_worker
-from mbv2ssd_ros.tools.compare_figures import (
+from mbv2ssd_ros.tools import compare_models
+from mbv2ssd_ros.tools.benchmarking import compare_worker, roles
+from mbv2ssd_ros.tools.benchmarking.compare_figures import (
     matplotlib_classes,
     parameter_count,
     plot,
@@ -23,8 +24,8 @@ from mbv2ssd_ros.tools.compare_figures import (
     row,
     table,
 )
+from mbv2ssd_ros.tools.benchmarking.compare_worker import timed
 from mbv2ssd_ros.tools.compare_models import models_of, read_map
-from mbv2ssd_ros.tools.compare_worker import timed
 
 NOTHING = {'infer': [], 'detect': [], 'end_to_end': []}
 DESCRIBED = {'model': 'm.onnx', 'backend': 'onnxruntime', 'precision': 'fp32',
@@ -133,7 +134,7 @@ def test_figures_without_map_are_refused_by_name(tmp_path, content):
 
 def test_runs_are_timed_one_by_one_and_together(monkeypatch):
     clock = Clock()
-    for module in (compare_worker, benchmark_roles):
+    for module in (compare_worker, roles):
         monkeypatch.setattr(module, 'time', clock)
     times_ms, fps = timed(lambda number: clock.sleep(0.01 * number), 3, 0.0)
     assert times_ms == pytest.approx([0, 10, 20])

@@ -270,7 +270,7 @@ def test_incompatible_quality_of_service_is_found_on_the_network(graph, tmp_path
 def test_a_running_node_is_asked_and_its_own_words_are_passed_on(graph, tmp_path):
     from sensor_msgs.msg import CompressedImage
 
-    from mbv2ssd_ros.tools.processes import Program
+    from mbv2ssd_ros.tools.cli.processes import Program
     model = write_tiny_model(tmp_path / 'tiny.onnx')
     graph._programs.append(Program(
         'mbv2ssd_ros.ros.node', [

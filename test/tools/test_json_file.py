@@ -5,7 +5,7 @@ import json
 import pytest
 
 from mbv2ssd_ros.core.errors import ConfigError
-from mbv2ssd_ros.tools.json_file import check_writable, write_json
+from mbv2ssd_ros.tools.cli.json_file import check_writable, write_json
 
 
 def test_figures_are_written_as_they_are(tmp_path):

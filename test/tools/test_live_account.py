@@ -4,8 +4,8 @@ import pytest
 
 from mbv2ssd_ros.core.errors import DataError
 from mbv2ssd_ros.frames import DROP_REASONS
-from mbv2ssd_ros.tools.live_account import CameraOutcome, NodeBooks, table
-from mbv2ssd_ros.tools.live_cameras import BagCamera, camera_name, node_parameters
+from mbv2ssd_ros.tools.live.account import CameraOutcome, NodeBooks, table
+from mbv2ssd_ros.tools.live.cameras import BagCamera, camera_name, node_parameters
 
 VALUES = {'received': '9', 'published': '5', 'in_flight': '1',
           **{f'dropped.{reason}': '0' for reason in DROP_REASONS},

@@ -30,7 +30,7 @@ from bag_world import (
 )
 
 from mbv2ssd_ros.tools import evaluate_live, play_bag
-from mbv2ssd_ros.tools.live_cameras import cameras_of
+from mbv2ssd_ros.tools.live.cameras import cameras_of
 from mbv2ssd_ros.tools.play_bag import paced_as_recorded
 
 

@@ -10,8 +10,8 @@ import pytest
 
 from mbv2ssd_ros.core.errors import DataError
 from mbv2ssd_ros.tools import play_images
-from mbv2ssd_ros.tools.image_source import fill_size, open_source
 from mbv2ssd_ros.tools.play_images import main, paced, passes, share_large_images
+from mbv2ssd_ros.tools.playing.image_source import fill_size, open_source
 
 WIDE_HW = (24, 40)  # not square
 

@@ -13,8 +13,8 @@ from test_learning import CONFIG, run
 import torch
 import yaml
 
+from mbv2ssd_ros.backends.agreement import Difference
 from mbv2ssd_ros.backends.base import BackendOptions, open_backend
-from mbv2ssd_ros.backends.engine_check import Difference
 from mbv2ssd_train.cli import main
 from mbv2ssd_train.config import load_config
 from mbv2ssd_train.data.sources import open_dataset

@@ -8,8 +8,8 @@ from test_fake_quantise import small_network
 import torch
 from torch import nn
 
+from mbv2ssd_ros.backends.agreement import compare, Difference
 from mbv2ssd_ros.backends.base import BackendOptions, open_backend
-from mbv2ssd_ros.backends.engine_check import compare, Difference
 from mbv2ssd_ros.core.errors import ConfigError
 from mbv2ssd_train.config import ModelConfig, OptimizerConfig, TrainConfig
 from mbv2ssd_train.export.graph import GraphIndex

@@ -24,7 +24,7 @@ def model(model_path: str) -> Iterator[Finding]:
     Yields:
         One finding.
     """
-    from mbv2ssd_ros.ros.model_file import find_model
+    from mbv2ssd_ros.shipped import find_model
     try:
         path = find_model(model_path)
         from mbv2ssd_ros.backends import BackendOptions, open_backend
@@ -53,9 +53,9 @@ def engine_cache(folder: str, model_path: str, facts: NvidiaFacts) -> Iterator[F
     Yields:
         Findings; one that there is nothing to look at where there is no TensorRT.
     """
-    from mbv2ssd_ros.backends.engine_manifest import Manifest
-    from mbv2ssd_ros.backends.private_folder import open_private_folder, read_private_file
-    from mbv2ssd_ros.ros.model_file import find_model
+    from mbv2ssd_ros.backends.trt.manifest import Manifest
+    from mbv2ssd_ros.backends.trt.private_folder import open_private_folder, read_private_file
+    from mbv2ssd_ros.shipped import find_model
     path = cache_folder(folder)
     needed = bool(facts.gpu)
     if not path.is_dir():
@@ -117,7 +117,7 @@ def cache_folder(folder: str) -> Path:
     Returns:
         The folder, there or not.
     """
-    from mbv2ssd_ros.backends import private_folder  # here: it needs numpy
+    from mbv2ssd_ros.backends.trt import private_folder  # here: it needs numpy
     return private_folder.cache_folder(folder)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import time
 from typing import Any
 
-from mbv2ssd_ros.core.encoded import stored_size_wh
+from mbv2ssd_ros.core.image_header import stored_size_wh
 from mbv2ssd_ros.tools.checkup.camera_state import IMAGE_TYPES, ImageTopic, Publisher
 
 # Nodes hear of each other within a second, or with the announcement that comes every third.

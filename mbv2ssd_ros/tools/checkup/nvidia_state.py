@@ -62,7 +62,7 @@ def ask() -> dict[str, Any]:
                                or getattr(module, 'VERSION_TEXT', 'installed'))
         except Exception:  # load_nvidia says why
             continue
-    from mbv2ssd_ros.backends.nvidia import describe_gpu, load_nvidia
+    from mbv2ssd_ros.backends.trt.nvidia import describe_gpu, load_nvidia
     try:
         nvidia = load_nvidia()
         gpu = describe_gpu(nvidia.cuda)
@@ -147,8 +147,8 @@ def support(facts: NvidiaFacts, timeout_s: float = TRIAL_TIMEOUT_S) -> Iterator[
     if not facts.gpu:
         return
     from mbv2ssd_ros.backends.base import Host
-    from mbv2ssd_ros.backends.build_process import build_in_child
-    from mbv2ssd_ros.backends.engine_build import BuildRequest
+    from mbv2ssd_ros.backends.trt.build import BuildRequest
+    from mbv2ssd_ros.backends.trt.build_process import build_in_child
     deadline = time.monotonic() + timeout_s
     quiet = logging.getLogger(f'{__name__}.trial')
     quiet.disabled = True

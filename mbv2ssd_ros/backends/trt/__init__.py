@@ -1,0 +1,1 @@
+"""TensorRT: engines are built in a child process, cached and run."""

@@ -1,0 +1,200 @@
+"""
+The process that builds an engine.
+
+A build takes minutes and gigabytes, cannot be interrupted before TensorRT 10, and a crash in it
+must not take a robot's node along. So a child builds; it gets the model and gives the engine back
+in anonymous files, never on a disk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, ExitStack
+import dataclasses
+import json
+import os
+import queue
+import subprocess
+import sys
+import threading
+import time
+from typing import Any, IO
+
+from mbv2ssd_ros.backends.base import Host
+from mbv2ssd_ros.backends.trt.build import build_engine, BuildRequest, BuiltEngine
+from mbv2ssd_ros.backends.trt.cache import PROGRESS_S
+from mbv2ssd_ros.backends.trt.nvidia import load_nvidia, primary_context
+from mbv2ssd_ros.core.errors import BackendError, Mbv2SsdError
+
+_POLL_S = 0.1
+_STDERR_LINES = 3
+
+
+def build_in_child(model: bytes, request: BuildRequest, timing: bytes, host: Host) -> BuiltEngine:
+    """
+    Build an engine in a child process; says every few seconds that it goes on.
+
+    Args:
+        model: ONNX.
+        request: how.
+        timing: TensorRT's timing cache, or nothing.
+        host: told how it goes; may cancel, which kills the child.
+
+    Returns:
+        The engine.
+
+    Raises:
+        BackendError: TensorRT refuses the model, memory is short, the child died, or the host
+            cancelled.
+    """
+    with ExitStack() as files:
+        given, known, plan, measured, errors = (
+            files.enter_context(_anonymous_file(name, content)) for name, content in (
+                ('model', model), ('timing', timing), ('plan', b''), ('measured', b''),
+                ('errors', b'')))
+        child = _start(
+            request, [stream.fileno() for stream in (given, known, plan, measured)], errors)
+        try:
+            complaint = _follow(child, request.source, host)
+        finally:
+            if child.poll() is None:
+                child.kill()
+            child.wait()
+            assert child.stdin is not None
+            child.stdin.close()
+        if child.returncode or complaint:
+            raise BackendError(
+                f'{request.source}: no engine was built: '
+                + (complaint or _how_it_died(child.returncode, errors)) + _hints(complaint))
+        return BuiltEngine(_content(plan), _content(measured))
+
+
+def _start(request: BuildRequest, files: list[int], errors: IO[bytes]) -> subprocess.Popen[str]:
+    arguments = json.dumps({
+        'request': dataclasses.asdict(request), 'files': files,
+        'paths': list(map(os.path.abspath, sys.path))})
+    try:
+        # -c, not -m: nothing must be run from the folder that this process happens to be in
+        return subprocess.Popen(
+            [sys.executable, '-c', _CHILD, arguments],
+            stdin=subprocess.PIPE,  # never written to; it ends when this process does
+            stdout=subprocess.PIPE, stderr=errors, cwd='/', text=True, pass_fds=files,
+            start_new_session=True)  # Ctrl-C is ours to pass on
+    except OSError as err:
+        raise BackendError(
+            f'{request.source}: no engine was built: no process can be started for it '
+            f'({err.strerror}); end other programs and try again') from err
+
+
+_CHILD = '''
+import json, sys
+arguments = json.loads(sys.argv[1])
+sys.path[:] = arguments['paths']
+from mbv2ssd_ros.backends.trt.build_process import serve
+sys.exit(serve(arguments['request'], arguments['files']))
+'''
+
+
+def serve(request: dict[str, Any], files: list[int]) -> int:
+    """
+    Build as the child.
+
+    Args:
+        request: BuildRequest as a dict from JSON.
+        files: descriptors of the model, the timing cache, the engine and the new timing cache.
+
+    Returns:
+        The exit code; what went wrong is said on standard output, as are the phases.
+    """
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    given, known, plan, measured = (os.fdopen(number, 'r+b') for number in files)
+    try:
+        wanted = BuildRequest(**{
+            **request, 'input_size_hw': tuple(request['input_size_hw']),
+            'batch_sizes': tuple(request['batch_sizes'])})
+        nvidia = load_nvidia()
+        with primary_context(nvidia.cuda):
+            built = build_engine(
+                nvidia, _content(given), wanted, _content(known),
+                lambda phase: print(json.dumps({'phase': phase}), flush=True))
+    except Mbv2SsdError as err:
+        print(json.dumps({'error': str(err)}), flush=True)
+        return 1
+    for stream, content in ((plan, built.plan), (measured, built.timing)):
+        stream.write(content)
+        stream.flush()
+    return 0
+
+
+def _end_with_parent() -> None:
+    """End when nobody waits for the engine any more; a node that was killed cannot end us."""
+    os.read(0, 1)
+    os._exit(1)
+
+
+def _follow(child: subprocess.Popen[str], source: str, host: Host) -> str:
+    """Pass on what the child says, until it ends; returns its complaint, if any."""
+    assert child.stdout is not None
+    lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+    threading.Thread(target=_read_lines, args=(child.stdout, lines), daemon=True).start()
+    started = time.monotonic()
+    say_next, phase, complaint = started + PROGRESS_S, 'starting', ''
+    while True:
+        try:
+            line = lines.get(timeout=_POLL_S)
+        except queue.Empty:
+            line = ''
+        if line is None:
+            child.wait()
+            return complaint
+        said = _message(line)
+        phase, complaint = said.get('phase', phase), said.get('error', complaint)
+        if host.cancelled():
+            raise BackendError(f'{source}: building the engine was cancelled')
+        if (now := time.monotonic()) >= say_next:
+            host.log.info(f'{source}: building the engine, {now - started:.0f} s: {phase}')
+            say_next = now + PROGRESS_S
+
+
+def _read_lines(stream: IO[str], lines: queue.SimpleQueue[str | None]) -> None:
+    for line in stream:
+        lines.put(line)
+    lines.put(None)
+
+
+def _message(line: str) -> dict[str, str]:
+    """Read a line of the child; TensorRT prints lines of its own."""
+    try:
+        found = json.loads(line)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _how_it_died(code: int, errors: IO[bytes]) -> str:
+    errors.seek(0)
+    last = [line.strip() for line in errors.read().decode(errors='replace').splitlines()
+            if line.strip()][-_STDERR_LINES:]
+    how = f'was killed by signal {-code}' if code < 0 else f'ended with code {code}'
+    return f'its process {how}' + (f', having said: {" | ".join(last)}' if last else '') + (
+        '. Signal 9 is what Linux sends when memory runs out' if code == -9 else '')
+
+
+def _hints(complaint: str) -> str:
+    """Add what messages of TensorRT mean that do not say it."""
+    if 'Could not find any implementation' in complaint:
+        return '. TensorRT says so also when memory runs out: end other programs and try again'
+    return ''
+
+
+@contextmanager
+def _anonymous_file(name: str, content: bytes) -> Iterator[IO[bytes]]:
+    with os.fdopen(os.memfd_create(f'mbv2ssd-{name}', os.MFD_CLOEXEC), 'r+b') as stream:
+        stream.write(content)
+        stream.flush()
+        yield stream
+
+
+def _content(stream: IO[bytes]) -> bytes:
+    stream.seek(0)
+    return stream.read()

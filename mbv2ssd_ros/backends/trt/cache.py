@@ -1,0 +1,273 @@
+"""
+Built engines, kept between starts.
+
+An engine takes minutes to build and fits one model, one GPU and one TensorRT. It is kept beside a
+manifest that says what it fits and what its bytes are; whatever does not match is never loaded.
+Files appear whole or not at all (written aside, flushed, renamed), and one process at a time
+writes those of one engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+import errno
+import fcntl
+import hashlib
+import os
+from pathlib import Path
+import re
+import tempfile
+import time
+
+from mbv2ssd_ros.backends.base import Host
+from mbv2ssd_ros.backends.trt.manifest import EngineKey, Manifest, UnusableEngineError
+from mbv2ssd_ros.backends.trt.private_folder import (
+    cache_folder,
+    open_private_folder,
+    read_private_file,
+)
+from mbv2ssd_ros.core.errors import BackendError
+
+PROGRESS_S = 4.0  # something is said this often while somebody waits: five seconds at most
+_POLL_S = 0.1
+_STEM_LENGTH = 60
+_DIGEST = hashlib.sha256
+
+
+@dataclass(frozen=True)
+class KeptEngine:
+    """An engine that matches its manifest."""
+
+    plan: bytes
+    manifest: Manifest
+
+
+class EngineCache:
+    """A private folder of engines."""
+
+    def __init__(self, folder: str, host: Host) -> None:
+        """
+        Make or check the folder.
+
+        Args:
+            folder: as the parameter `engine_cache_dir` has it; empty: in the user's cache.
+            host: told what is found and who is waited for.
+
+        Raises:
+            BackendError: it cannot be made, or others could change what is in it.
+        """
+        self.folder = cache_folder(folder)
+        self.writable = open_private_folder(self.folder)
+        self._host = host
+
+    def name(self, model_path: Path, key: EngineKey) -> str:
+        """
+        Name an engine.
+
+        Args:
+            model_path: of the model.
+            key: what the engine fits.
+
+        Returns:
+            The name of its files, without suffix.
+        """
+        stem = re.sub(r'[^\w.-]', '_', model_path.stem)[:_STEM_LENGTH]
+        return f'{stem}.{key.fingerprint}'
+
+    def engine_path(self, name: str) -> Path:
+        """
+        Say where an engine lies.
+
+        Args:
+            name: of the engine.
+
+        Returns:
+            The path of its file, there or not; the manifest is beside it, with suffix `.json`.
+        """
+        return self.folder / f'{name}.engine'
+
+    def find(self, name: str, key: EngineKey) -> KeptEngine | None:
+        """
+        Read an engine and compare it with its manifest.
+
+        Args:
+            name: of the engine.
+            key: what it must fit.
+
+        Returns:
+            The engine; None where there is none.
+
+        Raises:
+            UnusableEngineError: there is something, and it is not what was written for this key.
+        """
+        try:
+            text = read_private_file(self._manifest_path(name)).decode()
+            plan = read_private_file(self.engine_path(name))
+        except FileNotFoundError:
+            if self.engine_path(name).exists() or self._manifest_path(name).exists():
+                raise UnusableEngineError('engine and manifest are not both there') from None
+            return None
+        except (OSError, ValueError, BackendError) as err:
+            raise UnusableEngineError(f'it cannot be read ({err})') from err
+        manifest = Manifest.from_json(text)
+        if manifest.key != key:
+            raise UnusableEngineError('it was built for another model, GPU or TensorRT')
+        if (len(plan), _DIGEST(plan).hexdigest()) != (
+                manifest.engine_bytes, manifest.engine_sha256):
+            raise UnusableEngineError(
+                f'its {len(plan)} bytes are not the {manifest.engine_bytes} that were written')
+        return KeptEngine(plan, manifest)
+
+    def keep(self, name: str, plan: bytes, manifest: Manifest) -> None:
+        """
+        Write an engine, then its manifest: without one an engine is never loaded.
+
+        Args:
+            name: of the engine; locked.
+            plan: its bytes.
+            manifest: of these bytes.
+
+        Raises:
+            OSError: they cannot be written; nothing is left behind.
+        """
+        self._write(name, self.engine_path(name), plan)
+        try:
+            self._write(name, self._manifest_path(name), manifest.to_json().encode())
+        except BaseException:
+            self.engine_path(name).unlink(missing_ok=True)  # of no use, on a disk that is full
+            raise
+
+    def quarantine(self, name: str, reason: str) -> None:
+        """
+        Put an engine aside, where it can be looked at but is never loaded.
+
+        Args:
+            name: of the engine; locked.
+            reason: for the log.
+        """
+        engine = self.engine_path(name)
+        fate = f'put aside as {engine.name}.quarantined'
+        for path in (engine, self._manifest_path(name)):
+            try:
+                os.replace(path, path.with_name(f'{path.name}.quarantined'))
+            except FileNotFoundError:
+                pass
+            except OSError as err:
+                fate = f'still there, {path.name} cannot be renamed: {err.strerror}'
+        self._host.log.warning(
+            f'{engine} is not used: {reason}. It is {fate}; the engine is built again')
+
+    def timing(self, key: EngineKey) -> bytes:
+        """
+        Read what earlier builds measured on this GPU; makes later ones faster.
+
+        Args:
+            key: of the engine to build.
+
+        Returns:
+            TensorRT's timing cache; empty where there is none, or a damaged one.
+        """
+        try:
+            content = read_private_file(self._timing_path(key))
+        except (OSError, BackendError):
+            return b''
+        digest, timing = content[:_DIGEST().digest_size], content[_DIGEST().digest_size:]
+        return timing if _DIGEST(timing).digest() == digest else b''
+
+    def keep_timing(self, name: str, key: EngineKey, timing: bytes) -> None:
+        """
+        Write what a build measured.
+
+        Args:
+            name: of the engine; locked.
+            key: of the engine that was built.
+            timing: TensorRT's timing cache.
+
+        Raises:
+            OSError: it cannot be written; nothing is left behind.
+        """
+        self._write(name, self._timing_path(key), _DIGEST(timing).digest() + timing)
+
+    @contextmanager
+    def locked(self, name: str) -> Iterator[None]:
+        """
+        Keep every other process from writing an engine.
+
+        Waits for one that builds it just now. The lock goes with the process, however it ends.
+
+        Args:
+            name: of the engine.
+
+        Raises:
+            BackendError: the host gave up waiting.
+        """
+        if not self.writable:
+            yield  # nobody can write it
+            return
+        try:
+            descriptor = os.open(self.folder / f'.{name}.lock',
+                                 os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        except OSError as err:  # a full disk: what is built cannot be kept, but used
+            self._host.log.warning(
+                f'{self.folder}: no lock can be made ({err.strerror}), so another process may '
+                'build the same engine')
+            yield
+            return
+        try:
+            self._wait_for_lock(descriptor, name)
+            self._remove_unfinished(name)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def _wait_for_lock(self, descriptor: int, name: str) -> None:
+        started = time.monotonic()
+        say_next = started
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except OSError as err:
+                if err.errno not in (errno.EAGAIN, errno.EACCES):
+                    raise BackendError(
+                        f'{self.folder}: its file system has no locks ({err.strerror}); set '
+                        'engine_cache_dir to a folder on a local disk') from err
+            if self._host.cancelled():
+                raise BackendError(f'{name}: waiting for the engine was cancelled')
+            if (now := time.monotonic()) >= say_next:
+                self._host.log.info(
+                    f'{self.engine_path(name)}: another process builds this engine, waiting for '
+                    f'it since {now - started:.0f} s')
+                say_next = now + PROGRESS_S
+            time.sleep(_POLL_S)
+
+    def _remove_unfinished(self, name: str) -> None:
+        """Remove what a process left that was killed while it wrote."""
+        for path in self.folder.glob(f'.{name}.*.tmp'):
+            path.unlink(missing_ok=True)
+
+    def _write(self, name: str, path: Path, content: bytes) -> None:
+        descriptor, aside = tempfile.mkstemp(
+            prefix=f'.{name}.', suffix='.tmp', dir=self.folder)  # mode 0600
+        try:
+            with os.fdopen(descriptor, 'wb') as stream:
+                stream.write(content)
+                stream.flush()
+                os.fsync(stream.fileno())
+            os.replace(aside, path)
+        except BaseException:
+            Path(aside).unlink(missing_ok=True)
+            raise
+        folder = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)  # the new name, too, survives a power cut
+        finally:
+            os.close(folder)
+
+    def _manifest_path(self, name: str) -> Path:
+        return self.folder / f'{name}.json'
+
+    def _timing_path(self, key: EngineKey) -> Path:
+        return self.folder / f'timing.{key.tuning}.cache'

@@ -1,0 +1,257 @@
+"""Gets the engine of a model onto the GPU: from the cache, or built, compared and kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+import platform
+import time
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mbv2ssd_ros.backends.agreement import check_agreement, compare
+from mbv2ssd_ros.backends.base import (
+    Backend,
+    BackendOptions,
+    check_precision,
+    Host,
+    read_model,
+)
+from mbv2ssd_ros.backends.first_run import (
+    describe_margin,
+    first_run,
+    read_self_test,
+    without_self_test,
+)
+from mbv2ssd_ros.backends.trt.build import (
+    BuildRequest,
+    BuiltEngine,
+    OPTIMIZATION_LEVEL,
+    RECIPE,
+    WORKSPACE_MIB,
+)
+from mbv2ssd_ros.backends.trt.cache import EngineCache
+from mbv2ssd_ros.backends.trt.cuda_worker import CudaWorker
+from mbv2ssd_ros.backends.trt.engine import Engine, EngineRunError
+from mbv2ssd_ros.backends.trt.manifest import (
+    EngineKey,
+    Manifest,
+    manifest_for,
+    sha256,
+    UnusableEngineError,
+)
+from mbv2ssd_ros.backends.trt.nvidia import Gpu, GpuMemoryError, Nvidia
+from mbv2ssd_ros.core.answer import Difference
+from mbv2ssd_ros.core.contract import ModelContract
+from mbv2ssd_ros.core.errors import BackendError, ContractError
+from mbv2ssd_ros.core.onnx_metadata import read_metadata
+
+Build = Callable[[bytes, BuildRequest, bytes, Host], BuiltEngine]
+
+
+class LoadedEngine:
+    """An engine on the GPU, for use from any thread."""
+
+    def __init__(self, worker: CudaWorker, nvidia: Nvidia, plan: bytes, contract: ModelContract,
+                 batch_sizes: tuple[int, ...]) -> None:
+        """See Engine; loads in the thread of the worker."""
+        self._worker = worker
+        self._engine = worker.call(Engine, nvidia, plan, contract, batch_sizes)
+        self.graphs = self._engine.graphs
+        self.contract = contract
+        self.path: Path | None = None  # where it is kept, if it is
+        self.self_test: Difference | None = None  # how far it was from the right answers
+
+    def run(self, images: NDArray[np.uint8]
+            ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Run one batch; see Engine.run."""
+        return self._worker.call(self._engine.run, images)
+
+    def free(self) -> None:
+        """Free everything; only in the thread of the worker."""
+        self._engine.close()
+
+    def close(self) -> None:
+        """Free everything."""
+        self._worker.call(self.free)
+
+
+class EngineProvider:
+    """Knows which engine a model needs, where it would lie and how it is made."""
+
+    def __init__(self, model_path: Path, options: BackendOptions, host: Host, nvidia: Nvidia,
+                 gpu: Gpu, worker: CudaWorker, build: Build) -> None:
+        """
+        Read the model and open the cache.
+
+        Args:
+            model_path: ONNX file.
+            options: precision, largest batch, folder of the cache.
+            host: told how it goes; may cancel.
+            nvidia: the libraries.
+            gpu: what the engine is for.
+            worker: whose thread owns the GPU's context.
+            build: makes an engine.
+
+        Raises:
+            BackendError: the model cannot be read, or the cache is not to be trusted.
+            ContractError: the model has no contract.
+        """
+        self._model_path = model_path
+        self._source = str(model_path)
+        self._options = options
+        self._host = host
+        self._nvidia = nvidia
+        self._worker = worker
+        self._build = build
+        self._model = read_model(model_path)
+        metadata = read_metadata(self._model, self._source)
+        self._contract = ModelContract.from_metadata(metadata, self._source)
+        self._self_test = read_self_test(metadata, self._contract, self._source)
+        if self._self_test is None:
+            host.log.info(without_self_test(self._source))
+        self._cache = EngineCache(options.engine_cache_dir, host)
+        self._key = EngineKey(
+            model_sha256=sha256(self._model), tensorrt=str(nvidia.trt.__version__), gpu=gpu.name,
+            compute_capability=gpu.compute_capability, multiprocessors=gpu.multiprocessors,
+            gpu_memory_gib=gpu.memory_gib, machine=platform.machine(),
+            batch_sizes=tuple(range(1, options.max_batch + 1)),
+            optimization_level=OPTIMIZATION_LEVEL, workspace_mib=WORKSPACE_MIB, recipe=RECIPE)
+        self._name = self._cache.name(model_path, self._key)
+
+    def obtain(self) -> LoadedEngine:
+        """
+        Load the engine, or build it once.
+
+        Returns:
+            The engine.
+
+        Raises:
+            BackendError: there is none to be had, or the one that was built is wrong.
+            ConfigError: the model has another precision than was asked for.
+            ContractError: no contract, or one that disagrees with the graph.
+        """
+        try:
+            if engine := self._kept():
+                return engine
+        except UnusableEngineError:
+            pass  # perhaps it is just being written: look again when it is ours to write
+        with self._cache.locked(self._name):
+            try:
+                if engine := self._kept():
+                    return engine
+            except UnusableEngineError as err:
+                self._cache.quarantine(self._name, str(err))
+            return self._built()
+
+    def _kept(self) -> LoadedEngine | None:
+        kept = self._cache.find(self._name, self._key)
+        if kept is None:
+            return None
+        try:
+            contract = ModelContract.from_json(kept.manifest.contract, 'its manifest')
+        except (ContractError, TypeError) as err:
+            raise UnusableEngineError(str(err)) from err
+        check_precision(contract, self._options.precision, self._source)
+        try:
+            engine = self._load(kept.plan, contract)
+            margin = self._checked(engine, contract)
+        except (GpuMemoryError, EngineRunError) as err:  # no fault of the engine
+            raise BackendError(f'{self._source}: {err}') from err
+        except BackendError as err:
+            raise UnusableEngineError(str(err)) from err
+        engine.path = self._cache.engine_path(self._name)
+        self._host.log.info(
+            f'{engine.path}: engine loaded ({margin or kept.manifest.agreement})')
+        return engine
+
+    def _built(self) -> LoadedEngine:
+        # Without a self-test ONNX Runtime is what the engine is compared with, and it refuses
+        # what is no model of ours.
+        reference = self._reference() if self._self_test is None else None
+        try:
+            if read_model(self._model_path) != self._model:  # which the engine would be kept for
+                raise BackendError(
+                    f'{self._source}: was written while it was read; open it again')
+            contract = self._contract
+            check_precision(contract, self._options.precision, self._source)
+            self._announce(contract)
+            started = time.monotonic()
+            built = self._build(
+                self._model, self._request(contract), self._cache.timing(self._key), self._host)
+            build_s = time.monotonic() - started
+            try:
+                engine = self._load(built.plan, contract)
+            except BackendError as err:
+                raise BackendError(f'{self._source}: {err}') from err
+            agreement = self._checked(engine, contract, reference)
+        finally:
+            if reference is not None:
+                reference.close()
+        self._host.log.info(f'{self._source}: engine built in {build_s:.0f} s; {agreement}')
+        if self._cache.writable:
+            engine.path = self._keep(built, manifest_for(
+                self._key, built.plan, contract.to_json(), agreement, build_s))
+        return engine
+
+    def _keep(self, built: BuiltEngine, manifest: Manifest) -> Path | None:
+        try:
+            self._cache.keep(self._name, built.plan, manifest)
+            self._cache.keep_timing(self._name, self._key, built.timing)
+            return self._cache.engine_path(self._name)
+        except OSError as err:
+            self._host.log.warning(
+                f'{self._cache.folder}: the engine cannot be kept ({err.strerror}), so it will '
+                'be built again at the next start; make room or set engine_cache_dir')
+            return None
+
+    def _checked(self, engine: LoadedEngine, contract: ModelContract,
+                 reference: Backend | None = None) -> str:
+        """Run an engine for the first time; returns how right it is, or refuses and closes it."""
+        try:
+            if reference is not None:
+                difference = compare(engine.run, reference.infer, self._key.batch_sizes,
+                                     contract.input_size_hw)
+                check_agreement(difference, contract.precision, self._source)
+                return f'{difference} from ONNX Runtime'
+            found = first_run(
+                engine.run, contract, self._self_test, self._source,
+                f'TensorRT {self._key.tensorrt} on {self._key.gpu}', self._key.batch_sizes)
+            engine.self_test = found
+            return describe_margin(found, contract.precision) if found else ''
+        except BaseException:
+            engine.close()
+            raise
+
+    def _load(self, plan: bytes, contract: ModelContract) -> LoadedEngine:
+        return LoadedEngine(
+            self._worker, self._nvidia, plan, contract, self._key.batch_sizes)
+
+    def _reference(self) -> Backend:
+        try:
+            from mbv2ssd_ros.backends.ort import OrtBackend
+        except ImportError as err:
+            raise BackendError(
+                f'backend tensorrt: {self._source} has no self-test, so a new engine is compared '
+                f'with ONNX Runtime, which cannot be imported ({err}); `pip install onnxruntime`, '
+                'or add one with `mbv2ssd_train self-test`') from err
+        return OrtBackend(self._model_path, BackendOptions())
+
+    def _request(self, contract: ModelContract) -> BuildRequest:
+        return BuildRequest(
+            self._source, contract.precision, contract.input_size_hw, self._key.batch_sizes)
+
+    def _announce(self, contract: ModelContract) -> None:
+        self._host.log.info(
+            f'{self._source}: building a TensorRT engine for batches of 1 to '
+            f'{self._key.batch_sizes[-1]} on {self._key.gpu}; this takes minutes on a Jetson')
+        if contract.precision == 'fp32':
+            self._host.log.info(
+                f'{self._source} is fp32; a GPU is usually faster with its fp16 copy: '
+                '`mbv2ssd_train export --precision fp16` (docs/jetson.md)')
+        if not self._cache.writable:
+            self._host.log.warning(
+                f'{self._cache.folder} is read-only, so the engine will be built again at the '
+                'next start; set engine_cache_dir to a folder that can be written')
+

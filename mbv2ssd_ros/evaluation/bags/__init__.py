@@ -1,0 +1,1 @@
+"""Reading images and detections from bags, and writing bags."""

@@ -1,0 +1,1 @@
+"""Evaluating bags: the run, its figures and its files."""

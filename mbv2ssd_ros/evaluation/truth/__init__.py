@@ -1,0 +1,1 @@
+"""Ground truth of bags, matched to their frames."""

@@ -1,0 +1,1 @@
+"""Parts of `benchmark` and `compare_models`."""

@@ -1,0 +1,176 @@
+"""Several cameras that publish at the same instant: what one node makes of it."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+import tempfile
+import time
+from typing import Any
+
+from mbv2ssd_ros.frames import DROP_REASONS
+from mbv2ssd_ros.tools.benchmarking.figures import (
+    answered_stamps,
+    latencies_ms,
+    percentiles,
+    Received,
+    Record,
+    Sent,
+    stages_of,
+)
+from mbv2ssd_ros.tools.benchmarking.run import Processes, START_TIMEOUT_S
+from mbv2ssd_ros.tools.cli.processes import ending, ProcessError, Program
+
+MAX_AGE_MS = 100.0  # three periods of a camera of 30 Hz
+WARM_UP_INSTANTS = 5
+_REPORT_TIMEOUT_S = 5.0  # the node reports once a second
+_LAST_ARRIVAL_S = 0.5
+_SETTLE_S = 1.2  # so that a report is about everything before
+
+Books = dict[str, int]  # drops of all cameras, by reason
+
+
+@dataclass(frozen=True)
+class CamerasRun:
+    """What came of a number of instants at which every camera published."""
+
+    cameras: int
+    sent: Sent  # camera by camera at each instant
+    received: Received
+    before: Books
+    after: Books
+    record: Record
+
+
+def measure_cameras(args: argparse.Namespace, model: Path) -> dict[str, Any]:
+    """
+    Start a node for several cameras, measure, end everything.
+
+    Args:
+        args: of the command line.
+        model: of the node.
+
+    Returns:
+        Figures; see `cameras_summary`.
+
+    Raises:
+        ProcessError: a process failed; its log is quoted.
+    """
+    names = [f'camera{number + 1}' for number in range(args.cameras)]
+    programs: list[Program] = []
+    with tempfile.TemporaryDirectory(prefix='mbv2ssd_benchmark_') as folder, ending(programs):
+        processes = Processes(args, Path(folder), programs)
+        topics = [f'/{name}/image_raw' for name in names]
+        camera = processes.camera(topics)
+        node = processes.node(model, names, max_age_ms=MAX_AGE_MS)
+        listener = processes.listener(
+            '/transport/image_raw', [f'/{name}/detections' for name in names],
+            diagnostics=True)
+
+        def exchange(instants: int) -> tuple[Sent, Received]:
+            answer = camera.ask(
+                {'topics': topics, 'count': instants, 'rate_hz': args.rate},
+                START_TIMEOUT_S + 2 * instants / args.rate)
+            count = len(topics) * instants
+            return answer['sent'], listener.ask(
+                {'count': count, 'timeout_s': _LAST_ARRIVAL_S}, START_TIMEOUT_S)['received']
+
+        _wait_until_all_are_answered(exchange, len(names), node)
+        before = _books(listener)
+        sent, received = exchange(WARM_UP_INSTANTS + args.frames)
+        time.sleep(_SETTLE_S)
+        after = _books(listener)
+        node.end()
+        run = CamerasRun(args.cameras, sent, received, before, after, processes.record())
+    return cameras_summary(run)
+
+
+def cameras_summary(run: CamerasRun) -> dict[str, Any]:
+    """
+    Turn a run into figures.
+
+    Args:
+        run: with at least one answer.
+
+    Returns:
+        Percentiles of the time end to end and of the age at publish; the oldest; what was
+        sent, answered and dropped by reason, warm-up included; what is missing without a
+        reason; the share that each camera has of all answers.
+
+    Raises:
+        ProcessError: nothing arrived.
+    """
+    measured = run.sent[WARM_UP_INSTANTS * run.cameras:]
+    times_ms = latencies_ms(measured, run.received)
+    if not times_ms:
+        raise ProcessError('several cameras: not one of the detections arrived; with best effort '
+                           'QoS and large images try --reliable')
+    stages = stages_of([stamp for stamp, _ in measured], run.record).values()
+    ages_ms = [times['age_at_publish'] for times in stages]
+    dropped = {reason: run.after[reason] - run.before[reason] for reason in DROP_REASONS}
+    answered = set(answered_stamps(run.sent, run.received))
+    by_camera = [sum(stamp in answered for stamp, _ in run.sent[number::run.cameras])
+                 for number in range(run.cameras)]
+    return {
+        'cameras': run.cameras, 'max_age_ms': MAX_AGE_MS,
+        'end_to_end_ms': percentiles(times_ms),
+        'age_at_publish_ms': percentiles(ages_ms), 'oldest_ms': round(max(ages_ms), 3),
+        'sent': len(run.sent), 'answered': len(answered),
+        'dropped': dropped,
+        'unexplained': len(run.sent) - len(answered) - sum(dropped.values()),
+        'share_by_camera': [round(count / len(answered), 4) for count in by_camera]}
+
+
+def cameras_table(found: Mapping[str, Any]) -> str:
+    """
+    Make the figures readable.
+
+    Args:
+        found: of cameras_summary().
+
+    Returns:
+        Lines.
+    """
+    dropped = ', '.join(f'{count} {reason}' for reason, count in found['dropped'].items() if count)
+    shares = ' '.join(f'{100 * share:.1f}' for share in found['share_by_camera'])
+    lines = [f'{found["cameras"]} cameras, ms {"p50":>12} {"p95":>8} {"p99":>8}']
+    for name, key in (('end_to_end', 'end_to_end_ms'), ('age at publish', 'age_at_publish_ms')):
+        row = found[key]
+        lines.append(f'{name:20} {row["p50"]:8.2f} {row["p95"]:8.2f} {row["p99"]:8.2f}')
+    return '\n'.join([
+        *lines,
+        f'{found["answered"]} of {found["sent"]} answered; dropped: {dropped or "none"}; '
+        f'{found["unexplained"]} unexplained',
+        f'the oldest was {found["oldest_ms"]:.1f} ms old; max_age_ms is '
+        f'{found["max_age_ms"]:g}',
+        f'share of each camera, %: {shares}'])
+
+
+def _wait_until_all_are_answered(exchange: Any, cameras: int, node: Program) -> None:
+    """Publish until every camera gets answers, so that everybody knows everybody."""
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while True:
+        sent, received = exchange(3)
+        arrived = {stamp for stamp, _, _ in received}
+        if all(any(stamp in arrived for stamp, _ in sent[number::cameras])
+               for number in range(cameras)):
+            return
+        node.check()
+        if time.monotonic() > deadline:
+            raise ProcessError(f'not every camera was answered within {START_TIMEOUT_S:g} s; the '
+                               f'node: {node.tail()}')
+
+
+def _books(listener: Program) -> Books:
+    """Add up the counters of all cameras in the node's next report."""
+    report = listener.ask({'diagnostics': True, 'timeout_s': _REPORT_TIMEOUT_S}, START_TIMEOUT_S)
+    if report['diagnostics'] is None:
+        raise ProcessError(
+            f'the node sent nothing on /diagnostics within {_REPORT_TIMEOUT_S:g} s')
+    cameras: Sequence[Mapping[str, str]] = [
+        values for name, values in report['diagnostics'].items() if ': camera ' in name]
+    return {
+        reason: sum(int(values[f'dropped.{reason}']) for values in cameras)
+        for reason in DROP_REASONS}

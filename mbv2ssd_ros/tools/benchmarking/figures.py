@@ -1,0 +1,350 @@
+"""From what a benchmark measured to its figures."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+import os
+from pathlib import Path
+import platform
+from typing import Any
+
+import numpy as np
+
+from mbv2ssd_ros.latency import STAGES
+from mbv2ssd_ros.tools.cli.processes import ProcessError
+
+Sent = list[tuple[int, int]]  # stamp and time in nanoseconds of each image
+Received = list[tuple[int, int, int]]  # stamp, time in nanoseconds, detections of each arrival
+Record = list[tuple[Any, ...]]  # of the node, for each frame: time of day in ns, STAGES in ms
+
+# what the node adds to `infer`; the little that is left is between the stages
+OWN_STAGES = ('wait', 'convert', 'preprocess', 'postprocess', 'publish')
+
+_RECORDED_WITHIN_NS = 1_000_000  # after publish; later only where the node was interrupted
+
+
+@dataclass
+class Saturation:
+    """The node with more images than it can answer, and the bare backend just before."""
+
+    sent: Sent
+    received: Received
+    bare_seconds: float
+    bare_runs: int
+
+    @property
+    def answered(self) -> int:
+        """Frames that were answered."""
+        return len(latencies_ms(self.sent, self.received))
+
+    @property
+    def answered_hz(self) -> float:
+        """Answers in a second."""
+        return self.answered / self._seconds
+
+    @property
+    def offered_hz(self) -> float:
+        """Images in a second."""
+        return len(self.sent) / self._seconds
+
+    @property
+    def bare_hz(self) -> float:
+        """Inferences in a second, one after the other and nothing else."""
+        return self.bare_runs / self.bare_seconds
+
+    @property
+    def _seconds(self) -> float:
+        return 1e-9 * (self.sent[-1][1] - self.sent[0][1])
+
+
+@dataclass
+class Samples:
+    """Everything that was measured, in milliseconds unless the name says otherwise."""
+
+    infer: list[float] = field(default_factory=list)
+    transport: list[float] = field(default_factory=list)
+    end_to_end: list[float] = field(default_factory=list)
+    stamps: list[int] = field(default_factory=list)  # of the frames of end_to_end
+    transport_sent: int = 0
+    end_to_end_sent: int = 0
+    detections: int = 0
+    node_cpu_s: float = 0.0
+    node_wall_s: float = 0.0
+    backend: str = ''
+    precision: str = ''
+
+
+def latencies_ms(sent: Sent, received: Received) -> list[float]:
+    """
+    Match what was sent with what arrived.
+
+    Args:
+        sent: by the camera.
+        received: by the listener, in any order.
+
+    Returns:
+        Milliseconds under way, of each frame sent that arrived.
+    """
+    arrival_ns = {stamp: time_ns for stamp, time_ns, _ in received}
+    return [1e-6 * (arrival_ns[stamp] - time_ns) for stamp, time_ns in sent
+            if stamp in arrival_ns]
+
+
+def answered_stamps(sent: Sent, received: Received) -> list[int]:
+    """
+    Name the frames of `latencies_ms`.
+
+    Args:
+        sent: by the camera.
+        received: by the listener, in any order.
+
+    Returns:
+        The stamp of each frame sent that arrived.
+    """
+    arrived = {stamp for stamp, _, _ in received}
+    return [stamp for stamp, _ in sent if stamp in arrived]
+
+
+def stages_of(stamps: Iterable[int], record: Record) -> dict[int, dict[str, float]]:
+    """
+    Find frames in the node's record.
+
+    The node writes no stamp but the age of each frame, a moment after it was published. So the
+    frame is the youngest of all that is not younger than the age says.
+
+    Args:
+        stamps: of frames.
+        record: of the node.
+
+    Returns:
+        Milliseconds of each stage, by stamp; frames that the node did not answer are missing.
+    """
+    ordered = sorted(stamps)
+    found = {}
+    for now_ns, *times_ms in record:
+        times = dict(zip(STAGES, times_ms, strict=True))
+        stamp_ns = now_ns - round(1e6 * times['age_at_publish'])  # or a little more
+        position = bisect_right(ordered, stamp_ns)
+        if position and stamp_ns - ordered[position - 1] < _RECORDED_WITHIN_NS:
+            found[ordered[position - 1]] = times
+    return found
+
+
+def own_ms(times_ms: Mapping[str, float]) -> float:
+    """
+    Tell what the node added to an inference.
+
+    Args:
+        times_ms: of the stages of a frame.
+
+    Returns:
+        Milliseconds from the callback to the end of publish, without the inference.
+    """
+    return times_ms['total'] - times_ms['infer']
+
+
+def percentiles(values_ms: Sequence[float]) -> dict[str, float]:
+    """
+    Summarise times.
+
+    Args:
+        values_ms: at least one.
+
+    Returns:
+        p50, p95 and p99 in milliseconds.
+
+    Raises:
+        ProcessError: there is none.
+    """
+    if not values_ms:
+        raise ProcessError('the node answered none of the frames that were to be summarised')
+    return {f'p{q}': round(float(np.percentile(values_ms, q)), 3) for q in (50, 95, 99)}
+
+
+def overheads_ms(samples: Samples) -> list[float]:
+    """
+    Take the typical inference and transport away from each end-to-end time.
+
+    Args:
+        samples: of all three.
+
+    Returns:
+        One for each end-to-end time. A frame's own inference and transport are not known, so
+        the tail of these values has the tails of all parts in it.
+    """
+    known = float(np.median(samples.infer) + np.median(samples.transport))
+    return [value - known for value in samples.end_to_end]
+
+
+def summary(samples: Samples, saturation: Saturation, record: Record) -> dict[str, Any]:
+    """
+    Turn samples into figures.
+
+    Args:
+        samples: with at least one of each.
+        saturation: of the same processes.
+        record: of the node, every frame that it ever answered.
+
+    Returns:
+        Percentiles, losses, CPU.
+
+    Raises:
+        ProcessError: nothing arrived.
+    """
+    for what, values in (('images', samples.transport), ('detections', samples.end_to_end)):
+        if not values:
+            raise ProcessError(f'not one of the {what} measured arrived; with best effort QoS '
+                               'and large images try --reliable')
+    frames = stages_of(samples.stamps, record)
+    transport_ms = float(np.median(samples.transport))
+    return {
+        'infer_ms': percentiles(samples.infer),
+        'transport_ms': percentiles(samples.transport),
+        'end_to_end_ms': percentiles(samples.end_to_end),
+        'overhead_ms': percentiles(overheads_ms(samples)),
+        'overhead_by_frame_ms': percentiles(_by_frame(
+            samples.stamps, samples.end_to_end, frames, transport_ms)),
+        'own_ms': percentiles([own_ms(times) for times in frames.values()]),
+        'stages_ms': {stage: percentiles([times[stage] for times in frames.values()])
+                      for stage in (*OWN_STAGES, 'infer')},
+        **_saturated(saturation, record, transport_ms),
+        'cpu_share': round(samples.node_cpu_s / samples.node_wall_s, 4),
+        'detections_per_frame': round(samples.detections / len(samples.end_to_end), 2),
+        'transport_lost': samples.transport_sent - len(samples.transport),
+        'transport_sent': samples.transport_sent,
+        'end_to_end_lost': samples.end_to_end_sent - len(samples.end_to_end),
+        'end_to_end_sent': samples.end_to_end_sent}
+
+
+def _by_frame(stamps: Sequence[int], end_to_end_ms: Sequence[float],
+              frames: Mapping[int, Mapping[str, float]], transport_ms: float) -> list[float]:
+    """Take from each end-to-end time its own inference, as the node measured it."""
+    return [value - frames[stamp]['infer'] - transport_ms
+            for stamp, value in zip(stamps, end_to_end_ms, strict=True) if stamp in frames]
+
+
+def _saturated(run: Saturation, record: Record, transport_ms: float) -> dict[str, Any]:
+    stamps, times = answered_stamps(run.sent, run.received), latencies_ms(run.sent, run.received)
+    frames = stages_of((stamp for stamp, _ in run.sent), record)
+    return {
+        'saturated_fps': round(run.answered_hz, 1),
+        'saturated_offered_hz': round(run.offered_hz, 1),
+        'saturated_bare_fps': round(run.bare_hz, 1),
+        'saturated_share': round(run.answered_hz / run.bare_hz, 3),
+        'saturated_end_to_end_ms': percentiles(times),
+        'saturated_overhead_ms': percentiles(_by_frame(stamps, times, frames, transport_ms))}
+
+
+def table(result: Mapping[str, Any]) -> str:
+    """
+    Make a result readable.
+
+    Args:
+        result: of measure().
+
+    Returns:
+        Lines.
+    """
+    config, machine_facts = result['config'], result['machine']
+    lines = [
+        f'{config["model"]} ({config["precision"]}, {config["backend"]}), {config["size"]} at '
+        f'{config["rate_hz"]:g} Hz, {config["rounds"]} rounds, '
+        f'{result["detections_per_frame"]:g} detections a frame',
+        f'{machine_facts["cpu"]}, {machine_facts["cores"]} cores, load '
+        f'{machine_facts["load_before"]:g} before the start',
+        '',
+        f'{"ms":20} {"p50":>8} {"p95":>8} {"p99":>8}   lost',
+        _row('infer', result['infer_ms']),
+        _row('transport', result['transport_ms'], _lost(result, 'transport')),
+        _row('end_to_end', result['end_to_end_ms'], _lost(result, 'end_to_end')),
+        _row('overhead', result['overhead_ms']),
+        _row('overhead by frame', result['overhead_by_frame_ms']),
+        _row('own part', result['own_ms']),
+        *(_row(f'  {stage}', spread) for stage, spread in result['stages_ms'].items()),
+        _row('saturated', result['saturated_end_to_end_ms']),
+        _row('  overhead by frame', result['saturated_overhead_ms'])]
+    return '\n'.join([
+        *lines, '',
+        f'saturated    {result["saturated_fps"]:8.1f} frames/s answered, '
+        f'{result["saturated_offered_hz"]:.0f} offered, {result["saturated_bare_fps"]:.1f} '
+        f'inferences/s bare: {result["saturated_share"]:.2f}',
+        f'node         {result["rss_mb"]:8.1f} MB resident, {result["rss_shared_mb"]:.1f} of them '
+        f'shared with cameras and subscribers, '
+        f'{100 * result["cpu_share"]:.1f} % of one core at {config["rate_hz"]:g} Hz'])
+
+
+def _row(name: str, spread: Mapping[str, float], note: str = '') -> str:
+    return (f'{name:20} {spread["p50"]:8.2f} {spread["p95"]:8.2f} {spread["p99"]:8.2f}   {note}'
+            .rstrip())
+
+
+def cpu_seconds(pid: int) -> float:
+    """
+    Read the CPU time of a process.
+
+    Args:
+        pid: of the process.
+
+    Returns:
+        Seconds in user and kernel mode, of all threads, since its start.
+    """
+    # the name, in parentheses, may have spaces; utime and stime are fields 14 and 15
+    fields = Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf('SC_CLK_TCK')
+
+
+def resident_mb(pid: int) -> float:
+    """
+    Read the resident memory of a process.
+
+    Args:
+        pid: of the process.
+
+    Returns:
+        Megabytes, shared pages included.
+    """
+    return _status_mb(pid, 'VmRSS')
+
+
+def shared_mb(pid: int) -> float:
+    """
+    Read how much of the resident memory is shared memory, such as that of a camera's process.
+
+    Args:
+        pid: of the process.
+
+    Returns:
+        Megabytes.
+    """
+    return _status_mb(pid, 'RssShmem')
+
+
+def _status_mb(pid: int, name: str) -> float:
+    for line in Path(f'/proc/{pid}/status').read_text().splitlines():
+        if line.startswith(f'{name}:'):
+            return int(line.split()[1]) * 1024 / 1e6
+    raise ProcessError(f'/proc/{pid}/status has no {name}: the node has ended')
+
+
+def machine() -> dict[str, Any]:
+    """
+    Describe the machine.
+
+    Returns:
+        Processor, cores, kernel, Python.
+    """
+    cpu = platform.processor() or 'unknown processor'
+    cpuinfo = Path('/proc/cpuinfo')
+    if cpuinfo.is_file():
+        names = [line.partition(':')[2].strip() for line in cpuinfo.read_text().splitlines()
+                 if line.startswith(('model name', 'Model'))]
+        cpu = names[0] if names else cpu
+    return {'cpu': cpu, 'cores': os.cpu_count(), 'system': platform.platform(),
+            'python': platform.python_version(),
+            'rmw': os.environ.get('RMW_IMPLEMENTATION', 'default')}
+
+
+def _lost(result: Mapping[str, Any], what: str) -> str:
+    return f'{result[f"{what}_lost"]} of {result[f"{what}_sent"]}'

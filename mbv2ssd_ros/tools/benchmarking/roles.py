@@ -1,0 +1,232 @@
+"""
+The processes that `benchmark` starts beside the node: a camera, a listener, a bare backend.
+
+Each reads commands from standard input and answers on standard output, one JSON object a line,
+and ends with its input. Times are CLOCK_MONOTONIC, which all processes of a machine share; the
+stamps in the messages are the time of day, as a camera driver sets them, and serve as names.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+import json
+from pathlib import Path
+import sys
+import threading
+import time
+from typing import Any
+
+import numpy as np
+
+from mbv2ssd_ros.backends import BackendOptions, open_backend
+from mbv2ssd_ros.core.image import resize_into, SourceImage
+from mbv2ssd_ros.tools.cli.arguments import size_wh
+from mbv2ssd_ros.tools.cli.ros_session import ros_node
+from mbv2ssd_ros.tools.play_images import camera_qos, image_message, passes
+from mbv2ssd_ros.tools.playing.image_source import open_source
+
+Command = dict[str, Any]
+Answer = dict[str, Any]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """
+    Play a role until standard input ends.
+
+    Args:
+        argv: without the program's name; None: those of this process.
+
+    Returns:
+        The exit code.
+    """
+    parser = argparse.ArgumentParser(prog='benchmark_roles', description=__doc__)
+    roles = parser.add_subparsers(required=True)
+    camera = roles.add_parser('camera')
+    camera.add_argument('--images', type=Path, required=True)
+    camera.add_argument('--size', type=size_wh, required=True)
+    camera.add_argument('--topics', nargs='+', required=True)
+    camera.add_argument('--reliable', action='store_true')
+    camera.set_defaults(play=_camera)
+    listener = roles.add_parser('listener')
+    listener.add_argument('--image-topic', required=True)
+    listener.add_argument('--detections-topics', nargs='+', required=True)
+    listener.add_argument('--reliable', action='store_true')
+    listener.add_argument('--diagnostics', action='store_true')
+    listener.set_defaults(play=_listener)
+    inference = roles.add_parser('inference')
+    inference.add_argument('--images', type=Path, required=True)
+    inference.add_argument('--size', type=size_wh, required=True)
+    inference.add_argument('--model', required=True)
+    inference.add_argument('--backend', default='auto')
+    inference.set_defaults(play=_inference)
+    args = parser.parse_args(argv)
+    try:
+        args.play(args)
+    except KeyboardInterrupt:
+        pass
+    return 0
+
+
+def serve(answer: Callable[[Command], Answer]) -> None:
+    """
+    Answer commands until standard input ends.
+
+    Args:
+        answer: to one command.
+    """
+    for line in sys.stdin:
+        print(json.dumps(answer(json.loads(line))), flush=True)
+
+
+def run_paced(count: int, rate_hz: float, step: Callable[[int], None]) -> None:
+    """
+    Call a function at a steady rate; after a stall go on without a burst.
+
+    Args:
+        count: of the calls.
+        rate_hz: calls in a second.
+        step: gets the number of the call, from 0.
+    """
+    due = time.monotonic()
+    for number in range(count):
+        time.sleep(max(0.0, due - time.monotonic()))
+        step(number)
+        due = max(due + 1 / rate_hz, time.monotonic())
+
+
+def _camera(args: argparse.Namespace) -> None:
+    from std_msgs.msg import Header
+    messages = [image_message(frame, Header(frame_id='camera'))
+                for frame in passes(open_source(args.images, args.size), repeat=False)]
+    with ros_node('benchmark_camera', ()) as node:
+        kind, qos = type(messages[0]), camera_qos(args.reliable)
+        publishers = {topic: node.create_publisher(kind, topic, qos) for topic in args.topics}
+
+        def publish(command: Command) -> Answer:
+            chosen, sent = [publishers[topic] for topic in command['topics']], []
+
+            def step(number: int) -> None:
+                message = messages[number % len(messages)]
+                stamp = message.header.stamp
+                for publisher in chosen:  # as cameras with a common trigger do
+                    stamp_ns = time.time_ns()
+                    stamp.sec, stamp.nanosec = divmod(stamp_ns, 1_000_000_000)
+                    sent.append((stamp_ns, time.monotonic_ns()))
+                    publisher.publish(message)
+            run_paced(command['count'], command['rate_hz'], step)
+            return {'sent': sent}
+        serve(publish)
+
+
+def _listener(args: argparse.Namespace) -> None:
+    # Both ends of the bare transport get what the node has: large buffers stay in the process.
+    from mbv2ssd_ros.ros.memory import keep_large_buffers
+    keep_large_buffers()
+    with ros_node('benchmark_listener', ()) as node:
+        from diagnostic_msgs.msg import DiagnosticArray
+        from rclpy.executors import ExternalShutdownException
+        from rclpy.qos import QoSProfile, ReliabilityPolicy
+        from sensor_msgs.msg import Image
+        from vision_msgs.msg import Detection2DArray
+        inbox = _Inbox()
+        # as the node subscribes: the newest image only
+        image_qos = camera_qos(args.reliable)
+        image_qos.depth = 1
+        node.create_subscription(Image, args.image_topic, inbox.receive_image, image_qos)
+        for topic in args.detections_topics:
+            node.create_subscription(
+                Detection2DArray, topic, inbox.receive_detections,
+                QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE))
+        if args.diagnostics:
+            node.create_subscription(
+                DiagnosticArray, '/diagnostics', inbox.receive_diagnostics, 10)
+        # its own thread: it sleeps in a read while the executor works
+        threading.Thread(target=_serve_and_stop, args=(inbox.answer, node.context), daemon=True
+                         ).start()
+        try:
+            import rclpy
+            rclpy.spin(node)
+        except ExternalShutdownException:
+            pass
+
+
+def _serve_and_stop(answer: Callable[[Command], Answer], context: Any) -> None:
+    serve(answer)
+    context.try_shutdown()
+
+
+class _Inbox:
+    """What has arrived since it was last taken."""
+
+    def __init__(self) -> None:
+        self._arrived = threading.Condition()
+        self._received: list[tuple[int, int, int]] = []  # stamp, time of arrival, detections
+        self._diagnostics: dict[str, dict[str, str]] | None = None
+
+    def receive_image(self, message: Any) -> None:
+        self._receive(time.monotonic_ns(), message, 0)
+
+    def receive_detections(self, message: Any) -> None:
+        self._receive(time.monotonic_ns(), message, len(message.detections))
+
+    def receive_diagnostics(self, message: Any) -> None:
+        with self._arrived:
+            self._diagnostics = {
+                status.name: {entry.key: entry.value for entry in status.values}
+                for status in message.status}
+            self._arrived.notify()
+
+    def answer(self, command: Command) -> Answer:
+        """Obey what came on standard input."""
+        return self._take_diagnostics(command) if 'diagnostics' in command else self._take(command)
+
+    def _take_diagnostics(self, command: Command) -> Answer:
+        """Wait for the next report of the node, by status and key; None when none comes."""
+        with self._arrived:
+            self._diagnostics = None
+            self._arrived.wait_for(lambda: self._diagnostics, command['timeout_s'])
+            return {'diagnostics': self._diagnostics}
+
+    def _take(self, command: Command) -> Answer:
+        """Wait until so many have arrived, or for so long; hand them out."""
+        with self._arrived:
+            self._arrived.wait_for(
+                lambda: len(self._received) >= command['count'], command['timeout_s'])
+            received, self._received = self._received, []
+        return {'received': received}
+
+    def _receive(self, now_ns: int, message: Any, detections: int) -> None:
+        stamp = message.header.stamp
+        with self._arrived:
+            self._received.append(
+                (stamp.sec * 1_000_000_000 + stamp.nanosec, now_ns, detections))
+            self._arrived.notify()
+
+
+def _inference(args: argparse.Namespace) -> None:
+    backend = open_backend(args.backend, args.model, BackendOptions())
+    contract = backend.contract
+    inputs = []
+    for frame in passes(open_source(args.images, args.size), repeat=False):
+        slot = np.zeros((1, *contract.input_size_hw, 3), dtype=np.uint8)
+        resize_into(SourceImage(frame.image_bgr, 'bgr'), contract.resize_mode, slot[0])
+        inputs.append(slot)
+
+    def infer(command: Command) -> Answer:
+        times_ms = []
+
+        def step(number: int) -> None:
+            started = time.perf_counter()
+            backend.infer(inputs[number % len(inputs)])
+            times_ms.append(1e3 * (time.perf_counter() - started))
+        started = time.perf_counter()
+        run_paced(command['count'], command['rate_hz'], step)
+        return {'ms': times_ms, 'seconds': time.perf_counter() - started,
+                'backend': backend.detail, 'precision': contract.precision}
+    serve(infer)
+    backend.close()
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,127 @@
+"""The processes of a benchmark, each started with what it needs to know."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+import json
+from pathlib import Path
+
+from mbv2ssd_ros.tools.benchmarking.figures import Record
+from mbv2ssd_ros.tools.cli.processes import Program, ros_environment
+from mbv2ssd_ros.tools.play_images import share_large_images
+
+START_TIMEOUT_S = 30.0
+
+
+class Processes:
+    """Starts the processes of one ROS graph, with their logs in one folder."""
+
+    def __init__(self, args: argparse.Namespace, folder: Path, programs: list[Program]) -> None:
+        """
+        Start nothing yet.
+
+        Args:
+            args: of the command line: images, size, reliable, backend and domain_id count.
+            folder: gets the logs.
+            programs: gets the processes, for whoever ends them.
+        """
+        self._args, self._folder, self._programs = args, folder, programs
+        self._environment = ros_environment(folder, args.domain_id)
+        self._record_file = folder / 'record.json'
+
+    def camera(self, topics: Sequence[str]) -> Program:
+        """
+        Start what publishes the images.
+
+        Args:
+            topics: on which it can be told to publish.
+
+        Returns:
+            The process.
+        """
+        # The size of the shared memory counts on the sender's side. The node runs as users run it.
+        environment = dict(self._environment)
+        share_large_images(environment)
+        return self._role('camera', *self._images(), '--topics', *topics, *self._reliable(),
+                          environment=environment)
+
+    def listener(self, image_topic: str, detections_topics: Sequence[str],
+                 diagnostics: bool = False) -> Program:
+        """
+        Start what notes when images and detections arrive.
+
+        Args:
+            image_topic: one that the node does not hear.
+            detections_topics: of the node.
+            diagnostics: whether it can be asked for the node's reports, too.
+
+        Returns:
+            The process.
+        """
+        return self._role('listener', '--image-topic', image_topic, '--detections-topics',
+                          *detections_topics, *self._reliable(),
+                          *(['--diagnostics'] if diagnostics else []))
+
+    def inference(self, model: Path) -> Program:
+        """
+        Start the backend alone.
+
+        Args:
+            model: the node's.
+
+        Returns:
+            The process.
+        """
+        return self._role('inference', *self._images(), '--model', str(model), '--backend',
+                          self._args.backend)
+
+    def node(self, model: Path, cameras: Sequence[str], **parameters: object) -> Program:
+        """
+        Start the detector as users run it.
+
+        Args:
+            model: of the node.
+            cameras: their names.
+            **parameters: more parameters.
+
+        Returns:
+            The process.
+        """
+        reliability = 'reliable' if self._args.reliable else 'best_effort'
+        settings = {'autostart': 'true', 'model_path': model.resolve(),
+                    'backend': self._args.backend, 'cameras': f'[{",".join(cameras)}]',
+                    **{f'{name}.qos_reliability': reliability for name in cameras}, **parameters}
+        arguments = [str(self._record_file), '--ros-args']
+        for name, value in settings.items():
+            arguments += ['-p', f'{name}:={value}']
+        return self._start('node', 'mbv2ssd_ros.tools.benchmarking.node', arguments, pipes=False)
+
+    def record(self) -> Record:
+        """
+        Read what the node recorded.
+
+        Returns:
+            Of each frame that it answered, when, and how long each stage took; there once it
+            has ended.
+        """
+        record: Record = json.loads(self._record_file.read_text())
+        return record
+
+    def _images(self) -> list[str]:
+        return ['--images', str(self._args.images), '--size', '{}x{}'.format(*self._args.size)]
+
+    def _reliable(self) -> list[str]:
+        return ['--reliable'] if self._args.reliable else []
+
+    def _role(self, name: str, *arguments: str, environment: Mapping[str, str] | None = None
+              ) -> Program:
+        return self._start(name, 'mbv2ssd_ros.tools.benchmarking.roles', [name, *arguments],
+                           pipes=True, environment=environment)
+
+    def _start(self, name: str, module: str, arguments: Sequence[str], pipes: bool,
+               environment: Mapping[str, str] | None = None) -> Program:
+        program = Program(module, arguments, environment or self._environment,
+                          self._folder / f'{name}.log', pipes=pipes)
+        self._programs.append(program)
+        return program

@@ -1,0 +1,96 @@
+"""The cameras of a detector node that is to look at a recording."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+import re
+from typing import Any
+
+from mbv2ssd_ros.core.errors import DataError
+
+_ENDINGS = re.compile(r'/(image|image_raw|image_color|image_rect|image_rect_color|color|rgb|'
+                      r'compressed)$')
+
+
+@dataclass(frozen=True)
+class BagCamera:
+    """A topic of a bag as a camera of the node."""
+
+    name: str
+    image_topic: str
+    transport: str  # raw or compressed
+    frames: int  # in the bag
+
+
+def cameras_of(bag: Path, topics: Sequence[str] = ()) -> tuple[BagCamera, ...]:
+    """
+    Make a camera of each image topic of a bag.
+
+    Args:
+        bag: path.
+        topics: to take; empty: all.
+
+    Returns:
+        The cameras, named after their topics.
+
+    Raises:
+        DataError: the bag cannot be read, or has no such images.
+        ConfigError: rosbags is not installed.
+    """
+    from mbv2ssd_ros.evaluation.bags.frames import IMAGE_KINDS
+    from mbv2ssd_ros.evaluation.bags.reader import Bag
+    with Bag(bag) as opened:
+        opened.require(topics, IMAGE_KINDS)
+        found = [topic for topic in opened.topics if topic.kind in IMAGE_KINDS
+                 and (not topics or topic.name in topics)]
+        if not found:
+            raise DataError(f'{bag}: has no topic with images; it has {opened.contents()}')
+    names: list[str] = []
+    for topic in found:
+        names.append(_free_name(camera_name(topic.name), names))
+    return tuple(
+        BagCamera(name, topic.name,
+                  'compressed' if topic.kind.endswith('/CompressedImage') else 'raw', topic.count)
+        for name, topic in zip(names, found, strict=True))
+
+
+def camera_name(topic: str) -> str:
+    """
+    Name a camera after its topic.
+
+    Args:
+        topic: such as /robot/front/image_raw/compressed.
+
+    Returns:
+        Such as robot_front.
+    """
+    while (shorter := _ENDINGS.sub('', topic)) != topic:
+        topic = shorter
+    name = re.sub(r'\W+', '_', topic).strip('_')
+    return name if re.match('[A-Za-z]', name) else f'camera_{name}'.rstrip('_')
+
+
+def node_parameters(cameras: Sequence[BagCamera]) -> dict[str, Any]:
+    """
+    Write cameras as parameters of the node.
+
+    Args:
+        cameras: of a bag.
+
+    Returns:
+        Values by full parameter name.
+    """
+    values: dict[str, Any] = {'cameras': [camera.name for camera in cameras]}
+    for camera in cameras:
+        values[f'{camera.name}.image_topic'] = camera.image_topic
+        values[f'{camera.name}.transport'] = camera.transport
+    return values
+
+
+def _free_name(name: str, taken: Sequence[str]) -> str:
+    number, free = 2, name
+    while free in taken:
+        free, number = f'{name}_{number}', number + 1
+    return free

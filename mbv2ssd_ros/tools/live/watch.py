@@ -1,0 +1,208 @@
+"""What an observer hears of a detector node: its state, its detections and its books."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+import time
+from typing import Any
+
+from mbv2ssd_ros.tools.cli.processes import ProcessError
+from mbv2ssd_ros.tools.live.account import CameraOutcome, NodeBooks
+from mbv2ssd_ros.tools.live.cameras import BagCamera
+
+SILENT_S = 6.0  # a node that has not reported for so long is gone; it reports once a second
+SETTLE_S = 10.0  # that the last images may take
+STEADY_REPORTS = 2  # without a change: the node reports once a second
+_POLL_S = 0.1
+_DEPTH = 1000  # of the subscriptions: nothing is to be lost here
+
+
+@dataclass
+class WatchedCamera:
+    """A camera of the node, and what arrived of it."""
+
+    name: str
+    image_topic: str
+    detections_topic: str  # full name
+    arrived: int = 0
+    books: NodeBooks | None = None
+
+
+class Watch:
+    """Listens to the node: its detections and its books."""
+
+    def __init__(self, own: Any, node: str, cameras: Sequence[BagCamera], stamped_now: bool
+                 ) -> None:
+        """
+        Listen to the books; the detections follow when the node has said its topics.
+
+        Args:
+            own: node of this process; nobody else serves it.
+            node: name of the detector.
+            cameras: of the bag.
+            stamped_now: images carry the time at which they are published.
+        """
+        from diagnostic_msgs.msg import DiagnosticArray
+        from rclpy.executors import SingleThreadedExecutor
+        self._own, self._wanted = own, {camera.image_topic for camera in cameras}
+        self._stamped_now = stamped_now
+        self._name = node
+        self._full_name = ''
+        self._last_report = 0.0
+        self._latencies_ms: dict[str, list[float]] = {}
+        self.cameras: list[WatchedCamera] = []
+        self._executor = SingleThreadedExecutor(context=own.context)
+        self._executor.add_node(own)
+        own.create_subscription(DiagnosticArray, '/diagnostics', self._on_diagnostics, 10)
+
+    def until_active(self, timeout_s: float, check: Callable[[], None] = lambda: None,
+                     log: Callable[[], str] = lambda: 'see its log and /diagnostics') -> None:
+        """
+        Wait until the node is active, has told its cameras, and knows that we listen.
+
+        Args:
+            timeout_s: at most so long.
+            check: raises when it cannot become active any more.
+            log: what to say of it when it did not.
+
+        Raises:
+            ProcessError: it did not, or has no camera for a topic of the bag.
+        """
+        from mbv2ssd_ros.tools.checkup.network import ask_detector, detectors_named
+        deadline = time.monotonic() + timeout_s
+        said = 'is not there'
+        while not self.cameras:
+            check()
+            if time.monotonic() > deadline:
+                raise ProcessError(
+                    f'the node {self._name} {said} after {timeout_s:g} s; {log()}')
+            self._executor.spin_once(timeout_sec=_POLL_S)
+            for name in detectors_named(self._own, self._name):
+                found = ask_detector(self._own, self._executor, name)
+                said = f'is {found.state or "busy"}'
+                if found.state == 'active' and found.parameters:
+                    self._full_name = name
+                    self._subscribe(found)
+        self.until(lambda: all(camera.books for camera in self.cameras), check)
+
+    def until_played(self, timeout_s: float) -> None:
+        """
+        Wait for a player to come and to go.
+
+        Args:
+            timeout_s: at most so long for it to come.
+
+        Raises:
+            ProcessError: nobody came, or the node went.
+        """
+        deadline = time.monotonic() + timeout_s
+
+        def has_begun() -> bool:
+            if time.monotonic() > deadline:
+                raise ProcessError(f'nobody published on {", ".join(sorted(self._wanted))} within '
+                                   f'{timeout_s:g} s; the log of the player says why')
+            # a short bag may be over before we have discovered who played it
+            return self._is_played() or any(
+                camera.books and camera.books.received for camera in self.cameras)
+        self.until(has_begun)
+        self.until(lambda: not self._is_played())
+
+    def until_settled(self) -> None:
+        """Wait until STEADY_REPORTS say the same with nothing in flight; SETTLE_S at most."""
+        before: Any = None
+        changed, steady, last_report = time.monotonic(), 0, self._last_report
+        while steady < STEADY_REPORTS and time.monotonic() < changed + SETTLE_S:
+            self._executor.spin_once(timeout_sec=_POLL_S)
+            if self._last_report == last_report:
+                continue
+            last_report = self._last_report
+            now = [(camera.books, camera.arrived) for camera in self.cameras]
+            if now != before:
+                before, changed, steady = now, time.monotonic(), 0
+            elif not any(books.in_flight for books, _ in now if books):
+                steady += 1
+
+    def until(self, condition: Callable[[], bool], check: Callable[[], None] = lambda: None
+              ) -> None:
+        """
+        Serve this process until something is the case.
+
+        Args:
+            condition: asked again and again.
+            check: raises when it cannot come true any more.
+
+        Raises:
+            ProcessError: the node does not report any more.
+        """
+        self._last_report = max(self._last_report, time.monotonic())
+        while not condition():
+            check()
+            if time.monotonic() > self._last_report + SILENT_S:
+                raise ProcessError(f'{self._full_name} has not reported for {SILENT_S:g} s; has '
+                                   'it ended?')
+            self._executor.spin_once(timeout_sec=_POLL_S)
+
+    def outcomes(self, sent: Mapping[str, int]) -> list[CameraOutcome]:
+        """
+        Sum up.
+
+        Args:
+            sent: images by topic.
+
+        Returns:
+            What became of them, camera by camera.
+        """
+        return [
+            CameraOutcome(camera.name, camera.image_topic, camera.detections_topic,
+                          sent.get(camera.image_topic, 0), camera.books, camera.arrived,
+                          self._latency(camera.name))
+            for camera in self.cameras if camera.books is not None]
+
+    def _subscribe(self, found: Any) -> None:
+        from rclpy.qos import QoSProfile, ReliabilityPolicy
+        from vision_msgs.msg import Detection2DArray
+
+        from mbv2ssd_ros.tools.checkup.parameter_file import full_topic
+        for name in found.parameters.get('cameras', []):
+            camera = WatchedCamera(
+                name, full_topic(found.parameters[f'{name}.image_topic'], found.namespace),
+                full_topic(found.parameters[f'{name}.detections_topic'], found.namespace))
+            if camera.image_topic in self._wanted:
+                self.cameras.append(camera)
+        missing = self._wanted - {camera.image_topic for camera in self.cameras}
+        if missing:
+            raise ProcessError(f'{found.name} has no camera for {", ".join(sorted(missing))} of '
+                               'the bag; set <camera>.image_topic, or choose topics')
+        for camera in self.cameras:
+            self._latencies_ms[camera.name] = []
+            self._own.create_subscription(
+                Detection2DArray, camera.detections_topic, self._receiver(camera),
+                QoSProfile(depth=_DEPTH, reliability=ReliabilityPolicy.RELIABLE))
+
+    def _receiver(self, camera: WatchedCamera) -> Callable[[Any], None]:
+        latencies = self._latencies_ms[camera.name]
+
+        def receive(message: Any) -> None:
+            stamp = message.header.stamp
+            camera.arrived += 1
+            latencies.append(1e-6 * (time.time_ns() - stamp.sec * 10 ** 9 - stamp.nanosec))
+        return receive
+
+    def _latency(self, name: str) -> dict[str, float] | None:
+        from mbv2ssd_ros.tools.benchmarking.figures import percentiles
+        found = self._latencies_ms[name]
+        return percentiles(found) if found and self._stamped_now else None
+
+    def _is_played(self) -> bool:
+        return any(self._own.count_publishers(topic) for topic in self._wanted)
+
+    def _on_diagnostics(self, array: Any) -> None:
+        for status in array.status:
+            if status.hardware_id != self._full_name or not self._full_name:
+                continue
+            self._last_report = time.monotonic()
+            for camera in self.cameras:
+                if status.name == f'{self._full_name}: camera {camera.name}':
+                    camera.books = NodeBooks.from_values(
+                        {entry.key: entry.value for entry in status.values})

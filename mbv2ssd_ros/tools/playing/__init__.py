@@ -1,0 +1,1 @@
+"""Parts of `play_images` and `view_detections`."""

@@ -1,0 +1,194 @@
+"""Pictures on disk as a camera sees them: a folder, one image or a video, frame by frame."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from mbv2ssd_ros.core.errors import DataError, UnsupportedImageError
+from mbv2ssd_ros.core.image_header import stored_size_wh
+
+IMAGE_SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.png', '.ppm', '.tif', '.tiff', '.webp')
+_KEEP_BYTES = 128 << 20  # decoded images of a folder that is played in a loop
+
+
+@dataclass(frozen=True)
+class CameraFrame:
+    """One picture and where it comes from."""
+
+    name: str  # file name; of a video with the number of the frame
+    image_bgr: NDArray[np.uint8]  # (H, W, 3), contiguous
+
+
+class ImageSource(Protocol):
+    """What a camera can play."""
+
+    @property
+    def rate_hz(self) -> float | None:
+        """Frames in a second as recorded; None for still images."""
+
+    def __iter__(self) -> Iterator[CameraFrame]:
+        """Play once from the beginning; a file that cannot be decoded is left out."""
+
+    @property
+    def skipped(self) -> dict[str, str]:
+        """The files left out so far, each with the reason."""
+
+
+def open_source(path: Path, size_wh: tuple[int, int] | None = None) -> ImageSource:
+    """
+    Open an image folder, an image or a video file.
+
+    Args:
+        path: of the file or folder; of a folder the images directly inside, in the order of
+            their names.
+        size_wh: width and height that every frame shall have, None: as it is.
+
+    Returns:
+        The source; images are decoded when they are played.
+
+    Raises:
+        DataError: no such path, no images in the folder, or neither an image nor a video.
+    """
+    if path.is_dir():
+        files = sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
+        if not files:
+            raise DataError(
+                f'{path}: no images in this folder; expected files that end in '
+                f'{", ".join(IMAGE_SUFFIXES)}')
+        return ImageFiles(files, size_wh)
+    if not path.is_file():
+        raise DataError(
+            f'{path}: no such file or folder; give an image, a folder of images or a video')
+    if path.suffix.lower() in IMAGE_SUFFIXES:
+        return ImageFiles([path], size_wh)
+    return VideoFile(path, size_wh)
+
+
+def fill_size(image_bgr: NDArray[np.uint8], size_wh: tuple[int, int]) -> NDArray[np.uint8]:
+    """
+    Scale an image until it fills a size and cut off what stands out, equally on both sides.
+
+    Args:
+        image_bgr: (H, W, 3).
+        size_wh: width and height wanted.
+
+    Returns:
+        (height, width, 3) contiguous; objects keep their proportions.
+    """
+    height, width = image_bgr.shape[:2]
+    scale = max(size_wh[0] / width, size_wh[1] / height)
+    scaled_wh = (max(size_wh[0], round(width * scale)), max(size_wh[1], round(height * scale)))
+    scaled = cv2.resize(
+        image_bgr, scaled_wh, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    left, top = (scaled_wh[0] - size_wh[0]) // 2, (scaled_wh[1] - size_wh[1]) // 2
+    cut = scaled[top:top + size_wh[1], left:left + size_wh[0]]
+    return np.ascontiguousarray(cut, dtype=np.uint8)
+
+
+def _frame(name: str, image: Any, size_wh: tuple[int, int] | None) -> CameraFrame:
+    image_bgr = np.ascontiguousarray(image, dtype=np.uint8)
+    return CameraFrame(name, image_bgr if size_wh is None else fill_size(image_bgr, size_wh))
+
+
+class ImageFiles:
+    """Still images, one after the other."""
+
+    def __init__(self, files: list[Path], size_wh: tuple[int, int] | None) -> None:
+        """
+        Remember the files.
+
+        Args:
+            files: in the order in which they are played.
+            size_wh: of every frame, or None.
+        """
+        self._files = files
+        self._size_wh = size_wh
+        self.skipped: dict[str, str] = {}
+        self._kept: dict[Path, CameraFrame] = {}
+        self._kept_bytes = 0
+
+    @property
+    def rate_hz(self) -> float | None:
+        """Frames in a second as recorded; None for still images."""
+        return None
+
+    def __iter__(self) -> Iterator[CameraFrame]:
+        """Play once from the beginning; a file that cannot be decoded is left out."""
+        for file in self._files:
+            frame = self._kept.get(file) or self._decode(file)
+            if frame is not None:
+                yield frame
+
+    def _decode(self, file: Path) -> CameraFrame | None:
+        try:
+            data = file.read_bytes()
+            stored_size_wh(data)  # refuses what is cut off; cv2 would fill the rest with grey
+            image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+        except (OSError, UnsupportedImageError, cv2.error) as err:
+            self.skipped[str(file)] = str(err)
+            return None
+        if image is None:
+            self.skipped[str(file)] = 'not an image that OpenCV can decode'
+            return None
+        frame = _frame(file.name, image, self._size_wh)
+        if self._kept_bytes + frame.image_bgr.nbytes <= _KEEP_BYTES:
+            self._kept[file] = frame
+            self._kept_bytes += frame.image_bgr.nbytes
+        return frame
+
+
+class VideoFile:
+    """The frames of a video."""
+
+    def __init__(self, file: Path, size_wh: tuple[int, int] | None) -> None:
+        """
+        Open the file once to see whether it is a video.
+
+        Args:
+            file: in any format that OpenCV's reader knows.
+            size_wh: of every frame, or None.
+
+        Raises:
+            DataError: not a video.
+        """
+        self._file = file
+        self._size_wh = size_wh
+        self.skipped: dict[str, str] = {}
+        capture = self._open()
+        self._rate_hz = capture.get(cv2.CAP_PROP_FPS)
+        capture.release()
+
+    @property
+    def rate_hz(self) -> float | None:
+        """Frames in a second as recorded; None where the file does not say."""
+        return self._rate_hz if self._rate_hz > 0 else None
+
+    def __iter__(self) -> Iterator[CameraFrame]:
+        """Play once from the beginning, to the last frame that can be decoded."""
+        capture, number = self._open(), 0
+        try:
+            while True:
+                found, image = capture.read()
+                if not found:
+                    break
+                number += 1
+                yield _frame(f'{self._file.name}:{number}', image, self._size_wh)
+        finally:
+            capture.release()
+        if not number:
+            self.skipped[str(self._file)] = 'a video without a frame that can be decoded'
+
+    def _open(self) -> cv2.VideoCapture:
+        capture = cv2.VideoCapture(str(self._file))
+        if not capture.isOpened():
+            raise DataError(
+                f'{self._file}: neither an image ({", ".join(IMAGE_SUFFIXES)}) nor a video that '
+                'OpenCV can read')
+        return capture
