@@ -15,12 +15,12 @@ import torch
 from mbv2ssd_ros.backends.base import BackendOptions, open_backend
 from mbv2ssd_ros.core.image import resize_into, SourceImage
 from mbv2ssd_train.config import parse_config
+from mbv2ssd_train.deploy.contract import build_contract, build_network
+from mbv2ssd_train.deploy.torch_backend import TorchBackend
 from mbv2ssd_train.export.float16_file import export_float16
 from mbv2ssd_train.export.onnx_file import export_onnx
-from mbv2ssd_train.handover import build_contract, build_network
 from mbv2ssd_train.model.deploy import DeployModel
 from mbv2ssd_train.quantize.ptq import quantize_onnx, TARGETS
-from mbv2ssd_train.torch_backend import TorchBackend
 
 SMALL = '''
 name: small

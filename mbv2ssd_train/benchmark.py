@@ -14,10 +14,10 @@ from typing import Any
 import torch
 
 from mbv2ssd_train.config import TrainConfig
-from mbv2ssd_train.data.batch import Batch
-from mbv2ssd_train.data.loader import Loader
+from mbv2ssd_train.data.loading.batch import Batch
+from mbv2ssd_train.data.loading.loader import Loader
 from mbv2ssd_train.engine import Trainer
-from mbv2ssd_train.progress import with_progress
+from mbv2ssd_train.process.progress import with_progress
 
 _STEADY = 8  # batches behind which the loader's head start is used up
 

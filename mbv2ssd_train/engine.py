@@ -13,18 +13,18 @@ import torch
 
 from mbv2ssd_ros.core.errors import DataError
 from mbv2ssd_train.config import TrainConfig
-from mbv2ssd_train.data.batch import Batch
-from mbv2ssd_train.data.loader import open_loader
-from mbv2ssd_train.data.mosaic import draw_batch, draw_results
-from mbv2ssd_train.distributed import World
+from mbv2ssd_train.data.loading.batch import Batch
+from mbv2ssd_train.data.loading.loader import open_loader
+from mbv2ssd_train.data.report.mosaic import draw_batch, draw_results
+from mbv2ssd_train.deploy.contract import build_contract, build_network
+from mbv2ssd_train.deploy.torch_backend import TorchBackend
 from mbv2ssd_train.evaluate import detect_all, Evaluation, summarise
-from mbv2ssd_train.feasibility import open_datasets, refuse_single_images
-from mbv2ssd_train.handover import build_contract, build_network
 from mbv2ssd_train.learner import Learner, StepResult
 from mbv2ssd_train.model.cost import count_macs, count_parameters
 from mbv2ssd_train.model.deploy import DeployModel
-from mbv2ssd_train.preemption import Preempted, StopRequest
-from mbv2ssd_train.progress import ProgressBar
+from mbv2ssd_train.process.distributed import World
+from mbv2ssd_train.process.progress import ProgressBar
+from mbv2ssd_train.process.signals import Preempted, StopRequest
 from mbv2ssd_train.run.checkpoint import (
     Checkpoint,
     load_checkpoint,
@@ -36,7 +36,7 @@ from mbv2ssd_train.run.checkpoint_store import CheckpointStore
 from mbv2ssd_train.run.folder import RunFolder
 from mbv2ssd_train.run.recorder import Recorder
 from mbv2ssd_train.teacher import load_teacher
-from mbv2ssd_train.torch_backend import TorchBackend
+from mbv2ssd_train.training_data import open_datasets, refuse_single_images
 from mbv2ssd_train.weights.start import load_start
 
 _DRAWN_IMAGES = 8  # of the validation split, the same at every evaluation

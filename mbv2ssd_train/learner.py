@@ -14,8 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from mbv2ssd_ros.core.errors import DataError, Mbv2SsdError
 from mbv2ssd_train.config import TrainConfig
-from mbv2ssd_train.data.batch import Batch
-from mbv2ssd_train.distributed import World
+from mbv2ssd_train.data.loading.batch import Batch
 from mbv2ssd_train.loss.criterion import Criterion, LossSums
 from mbv2ssd_train.loss.distill import add_up, Distillation
 from mbv2ssd_train.model.deploy import Normalisation
@@ -27,6 +26,7 @@ from mbv2ssd_train.optimizer import (
     schedule_factor,
     set_learning_rates,
 )
+from mbv2ssd_train.process.distributed import World
 from mbv2ssd_train.teacher import Teacher
 
 _LOW_PRECISION = {'bf16': torch.bfloat16, 'fp16': torch.float16}

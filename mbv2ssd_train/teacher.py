@@ -11,11 +11,11 @@ from typing_extensions import Self
 
 from mbv2ssd_ros.core.errors import ConfigError, DataError
 from mbv2ssd_train.config import ModelConfig, parse_model_section, TrainConfig
-from mbv2ssd_train.handover import open_checkpoint
+from mbv2ssd_train.deploy.contract import open_checkpoint
+from mbv2ssd_train.deploy.open_model import CHECKPOINT_SUFFIXES
 from mbv2ssd_train.model.deploy import Normalisation
 from mbv2ssd_train.model.fold import fold_batch_norm
 from mbv2ssd_train.model.ssd import SSD
-from mbv2ssd_train.models import CHECKPOINT_SUFFIXES
 from mbv2ssd_train.run.checkpoint import load_checkpoint
 from mbv2ssd_train.weights.files import read_exported, short_hash
 

@@ -7,8 +7,8 @@ import pytest
 from test_training_page import commands, KEYS
 
 from mbv2ssd_train.cli.program import _parse
-from mbv2ssd_train.ladder import choose_rows, collect, read_rows
-from mbv2ssd_train.models import open_model
+from mbv2ssd_train.deploy.open_model import open_model
+from mbv2ssd_train.ladder.rows import choose_rows, collect, read_rows
 
 ROOT = Path(__file__).resolve().parent.parent
 LADDER = ROOT / 'config/train/ladder'

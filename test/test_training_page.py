@@ -10,9 +10,9 @@ import yaml
 
 from mbv2ssd_train.cli.program import _parse, _parser
 from mbv2ssd_train.config import ModelConfig, parse_config, TrainConfig
+from mbv2ssd_train.config.dataset_yaml import DatasetDescription
 from mbv2ssd_train.config.loading import load_config
 from mbv2ssd_train.config.section import Section
-from mbv2ssd_train.data.description import DatasetDescription
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / 'README.md').read_text(encoding='utf-8')
@@ -185,7 +185,7 @@ def test_every_model_section_is_in_the_table():
 @pytest.mark.parametrize(('model', 'side', 'priors', 'parameters', 'gmac'), rows_of_models())
 def test_the_figures_of_a_model_are_right(model, side, priors, parameters, gmac):
     torch = need('torch')
-    from mbv2ssd_train.handover import build_network
+    from mbv2ssd_train.deploy.contract import build_network
     from mbv2ssd_train.model.cost import count_macs, count_parameters
     config = TrainConfig(name='x', data={'root': 'r', 'train': ['a'], 'val': 'b'}, model=model)
     with torch.device('meta'):  # shapes alone: nothing is computed

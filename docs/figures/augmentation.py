@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 import scene
 
 from mbv2ssd_train.config import AugmentConfig
-from mbv2ssd_train.data.augment import draw_views, DRAWS, Objects
-from mbv2ssd_train.data.draws import uniform_draws
-from mbv2ssd_train.data.render import render
+from mbv2ssd_train.data.augment.draws import uniform_draws
+from mbv2ssd_train.data.augment.geometry import draw_views, DRAWS, Objects
+from mbv2ssd_train.data.augment.render import render
 
 _NETWORK_HW = (160, 192)
 _PHOTOS = (('car.jpg', [0.0, 0.20, 0.815, 0.92]), ('parrot.jpg', [0.17, 0.07, 1.0, 1.0]))

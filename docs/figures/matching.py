@@ -8,9 +8,9 @@ import numpy as np
 import scene
 import torch
 
+from mbv2ssd_train.loss.assign.targets import IGNORED_LABEL, Targets
 from mbv2ssd_train.loss.criterion import Criterion
 from mbv2ssd_train.loss.overlap import pairwise_iou
-from mbv2ssd_train.loss.targets import IGNORED_LABEL, Targets
 
 _TITLES = {'iou': 'iou: overlap from 0.5 on', 'atss': 'atss: a threshold for each object',
            'task_aligned': 'task_aligned: the best 13 predictions'}

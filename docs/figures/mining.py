@@ -8,10 +8,10 @@ import numpy as np
 import scene
 import torch
 
+from mbv2ssd_train.loss.assign.targets import BACKGROUND_LABEL, PriorBoxes
 from mbv2ssd_train.loss.class_loss import background_loss
 from mbv2ssd_train.loss.criterion import Criterion
 from mbv2ssd_train.loss.mining import mine_hard_negatives
-from mbv2ssd_train.loss.targets import BACKGROUND_LABEL, PriorBoxes
 
 _BOXES = 12  # of the hardest negatives that are drawn whole; all have a dot
 

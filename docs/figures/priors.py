@@ -5,7 +5,7 @@ from __future__ import annotations
 from matplotlib.figure import Figure
 import scene
 
-from mbv2ssd_train.loss.targets import PriorBoxes
+from mbv2ssd_train.loss.assign.targets import PriorBoxes
 
 
 def draw() -> Figure:

@@ -14,10 +14,10 @@ from torch import Tensor
 
 from mbv2ssd_train.box_coder import encode_loc, xyxy_to_cxcywh
 from mbv2ssd_train.config import TrainConfig
-from mbv2ssd_train.data.augment import Objects
-from mbv2ssd_train.data.batch import Batch, make_batch
+from mbv2ssd_train.data.augment.geometry import Objects
+from mbv2ssd_train.data.loading.batch import Batch, make_batch
+from mbv2ssd_train.loss.assign.targets import PriorBoxes
 from mbv2ssd_train.loss.overlap import pairwise_iou
-from mbv2ssd_train.loss.targets import PriorBoxes
 
 PHOTOS = Path(__file__).resolve().parents[2] / 'config' / 'demo' / 'images'
 INPUT_HW = (320, 352)

@@ -9,7 +9,7 @@ import shlex
 
 from mbv2ssd_ros.core.errors import ConfigError
 from mbv2ssd_train.cli.options import CLASSES_HELP, DATA_HELP, SPLIT_HELP, write_json
-from mbv2ssd_train.progress import with_progress
+from mbv2ssd_train.process.progress import with_progress
 
 
 def add_to(verbs: argparse._SubParsersAction) -> None:
@@ -76,7 +76,7 @@ def _add_set(verb: argparse.ArgumentParser, longest_side: int) -> None:
 
 
 def _check(options: argparse.Namespace) -> int:
-    from mbv2ssd_train.data.check import check_dataset
+    from mbv2ssd_train.data.report.check import check_dataset
     report = check_dataset(options.data, options.split, _classes(options), with_progress('check'))
     for name, count in report.objects_per_class.items():
         print(f'  {name:<14} {count} objects')
@@ -95,9 +95,9 @@ def _check(options: argparse.Namespace) -> int:
 
 def _stats(options: argparse.Namespace) -> None:
     from mbv2ssd_train.config import load_config, ModelConfig
-    from mbv2ssd_train.data.sources import open_dataset
-    from mbv2ssd_train.data.statistics import measure
-    from mbv2ssd_train.data.statistics_text import describe
+    from mbv2ssd_train.data.report.statistics import measure
+    from mbv2ssd_train.data.report.statistics_text import describe
+    from mbv2ssd_train.data.sources.open import open_dataset
     config = load_config(options.config) if options.config else None
     classes = config.data.classes if config and not options.classes else _classes(options)
     model = config.model if config else ModelConfig()
@@ -107,16 +107,16 @@ def _stats(options: argparse.Namespace) -> None:
     if options.json:
         write_json(options.json, found.to_dict())
     if options.output and len(found.labels):
-        from mbv2ssd_train.data.statistics_plots import draw_statistics
+        from mbv2ssd_train.data.report.statistics_plots import draw_statistics
         for path in draw_statistics(found, options.output):
             print(path)
 
 
 def _preview(options: argparse.Namespace) -> None:
     from mbv2ssd_train.config import load_config
-    from mbv2ssd_train.data.loader import TrainLoader
-    from mbv2ssd_train.data.mosaic import draw_batches
-    from mbv2ssd_train.data.sources import open_dataset
+    from mbv2ssd_train.data.loading.loader import TrainLoader
+    from mbv2ssd_train.data.report.mosaic import draw_batches
+    from mbv2ssd_train.data.sources.open import open_dataset
     if options.batches < 1 or options.epoch < 0:
         raise ConfigError(f'--batches {options.batches} must be positive and --epoch '
                           f'{options.epoch} not negative')
@@ -130,8 +130,8 @@ def _preview(options: argparse.Namespace) -> None:
 
 
 def _cache(options: argparse.Namespace) -> None:
-    from mbv2ssd_train.data.cache_writer import write_cache
-    from mbv2ssd_train.data.sources import open_dataset
+    from mbv2ssd_train.data.sources.cache_writer import write_cache
+    from mbv2ssd_train.data.sources.open import open_dataset
     if options.longest_side < 1:
         raise ConfigError(f'--longest-side {options.longest_side} must be positive')
     dataset = open_dataset(options.data, options.split, _classes(options))
@@ -144,8 +144,8 @@ def _cache(options: argparse.Namespace) -> None:
 
 
 def _pack(options: argparse.Namespace) -> None:
-    from mbv2ssd_train.data.packed import write_packed
-    from mbv2ssd_train.data.sources import open_dataset
+    from mbv2ssd_train.data.sources.open import open_dataset
+    from mbv2ssd_train.data.sources.packed import write_packed
     if options.longest_side < 1 or not 1 <= options.quality <= 100:
         raise ConfigError(f'--longest-side {options.longest_side} must be positive and --quality '
                           f'{options.quality} between 1 and 100')
@@ -158,7 +158,7 @@ def _pack(options: argparse.Namespace) -> None:
 
 def _classes(options: argparse.Namespace) -> Sequence[str]:
     from mbv2ssd_train.config import VOC_CLASSES
-    from mbv2ssd_train.data.description import FILE_NAME, read_description
+    from mbv2ssd_train.config.dataset_yaml import FILE_NAME, read_description
     if options.classes:
         if twice := sorted({name for name in options.classes if options.classes.count(name) > 1}):
             raise ConfigError(f'--classes: {", ".join(twice)} stands there more than once')

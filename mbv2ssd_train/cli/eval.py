@@ -17,7 +17,7 @@ from mbv2ssd_train.cli.options import (
     SPLIT_HELP,
     write_json,
 )
-from mbv2ssd_train.progress import with_progress
+from mbv2ssd_train.process.progress import with_progress
 
 if TYPE_CHECKING:
     from mbv2ssd_ros.evaluation.analysis import Analysis
@@ -52,9 +52,9 @@ def _run(options: argparse.Namespace) -> None:
     from mbv2ssd_ros.evaluation.analysis import analyse, Subject
     from mbv2ssd_ros.evaluation.coco import coco_library
     from mbv2ssd_ros.evaluation.report.detector_report import write_report
-    from mbv2ssd_train.data.sources import open_dataset
+    from mbv2ssd_train.data.sources.open import open_dataset
+    from mbv2ssd_train.deploy.open_model import open_model
     from mbv2ssd_train.evaluate import detect_all, summarise
-    from mbv2ssd_train.models import open_model
     coco_library()
     for folder in filter(None, (options.report, options.json and options.json.parent)):
         folder.mkdir(parents=True, exist_ok=True)  # now, rather than fail after all the work

@@ -11,7 +11,7 @@ from mbv2ssd_ros.core.errors import ConfigError
 from mbv2ssd_train.cli.options import DATA_HELP, SPLIT_HELP
 
 if TYPE_CHECKING:
-    from mbv2ssd_train.torch_backend import TorchBackend
+    from mbv2ssd_train.deploy.torch_backend import TorchBackend
 
 
 def add_to(verbs: argparse._SubParsersAction) -> None:
@@ -45,7 +45,7 @@ def _run(options: argparse.Namespace) -> None:
     if options.model:
         _export_float16(options.model, options)
         return
-    from mbv2ssd_train.handover import open_checkpoint
+    from mbv2ssd_train.deploy.contract import open_checkpoint
     from mbv2ssd_train.run.checkpoint import load_checkpoint
     backend = open_checkpoint(load_checkpoint(options.checkpoint))
     learnt = backend.contract.precision == 'int8'
@@ -81,12 +81,12 @@ def _export_learnt(backend: TorchBackend, output: Path) -> None:
 
 def _export_float16(source: Path, options: argparse.Namespace) -> None:
     from mbv2ssd_train.export.float16_file import export_float16
-    from mbv2ssd_train.export.images import images_of
-    from mbv2ssd_train.export.model_file import read_float32
+    from mbv2ssd_train.onnx_files.check_images import images_of
+    from mbv2ssd_train.onnx_files.model_file import read_float32
     _, contract = read_float32(source, 'convert')
     dataset = None
     if options.data:
-        from mbv2ssd_train.data.sources import open_dataset
+        from mbv2ssd_train.data.sources.open import open_dataset
         dataset = open_dataset(options.data, options.split, contract.object_names)
     found = export_float16(source, options.output,
                            images_of(dataset, options.images, contract))

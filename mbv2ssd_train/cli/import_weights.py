@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mbv2ssd_train.progress import with_progress
+from mbv2ssd_train.process.progress import with_progress
 
 if TYPE_CHECKING:
     from mbv2ssd_train.run.checkpoint import Checkpoint
@@ -79,7 +79,7 @@ def _tell(options: argparse.Namespace, classes: int) -> None:
 
 def _check(options: argparse.Namespace) -> None:
     from mbv2ssd_ros.core.errors import ConfigError
-    from mbv2ssd_train.models import CHECKPOINT_SUFFIXES
+    from mbv2ssd_train.deploy.open_model import CHECKPOINT_SUFFIXES
     if options.output.suffix not in (*CHECKPOINT_SUFFIXES, BACKBONE_SUFFIX):
         raise ConfigError(f'{options.output}: the name of a checkpoint ends in '
                           f'{" or ".join(CHECKPOINT_SUFFIXES)}, that of a backbone in '
@@ -91,10 +91,10 @@ def _check(options: argparse.Namespace) -> None:
 
 def _read(options: argparse.Namespace) -> Checkpoint:
     if options.architecture != TENSORFLOW:
-        from mbv2ssd_train.weights.torchvision_import import import_weights
+        from mbv2ssd_train.weights.torchvision.importing import import_weights
         return import_weights(options.architecture, options.weights, options.classes)
     from mbv2ssd_train.weights.statistics import find_photographs, photographs, with_statistics
-    from mbv2ssd_train.weights.tensorflow_import import import_graph
+    from mbv2ssd_train.weights.tensorflow.importing import import_graph
     paths = find_photographs(options.photos, PHOTOS) if options.photos else []
     checkpoint = import_graph(options.weights, options.classes)
     if not paths:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 from mbv2ssd_ros.core.errors import ConfigError, Mbv2SsdError
 from mbv2ssd_train.cli.options import add_runs
-from mbv2ssd_train.preemption import StopRequest
+from mbv2ssd_train.process.signals import StopRequest
 
 if TYPE_CHECKING:
-    from mbv2ssd_train.ladder import Row
+    from mbv2ssd_train.ladder.rows import Row
 
 _PROGRAM = (sys.executable, '-m', 'mbv2ssd_train')
 _LOOK_EVERY_S = 0.5  # for a signal
@@ -58,8 +58,8 @@ def add_to(verbs: argparse._SubParsersAction) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
-    from mbv2ssd_train.ladder import choose_rows, collect, read_rows
-    from mbv2ssd_train.ladder_table import write_table
+    from mbv2ssd_train.ladder.rows import choose_rows, collect, read_rows
+    from mbv2ssd_train.ladder.table import write_table
     if options.test and not options.only:
         raise ConfigError('--test measures the rows of --only; name them')
     rows = read_rows(options.folder, options.runs, options.overrides)
@@ -82,7 +82,7 @@ def _run(options: argparse.Namespace) -> None:
 
 def _train(row: Row, options: argparse.Namespace) -> bool:
     """Train a row to its end; False where it does not get there."""
-    from mbv2ssd_train.ladder import SUCCESS
+    from mbv2ssd_train.ladder.rows import SUCCESS
     from mbv2ssd_train.run.folder import read_status, RunFolder
     folder = RunFolder(options.runs, row.config)
     if folder.path.is_dir() and read_status(folder.path).status == SUCCESS:
@@ -94,7 +94,7 @@ def _train(row: Row, options: argparse.Namespace) -> bool:
 
 
 def _test(row: Row, options: argparse.Namespace) -> None:
-    from mbv2ssd_train.ladder import read_test, TEST_FILE
+    from mbv2ssd_train.ladder.rows import read_test, TEST_FILE
     from mbv2ssd_train.run.folder import RunFolder
     data, folder = row.config.data, RunFolder(options.runs, row.config)
     if read_test(folder.path).get('split') == options.test:

@@ -63,7 +63,7 @@ def refuse_training_data(config_yaml: str, options: argparse.Namespace, measured
     """Refuse to score a model on the images it learnt from, as far as its data are at hand."""
     from mbv2ssd_train.config import parse_data_section
     from mbv2ssd_train.data.dataset import refuse_overlap
-    from mbv2ssd_train.data.sources import open_dataset
+    from mbv2ssd_train.data.sources.open import open_dataset
     try:
         data = parse_data_section(config_yaml, options.model)
     except ConfigError as err:

@@ -65,12 +65,12 @@ def _seconds(text: str) -> float:
 
 
 def _run(options: argparse.Namespace) -> None:
-    from mbv2ssd_train.models import open_model
+    from mbv2ssd_train.deploy.open_model import open_model
     from mbv2ssd_train.predict.inputs import find_inputs
     from mbv2ssd_train.predict.options import PredictOptions
     from mbv2ssd_train.predict.outcome import Interrupted
     from mbv2ssd_train.predict.run import predict
-    from mbv2ssd_train.preemption import StopRequest
+    from mbv2ssd_train.process.signals import StopRequest
     backend = open_model(options.model)
     settings = replace(detection_settings(options),
                        class_allow=_classes(options.classes, backend.contract.object_names))

@@ -15,7 +15,7 @@ from mbv2ssd_train.cli.options import (
     SPLIT_HELP,
     write_json,
 )
-from mbv2ssd_train.progress import with_progress
+from mbv2ssd_train.process.progress import with_progress
 
 
 def add_to(verbs: argparse._SubParsersAction) -> None:
@@ -50,8 +50,8 @@ def add_to(verbs: argparse._SubParsersAction) -> None:
 
 def _run(options: argparse.Namespace) -> int:
     from mbv2ssd_train.data.dataset import refuse_overlap
-    from mbv2ssd_train.data.sources import open_dataset
-    from mbv2ssd_train.models import open_model
+    from mbv2ssd_train.data.sources.open import open_dataset
+    from mbv2ssd_train.deploy.open_model import open_model
     from mbv2ssd_train.quantize.calibration import (
         CalibrationImages,
         choose_images,

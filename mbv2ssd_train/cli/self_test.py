@@ -22,7 +22,7 @@ def add_to(verbs: argparse._SubParsersAction) -> None:
 def _run(options: argparse.Namespace) -> None:
     from mbv2ssd_ros.core.answer import LIMITS, NAMES
     from mbv2ssd_ros.core.processor import describe_processor
-    from mbv2ssd_train.export.model_file import renew_self_test
+    from mbv2ssd_train.onnx_files.model_file import renew_self_test
     for path in options.model:
         contract, found = renew_self_test(path)
         limit = LIMITS[contract.precision]

@@ -12,7 +12,7 @@ from mbv2ssd_train.cli.options import add_runs
 
 if TYPE_CHECKING:  # they are slow to import
     from mbv2ssd_train.config import TrainConfig
-    from mbv2ssd_train.distributed import World
+    from mbv2ssd_train.process.distributed import World
 
 
 def add_to(verbs: argparse._SubParsersAction) -> None:
@@ -52,7 +52,7 @@ def _run(options: argparse.Namespace) -> None:
         for line in dry_run(_load(options)):
             print(line)
     else:
-        from mbv2ssd_train.distributed import join_world
+        from mbv2ssd_train.process.distributed import join_world
         with join_world() as world:
             config = (_load_run(_fetch(options, world), options.overrides) if options.run_from
                       else _load(options))

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 from mbv2ssd_ros.core.errors import ConfigError
 from mbv2ssd_train.cli.options import DATA_HELP, refuse_training_data, SPLIT_HELP, write_json
-from mbv2ssd_train.progress import with_progress
+from mbv2ssd_train.process.progress import with_progress
 
 if TYPE_CHECKING:
     from mbv2ssd_ros.backends.base import Backend
     from mbv2ssd_train.data.dataset import Dataset
     from mbv2ssd_train.export.agreement import Check, Limits
-    from mbv2ssd_train.export.validation import Validation
+    from mbv2ssd_train.validation import Validation
 
 _SHOWN = 20  # violations of a file; all of them are in the JSON
 
@@ -57,7 +57,7 @@ def _run(options: argparse.Namespace) -> int:
         raise ConfigError('--data and --split belong together')
     if options.max_drop is not None and not options.data:
         raise ConfigError('--max-drop is of mAP, which is measured with --data and --split')
-    from mbv2ssd_train.export.validation import open_artefact
+    from mbv2ssd_train.validation import open_artefact
     with closing(open_artefact(options.first)) as first, \
             closing(open_artefact(options.second)) as second:
         found = _validate(options, (first, second))
@@ -68,8 +68,8 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _validate(options: argparse.Namespace, models: tuple[Backend, Backend]) -> Validation:
-    from mbv2ssd_train.export.images import images_of
-    from mbv2ssd_train.export.validation import validate
+    from mbv2ssd_train.onnx_files.check_images import images_of
+    from mbv2ssd_train.validation import validate
     dataset = _open_data(options, models[0]) if options.data else None
     images = images_of(dataset, options.images, models[0].contract)
     return validate((options.first, options.second), models, images,
@@ -78,7 +78,7 @@ def _validate(options: argparse.Namespace, models: tuple[Backend, Backend]) -> V
 
 
 def _open_data(options: argparse.Namespace, model: Backend) -> Dataset:
-    from mbv2ssd_train.data.sources import open_dataset
+    from mbv2ssd_train.data.sources.open import open_dataset
     dataset = open_dataset(options.data, options.split, model.contract.object_names)
     refuse_training_data(model.contract.provenance.config, argparse.Namespace(
         model=options.first, data=options.data), dataset)
@@ -87,7 +87,7 @@ def _open_data(options: argparse.Namespace, model: Backend) -> Dataset:
 
 def _check_map(options: argparse.Namespace, models: tuple[Backend, Backend], dataset: Dataset
                ) -> Check | None:
-    from mbv2ssd_train.export.validation import check_map, lower_precision, MAX_DROP
+    from mbv2ssd_train.validation import check_map, lower_precision, MAX_DROP
     if models[0].contract.object_names != models[1].contract.object_names:
         return None  # told by the contracts
     max_drop = options.max_drop
@@ -98,7 +98,7 @@ def _check_map(options: argparse.Namespace, models: tuple[Backend, Backend], dat
 
 def _limits(options: argparse.Namespace, models: tuple[Backend, Backend]) -> Limits:
     from mbv2ssd_train.export.agreement import LIMITS
-    from mbv2ssd_train.export.validation import lower_precision
+    from mbv2ssd_train.validation import lower_precision
     asked = {'alone_share': options.max_alone, 'iou_mean': options.min_iou,
              'pair_score_mean': options.max_score_difference}
     return dataclasses.replace(

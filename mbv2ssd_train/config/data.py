@@ -16,12 +16,12 @@ VOC_CLASSES = (
 
 
 class DataConfig(Section):
-    """What to learn from and what to measure on; the forms are described in data/sources.py."""
+    """What to learn from and what to measure on; data/sources/open.py has the forms."""
 
     local_keys = frozenset({'root', 'keep', 'workers'})
     only_with = {'repeat_below': ('sampling', ('class_balanced',))}
 
-    root: str = Field(description='folder of the data; its forms are in data/sources.py')
+    root: str = Field(description='folder of the data; its forms are in data/sources/open.py')
     train: tuple[str, ...] = Field(min_length=1, description='splits to learn from')
     val: str = Field(description='split that chooses the best epoch; shares no image with train')
     classes: tuple[str, ...] = Field(

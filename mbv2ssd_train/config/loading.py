@@ -12,9 +12,9 @@ from mbv2ssd_ros.core.errors import ConfigError
 from mbv2ssd_ros.core.quoting import short
 from mbv2ssd_train.config.compose import compose, merge, parse_override
 from mbv2ssd_train.config.data import DataConfig
+from mbv2ssd_train.config.dataset_yaml import FILE_NAME, read_description
 from mbv2ssd_train.config.experiment import TrainConfig
 from mbv2ssd_train.config.model import ModelConfig
-from mbv2ssd_train.data.description import FILE_NAME, read_description
 from mbv2ssd_train.strict_yaml import parse_yaml
 
 # where pydantic's own words are about Python

@@ -14,7 +14,7 @@ from mbv2ssd_ros.backends.base import BackendOptions, open_backend
 from mbv2ssd_ros.core.errors import ConfigError
 from mbv2ssd_train.export.agreement import Agreement, LIMITS, measure_agreement, shortfalls
 from mbv2ssd_train.export.half import check_activations, Float16Error, to_float16
-from mbv2ssd_train.export.model_file import check_name, read_float32, save_beside, set_contract
+from mbv2ssd_train.onnx_files.model_file import check_name, read_float32, save_beside, set_contract
 
 
 def export_float16(source: Path, output: Path, images: Sequence[NDArray[np.uint8]]) -> Agreement:

@@ -19,7 +19,7 @@ from onnx import helper, numpy_helper, TensorProto
 import onnxruntime
 
 from mbv2ssd_ros.core.errors import Mbv2SsdError
-from mbv2ssd_train.export.graph import GraphIndex
+from mbv2ssd_train.onnx_files.graph import GraphIndex
 
 LARGEST = float(np.finfo(np.float16).max)  # 65504
 _FLOAT32_CONSTANTS = ('Resize',)  # whose scales have no other type

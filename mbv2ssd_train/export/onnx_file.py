@@ -19,9 +19,9 @@ import yaml
 from mbv2ssd_ros.backends.base import BackendOptions, open_backend
 from mbv2ssd_ros.core.contract import ModelContract
 from mbv2ssd_ros.core.errors import Mbv2SsdError
-from mbv2ssd_train.export.model_file import check_name, save_beside, set_contract
+from mbv2ssd_train.deploy.torch_backend import TorchBackend
 from mbv2ssd_train.model.deploy import DeployModel
-from mbv2ssd_train.torch_backend import TorchBackend
+from mbv2ssd_train.onnx_files.model_file import check_name, save_beside, set_contract
 
 OPSET = 17  # the newest that TensorRT 8.6 (JetPack 6.0) reads
 _IR_VERSION = 8

@@ -11,16 +11,16 @@ from torch.nn import functional as F
 
 from mbv2ssd_ros.core.errors import ShapeError
 from mbv2ssd_train.config import TrainConfig
-from mbv2ssd_train.data.batch import Batch
-from mbv2ssd_train.loss.assign import assign_by_iou
-from mbv2ssd_train.loss.atss import assign_by_atss
+from mbv2ssd_train.data.loading.batch import Batch
+from mbv2ssd_train.loss.assign.atss import assign_by_atss
+from mbv2ssd_train.loss.assign.iou import assign_by_iou
+from mbv2ssd_train.loss.assign.targets import BACKGROUND_LABEL, PaddedObjects, PriorBoxes, Targets
+from mbv2ssd_train.loss.assign.task_aligned import assign_by_alignment
 from mbv2ssd_train.loss.box_loss import box_loss, decode_within_reason
 from mbv2ssd_train.loss.class_loss import background_loss, focal_loss, one_hot
 from mbv2ssd_train.loss.mining import mine_hard_negatives
 from mbv2ssd_train.loss.overlap import iou
 from mbv2ssd_train.loss.selection import on_host, Selection
-from mbv2ssd_train.loss.targets import BACKGROUND_LABEL, PaddedObjects, PriorBoxes, Targets
-from mbv2ssd_train.loss.task_aligned import assign_by_alignment
 
 _CACHED = 2 ** 18  # values for (images, objects, priors) at once on a CPU, that its cache holds
 

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from mbv2ssd_train.config import LossConfig
+from mbv2ssd_train.loss.assign.targets import BACKGROUND_LABEL
 from mbv2ssd_train.loss.selection import on_host
-from mbv2ssd_train.loss.targets import BACKGROUND_LABEL
 
 
 def mine_hard_negatives(background_loss: Tensor, labels: Tensor, config: LossConfig) -> Tensor:

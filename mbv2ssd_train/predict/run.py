@@ -25,7 +25,7 @@ from mbv2ssd_train.predict.options import PredictOptions
 from mbv2ssd_train.predict.outcome import Outcome
 from mbv2ssd_train.predict.read_ahead import ReadAhead
 from mbv2ssd_train.predict.records import describe, FrameRecords, ImageRecords
-from mbv2ssd_train.progress import ProgressBar
+from mbv2ssd_train.process.progress import ProgressBar
 
 _AHEAD = 4  # decoded pictures that may wait: enough for uneven ones, 100 MB in 4K
 

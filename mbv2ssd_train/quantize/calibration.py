@@ -12,7 +12,7 @@ from onnxruntime.quantization import CalibrationDataReader
 from mbv2ssd_ros.core.contract import ModelContract
 from mbv2ssd_ros.core.errors import ConfigError
 from mbv2ssd_train.data.dataset import Dataset
-from mbv2ssd_train.export.images import network_input
+from mbv2ssd_train.onnx_files.check_images import network_input
 
 
 def choose_images(dataset: Dataset, count: int, seed: int) -> list[int]:

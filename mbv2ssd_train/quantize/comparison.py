@@ -14,8 +14,8 @@ from mbv2ssd_ros.backends.base import Backend
 from mbv2ssd_ros.core.detections import DetectionSettings
 from mbv2ssd_ros.core.processor import describe_processor
 from mbv2ssd_train.data.dataset import Dataset
+from mbv2ssd_train.deploy.open_model import open_model
 from mbv2ssd_train.evaluate import evaluate, Progress
-from mbv2ssd_train.models import open_model
 
 _RUNS = 60
 

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 import onnx
 from onnx import helper, numpy_helper
 
-from mbv2ssd_train.export.graph import GraphIndex
 from mbv2ssd_train.model.weight_grid import channel_scales, count_steps
+from mbv2ssd_train.onnx_files.graph import GraphIndex
 
 _CHANNELS_LAST = [0, 2, 3, 1]
 

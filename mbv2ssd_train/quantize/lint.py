@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 
 from mbv2ssd_ros.core.errors import ContractError
-from mbv2ssd_train.export.graph import attribute, GraphIndex, is_depthwise
+from mbv2ssd_train.onnx_files.graph import attribute, GraphIndex, is_depthwise
 
 OLDEST_OPSET, NEWEST_OPSET = 13, 17  # scales of channels; what TensorRT 8.6 reads
 # of those that TensorRT's ONNX parser knows, what our graphs are made of

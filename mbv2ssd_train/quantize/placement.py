@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import onnx
 
-from mbv2ssd_train.export.graph import GraphIndex
+from mbv2ssd_train.onnx_files.graph import GraphIndex
 
 _ACTIVATIONS = ('Clip', 'Relu')
 _POOLS = ('MaxPool',)

@@ -29,8 +29,9 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from mbv2ssd_ros.core.contract import SATURATION_FREE_KEY
 from mbv2ssd_ros.core.errors import ContractError
-from mbv2ssd_train.export.graph import GraphIndex
-from mbv2ssd_train.export.model_file import (
+from mbv2ssd_train.model.weight_grid import channel_scales
+from mbv2ssd_train.onnx_files.graph import GraphIndex
+from mbv2ssd_train.onnx_files.model_file import (
     check_name,
     declare_used_opsets,
     read_float32,
@@ -38,7 +39,6 @@ from mbv2ssd_train.export.model_file import (
     set_contract,
     set_metadata,
 )
-from mbv2ssd_train.model.weight_grid import channel_scales
 from mbv2ssd_train.quantize.cpu_predictors import multiply_predictors
 from mbv2ssd_train.quantize.lint import check_graph, Violation
 from mbv2ssd_train.quantize.placement import find_placement, Placement

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 import onnx
 
-from mbv2ssd_train.export.graph import attribute, GraphIndex
 from mbv2ssd_train.model.weight_grid import has_one_order, LARGEST_SUM, sums_of_two
+from mbv2ssd_train.onnx_files.graph import attribute, GraphIndex
 from mbv2ssd_train.quantize.lint import Violation
 
 RULE = 'saturation'

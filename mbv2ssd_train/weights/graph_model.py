@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from mbv2ssd_ros.core.errors import DataError
 from mbv2ssd_ros.core.quoting import short
 from mbv2ssd_train.data.image_files import MAX_FILE_BYTES, read_file
-from mbv2ssd_train.data.paths import inside
+from mbv2ssd_train.data.sources.paths import inside
 
 Weights = dict[str, NDArray[Any]]
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from mbv2ssd_ros.core.contract import BACKGROUND
 from mbv2ssd_ros.core.errors import ConfigError, DataError
 from mbv2ssd_train.config import TrainConfig
-from mbv2ssd_train.handover import build_network
+from mbv2ssd_train.deploy.contract import build_network
 from mbv2ssd_train.run.checkpoint import Checkpoint, RunState
 
 

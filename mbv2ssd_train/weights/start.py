@@ -67,7 +67,7 @@ def _load_rounding(network: SSD, config: TrainConfig, weights: str, scores: Scor
     ranges = config.quantize.ranges_from
     if ranges is None:
         return found
-    from mbv2ssd_train.quantize.ranges import load_ranges  # here: it needs onnx
+    from mbv2ssd_train.onnx_files.ranges import load_ranges  # here: it needs onnx
     return f'{found}; {load_ranges(network, ranges)} ranges taken from {ranges}'
 
 

@@ -9,7 +9,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from mbv2ssd_ros.core.contract import METADATA_KEY, SATURATION_FREE_KEY
-from mbv2ssd_train.export.model_file import renew_self_test
+from mbv2ssd_train.onnx_files.model_file import renew_self_test
 
 MODELS = Path(__file__).parents[2] / 'models'
 NAMES = ('mbv2_ssdlite_voc', 'mbv2_ssdlite_320_voc')

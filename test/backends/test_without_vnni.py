@@ -21,7 +21,7 @@ from mbv2ssd_ros.backends.base import Host
 from mbv2ssd_ros.core.answer import LIMITS
 from mbv2ssd_ros.core.contract import SATURATION_FREE_KEY
 from mbv2ssd_ros.core.onnx_metadata import with_metadata
-from mbv2ssd_train.export.model_file import renew_self_test
+from mbv2ssd_train.onnx_files.model_file import renew_self_test
 
 QEMU = shutil.which('qemu-x86_64-static') or shutil.which('qemu-x86_64')
 EXACT = 'session.x64quantprecision'

@@ -14,7 +14,7 @@ from mbv2ssd_ros.evaluation.bags.detection_content import header_content
 from mbv2ssd_ros.evaluation.bags.message_types import COMPRESSED_IMAGE, standard_types
 from mbv2ssd_ros.evaluation.runs.task import BagTask, perform
 from mbv2ssd_train import evaluate
-from mbv2ssd_train.data import sources
+from mbv2ssd_train.data.sources import open
 
 pytestmark = pytest.mark.needs('faster_coco_eval')
 
@@ -44,7 +44,7 @@ def recorded_pixels(path, number):
 def test_a_bag_gives_the_figures_of_training(tree, tmp_path, recorded):
     backend = open_backend('auto', MODEL, BackendOptions())
     names = backend.contract.object_names
-    dataset = sources.open_dataset(tree, 'trainval', names)
+    dataset = open.open_dataset(tree, 'trainval', names)
     settings = DetectionSettings(score_threshold=0.02, max_detections=200)
     expected = analyse(
         Subject(MODEL.name, 'trainval', names, 0.02, 0.35),

@@ -83,8 +83,8 @@ def test_voc_corners_count_from_one(tmp_path):
 
 def test_the_boxes_are_those_that_training_reads(tmp_path, write_coco):
     need('pydantic')
-    coco_reader = need('mbv2ssd_train.data.coco')
-    voc_reader = need('mbv2ssd_train.data.voc')
+    coco_reader = need('mbv2ssd_train.data.sources.coco')
+    voc_reader = need('mbv2ssd_train.data.sources.voc')
     objects = [(f'{k}.jpg', objects) for k, objects in enumerate(SIX_OBJECTS)]
     path, xml = write_coco(objects), write_voc(tmp_path / 'xml', ['1.xml'], x1=2.3)
     for name, _ in objects:

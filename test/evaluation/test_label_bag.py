@@ -51,7 +51,7 @@ def labels(tmp_path, split='train'):
 
 def test_training_reads_what_was_labelled(label, tmp_path):
     need('pydantic')
-    sources = need('mbv2ssd_train.data.sources')
+    sources = need('mbv2ssd_train.data.sources.open')
     assert label(*ALL, '--format', 'png') == 0
     dataset = sources.open_dataset(tmp_path / 'data', 'train', ('red', 'green'))
     assert len(dataset) == 6

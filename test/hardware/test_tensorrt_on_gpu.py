@@ -220,7 +220,7 @@ def pictures(size_hw):
 
 def write_precision(precision, folder):
     """Write the shipped model in a precision; needs no PyTorch. Returns its path."""
-    from mbv2ssd_train.export.model_file import read_float32, save_beside, set_contract
+    from mbv2ssd_train.onnx_files.model_file import read_float32, save_beside, set_contract
     path = folder / f'shipped_{precision}.onnx'
     model, contract = read_float32(SHIPPED, 'convert')
     if precision == 'int8':

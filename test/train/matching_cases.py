@@ -4,8 +4,8 @@ import torch
 
 from mbv2ssd_ros.core.priors import PriorLevel
 from mbv2ssd_train.box_coder import xyxy_to_cxcywh
-from mbv2ssd_train.data.batch import Batch
-from mbv2ssd_train.loss.targets import PaddedObjects, PriorBoxes
+from mbv2ssd_train.data.loading.batch import Batch
+from mbv2ssd_train.loss.assign.targets import PaddedObjects, PriorBoxes
 
 WIDE_HW = (64, 96)
 

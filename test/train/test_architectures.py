@@ -18,8 +18,9 @@ from mbv2ssd_ros.core.image import SourceImage
 from mbv2ssd_ros.core.priors import build_priors
 from mbv2ssd_ros.detector import Detector
 from mbv2ssd_train.config import load_config, ModelConfig, parse_config
+from mbv2ssd_train.deploy.contract import build_contract, build_network
+from mbv2ssd_train.deploy.torch_backend import TorchBackend
 from mbv2ssd_train.export.onnx_file import export_onnx
-from mbv2ssd_train.handover import build_contract, build_network
 from mbv2ssd_train.model.backbone import Taps
 from mbv2ssd_train.model.cost import count_macs, count_parameters
 from mbv2ssd_train.model.deploy import DeployModel
@@ -28,7 +29,6 @@ from mbv2ssd_train.model.heads import predictor
 from mbv2ssd_train.model.mobilenet_v3 import Hardswish, MobileNetV3Large
 from mbv2ssd_train.model.ssd import SSD
 from mbv2ssd_train.model.vgg16 import L2Norm, VGG16
-from mbv2ssd_train.torch_backend import TorchBackend
 
 PRESETS = sorted((Path(__file__).resolve().parents[2] / 'config/train/base/model').glob('*.yaml'))
 SMALL_V3 = {'backbone': 'mobilenet_v3_large', 'width_mult': 0.35}

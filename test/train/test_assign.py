@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from mbv2ssd_train.config import MatchConfig
-from mbv2ssd_train.loss.assign import assign_by_iou
+from mbv2ssd_train.loss.assign.iou import assign_by_iou
 
 CONFIG = MatchConfig()  # positive from 0.5, ignored from 0.4
 # four strips side by side, each a quarter of the width

@@ -20,8 +20,8 @@ import torch
 
 from mbv2ssd_ros.core.priors import PriorLevel
 from mbv2ssd_train.config import MatchConfig
-from mbv2ssd_train.loss.atss import assign_by_atss, nearest_priors
-from mbv2ssd_train.loss.targets import PriorBoxes
+from mbv2ssd_train.loss.assign.atss import assign_by_atss, nearest_priors
+from mbv2ssd_train.loss.assign.targets import PriorBoxes
 
 PRIORS = wide_priors()
 

@@ -7,7 +7,9 @@ import pytest
 
 from mbv2ssd_ros.core.image import ImageGeometry, resize_into, SourceImage
 from mbv2ssd_train.config import AugmentConfig
-from mbv2ssd_train.data.augment import (
+from mbv2ssd_train.data.augment.colours import colour_changes
+from mbv2ssd_train.data.augment.draws import uniform_draws
+from mbv2ssd_train.data.augment.geometry import (
     crops_of,
     cut,
     draw_views,
@@ -20,9 +22,7 @@ from mbv2ssd_train.data.augment import (
     Views,
     WHOLE,
 )
-from mbv2ssd_train.data.colours import colour_changes
-from mbv2ssd_train.data.draws import uniform_draws
-from mbv2ssd_train.data.render import render
+from mbv2ssd_train.data.augment.render import render
 
 OFF = AugmentConfig(flip=0, expand=0, crop=0, photometric=0)
 BGR = {1: (255, 0, 0), 2: (0, 255, 0), 3: (0, 0, 255)}  # what object of a label is painted in

@@ -11,10 +11,10 @@ from synthetic import add_image, add_list, SHAPES, write_world
 from mbv2ssd_ros.core.errors import ConfigError, DataError
 from mbv2ssd_train.cli import main
 from mbv2ssd_train.config import VOC_CLASSES
-from mbv2ssd_train.data.cache_writer import write_cache
-from mbv2ssd_train.data.check import check_dataset
 from mbv2ssd_train.data.dataset import refuse_overlap
-from mbv2ssd_train.data.sources import open_dataset
+from mbv2ssd_train.data.report.check import check_dataset
+from mbv2ssd_train.data.sources.cache_writer import write_cache
+from mbv2ssd_train.data.sources.open import open_dataset
 
 IMAGE_BYTES = 90 * 120 * 3  # of synthetic.py
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mbv2ssd_train.cli import main
-from mbv2ssd_train.data.check import check_dataset
+from mbv2ssd_train.data.report.check import check_dataset
 
 OBJECT = '''  <object>
     <name>{name}</name>

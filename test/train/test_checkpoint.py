@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from mbv2ssd_ros.core.errors import ConfigError, DataError
-from mbv2ssd_train.handover import build_network, open_checkpoint
+from mbv2ssd_train.deploy.contract import build_network, open_checkpoint
 from mbv2ssd_train.run.checkpoint import (
     Checkpoint,
     load_checkpoint,

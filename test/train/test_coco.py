@@ -8,8 +8,8 @@ import pytest
 
 from mbv2ssd_ros.core.errors import DataError
 from mbv2ssd_train.config import load_config
-from mbv2ssd_train.data.coco import read_coco
-from mbv2ssd_train.data.sources import open_dataset
+from mbv2ssd_train.data.sources.coco import read_coco
+from mbv2ssd_train.data.sources.open import open_dataset
 
 
 @pytest.fixture

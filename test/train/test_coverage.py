@@ -6,7 +6,7 @@ import pytest
 from mbv2ssd_ros.core.boxes import cxcywh_to_xyxy, iou_matrix
 from mbv2ssd_ros.core.priors import build_priors, PriorLevel
 from mbv2ssd_train.config import ModelConfig
-from mbv2ssd_train.data.coverage import best_priors, suggest_priors
+from mbv2ssd_train.data.report.coverage import best_priors, suggest_priors
 
 
 def random_boxes(seed, count):

@@ -13,9 +13,9 @@ from mbv2ssd_ros.core.errors import ShapeError
 from mbv2ssd_train.config import LossConfig, MatchConfig
 from mbv2ssd_train.loss import criterion as criterion_module
 from mbv2ssd_train.loss import mining, selection
-from mbv2ssd_train.loss import targets as targets_module
+from mbv2ssd_train.loss.assign import targets as targets_module
+from mbv2ssd_train.loss.assign.targets import Targets
 from mbv2ssd_train.loss.criterion import Criterion
-from mbv2ssd_train.loss.targets import Targets
 
 METHODS = ['iou', 'atss', 'task_aligned']
 CLASSIFICATIONS = ['cross_entropy', 'focal', 'quality_focal']

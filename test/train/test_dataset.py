@@ -14,7 +14,7 @@ from synthetic import add_image, add_list
 from mbv2ssd_ros.core.errors import DataError
 from mbv2ssd_train.data.dataset import memory_to_keep, refuse_overlap
 from mbv2ssd_train.data.image_files import decode_image, read_file, reduce_image
-from mbv2ssd_train.data.sources import open_dataset
+from mbv2ssd_train.data.sources.open import open_dataset
 
 CLASSES = ('bolt',)
 PICTURE = np.zeros((30, 50, 3), np.uint8)

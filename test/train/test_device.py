@@ -9,10 +9,10 @@ import torch
 
 from mbv2ssd_ros.core.errors import ConfigError, DataError
 from mbv2ssd_train.config import AugmentConfig
-from mbv2ssd_train.data.augment import draw_views, Views, WHOLE
-from mbv2ssd_train.data.device import DeviceLoader, sample, sampling_of
-from mbv2ssd_train.data.loader import open_loader, TrainLoader
-from mbv2ssd_train.data.sources import open_dataset
+from mbv2ssd_train.data.augment.geometry import draw_views, Views, WHOLE
+from mbv2ssd_train.data.loading.device import DeviceLoader, sample, sampling_of
+from mbv2ssd_train.data.loading.loader import open_loader, TrainLoader
+from mbv2ssd_train.data.sources.open import open_dataset
 
 CPU = torch.device('cpu')
 UNCHANGED = np.hstack([np.eye(3), np.zeros((3, 1))]).astype(np.float32)
@@ -166,7 +166,7 @@ def test_sizes_change_from_batch_to_batch(world):
 
 
 def test_images_that_do_not_fit_are_refused_before_they_are_read(world, monkeypatch):
-    monkeypatch.setattr('mbv2ssd_train.data.device.KEEP_BYTES', 10 ** 5)
+    monkeypatch.setattr('mbv2ssd_train.data.loading.device.KEEP_BYTES', 10 ** 5)
     # 64 x 96 pixels with a spare of 1.3: 84 x 124
     with pytest.raises(DataError, match=r'11 images of 124 x 84 pixels take 0\.0 GB on cpu, '
                                         r'0\.0 GB may be used; choose data\.keep: memory'):

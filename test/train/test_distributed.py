@@ -16,12 +16,12 @@ from torch import multiprocessing, nn
 
 from mbv2ssd_ros.core.errors import ConfigError, DataError, Mbv2SsdError
 from mbv2ssd_train.config import load_config
-from mbv2ssd_train.data.loader import TrainLoader
-from mbv2ssd_train.distributed import choose_device, join_world, World
+from mbv2ssd_train.data.loading.loader import TrainLoader
 from mbv2ssd_train.engine import Trainer
-from mbv2ssd_train.feasibility import open_datasets
 from mbv2ssd_train.model.sync_batch_norm import SyncBatchNorm2d
+from mbv2ssd_train.process.distributed import choose_device, join_world, World
 from mbv2ssd_train.run.checkpoint import load_checkpoint
+from mbv2ssd_train.training_data import open_datasets
 
 SHIPPED = Path(__file__).parents[2] / 'models' / 'mbv2_ssdlite_voc.onnx'
 # extras and heads with BatchNorm over both processes; seven images to measure on, which two cannot

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mbv2ssd_train.data.draws import philox, uniform_draws
+from mbv2ssd_train.data.augment.draws import philox, uniform_draws
 
 
 # known answers of Random123, the authors' library: kat_vectors, philox4x32 with 10 rounds

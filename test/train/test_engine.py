@@ -21,12 +21,12 @@ import yaml
 
 from mbv2ssd_ros.core.errors import ConfigError, DataError
 from mbv2ssd_train.cli import main
-from mbv2ssd_train.distributed import ProcessLostError
 from mbv2ssd_train.engine import Trainer
-from mbv2ssd_train.feasibility import refuse_single_images
 from mbv2ssd_train.learner import NotFiniteError
-from mbv2ssd_train.preemption import Preempted, StopRequest
+from mbv2ssd_train.process.distributed import ProcessLostError
+from mbv2ssd_train.process.signals import Preempted, StopRequest
 from mbv2ssd_train.run.checkpoint import load_checkpoint
+from mbv2ssd_train.training_data import refuse_single_images
 
 # three steps an epoch, nine in all, evaluated after the second and the last epoch
 RECIPES = {

@@ -14,8 +14,8 @@ from tiny_model import CELL_PX, CONTRACT, INPUT_SIZE_HW, write_tiny_model
 from mbv2ssd_ros.backends import BackendOptions, open_backend
 from mbv2ssd_ros.core.detections import DetectionSettings
 from mbv2ssd_ros.core.errors import ConfigError, DataError
-from mbv2ssd_train.data.packed import write_packed
-from mbv2ssd_train.data.sources import open_dataset
+from mbv2ssd_train.data.sources.open import open_dataset
+from mbv2ssd_train.data.sources.packed import write_packed
 from mbv2ssd_train.evaluate import detect_all, evaluate, summarise
 
 CLASSES = ('red', 'green')

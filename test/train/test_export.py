@@ -14,11 +14,11 @@ import torch
 from mbv2ssd_ros.backends import BackendOptions, open_backend
 from mbv2ssd_ros.core.contract import METADATA_KEY, ModelContract
 from mbv2ssd_ros.core.errors import ConfigError
+from mbv2ssd_train.deploy.contract import build_contract, build_network
+from mbv2ssd_train.deploy.torch_backend import TorchBackend
 from mbv2ssd_train.export import onnx_file
 from mbv2ssd_train.export.onnx_file import export_onnx, ExportError, Parity
-from mbv2ssd_train.handover import build_contract, build_network
 from mbv2ssd_train.model.deploy import DeployModel
-from mbv2ssd_train.torch_backend import TorchBackend
 from mbv2ssd_train.weights.files import read_exported
 from mbv2ssd_train.weights.start import load_network, Scores
 

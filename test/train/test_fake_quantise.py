@@ -15,7 +15,7 @@ from torch import nn
 
 from mbv2ssd_ros.core.errors import ConfigError, DataError
 from mbv2ssd_train.config import load_config
-from mbv2ssd_train.handover import build_contract, build_network, open_checkpoint
+from mbv2ssd_train.deploy.contract import build_contract, build_network, open_checkpoint
 from mbv2ssd_train.model.fake_quantise import (
     add_quantisers,
     add_weight_quantisers,
@@ -32,8 +32,8 @@ from mbv2ssd_train.model.rounding import (
     simulate_integers,
 )
 from mbv2ssd_train.model.ssd import SSD
+from mbv2ssd_train.onnx_files.ranges import load_ranges
 from mbv2ssd_train.quantize.ptq import quantize_onnx
-from mbv2ssd_train.quantize.ranges import load_ranges
 from mbv2ssd_train.run.checkpoint import Checkpoint
 from mbv2ssd_train.weights.start import load_start
 

@@ -18,14 +18,14 @@ from mbv2ssd_ros.core.errors import ConfigError, DataError
 from mbv2ssd_train.cli import main
 from mbv2ssd_train.cli.import_weights import TENSORFLOW
 from mbv2ssd_train.config import ModelConfig
-from mbv2ssd_train.handover import build_network, open_checkpoint
+from mbv2ssd_train.deploy.contract import build_network, open_checkpoint
 from mbv2ssd_train.model.mobilenet_v2 import MobileNetV2
 from mbv2ssd_train.run.checkpoint import load_checkpoint
 from mbv2ssd_train.weights.graph_model import read_graph_model
 from mbv2ssd_train.weights.start import load_backbone
 from mbv2ssd_train.weights.statistics import with_statistics
-from mbv2ssd_train.weights.tensorflow_import import convert_graph, import_graph
-from mbv2ssd_train.weights.tensorflow_keys import MODEL, SSDLITE_MOBILENET_V2
+from mbv2ssd_train.weights.tensorflow.importing import convert_graph, import_graph
+from mbv2ssd_train.weights.tensorflow.keys import MODEL, SSDLITE_MOBILENET_V2
 
 PRESET = Path(__file__).resolve().parents[2] / (
     'config/train/base/model/ssdlite_mobilenet_v2_coco.yaml')

@@ -12,11 +12,11 @@ from mbv2ssd_ros.core.errors import ConfigError, DataError
 from mbv2ssd_train.cli import main
 from mbv2ssd_train.cli.import_weights import TORCHVISION
 from mbv2ssd_train.config import ModelConfig
-from mbv2ssd_train.handover import open_checkpoint
+from mbv2ssd_train.deploy.contract import open_checkpoint
 from mbv2ssd_train.model.ssd import SSD
 from mbv2ssd_train.run.checkpoint import load_checkpoint
-from mbv2ssd_train.weights.torchvision_import import convert_weights, import_weights
-from mbv2ssd_train.weights.torchvision_keys import COCO_CLASSES, DETECTORS
+from mbv2ssd_train.weights.torchvision.importing import convert_weights, import_weights
+from mbv2ssd_train.weights.torchvision.keys import COCO_CLASSES, DETECTORS
 
 PRESETS = Path(__file__).resolve().parents[2] / 'config' / 'train' / 'base' / 'model'
 NAME = 'ssdlite320_mobilenet_v3_large'

@@ -6,8 +6,8 @@ from synthetic import write_world
 
 from mbv2ssd_train.config import TrainConfig
 from mbv2ssd_train.config.section import Section
+from mbv2ssd_train.deploy.contract import build_network
 from mbv2ssd_train.engine import Trainer
-from mbv2ssd_train.handover import build_network
 
 # handed over whole: to the selector of the run time, and to experiment.json
 WHOLE = {('EvaluationConfig', name) for name in (

@@ -14,7 +14,7 @@ from synthetic import write_world
 import torch
 
 from mbv2ssd_train.engine import Trainer
-from mbv2ssd_train.preemption import Preempted
+from mbv2ssd_train.process.signals import Preempted
 from mbv2ssd_train.run.checkpoint import load_checkpoint
 
 POINTS = 20

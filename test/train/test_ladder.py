@@ -19,8 +19,8 @@ import yaml
 from mbv2ssd_ros.core.errors import ConfigError
 from mbv2ssd_train.cli import ladder as verb
 from mbv2ssd_train.cli import main
-from mbv2ssd_train.ladder import choose_rows, collect, read_rows, Result
-from mbv2ssd_train.ladder_table import to_markdown
+from mbv2ssd_train.ladder.rows import choose_rows, collect, read_rows, Result
+from mbv2ssd_train.ladder.table import to_markdown
 from mbv2ssd_train.run.folder import RunFolder
 
 LADDER = Path(__file__).resolve().parents[2] / 'config/train/ladder'

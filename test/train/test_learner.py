@@ -5,11 +5,11 @@ import pytest
 from synthetic import write_world
 import torch
 
-from mbv2ssd_train.data.loader import TrainLoader
-from mbv2ssd_train.distributed import World
-from mbv2ssd_train.feasibility import open_datasets
-from mbv2ssd_train.handover import build_network
+from mbv2ssd_train.data.loading.loader import TrainLoader
+from mbv2ssd_train.deploy.contract import build_network
 from mbv2ssd_train.learner import Learner, NotFiniteError
+from mbv2ssd_train.process.distributed import World
+from mbv2ssd_train.training_data import open_datasets
 
 # without BatchNorm's statistics the parts of a batch do not see each other
 STILL = {'freeze_bn': True, 'batch_size': 4}

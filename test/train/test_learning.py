@@ -15,7 +15,7 @@ import yaml
 
 from mbv2ssd_train.cli import main
 from mbv2ssd_train.config import VOC_CLASSES
-from mbv2ssd_train.data.sources import open_dataset
+from mbv2ssd_train.data.sources.open import open_dataset
 
 LEAST_MAP = 0.80
 CONFIG = {

@@ -10,8 +10,8 @@ import torch
 
 from mbv2ssd_ros.core.errors import ConfigError, DataError
 from mbv2ssd_train.config import AugmentConfig
-from mbv2ssd_train.data.loader import TrainLoader
-from mbv2ssd_train.data.sources import open_dataset
+from mbv2ssd_train.data.loading.loader import TrainLoader
+from mbv2ssd_train.data.sources.open import open_dataset
 
 
 @pytest.fixture(scope='module')

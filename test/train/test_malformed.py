@@ -17,7 +17,7 @@ from mbv2ssd_ros.core.annotations import MAX_PIXELS
 from mbv2ssd_ros.core.errors import ConfigError, DataError, Mbv2SsdError
 from mbv2ssd_train.config import load_config
 from mbv2ssd_train.data.image_files import decode_image
-from mbv2ssd_train.data.sources import open_dataset
+from mbv2ssd_train.data.sources.open import open_dataset
 
 PIXELS = np.full((20, 40, 3), 90, np.uint8)
 JUNK = (None, True, -1, 0, 1e308, float('nan'), float('inf'), '', 'x', [], {}, [1], {'a': 1},
@@ -215,7 +215,7 @@ def test_a_folder_may_lie_elsewhere(tmp_path):
 
 
 def test_a_member_that_unpacks_to_gigabytes_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr('mbv2ssd_train.data.packed.MAX_FILE_BYTES', 1000)
+    monkeypatch.setattr('mbv2ssd_train.data.sources.packed.MAX_FILE_BYTES', 1000)
     with zipfile.ZipFile(tmp_path / 'set.part1.zip', 'w', zipfile.ZIP_DEFLATED) as archive:
         archive.writestr('a.webp', bytes(1001))
     (tmp_path / 'set.json').write_text(json.dumps(PACKED))

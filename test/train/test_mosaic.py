@@ -13,9 +13,9 @@ from mbv2ssd_ros.core.drawing import class_colour
 from mbv2ssd_ros.core.metrics import GroundTruth
 from mbv2ssd_ros.evaluation.results import ImageResult
 from mbv2ssd_train.cli import main
-from mbv2ssd_train.data.batch import Batch
-from mbv2ssd_train.data.mosaic import draw_batch, draw_results
-from mbv2ssd_train.data.sources import open_dataset
+from mbv2ssd_train.data.loading.batch import Batch
+from mbv2ssd_train.data.report.mosaic import draw_batch, draw_results
+from mbv2ssd_train.data.sources.open import open_dataset
 
 HEIGHT, WIDTH, GAP = 240, 300, 4
 

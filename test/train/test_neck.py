@@ -12,22 +12,22 @@ from mbv2ssd_ros.backends.agreement import compare, Difference
 from mbv2ssd_ros.backends.base import BackendOptions, open_backend
 from mbv2ssd_ros.core.errors import ConfigError
 from mbv2ssd_train.config import ModelConfig, OptimizerConfig, TrainConfig
-from mbv2ssd_train.export.graph import GraphIndex
+from mbv2ssd_train.deploy.contract import build_contract
+from mbv2ssd_train.deploy.torch_backend import TorchBackend
 from mbv2ssd_train.export.half import to_float16
 from mbv2ssd_train.export.onnx_file import export_onnx, OPSET
 from mbv2ssd_train.export.self_test import infer_as_written
-from mbv2ssd_train.handover import build_contract
 from mbv2ssd_train.model.deploy import DeployModel
 from mbv2ssd_train.model.fold import fold_batch_norm
 from mbv2ssd_train.model.layers import DEFAULT_NORM
 from mbv2ssd_train.model.neck import enlarge, FPNLite
 from mbv2ssd_train.model.rounding import simulate_integers
 from mbv2ssd_train.model.ssd import SSD
+from mbv2ssd_train.onnx_files.graph import GraphIndex
+from mbv2ssd_train.onnx_files.ranges import load_ranges
 from mbv2ssd_train.optimizer import build_optimizer
 from mbv2ssd_train.quantize.lint import check_qdq
 from mbv2ssd_train.quantize.ptq import quantize_onnx, TARGETS
-from mbv2ssd_train.quantize.ranges import load_ranges
-from mbv2ssd_train.torch_backend import TorchBackend
 from mbv2ssd_train.weights.start import load_network, Scores
 
 NECK = {'neck': 'fpn_lite', 'neck_channels': 16}

@@ -8,7 +8,7 @@ import pytest
 
 from mbv2ssd_ros.core.errors import ConfigError
 from mbv2ssd_train.data.dataset import ImageRecord
-from mbv2ssd_train.data.order import EpochOrder, repeat_factors
+from mbv2ssd_train.data.loading.order import EpochOrder, repeat_factors
 
 
 def records_of(*labels, difficult=False):

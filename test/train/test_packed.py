@@ -11,8 +11,8 @@ from synthetic import add_image, add_list
 from mbv2ssd_ros.core.errors import ConfigError, DataError
 from mbv2ssd_train.cli import main
 from mbv2ssd_train.config import VOC_CLASSES
-from mbv2ssd_train.data.packed import write_packed
-from mbv2ssd_train.data.sources import open_dataset
+from mbv2ssd_train.data.sources.open import open_dataset
+from mbv2ssd_train.data.sources.packed import write_packed
 
 FIELDS = ['class', 'xmin', 'ymin', 'xmax', 'ymax', 'difficult', 'truncated']
 CLASSES = ('bolt', 'nut')

@@ -9,7 +9,7 @@ from small_graph import everything
 
 from mbv2ssd_ros.backends.base import BackendOptions, open_backend
 from mbv2ssd_ros.core.errors import ContractError
-from mbv2ssd_train.export.graph import GraphIndex
+from mbv2ssd_train.onnx_files.graph import GraphIndex
 from mbv2ssd_train.quantize.lint import check_qdq
 from mbv2ssd_train.quantize.placement import find_placement
 from mbv2ssd_train.quantize.ptq import quantize_onnx, TARGETS

@@ -14,7 +14,7 @@ import torch
 from mbv2ssd_ros.core.contract import METADATA_KEY, ModelContract
 from mbv2ssd_ros.core.errors import DataError
 from mbv2ssd_train.config import ModelConfig
-from mbv2ssd_train.handover import build_network
+from mbv2ssd_train.deploy.contract import build_network
 from mbv2ssd_train.model.mobilenet_v3 import MobileNetV3Large
 from mbv2ssd_train.model.ssd import build_backbone, SSD
 from mbv2ssd_train.model.vgg16 import VGG16

@@ -21,11 +21,12 @@ from mbv2ssd_ros.core.processor import describe_processor
 from mbv2ssd_train.cli import main
 from mbv2ssd_train.config import parse_config
 from mbv2ssd_train.data.dataset import Dataset, EncodedImages, ImageRecord
-from mbv2ssd_train.export.model_file import set_contract
+from mbv2ssd_train.deploy.contract import build_contract, build_network
+from mbv2ssd_train.deploy.torch_backend import TorchBackend
 from mbv2ssd_train.export.onnx_file import export_onnx
-from mbv2ssd_train.handover import build_contract, build_network
 from mbv2ssd_train.model.deploy import DeployModel
 from mbv2ssd_train.model.weight_grid import channel_scales, count_steps
+from mbv2ssd_train.onnx_files.model_file import set_contract
 from mbv2ssd_train.quantize import ptq
 from mbv2ssd_train.quantize.calibration import (
     CalibrationImages,
@@ -36,7 +37,6 @@ from mbv2ssd_train.quantize.calibration import (
 from mbv2ssd_train.quantize.placement import find_placement
 from mbv2ssd_train.quantize.ptq import quantize_onnx, TARGETS
 from mbv2ssd_train.quantize.saturation import check_saturation
-from mbv2ssd_train.torch_backend import TorchBackend
 
 CONFIG = '''
 name: tiny

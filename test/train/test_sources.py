@@ -5,7 +5,7 @@ import pytest
 from synthetic import add_image, add_list, write_world
 
 from mbv2ssd_ros.core.errors import ConfigError, DataError
-from mbv2ssd_train.data.sources import open_dataset
+from mbv2ssd_train.data.sources.open import open_dataset
 
 CLASSES = ('bolt',)
 

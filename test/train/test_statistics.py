@@ -10,10 +10,10 @@ from synthetic import add_image, add_list
 from mbv2ssd_train.cli import main
 from mbv2ssd_train.config import ModelConfig
 from mbv2ssd_train.config.compose import parse_override
-from mbv2ssd_train.data.sources import open_dataset
-from mbv2ssd_train.data.statistics import measure
-from mbv2ssd_train.data.statistics_plots import draw_statistics
-from mbv2ssd_train.data.statistics_text import describe
+from mbv2ssd_train.data.report.statistics import measure
+from mbv2ssd_train.data.report.statistics_plots import draw_statistics
+from mbv2ssd_train.data.report.statistics_text import describe
+from mbv2ssd_train.data.sources.open import open_dataset
 
 CLASSES = ('bolt', 'nut', 'screw')
 

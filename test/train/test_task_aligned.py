@@ -19,7 +19,7 @@ import pytest
 import torch
 
 from mbv2ssd_train.config import MatchConfig
-from mbv2ssd_train.loss.task_aligned import assign_by_alignment
+from mbv2ssd_train.loss.assign.task_aligned import assign_by_alignment
 
 PRIORS = wide_priors()
 # three priors around the centre of an object that is the left half of the image

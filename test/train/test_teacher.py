@@ -12,10 +12,10 @@ import torch
 from mbv2ssd_ros.core.errors import ConfigError, DataError
 from mbv2ssd_train.cli import main
 from mbv2ssd_train.config import load_config
+from mbv2ssd_train.deploy.contract import open_checkpoint
 from mbv2ssd_train.dry_run import dry_run
 from mbv2ssd_train.engine import Trainer
 from mbv2ssd_train.export.onnx_file import export_onnx
-from mbv2ssd_train.handover import open_checkpoint
 from mbv2ssd_train.run.checkpoint import load_checkpoint
 from mbv2ssd_train.teacher import load_teacher
 

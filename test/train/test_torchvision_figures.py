@@ -22,10 +22,10 @@ from seeded_weights import seeded_image, seeded_state
 from mbv2ssd_ros.core.detections import DetectionSelector, DetectionSettings
 from mbv2ssd_ros.core.image import ImageGeometry
 from mbv2ssd_train.config import parse_config
-from mbv2ssd_train.handover import build_contract, build_network
+from mbv2ssd_train.deploy.contract import build_contract, build_network
+from mbv2ssd_train.deploy.torch_backend import TorchBackend
 from mbv2ssd_train.model.deploy import DeployModel
-from mbv2ssd_train.torch_backend import TorchBackend
-from mbv2ssd_train.weights.torchvision_import import convert_weights
+from mbv2ssd_train.weights.torchvision.importing import convert_weights
 
 DATA = Path(__file__).with_name('data')
 CASES = {'ssdlite320': ('ssdlite320_mobilenet_v3_large', (320, 320)),

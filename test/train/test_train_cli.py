@@ -17,7 +17,7 @@ import yaml
 
 from mbv2ssd_train.cli import main
 from mbv2ssd_train.config import parse_config
-from mbv2ssd_train.handover import build_network
+from mbv2ssd_train.deploy.contract import build_network
 from mbv2ssd_train.learner import Learner
 from mbv2ssd_train.run.checkpoint import Checkpoint
 
@@ -247,7 +247,7 @@ def test_an_interruption_is_one_line(capsys, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr('mbv2ssd_train.models.open_model', interrupted)
+    monkeypatch.setattr('mbv2ssd_train.deploy.open_model.open_model', interrupted)
     assert main(['predict', '--model', 'm.onnx', 'a.png']) == 130
     assert capsys.readouterr().err == 'mbv2ssd_train predict: interrupted\n'
 

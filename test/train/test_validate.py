@@ -12,13 +12,13 @@ from small_graph import CONTRACT, everything
 from synthetic import write_world
 
 from mbv2ssd_ros.backends.base import BackendOptions, open_backend
+from mbv2ssd_train import validation
 from mbv2ssd_train.cli import main
-from mbv2ssd_train.export import validation
 from mbv2ssd_train.export.float16_file import export_float16
-from mbv2ssd_train.export.images import images_of
-from mbv2ssd_train.export.model_file import set_contract
-from mbv2ssd_train.export.validation import check_contracts, check_map, check_outputs
+from mbv2ssd_train.onnx_files.check_images import images_of
+from mbv2ssd_train.onnx_files.model_file import set_contract
 from mbv2ssd_train.quantize.ptq import quantize_onnx
+from mbv2ssd_train.validation import check_contracts, check_map, check_outputs
 
 IMAGES = np.random.default_rng(3).integers(0, 256, (6, 4, 6, 3), dtype=np.uint8)
 

@@ -7,8 +7,8 @@ import pytest
 from synthetic import add_image, add_list, voc_xml
 
 from mbv2ssd_ros.core.errors import DataError
-from mbv2ssd_train.data.sources import open_dataset
-from mbv2ssd_train.data.voc import read_voc
+from mbv2ssd_train.data.sources.open import open_dataset
+from mbv2ssd_train.data.sources.voc import read_voc
 
 CLASSES = ('bolt', 'nut')
 PIXELS = np.full((20, 40, 3), 90, np.uint8)  # 40 wide, 20 high

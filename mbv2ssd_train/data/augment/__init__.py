@@ -1,0 +1,1 @@
+"""Augmentation: geometry, colours, and the pixels they lead to."""

@@ -1,0 +1,1 @@
+"""Batches: which images, in which order, made where."""

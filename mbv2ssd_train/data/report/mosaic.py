@@ -1,0 +1,120 @@
+"""What the network gets to see, and what it sees in it, as pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Sequence
+from itertools import islice
+from math import ceil, sqrt
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from mbv2ssd_ros.core.drawing import draw_boxes, draw_detections
+from mbv2ssd_ros.evaluation.results import ImageResult
+from mbv2ssd_train.data.dataset import Dataset
+from mbv2ssd_train.data.loading.batch import Batch
+
+_GAP_PX, _GAP_GREY = 4, 255
+_SMALLEST_TILE_PX = 240  # of the shorter side; text would not be read on a smaller one
+_RESULT_PX = 320
+
+
+def draw_batches(batches: Generator[Batch, None, None], class_names: Sequence[str], count: int,
+                 folder: Path) -> Iterator[Path]:
+    """
+    Draw the first batches of an epoch, and let the others be.
+
+    Args:
+        batches: of a loader; closed at the end.
+        class_names: label k is class_names[k - 1].
+        count: batches to draw.
+        folder: created where missing.
+
+    Yields:
+        The pictures batch000.png, ...
+
+    Raises:
+        DataError: an image cannot be read.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        for number, batch in enumerate(islice(batches, count)):
+            path = folder / f'batch{number:03}.png'
+            path.write_bytes(cv2.imencode('.png', draw_batch(batch, class_names))[1].tobytes())
+            yield path
+    finally:
+        batches.close()
+
+
+def draw_batch(batch: Batch, class_names: Sequence[str], columns: int | None = None
+               ) -> NDArray[np.uint8]:
+    """
+    Draw an augmented batch with its boxes.
+
+    Args:
+        batch: of a loader, on any device.
+        class_names: label k is class_names[k - 1].
+        columns: pictures in a row; by default as many as make the whole about square.
+
+    Returns:
+        (H, W, 3) uint8 BGR, the pictures side by side with a white gap, in network size or
+        enlarged by a whole factor where that is tiny.
+    """
+    height, width = batch.images.shape[1:3]
+    factor = max(1, ceil(_SMALLEST_TILE_PX / min(height, width)))
+    columns = columns or ceil(sqrt(len(batch) * height / width))
+    tiles = []
+    for image, boxes, labels, difficult in zip(
+            batch.images.cpu().numpy(), batch.boxes_xyxy.cpu(), batch.labels.cpu(),
+            batch.difficult.cpu(), strict=True):
+        real = labels > 0
+        names = [class_names[label - 1] + (' (difficult)' if hard else '')
+                 for label, hard in zip(labels[real].tolist(), difficult[real].tolist(),
+                                        strict=True)]
+        large = image[..., ::-1].repeat(factor, axis=0).repeat(factor, axis=1)
+        pixels = boxes[real].numpy() * np.array(large.shape[1::-1] * 2, dtype=np.float32)
+        tiles.append(_with_gap(draw_boxes(large, pixels, names)))
+    return _side_by_side(tiles, columns)
+
+
+def draw_results(dataset: Dataset, results: Sequence[ImageResult], score_threshold: float = 0.35
+                 ) -> NDArray[np.uint8]:
+    """
+    Draw what was detected, to see a network learn.
+
+    Args:
+        dataset: that the results are of.
+        results: of the images to draw, at least one.
+        score_threshold: lower detections are left out.
+
+    Returns:
+        (H, W, 3) uint8 BGR, each image with its detections in a square of 320 pixels.
+    """
+    tiles = []
+    for result in results:
+        image, (height, width) = dataset.image(result.index), result.size_hw
+        scale = _RESULT_PX / max(height, width)
+        size_wh = max(1, round(width * scale)), max(1, round(height * scale))
+        small: Any = cv2.resize(image, size_wh, interpolation=cv2.INTER_AREA)
+        shown = result.detections.scores >= score_threshold
+        drawn = draw_detections(
+            small, result.detections.boxes_xyxy[shown] * scale, result.detections.scores[shown],
+            [dataset.class_names[label - 1] for label in result.detections.labels[shown]])
+        tiles.append(_with_gap(np.pad(
+            drawn, ((0, _RESULT_PX - size_wh[1]), (0, _RESULT_PX - size_wh[0]), (0, 0)),
+            constant_values=_GAP_GREY)))
+    return _side_by_side(tiles, columns=min(4, len(tiles)))
+
+
+def _side_by_side(tiles: list[NDArray[np.uint8]], columns: int) -> NDArray[np.uint8]:
+    tiles = tiles + [np.full_like(tiles[0], _GAP_GREY)] * (-len(tiles) % columns)
+    rows = [np.hstack(tiles[k:k + columns]) for k in range(0, len(tiles), columns)]
+    return np.vstack(rows)[:-_GAP_PX, :-_GAP_PX]
+
+
+def _with_gap(tile: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Add white below and to the right."""
+    return np.pad(tile, ((0, _GAP_PX), (0, _GAP_PX), (0, 0)), constant_values=_GAP_GREY)

@@ -1,0 +1,1 @@
+"""Formats of annotations and images that can be trained on."""

@@ -1,0 +1,120 @@
+"""
+From what a user writes (`--data ROOT --split SPLIT`) to a data set.
+
+ROOT is one of
+- a folder of caches (see cached.py): SPLIT is the name of one;
+- a folder of packed sets (see packed.py): SPLIT is `SET` or `SET:PART`, PART being the split noted
+  for each image, e.g. `voc07_trainval:val`;
+- a VOCdevkit: SPLIT is `YEAR:LIST`, e.g. `VOC2007:test`;
+- a single VOC tree (JPEGImages, Annotations, ImageSets): SPLIT is `LIST`, e.g. `trainval`;
+- a folder with a dataset.yaml (see config/dataset_yaml.py): SPLIT is one of its splits;
+- a COCO folder (annotations/instances_SPLIT.json, SPLIT/*.jpg): SPLIT is e.g. `val2017`.
+
+Each may be followed by `@k/n` (only every n-th image, beginning with the k-th) or `@!k/n` (all but
+those), counted over the sorted ids: `voc07_trainval@!0/10` to learn from, `voc07_trainval@0/10` to
+choose with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+import re
+
+from mbv2ssd_ros.core.annotations import OnFault, refuse
+from mbv2ssd_ros.core.durable import PARTIAL
+from mbv2ssd_ros.core.errors import ConfigError, DataError
+from mbv2ssd_train.config.dataset_yaml import FILE_NAME
+from mbv2ssd_train.data.dataset import Dataset, EncodedImages, ImageRecord, Images
+from mbv2ssd_train.data.image_files import read_file
+from mbv2ssd_train.data.sources.cached import cache_path, read_cache, refuse_rivals, SUFFIX
+from mbv2ssd_train.data.sources.coco import read_coco
+from mbv2ssd_train.data.sources.described import read_described
+from mbv2ssd_train.data.sources.packed import read_packed
+from mbv2ssd_train.data.sources.voc import is_voc_tree, read_voc
+
+_SPLIT = re.compile(r'(?P<name>[^@:]+)(:(?P<part>[^@:]+))?(@(?P<but>!?)(?P<k>\d+)/(?P<n>\d+))?')
+
+
+def open_dataset(root: str | Path, split: str, class_names: Sequence[str],
+                 keep_decoded: bool = False, on_fault: OnFault = refuse) -> Dataset:
+    """
+    Open a split of any supported form.
+
+    Args:
+        root: folder.
+        split: see the module.
+        class_names: known object classes.
+        keep_decoded: keep decoded images in memory.
+        on_fault: told of images and objects that are missing or wrong; by default the first one
+            is raised.
+
+    Returns:
+        The data set.
+
+    Raises:
+        ConfigError: the split is not of a known form.
+        DataError: the data are missing or wrong.
+    """
+    folder = Path(root)
+    if not folder.is_dir():
+        raise DataError(f'{folder.absolute()}: no such data folder; name yours with data.root in '
+                        'the configuration, or with --data')
+    parsed = _SPLIT.fullmatch(split)
+    if parsed is None:
+        raise ConfigError(
+            f'split {split!r} is not of the form NAME[:PART][@k/n], e.g. voc07_trainval:val')
+    records, images = _read(
+        folder, parsed['name'], parsed['part'], class_names, on_fault)
+    if parsed['n'] is not None:
+        records = _every_nth(records, int(parsed['k']), int(parsed['n']), parsed['but'] == '!')
+    return Dataset(split, class_names, records, images, keep_decoded)
+
+
+def _read(folder: Path, name: str, part: str | None, class_names: Sequence[str],
+          on_fault: OnFault) -> tuple[list[ImageRecord], Images]:
+    cache = cache_path(folder, name)
+    if cache.is_dir() and part is None:
+        refuse_rivals(cache)
+        return read_cache(cache, class_names, on_fault)
+    if (folder / FILE_NAME).is_file() and part is None:
+        return read_described(folder, name, class_names, on_fault), EncodedImages(_read_file)
+    if (folder / f'{name}.json').is_file():
+        records, splits, images = read_packed(folder, name, class_names, on_fault)
+        if part is not None and part not in splits.values():
+            raise DataError(f'{folder / name}.json: no image of the split {part!r}; it has '
+                            f'{", ".join(sorted(set(splits.values())))}')
+        return [r for r in records if part in (None, splits[r.image_id])], images
+    coco = folder / 'annotations' / f'instances_{name}.json'
+    if coco.is_file() and part is None:
+        return read_coco(coco, folder / name, class_names, on_fault), EncodedImages(_read_file)
+    if is_voc_tree(folder) and part is None:
+        return read_voc(folder, name, class_names, on_fault), EncodedImages(_read_file)
+    if is_voc_tree(folder / name) and part is not None:
+        return read_voc(folder / name, part, class_names, on_fault), EncodedImages(_read_file)
+    if cache.with_name(cache.name + PARTIAL).is_dir():
+        raise DataError(f'{cache}: was not written to the end; run `data cache` again')
+    caches = sorted(path.stem for path in folder.glob(f'*{SUFFIX}'))
+    sets = sorted(path.stem for path in folder.glob('*.json'))
+    years = sorted(path.name for path in folder.iterdir() if is_voc_tree(path))
+    if is_voc_tree(folder):
+        raise DataError(f'{folder}: is one VOC tree, not a VOCdevkit of several: write {part!r} '
+                        f"in place of '{name}:{part}'")
+    raise DataError(
+        f'{folder}: holds no split {name!r}; caches: {", ".join(caches) or "none"}; packed sets: '
+        f'{", ".join(sets) or "none"}; VOC trees '
+        f'(as TREE:LIST): {", ".join(years) or "none"}')
+
+
+def _read_file(record: ImageRecord) -> bytes:
+    return read_file(Path(record.source))
+
+
+def _every_nth(records: list[ImageRecord], first: int, n: int, all_but: bool
+               ) -> list[ImageRecord]:
+    if not first < n:
+        raise ConfigError(
+            f'@{first}/{n} takes no image; the first number must be below the second')
+    chosen = {record.image_id for record in
+              sorted(records, key=lambda record: record.image_id)[first::n]}
+    return [record for record in records if (record.image_id in chosen) != all_but]

@@ -1,0 +1,1 @@
+"""Experiments that are run one after the other and compared."""

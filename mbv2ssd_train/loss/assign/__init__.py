@@ -1,0 +1,1 @@
+"""Assigning objects to priors: by IoU, ATSS, task alignment."""

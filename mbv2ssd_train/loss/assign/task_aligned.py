@@ -1,0 +1,75 @@
+"""Task-aligned assignment: priors whose predictions fit an object learn it (arXiv:2108.07755)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from mbv2ssd_train.config import MatchConfig
+from mbv2ssd_train.loss.assign.iou import near_objects, NO_CLAIM, settle
+from mbv2ssd_train.loss.assign.targets import NOBODY, PaddedObjects, PriorBoxes, Targets
+from mbv2ssd_train.loss.overlap import pairwise_iou
+
+
+def assign_by_alignment(priors: PriorBoxes, objects: PaddedObjects, predicted_xyxy: Tensor,
+                        scores: Tensor, config: MatchConfig) -> Targets:
+    """
+    Match priors by what they predict.
+
+    TOOD, section 3.2: how well a prior is aligned with an object is score ** alpha * IoU ** beta,
+    of its score for the object's class and its predicted box. Of the priors with their centre
+    in the object the best aligned ones are positive; of several objects the one with the largest
+    IoU gets the prior. What such a prior should score is its alignment, scaled so that the best
+    of an object reaches the object's largest IoU.
+
+    An object that goes empty takes the free prior that overlaps it most and is to score
+    their IoU, which is not in the paper. Near difficult objects a prior learns nothing.
+
+    Args:
+        priors: P of them.
+        objects: of the batch.
+        predicted_xyxy: (B, P, 4) decoded boxes, without gradient.
+        scores: (B, P, K) probability of each of the K classes, without background or gradient.
+        config: aligned_priors, score_power, iou_power, ignore_iou.
+
+    Returns:
+        What each prior should predict, with alignment.
+    """
+    prior_iou = pairwise_iou(objects.boxes_xyxy, priors.xyxy)  # (B, N, P)
+    ignored = near_objects(prior_iou * objects.difficult[:, :, None], objects.difficult,
+                           config.ignore_iou)
+    iou = pairwise_iou(objects.boxes_xyxy, predicted_xyxy)
+    alignment = (_scores_of_objects(scores, objects).pow_(config.score_power)
+                 * iou.pow(config.iou_power))
+    allowed = priors.centres_inside(objects.boxes_xyxy) & objects.learnt[:, :, None]
+    best, which = alignment.where(allowed, NO_CLAIM).topk(
+        min(config.aligned_priors, alignment.shape[2]), dim=2)  # (B, N, K)
+    claims = torch.full_like(iou, NO_CLAIM).scatter(
+        2, which, iou.gather(2, which).where(best > 0, NO_CLAIM))
+    owners, rescued = settle(claims, prior_iou, objects)
+    scaled = _scale(_of_owner(alignment, owners), _of_owner(iou, owners), owners, objects)
+    wanted = torch.where(rescued, _of_owner(prior_iou, owners), scaled)
+    return Targets.of(owners, ignored, objects, wanted)
+
+
+def _scores_of_objects(scores: Tensor, objects: PaddedObjects) -> Tensor:
+    """(B, N, P) what each prior scores for the class of each object."""
+    columns = (objects.labels - 1).clamp(min=0)
+    return scores.transpose(1, 2).gather(
+        1, columns[:, :, None].expand(-1, -1, scores.shape[1]))
+
+
+def _of_owner(values: Tensor, owners: Tensor) -> Tensor:
+    """(B, P) of (B, N, P): the value that belongs to the owner of each prior, 0 without one."""
+    own = values.gather(1, owners.clamp(min=0)[:, None])[:, 0]
+    return own.where(owners > NOBODY, 0.0)
+
+
+def _scale(alignment: Tensor, iou: Tensor, owners: Tensor, objects: PaddedObjects) -> Tensor:
+    """Scale (B, P) alignments so that the best one of each object is its largest IoU."""
+    best_alignment, best_iou = (
+        torch.zeros_like(objects.labels, dtype=values.dtype).scatter_reduce(
+            1, owners.clamp(min=0), values, 'amax')
+        for values in (alignment, iou))  # (B, N)
+    factor = best_iou / best_alignment.clamp(min=torch.finfo(alignment.dtype).tiny)
+    return (alignment * factor.gather(1, owners.clamp(min=0))).clamp(max=1.0)

@@ -1,0 +1,1 @@
+"""ONNX files: their graphs, ranges and metadata."""

@@ -1,0 +1,77 @@
+"""The ranges of a file that was quantised after training, for a network that learns with them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx
+
+from mbv2ssd_ros.core.errors import DataError
+from mbv2ssd_train.model.fake_quantise import quantisers
+from mbv2ssd_train.model.ssd import SSD
+from mbv2ssd_train.onnx_files.graph import GraphIndex
+
+_PREFIX, _SUFFIX = 'network.', '.weight'  # around the name of a layer in an exported file
+
+
+def load_ranges(network: SSD, path: str | Path) -> int:
+    """
+    Take the ranges of all maps from a file that was quantised after training.
+
+    Args:
+        network: of simulate_integers; changed.
+        path: of a file of `mbv2ssd_train quantize --target tensorrt`, of the same architecture.
+
+    Returns:
+        How many ranges were taken.
+
+    Raises:
+        DataError: no such file, or it computes other layers in integers than the network.
+    """
+    source = Path(path)
+    if not source.is_file():
+        raise DataError(f'{source}: no such file; set quantize.ranges_from to what '
+                        '`mbv2ssd_train quantize --target tensorrt` wrote for this model')
+    found, wanted = read_ranges(onnx.load(source)), quantisers(network)
+    if differ := sorted(found.keys() ^ wanted.keys()):
+        raise DataError(
+            f'{source}: computes {len(found)} layers in integers, this network has {len(wanted)} '
+            f'such layers; {differ[0]} is one of {len(differ)} that only one of both has. Was it '
+            'made by `mbv2ssd_train quantize --target tensorrt` from this architecture?')
+    for name, quantiser in wanted.items():
+        quantiser.scale.fill_(found[name])
+    return len(found)
+
+
+def read_ranges(model: onnx.ModelProto) -> dict[str, float]:
+    """
+    Read the scale of the map that each quantised convolution reads.
+
+    Args:
+        model: with Q/DQ nodes.
+
+    Returns:
+        Scales by the name of the layer.
+    """
+    index = GraphIndex(model.graph)
+    return {name: float(index.constants[scale]) for name, scale in scale_constants(index).items()}
+
+
+def scale_constants(index: GraphIndex) -> dict[str, str]:
+    """
+    Find the constant that scales the map of each quantised convolution.
+
+    Args:
+        index: of a graph with Q/DQ nodes.
+
+    Returns:
+        Names of constants by the name of the layer.
+    """
+    found = {}
+    for node in index.of_type('Conv'):
+        data, weight = (index.writer(name) for name in node.input[:2])
+        if data is not None and weight is not None \
+                and data.op_type == weight.op_type == 'DequantizeLinear':
+            layer = weight.input[0].removesuffix('_quantized')
+            found[layer.removeprefix(_PREFIX).removesuffix(_SUFFIX)] = data.input[1]
+    return found

@@ -1,0 +1,1 @@
+"""Signals, progress and the processes of a distributed run."""

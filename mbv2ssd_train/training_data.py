@@ -1,0 +1,65 @@
+"""What a run needs before it begins: data to learn and measure on, batches that suffice."""
+
+from __future__ import annotations
+
+from mbv2ssd_ros.core.errors import ConfigError, DataError
+from mbv2ssd_train.config import TrainConfig
+from mbv2ssd_train.data.dataset import Dataset, refuse_overlap
+from mbv2ssd_train.data.sources.open import open_dataset
+
+
+def open_datasets(config: TrainConfig) -> tuple[list[Dataset], Dataset]:
+    """
+    Open the training and validation data of a configuration.
+
+    Args:
+        config: names them.
+
+    Returns:
+        Training sets and the validation set.
+
+    Raises:
+        DataError: missing or wrong, or they share an image.
+    """
+    data = config.data
+    train = [open_dataset(data.root, split, data.classes, data.keep == 'memory')
+             for split in data.train]
+    validation = open_dataset(data.root, data.val, data.classes, data.keep != 'none')
+    refuse_overlap(train, validation)
+    if not any((~record.difficult).any() for dataset in train for record in dataset.records):
+        raise DataError(f'{data.root}: no object in {", ".join(data.train)} that is not '
+                        'difficult; nothing to learn')
+    if sum(len(dataset) for dataset in train) < 2:
+        raise DataError(f'{data.root}: one image in {", ".join(data.train)}; BatchNorm needs two')
+    if not any((~record.difficult).any() for record in validation.records):
+        raise DataError(f'{data.root}: no object in {data.val} that is not difficult, so that no '
+                        'mAP can be measured there; choose another data.val')
+    return train, validation
+
+
+def refuse_single_images(config: TrainConfig, images: int, processes: int) -> None:
+    """
+    Make sure that BatchNorm finds two values at least in a map of one cell.
+
+    Args:
+        config: of the experiment.
+        images: to learn from.
+        processes: that share a batch.
+
+    Raises:
+        ConfigError: a part of a batch would be one image.
+    """
+    training, model = config.training, config.model
+    share = min(training.batch_size, images) // processes
+    seen_at_once = share // min(training.accumulate, share)
+    if training.sync_bn:
+        seen_at_once *= processes
+    sizes = config.augment.input_sizes_hw or (model.input_size_hw,)
+    one_cell = any(model.prior_levels(size_hw)[-1].feature_size_hw == (1, 1) for size_hw in sizes)
+    normalised = model.has_batch_norm and not config.rounds
+    if seen_at_once < 2 and one_cell and normalised:
+        raise ConfigError(
+            f'training.batch_size {training.batch_size}, shared by {processes} processes and gone '
+            f'through in {training.accumulate} parts (training.accumulate), leaves one image to a '
+            'part: its last map has one cell, and BatchNorm needs two values. Choose a larger '
+            'batch, fewer parts, or training.sync_bn with several processes')

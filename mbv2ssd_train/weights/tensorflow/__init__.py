@@ -1,0 +1,1 @@
+"""Weights of TensorFlow's SSDLite MobileNetV2."""

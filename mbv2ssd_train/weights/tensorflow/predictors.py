@@ -1,0 +1,93 @@
+"""The last layers of a TensorFlow graph, for the order and the form of our prior boxes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from torch import Tensor
+
+from mbv2ssd_ros.core.errors import DataError
+from mbv2ssd_ros.core.priors import level_priors, PriorLevel
+from mbv2ssd_train.weights.tensorflow.keys import class_scope, loc_scope, PRIORS, SIZE_VARIANCE
+from mbv2ssd_train.weights.tensorflow.layers import Array, Graph, tensor
+
+_SAME_SHAPE = 1e-3  # relative; TensorFlow's ratio 1/3 is 0.3333
+
+
+def predictors(graph: Graph, levels: Sequence[PriorLevel]) -> dict[str, Tensor]:
+    """
+    Translate the predictors of all maps.
+
+    Args:
+        graph: with the prior boxes that it was trained with.
+        levels: of our prior boxes.
+
+    Returns:
+        Weight and bias of each by our names; of the classes without the background, which its
+        sigmoid does not need.
+
+    Raises:
+        DataError: a layer is missing, or the prior boxes are others.
+    """
+    left, count = _priors(graph), sum(level.count for level in levels)
+    if len(left) != count:
+        raise DataError(f'it has {len(left)} prior boxes, expected {count}')
+    found = {}
+    for number, level in enumerate(levels):
+        order, growth = _compare(left[:level.count], level)
+        left = left[level.count:]
+        loc = _our_offsets(_predictor(graph, loc_scope(number), order), growth)
+        scores = _predictor(graph, class_scope(number), order)[:, 1:]
+        for name, values in (('loc_heads', loc), ('conf_heads', scores)):
+            rows = values.reshape(-1, values.shape[-1])
+            found[f'{name}.{number}.1.weight'] = tensor(rows[:, :-1, None, None])
+            found[f'{name}.{number}.1.bias'] = tensor(rows[:, -1])
+    return found
+
+
+def _priors(graph: Graph) -> Array:
+    """Return (P, 4) cxcywh."""
+    corners = graph.take(PRIORS, 3)[0, :, [1, 0, 3, 2]].T.astype(np.float64)
+    low, high = corners[:, :2], corners[:, 2:]
+    return np.concatenate([(low + high) / 2, high - low], axis=1)
+
+
+def _compare(theirs: Array, level: PriorLevel) -> tuple[list[int], Array]:
+    """Return which of their shapes are ours, and how large they are in units of ours, (A, 2)."""
+    ours = level_priors(level).astype(np.float64).reshape(-1, len(level.shapes_wh), 4)
+    theirs = theirs.reshape(ours.shape)
+    distance = np.abs(np.log(theirs[0, None, :, 2:] / ours[0, :, None, 2:])).sum(axis=2)
+    order: list[int] = distance.argmin(axis=1).tolist()
+    theirs = theirs[:, order]
+    if not (np.allclose(theirs[..., 2:], ours[..., 2:], rtol=_SAME_SHAPE)
+            and np.allclose(theirs[..., :2], ours[..., :2], atol=1e-5)):
+        raise DataError(f'its prior boxes on the map of {level.feature_size_hw} cells are others')
+    return order, theirs[0, :, 2:] / ours[0, :, 2:]
+
+
+def _predictor(graph: Graph, scope: str, order: Sequence[int]) -> Array:
+    """Return (A, values, C + 1): what a cell's shapes are predicted by, the bias at the end."""
+    kernel, bias = graph.take(f'{scope}/weights', 4)[0, 0], graph.take(f'{scope}/biases', 1)
+    if kernel.shape[1] != len(bias) or len(bias) % len(order):
+        raise DataError(f'its predictor {scope!r} has {kernel.shape[1]} outputs and {len(bias)} '
+                        f'biases for {len(order)} prior boxes a cell')
+    rows = np.concatenate([kernel, bias[None]]).T
+    return rows.reshape(len(order), -1, len(kernel) + 1)[order]
+
+
+def _our_offsets(values: Array, growth: Array) -> Array:
+    """
+    Turn what predicts offsets from their prior boxes into what predicts those from ours.
+
+    Args:
+        values: (A, 4, C + 1) of dy, dx, dh, dw.
+        growth: (A, 2) width and height of their prior boxes, in units of ours.
+
+    Returns:
+        (A, 4, C + 1) of dx, dy, dw, dh; the boxes that they mean are the same.
+    """
+    changed = values[:, [1, 0, 3, 2]].astype(np.float64)
+    changed[:, :2] *= growth[:, :, None]
+    changed[:, 2:, -1] += np.log(growth) / SIZE_VARIANCE
+    return changed
