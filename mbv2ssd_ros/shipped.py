@@ -1,4 +1,4 @@
-"""Where the model file is."""
+"""Files that come with the package, wherever it is installed; models first."""
 
 from __future__ import annotations
 
@@ -56,3 +56,25 @@ def share_folders() -> list[Path]:
     except (ImportError, LookupError):  # no ament index, or this package is not in it
         pass
     return [*folders, Path(sys.prefix) / 'share' / PACKAGE]
+
+
+def shipped_path(relative: str) -> Path:
+    """
+    Find a file or folder that the package installs to its share folder.
+
+    Args:
+        relative: path below share/mbv2ssd_ros, the same as in the source tree.
+
+    Returns:
+        The path.
+
+    Raises:
+        ConfigError: it was not installed.
+    """
+    candidates = [folder / relative for folder in share_folders()]
+    for candidate in candidates:
+        if candidate.exists():
+            return candidate
+    raise ConfigError(
+        f'{relative} of the package is not installed; looked for '
+        f'{", ".join(map(str, candidates))}')

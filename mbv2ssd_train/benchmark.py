@@ -15,7 +15,7 @@ import torch
 
 from mbv2ssd_train.config import TrainConfig
 from mbv2ssd_train.data.loading.batch import Batch
-from mbv2ssd_train.data.loading.loader import Loader
+from mbv2ssd_train.data.loading.batches import Loader
 from mbv2ssd_train.engine import Trainer
 from mbv2ssd_train.process.progress import with_progress
 

@@ -2,14 +2,13 @@
 The one interface between the detector and whatever computes the network.
 
 A backend is written once for an engine, passes `test/backends/test_conformance.py`, and gets a
-line in `_OPENERS`; see CONTRIBUTING.md.
+line in `_OPENERS` of opening.py; see CONTRIBUTING.md.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-import importlib.util
 import logging
 from pathlib import Path
 from typing import Any, Protocol
@@ -23,6 +22,7 @@ from mbv2ssd_ros.core.errors import BackendError, ConfigError, ShapeError
 
 ANY_PRECISION = 'auto'
 CPU_PROVIDER = 'CPUExecutionProvider'
+PROGRESS_S = 4.0  # something is said this often while somebody waits: five seconds at most
 
 
 @dataclass(frozen=True)
@@ -71,9 +71,6 @@ class Host:
 
     log: Log = logging.getLogger('mbv2ssd_ros')
     cancelled: Callable[[], bool] = _never  # asked several times a second, from any thread
-
-
-DEFAULT_HOST = Host()
 
 
 class Backend(Protocol):
@@ -178,74 +175,3 @@ def read_model(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as err:
         raise BackendError(f'{path}: cannot be read: {err.strerror}') from err
-
-
-Opener = Callable[[Path, BackendOptions, Host], Backend]
-
-
-def _open_onnxruntime(model_path: Path, options: BackendOptions, host: Host) -> Backend:
-    # Imported here: a machine needs the library of the backend it uses, no other.
-    try:
-        from mbv2ssd_ros.backends.ort import OrtBackend
-    except ImportError as err:
-        raise BackendError(
-            f'backend onnxruntime: onnxruntime cannot be imported ({err}); `pip install '
-            'onnxruntime`, or set another backend') from err
-    return OrtBackend(model_path, options, host.log)
-
-
-def _open_tensorrt(model_path: Path, options: BackendOptions, host: Host) -> Backend:
-    from mbv2ssd_ros.backends.trt.backend import TrtBackend
-    from mbv2ssd_ros.backends.trt.nvidia import load_nvidia
-    return TrtBackend(model_path, options, host, load_nvidia())
-
-
-_OPENERS: dict[str, Opener] = {'onnxruntime': _open_onnxruntime, 'tensorrt': _open_tensorrt}
-BACKENDS = ('auto', *_OPENERS)
-
-
-def open_backend(name: str, model_path: str | Path, options: BackendOptions,
-                 host: Host = DEFAULT_HOST) -> Backend:
-    """
-    Load a model into the engine of that name.
-
-    Args:
-        name: one of BACKENDS; 'auto' takes TensorRT where it can be used and ONNX Runtime
-            elsewhere, says which and why, and is the only name that ever chooses.
-        model_path: of an ONNX file with a contract.
-        options: how the engine may use the machine.
-        host: who opens it.
-
-    Returns:
-        The backend, warmed up.
-
-    Raises:
-        ConfigError: no backend of that name, or a model of another precision.
-        BackendError: the engine or the file is missing, or the engine refuses the file.
-        ContractError: the file has no contract or disagrees with it.
-    """
-    if name not in BACKENDS:
-        raise ConfigError(f'backend is {name!r}, expected one of {", ".join(BACKENDS)}')
-    path = Path(model_path)
-    if not path.is_file():
-        raise BackendError(
-            f'{path}: no such model file; set model_path to an ONNX file made by '
-            '`mbv2ssd_train export`')
-    return _OPENERS[_choose(host.log) if name == 'auto' else name](path, options, host)
-
-
-def _choose(log: Log) -> str:
-    """Take TensorRT where it can be used; say what was taken, and why."""
-    from mbv2ssd_ros.backends.trt.nvidia import describe_gpu, load_nvidia
-    if importlib.util.find_spec('tensorrt') is None:
-        log.info('backend auto takes onnxruntime: TensorRT is not installed for this Python')
-        return 'onnxruntime'
-    try:
-        nvidia = load_nvidia()
-    except BackendError as err:
-        # Where TensorRT is installed somebody wants it, and should hear what is amiss.
-        log.warning(f'backend auto takes onnxruntime: {err}')
-        return 'onnxruntime'
-    log.info(f'backend auto takes tensorrt: TensorRT {nvidia.trt.__version__} and a GPU '
-             f'({describe_gpu(nvidia.cuda).name}) are here')
-    return 'tensorrt'

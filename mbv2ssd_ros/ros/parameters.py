@@ -14,7 +14,8 @@ from typing import Any
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 
-from mbv2ssd_ros.backends.base import ANY_PRECISION, BackendOptions, BACKENDS
+from mbv2ssd_ros.backends.base import ANY_PRECISION, BackendOptions
+from mbv2ssd_ros.backends.opening import BACKENDS
 from mbv2ssd_ros.core.contract import PRECISIONS
 from mbv2ssd_ros.core.detections import DetectionSettings
 from mbv2ssd_ros.core.errors import ConfigError

@@ -15,7 +15,8 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from std_msgs.msg import Header
 from vision_msgs.msg import LabelInfo
 
-from mbv2ssd_ros.backends.base import Backend, Host, open_backend
+from mbv2ssd_ros.backends.base import Backend, Host
+from mbv2ssd_ros.backends.opening import open_backend
 from mbv2ssd_ros.core.detections import DetectionSelector
 from mbv2ssd_ros.detector import Detector
 from mbv2ssd_ros.frames import Frame, RATE_LIMITED

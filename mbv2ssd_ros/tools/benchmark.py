@@ -36,9 +36,9 @@ import tempfile
 import time
 from typing import Any
 
-from mbv2ssd_ros.backends.base import BACKENDS
+from mbv2ssd_ros.backends.opening import BACKENDS
 from mbv2ssd_ros.core.errors import ConfigError, Mbv2SsdError
-from mbv2ssd_ros.shipped import find_model
+from mbv2ssd_ros.shipped import find_model, shipped_path
 from mbv2ssd_ros.tools.benchmarking.cameras import cameras_table, measure_cameras
 from mbv2ssd_ros.tools.benchmarking.figures import (
     answered_stamps,
@@ -61,7 +61,6 @@ from mbv2ssd_ros.tools.cli.arguments import domain_id, positive, size_wh, whole
 from mbv2ssd_ros.tools.cli.json_file import check_writable, write_json
 from mbv2ssd_ros.tools.cli.processes import ending, ProcessError, Program
 from mbv2ssd_ros.tools.playing.image_source import open_source
-from mbv2ssd_ros.tools.shipped import shipped_path
 
 PROGRAM = 'benchmark'
 CAMERA = 'camera'

@@ -22,9 +22,9 @@ import sys
 import tempfile
 from typing import Any
 
-from mbv2ssd_ros.backends.base import BACKENDS
+from mbv2ssd_ros.backends.opening import BACKENDS
 from mbv2ssd_ros.core.errors import ConfigError, DataError, Mbv2SsdError
-from mbv2ssd_ros.shipped import find_model
+from mbv2ssd_ros.shipped import find_model, shipped_path
 from mbv2ssd_ros.tools import benchmark
 from mbv2ssd_ros.tools.benchmarking.compare_figures import (
     matplotlib_classes,
@@ -39,7 +39,6 @@ from mbv2ssd_ros.tools.cli.arguments import domain_id, positive, size_wh, whole
 from mbv2ssd_ros.tools.cli.json_file import check_writable, write_json
 from mbv2ssd_ros.tools.cli.processes import ending, ProcessError, Program, ros_environment
 from mbv2ssd_ros.tools.playing.image_source import open_source
-from mbv2ssd_ros.tools.shipped import shipped_path
 
 PROGRAM = 'compare_models'
 LOAD_TIMEOUT_S = 900.0  # TensorRT may have to build an engine

@@ -23,12 +23,11 @@ import cv2
 import numpy as np
 
 from mbv2ssd_ros.core.errors import ConfigError, Mbv2SsdError
-from mbv2ssd_ros.shipped import find_model
+from mbv2ssd_ros.shipped import find_model, shipped_path
 from mbv2ssd_ros.tools.cli.arguments import domain_id, positive, whole
 from mbv2ssd_ros.tools.cli.processes import ending, ProcessError, Program, ros_environment
 from mbv2ssd_ros.tools.playing.contact_sheet import contact_sheet
 from mbv2ssd_ros.tools.playing.image_source import open_source
-from mbv2ssd_ros.tools.shipped import shipped_path
 
 PROGRAM = 'demo'
 CONTACT_SHEET = 'contact_sheet.png'

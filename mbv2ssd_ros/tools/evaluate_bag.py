@@ -15,7 +15,7 @@ import math
 from pathlib import Path
 import sys
 
-from mbv2ssd_ros.backends.base import BACKENDS
+from mbv2ssd_ros.backends.opening import BACKENDS
 from mbv2ssd_ros.core.errors import ConfigError, Mbv2SsdError
 from mbv2ssd_ros.evaluation.analysis import Analysis
 from mbv2ssd_ros.evaluation.bags.frames import CLOCKS

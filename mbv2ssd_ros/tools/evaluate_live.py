@@ -18,7 +18,7 @@ import sys
 import tempfile
 
 from mbv2ssd_ros.core.errors import ConfigError, Mbv2SsdError
-from mbv2ssd_ros.shipped import find_model
+from mbv2ssd_ros.shipped import find_model, shipped_path
 from mbv2ssd_ros.tools.cli.arguments import domain_id, positive, share
 from mbv2ssd_ros.tools.cli.json_file import check_writable, write_json
 from mbv2ssd_ros.tools.cli.processes import ending, Program, ros_environment
@@ -26,7 +26,6 @@ from mbv2ssd_ros.tools.cli.ros_session import parse, report_error, ros_node
 from mbv2ssd_ros.tools.live.account import CameraOutcome, table
 from mbv2ssd_ros.tools.live.cameras import BagCamera, cameras_of, node_parameters
 from mbv2ssd_ros.tools.live.watch import Watch, WatchedCamera
-from mbv2ssd_ros.tools.shipped import shipped_path
 
 PROGRAM = 'evaluate_live'
 NODE = 'detector'

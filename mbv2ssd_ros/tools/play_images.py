@@ -15,10 +15,10 @@ import cv2
 
 from mbv2ssd_ros.core.errors import ConfigError, DataError, Mbv2SsdError
 from mbv2ssd_ros.ros.fast_dds import offer_profile
+from mbv2ssd_ros.shipped import shipped_path
 from mbv2ssd_ros.tools.cli.arguments import positive, size_wh, whole
 from mbv2ssd_ros.tools.cli.ros_session import parse, report_error, ros_node
 from mbv2ssd_ros.tools.playing.image_source import CameraFrame, ImageSource, open_source
-from mbv2ssd_ros.tools.shipped import shipped_path
 
 PROGRAM = 'play_images'
 DEFAULT_RATE_HZ = 10.0

@@ -9,6 +9,7 @@ batch size that is written beside them.
 from mbv2ssd_train.config.augment import AugmentConfig
 from mbv2ssd_train.config.data import DataConfig, VOC_CLASSES
 from mbv2ssd_train.config.distill import DistillConfig
+from mbv2ssd_train.config.evaluation import EvaluationConfig
 from mbv2ssd_train.config.experiment import ExperimentConfig, TrainConfig
 from mbv2ssd_train.config.loading import (
     load_config,
@@ -16,11 +17,13 @@ from mbv2ssd_train.config.loading import (
     parse_data_section,
     parse_model_section,
 )
-from mbv2ssd_train.config.match import LossConfig, MatchConfig
+from mbv2ssd_train.config.loss import LossConfig
+from mbv2ssd_train.config.match import MatchConfig
 from mbv2ssd_train.config.model import ModelConfig
-from mbv2ssd_train.config.optimizer import OptimizerConfig, ScheduleConfig
+from mbv2ssd_train.config.optimizer import OptimizerConfig
 from mbv2ssd_train.config.quantize import QuantizeConfig
-from mbv2ssd_train.config.training import EvaluationConfig, TrainingConfig
+from mbv2ssd_train.config.schedule import ScheduleConfig
+from mbv2ssd_train.config.training import TrainingConfig
 
 __all__ = [
     'AugmentConfig', 'DataConfig', 'DistillConfig', 'EvaluationConfig', 'ExperimentConfig',

@@ -13,12 +13,15 @@ import yaml
 from mbv2ssd_train.config.augment import AugmentConfig
 from mbv2ssd_train.config.data import DataConfig
 from mbv2ssd_train.config.distill import DistillConfig
-from mbv2ssd_train.config.match import LossConfig, MatchConfig
+from mbv2ssd_train.config.evaluation import EvaluationConfig
+from mbv2ssd_train.config.loss import LossConfig
+from mbv2ssd_train.config.match import MatchConfig
 from mbv2ssd_train.config.model import ModelConfig
-from mbv2ssd_train.config.optimizer import OptimizerConfig, ScheduleConfig
+from mbv2ssd_train.config.optimizer import OptimizerConfig
 from mbv2ssd_train.config.quantize import QuantizeConfig
+from mbv2ssd_train.config.schedule import ScheduleConfig
 from mbv2ssd_train.config.section import Section
-from mbv2ssd_train.config.training import EvaluationConfig, TrainingConfig
+from mbv2ssd_train.config.training import TrainingConfig
 
 
 class ExperimentConfig(Section):

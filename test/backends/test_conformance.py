@@ -16,7 +16,7 @@ import pytest
 from tiny_model import cell_box, CELL_PX, COLUMNS, CONTRACT, PRIORS, ROWS, write_tiny_model
 
 from mbv2ssd_ros.backends import BackendOptions, open_backend
-from mbv2ssd_ros.backends.base import BACKENDS
+from mbv2ssd_ros.backends.opening import BACKENDS
 from mbv2ssd_ros.core.errors import BackendError, ContractError, ShapeError
 
 ENGINES = {  # name: (backend, settings of the double of TensorRT)

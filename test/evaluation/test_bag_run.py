@@ -43,13 +43,12 @@ from mbv2ssd_ros.evaluation.bags.detection_content import found_in
 from mbv2ssd_ros.evaluation.bags.reader import Bag
 from mbv2ssd_ros.evaluation.bags.writer import detection_topics
 from mbv2ssd_ros.evaluation.frame_record import STAGES
-from mbv2ssd_ros.evaluation.runs.evaluation import stage_percentiles
+from mbv2ssd_ros.evaluation.runs.evaluation import SpentTime, stage_percentiles
 from mbv2ssd_ros.evaluation.runs.journal import Journal
 from mbv2ssd_ros.evaluation.runs.report import linear_axis
 from mbv2ssd_ros.evaluation.runs.run import ModelDetections, run
 from mbv2ssd_ros.evaluation.runs.shared_backend import SharedBackend
 from mbv2ssd_ros.evaluation.runs.task import BagTask, perform
-from mbv2ssd_ros.evaluation.spent_time import SpentTime
 
 pytestmark = pytest.mark.needs('faster_coco_eval')
 

@@ -15,11 +15,10 @@ from mbv2ssd_ros.core.drawing import class_colour
 from mbv2ssd_ros.core.errors import ConfigError
 from mbv2ssd_ros.core.image import SourceImage
 from mbv2ssd_ros.detector import Detector
-from mbv2ssd_ros.shipped import find_model
+from mbv2ssd_ros.shipped import find_model, shipped_path
 from mbv2ssd_ros.tools.demo import best_frames, DemoFrame, frames_of, main
 from mbv2ssd_ros.tools.playing.contact_sheet import contact_sheet, TILE_WH
 from mbv2ssd_ros.tools.playing.image_source import open_source
-from mbv2ssd_ros.tools.shipped import shipped_path
 
 CELL_PX = 40
 SIZE_HW = (ROWS * CELL_PX, COLUMNS * CELL_PX)  # 160 x 240: each cell of the model is 40 pixels

@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from mbv2ssd_ros.backends.agreement import compare, Difference
-from mbv2ssd_ros.backends.base import BackendOptions, open_backend
+from mbv2ssd_ros.backends.base import BackendOptions
+from mbv2ssd_ros.backends.opening import open_backend
 from mbv2ssd_ros.core.errors import ConfigError
 from mbv2ssd_train.config import ModelConfig, OptimizerConfig, TrainConfig
 from mbv2ssd_train.deploy.contract import build_contract

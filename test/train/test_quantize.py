@@ -14,7 +14,8 @@ from small_graph import CONTRACT, everything
 from synthetic import write_world
 import torch
 
-from mbv2ssd_ros.backends.base import BackendOptions, open_backend
+from mbv2ssd_ros.backends.base import BackendOptions
+from mbv2ssd_ros.backends.opening import open_backend
 from mbv2ssd_ros.core.contract import SATURATION_FREE_KEY
 from mbv2ssd_ros.core.errors import ConfigError, ContractError
 from mbv2ssd_ros.core.processor import describe_processor

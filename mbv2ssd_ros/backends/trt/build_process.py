@@ -20,9 +20,8 @@ import threading
 import time
 from typing import Any, IO
 
-from mbv2ssd_ros.backends.base import Host
+from mbv2ssd_ros.backends.base import Host, PROGRESS_S
 from mbv2ssd_ros.backends.trt.build import build_engine, BuildRequest, BuiltEngine
-from mbv2ssd_ros.backends.trt.cache import PROGRESS_S
 from mbv2ssd_ros.backends.trt.nvidia import load_nvidia, primary_context
 from mbv2ssd_ros.core.errors import BackendError, Mbv2SsdError
 

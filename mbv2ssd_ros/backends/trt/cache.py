@@ -21,7 +21,7 @@ import re
 import tempfile
 import time
 
-from mbv2ssd_ros.backends.base import Host
+from mbv2ssd_ros.backends.base import Host, PROGRESS_S
 from mbv2ssd_ros.backends.trt.manifest import EngineKey, Manifest, UnusableEngineError
 from mbv2ssd_ros.backends.trt.private_folder import (
     cache_folder,
@@ -30,7 +30,6 @@ from mbv2ssd_ros.backends.trt.private_folder import (
 )
 from mbv2ssd_ros.core.errors import BackendError
 
-PROGRESS_S = 4.0  # something is said this often while somebody waits: five seconds at most
 _POLL_S = 0.1
 _STEM_LENGTH = 60
 _DIGEST = hashlib.sha256

@@ -11,14 +11,16 @@ from mbv2ssd_ros.evaluation.report.charts import (
     score_chart,
     threshold_chart,
 )
-from mbv2ssd_ros.evaluation.report.class_table import class_table
-from mbv2ssd_ros.evaluation.report.confusion_table import confusion_table
 from mbv2ssd_ros.evaluation.report.headline import headline
 from mbv2ssd_ros.evaluation.report.markup import element, joined, Markup
-from mbv2ssd_ros.evaluation.report.mistake_table import mistake_tables
 from mbv2ssd_ros.evaluation.report.page import page, Section
 from mbv2ssd_ros.evaluation.report.pictures import gallery, ImageOf
-from mbv2ssd_ros.evaluation.report.size_tables import size_tables
+from mbv2ssd_ros.evaluation.report.tables import (
+    class_table,
+    confusion_table,
+    mistake_tables,
+    size_tables,
+)
 from mbv2ssd_ros.evaluation.worst import BADNESS
 
 FILE_NAME = 'report.html'

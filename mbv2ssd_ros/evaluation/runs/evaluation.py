@@ -1,10 +1,11 @@
-"""From the records of a bag and its ground truth to figures."""
+"""From the records of a bag and its ground truth to figures; the time they took."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+import math
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,6 @@ from mbv2ssd_ros.evaluation.analysis import analyse, Analysis, Subject
 from mbv2ssd_ros.evaluation.frame_record import FrameRecord, STAGES
 from mbv2ssd_ros.evaluation.results import ImageResult
 from mbv2ssd_ros.evaluation.runs.run import latency_table
-from mbv2ssd_ros.evaluation.spent_time import SpentTime
 from mbv2ssd_ros.evaluation.truth.frames import AnnotatedFrame
 from mbv2ssd_ros.evaluation.truth.ground_truth import AnnotatedFrames, ground_truth, pair
 from mbv2ssd_ros.evaluation.truth.pairing import Pairing
@@ -25,6 +25,32 @@ from mbv2ssd_ros.latency import LatencyWindow, Percentiles
 
 TOTAL = 'total'
 MAX_LISTED = 1000  # frames in a list of metrics.json
+_INFER = STAGES.index('infer')
+
+
+@dataclass(frozen=True)
+class SpentTime:
+    """Wall time in seconds, one phase after the other; inference is part of the frames."""
+
+    start_s: float  # opening bag, ground truth and model
+    frames_s: float  # from the first frame to the last
+    inference_s: float  # the network alone
+    scoring_s: float
+    files_s: float  # report, detections, tables
+
+    def __str__(self) -> str:
+        more_s = max(0.0, self.frames_s - self.inference_s) + self.scoring_s
+        rest = f'report and files {self.files_s:.1f} s, start {self.start_s:.1f} s'
+        if not self.inference_s:
+            return f'reading and scoring {more_s:.1f} s, {rest}'
+        return (f'inference {self.inference_s:.1f} s; reading and scoring {more_s:.1f} s more '
+                f'({100 * more_s / self.inference_s:.1f} %), {rest}')
+
+
+def inference_s(records: Sequence[FrameRecord]) -> float:
+    """Sum up the seconds of the network; 0 for detections that had been recorded."""
+    times_ms = (record.times_ms[_INFER] for record in records if record.times_ms)
+    return 1e-3 * sum(t for t in times_ms if not math.isnan(t))
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from mbv2ssd_ros.evaluation.bags.frames import IMAGE_KINDS, image_topics
 from mbv2ssd_ros.evaluation.bags.reader import Bag
 from mbv2ssd_ros.evaluation.coco import coco_library
 from mbv2ssd_ros.evaluation.frame_record import FrameRecord
-from mbv2ssd_ros.evaluation.runs.evaluation import BagEvaluation, evaluate
+from mbv2ssd_ros.evaluation.runs.evaluation import BagEvaluation, evaluate, inference_s, SpentTime
 from mbv2ssd_ros.evaluation.runs.journal import FILE_NAME as JOURNAL
 from mbv2ssd_ros.evaluation.runs.journal import Journal
 from mbv2ssd_ros.evaluation.runs.outputs import write_outputs
@@ -35,7 +35,6 @@ from mbv2ssd_ros.evaluation.runs.run import (
     RecordedDetections,
     run,
 )
-from mbv2ssd_ros.evaluation.spent_time import inference_s, SpentTime
 from mbv2ssd_ros.evaluation.truth.ground_truth import AnnotatedFrames, read_annotated_frames
 from mbv2ssd_ros.evaluation.truth.topic import read_topic_annotations
 

@@ -27,7 +27,7 @@ from mbv2ssd_train.config import TrainConfig
 from mbv2ssd_train.data.augment.geometry import Views
 from mbv2ssd_train.data.dataset import Dataset, ImageRecord, KEEP_BYTES
 from mbv2ssd_train.data.loading.batch import Batch, make_batch
-from mbv2ssd_train.data.loading.loader import made_ahead, views_of
+from mbv2ssd_train.data.loading.batches import made_ahead, views_of
 from mbv2ssd_train.data.loading.order import BatchPlan, EpochOrder
 
 _SPARE = 1.3  # image sides on the device, in sides of the network input: crops stay sharp
