@@ -6,14 +6,14 @@ from pathlib import Path
 import sys
 import tempfile
 
-from dispositions import reset_signals
-from domains import Domain
-from needs import count_by_folder, skip_without_needs, TestFile
 import pytest
-from shared_memory import belongs_to_domain, remove_stale_files, stale_files
-from turns import is_alone, Turns
 
-ROOT = Path(__file__).resolve().parent.parent
+from helpers.dispositions import reset_signals
+from helpers.domains import Domain
+from helpers.needs import count_by_folder, skip_without_needs, TestFile
+from helpers.paths import ROOT
+from helpers.shared_memory import belongs_to_domain, remove_stale_files, stale_files
+from helpers.turns import is_alone, Turns
 
 if importlib.util.find_spec('mbv2ssd_ros') is None:  # not installed, and started elsewhere
     sys.path.insert(0, str(ROOT))

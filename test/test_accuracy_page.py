@@ -6,11 +6,11 @@ import re
 import pytest
 from test_training_page import commands, KEYS
 
+from helpers.paths import ROOT
 from mbv2ssd_train.cli.program import _parse
 from mbv2ssd_train.deploy.open_model import open_model
 from mbv2ssd_train.ladder.rows import choose_rows, collect, read_rows
 
-ROOT = Path(__file__).resolve().parent.parent
 LADDER = ROOT / 'config/train/ladder'
 PAGE = (ROOT / 'docs/accuracy.md').read_text(encoding='utf-8')
 RESULTS = {result.row: result for result in collect(read_rows(LADDER, Path('nowhere')),

@@ -1,17 +1,16 @@
 """docs/bags.md teaches commands that are understood, and names files that are written."""
 
-from pathlib import Path
 import re
 import shlex
 
-from needs import need
 import pytest
 
+from helpers.needs import need
+from helpers.paths import ROOT
 from mbv2ssd_ros.evaluation.bags import frame_names, writer
 from mbv2ssd_ros.evaluation.runs import journal, labelled_frames, outputs
 from mbv2ssd_ros.tools import evaluate_bag, label_bag
 
-ROOT = Path(__file__).resolve().parent.parent
 PAGE = (ROOT / 'docs' / 'bags.md').read_text(encoding='utf-8')
 PARSERS = {'evaluate_bag': evaluate_bag._parser(), 'label_bag': label_bag._parser()}
 

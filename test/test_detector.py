@@ -9,8 +9,8 @@ import dataclasses
 
 import numpy as np
 import pytest
-from tiny_model import COLUMNS, CONTRACT, ROWS, write_tiny_model
 
+from helpers.tiny_model import COLUMNS, CONTRACT, ROWS, write_tiny_model
 from mbv2ssd_ros.backends import BackendOptions, open_backend
 from mbv2ssd_ros.core.detections import DetectionSettings
 from mbv2ssd_ros.core.errors import BackendError, ConfigError, ShapeError

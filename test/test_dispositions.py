@@ -10,7 +10,7 @@ HERE = Path(__file__).parent
 # says which signals a program ignores that it starts, after it was hung up on itself
 SCRIPT = '''
 import os, signal, subprocess, sys
-from dispositions import reset_signals
+from helpers.dispositions import reset_signals
 assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
 signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
 reset_signals()

@@ -2,14 +2,13 @@
 
 import ast
 import json
-from pathlib import Path
 import subprocess
 import sys
 
-from needs import need
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+from helpers.needs import need
+from helpers.paths import ROOT
 
 # What each part of mbv2ssd_ros may import of the others; nothing of mbv2ssd_train.
 BOOKKEEPING = {'frames', 'latency', 'rate_limit'}

@@ -3,11 +3,12 @@
 import json
 
 import ament_index_python as ament_index
-from needs import need
 import numpy as np
 import pytest
 from rclpy import serialization as rclpy_serialization
 import vision_msgs.msg as vision_msgs
+
+from helpers.needs import need
 
 # Of vision_msgs 4.1.1 and sensor_msgs 5.3.6. A type with another hash is another type.
 TYPE_HASHES = {

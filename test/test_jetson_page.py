@@ -1,11 +1,10 @@
 """docs/jetson.md quotes what is there."""
 
-from pathlib import Path
 import re
 
+from helpers.paths import ROOT
 from mbv2ssd_ros.tools import build_engine
 
-ROOT = Path(__file__).resolve().parent.parent
 PAGE = (ROOT / 'docs' / 'jetson.md').read_text(encoding='utf-8')
 
 

@@ -1,14 +1,14 @@
 """The layouts for Foxglove and RViz show topics that the node of config/detector.yaml has."""
 
 import json
-from pathlib import Path
 import re
 
-from needs import need
 import pytest
 import yaml
 
-ROOT = Path(__file__).resolve().parent.parent
+from helpers.needs import need
+from helpers.paths import ROOT
+
 CONFIG = ROOT / 'config'
 FOXGLOVE = json.loads((CONFIG / 'foxglove_layout.json').read_text())
 RVIZ = yaml.safe_load((CONFIG / 'detector.rviz').read_text())

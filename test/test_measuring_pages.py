@@ -1,18 +1,17 @@
 """docs/doctor.md and docs/measuring.md say what is there: options, columns, lines, levels."""
 
 import argparse
-from pathlib import Path
 import re
 
 import pytest
 
+from helpers.paths import ROOT
 from mbv2ssd_ros.tools import compare_models, doctor, evaluate_live, play_bag
 from mbv2ssd_ros.tools.benchmarking.compare_figures import Rounds, row, table
 from mbv2ssd_ros.tools.checkup.finding import LEVELS
 from mbv2ssd_ros.tools.live.account import CameraOutcome, NodeBooks
 from mbv2ssd_ros.tools.live.account import table as live_table
 
-ROOT = Path(__file__).resolve().parent.parent
 DOCTOR = (ROOT / 'docs' / 'doctor.md').read_text(encoding='utf-8')
 MEASURING = (ROOT / 'docs' / 'measuring.md').read_text(encoding='utf-8')
 PROGRAMS = {module.PROGRAM: module for module in (doctor, compare_models, evaluate_live, play_bag)}

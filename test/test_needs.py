@@ -6,10 +6,11 @@ import re
 import subprocess
 import sys
 
-from needs import COMES_WITH
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+from helpers.needs import COMES_WITH
+from helpers.paths import ROOT
+
 PYTEST = '''
 import sys
 sys.modules.update(dict.fromkeys({hidden}, None))  # import finds nothing
@@ -43,7 +44,7 @@ def test_every_file_can_be_collected_with_the_bare_requirements():
     found = run(COMES_WITH, '--collect-only', '-q')
     assert found.returncode == 0, found.stdout
     assert 'test/core/test_nms.py::' in found.stdout
-    assert 'test/train/test_ssd.py::not_imported' in found.stdout
+    assert 'test/train/model/test_ssd.py::not_imported' in found.stdout
 
 
 @pytest.mark.parametrize('plugin', ['', '-pimports_files'])

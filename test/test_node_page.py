@@ -1,14 +1,12 @@
 """docs/node.md says what is there: reasons, keys, parameters, files."""
 
-from pathlib import Path
 import re
 
-from needs import need
-
+from helpers.needs import need
+from helpers.paths import ROOT
 from mbv2ssd_ros.frames import CameraAccount, DROP_REASONS
 from mbv2ssd_ros.latency import Percentiles
 
-ROOT = Path(__file__).resolve().parent.parent
 PAGE = (ROOT / 'docs' / 'node.md').read_text(encoding='utf-8')
 
 

@@ -11,7 +11,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+from helpers.paths import ROOT
+
 PROGRAMS = {'mbv2ssd_train', 'detector_node', 'play_images', 'view_detections', 'benchmark',
             'build_engine', 'doctor', 'evaluate_bag', 'evaluate_live', 'label_bag', 'play_bag',
             'compare_models'}

@@ -1,11 +1,10 @@
 """The README says what is there."""
 
-from pathlib import Path
 import re
 
-from needs import need
+from helpers.needs import need
+from helpers.paths import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / 'README.md').read_text(encoding='utf-8')
 
 

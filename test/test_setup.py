@@ -8,7 +8,9 @@ import sys
 
 import pytest
 
-SETUP = Path(__file__).resolve().parent.parent / '.ci' / 'setup'
+from helpers.paths import ROOT
+
+SETUP = ROOT / '.ci' / 'setup'
 MINE = '{}.{}'.format(*sys.version_info)
 
 

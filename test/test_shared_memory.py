@@ -3,7 +3,8 @@
 from pathlib import Path
 
 import pytest
-import shared_memory
+
+from helpers import shared_memory
 
 
 @pytest.fixture

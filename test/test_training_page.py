@@ -1,20 +1,19 @@
 """README.md and docs/training.md teach commands, keys, files and figures that are there."""
 
-from pathlib import Path
 import re
 import shlex
 
-from needs import need
 import pytest
 import yaml
 
+from helpers.needs import need
+from helpers.paths import ROOT
 from mbv2ssd_train.cli.program import _parse, _parser
 from mbv2ssd_train.config import ModelConfig, parse_config, TrainConfig
 from mbv2ssd_train.config.dataset_yaml import DatasetDescription
 from mbv2ssd_train.config.loading import load_config
 from mbv2ssd_train.config.section import Section
 
-ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / 'README.md').read_text(encoding='utf-8')
 PAGE = (ROOT / 'docs' / 'training.md').read_text(encoding='utf-8')
 SECTIONS = {name: field.annotation for name, field in TrainConfig.model_fields.items()

@@ -3,9 +3,11 @@
 import gc
 import json
 
-from needs import need
 import pytest
-from trt_doubles import build_here, DOUBLES, forget_doubles
+
+from helpers.needs import need
+from helpers.paths import DOUBLES
+from helpers.trt_doubles import build_here, forget_doubles
 
 
 @pytest.fixture

@@ -3,8 +3,8 @@
 import sys
 
 import pytest
-from tiny_model import write_tiny_model
 
+from helpers.tiny_model import write_tiny_model
 from mbv2ssd_ros.backends import BackendOptions, open_backend
 from mbv2ssd_ros.core.errors import BackendError, ConfigError
 

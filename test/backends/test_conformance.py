@@ -9,12 +9,12 @@ what is tested is our use of it, not TensorRT; test/hardware does that.
 from concurrent.futures import ThreadPoolExecutor
 import dataclasses
 
-from needs import need
 import numpy as np
 import onnx
 import pytest
-from tiny_model import cell_box, CELL_PX, COLUMNS, CONTRACT, PRIORS, ROWS, write_tiny_model
 
+from helpers.needs import need
+from helpers.tiny_model import cell_box, CELL_PX, COLUMNS, CONTRACT, PRIORS, ROWS, write_tiny_model
 from mbv2ssd_ros.backends import BackendOptions, open_backend
 from mbv2ssd_ros.backends.opening import BACKENDS
 from mbv2ssd_ros.core.errors import BackendError, ContractError, ShapeError

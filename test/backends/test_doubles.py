@@ -4,7 +4,8 @@ from importlib import import_module
 
 import numpy as np
 import pytest
-from tiny_model import CONTRACT, PRIORS, write_tiny_model
+
+from helpers.tiny_model import CONTRACT, PRIORS, write_tiny_model
 
 HEIGHT, WIDTH = CONTRACT.input_size_hw
 SHAPES = {'images': (1, HEIGHT, WIDTH, 3), 'boxes': (1, PRIORS, 4), 'scores': (1, PRIORS, 3)}

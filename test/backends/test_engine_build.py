@@ -9,9 +9,10 @@ import sys
 import time
 
 import pytest
-from tiny_model import write_tiny_model
-from trt_doubles import DOUBLES, ListLog
 
+from helpers.paths import DOUBLES, ROOT
+from helpers.tiny_model import write_tiny_model
+from helpers.trt_doubles import ListLog
 from mbv2ssd_ros.backends.base import Host
 from mbv2ssd_ros.backends.trt import build as engine_build
 from mbv2ssd_ros.backends.trt import build_process
@@ -21,7 +22,6 @@ from mbv2ssd_ros.backends.trt.nvidia import load_nvidia, primary_context
 from mbv2ssd_ros.core.errors import BackendError
 
 HERE = Path(__file__).parent
-ROOT = HERE.parents[1]
 REQUEST = BuildRequest('tiny.onnx', 'fp32', (32, 48), (1, 2))
 
 

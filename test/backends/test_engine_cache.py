@@ -12,8 +12,9 @@ import threading
 import time
 
 import pytest
-from trt_doubles import ListLog
 
+from helpers.paths import ROOT
+from helpers.trt_doubles import ListLog
 from mbv2ssd_ros.backends.base import Host
 from mbv2ssd_ros.backends.trt.cache import EngineCache
 from mbv2ssd_ros.backends.trt.manifest import (
@@ -375,7 +376,7 @@ def run_script(script, folder):
     """Run a script in a process of its own, which may fork; returns its lines."""
     found = subprocess.run(
         [sys.executable, '-c', script, str(folder)], capture_output=True, text=True, timeout=100,
-        cwd=Path(__file__).parents[2])
+        cwd=ROOT)
     assert found.returncode == 0, found.stderr
     return found.stdout.splitlines()
 

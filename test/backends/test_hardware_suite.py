@@ -2,15 +2,14 @@
 
 import json
 import os
-from pathlib import Path
 import re
 import subprocess
 import sys
 
 import pytest
-from trt_doubles import DOUBLES
 
-ROOT = Path(__file__).parents[2]
+from helpers.paths import DOUBLES, ROOT
+
 SAMPLE = ('batch_size_up or (heals_by_itself and empty) or (ends_well and closed) '
           'or (agrees and not int8) or red_cell')
 

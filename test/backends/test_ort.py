@@ -6,9 +6,9 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from tiny_model import add_self_test, CONTRACT, write_tiny_model
-from trt_doubles import ListLog
 
+from helpers.tiny_model import add_self_test, CONTRACT, write_tiny_model
+from helpers.trt_doubles import ListLog
 from mbv2ssd_ros.backends import BackendOptions, open_backend, ort
 from mbv2ssd_ros.backends.base import Host
 from mbv2ssd_ros.core.answer import Difference

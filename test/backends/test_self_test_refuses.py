@@ -7,7 +7,9 @@ that a small fault of a layer is told from rounding in float32 only: there every
 
 import dataclasses
 
-from changed_models import (
+import pytest
+
+from helpers.changed_models import (
     bgr,
     called_free_of_saturation,
     changed,
@@ -19,8 +21,6 @@ from changed_models import (
     swapped,
     without_channel,
 )
-import pytest
-
 from mbv2ssd_ros.backends import BackendOptions, first_run, open_backend
 from mbv2ssd_ros.core import image
 from mbv2ssd_ros.core.answer import Difference
@@ -78,7 +78,7 @@ def test_a_good_file_has_half_of_each_limit_to_spare(files, limits, name):
 
 @pytest.mark.parametrize('name', FILES)
 def test_a_self_test_takes_less_than_40_kb(files, name):
-    from changed_models import MODELS
+    from helpers.changed_models import MODELS
     assert files(name).stat().st_size - (MODELS / name).stat().st_size < 40_000
 
 

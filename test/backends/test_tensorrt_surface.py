@@ -16,10 +16,12 @@ import sys
 import zipfile
 
 import pytest
-import tensorrt_surface
+
+from helpers import tensorrt_surface
+from helpers.paths import ROOT
 
 SNAPSHOT = json.loads(tensorrt_surface.SNAPSHOT.read_text(encoding='utf-8'))
-BACKENDS = Path(__file__).parents[2] / 'mbv2ssd_ros' / 'backends'
+BACKENDS = ROOT / 'mbv2ssd_ros' / 'backends'
 # What the code asks for before it uses it, by version where it is absent.
 GUARDED = {
     '8.6': {'IProgressMonitor'},

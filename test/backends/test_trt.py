@@ -4,22 +4,21 @@ import dataclasses
 import errno
 from importlib import import_module
 import os
-from pathlib import Path
 import subprocess
 import sys
 import threading
 
 import numpy as np
 import pytest
-from tiny_model import add_self_test, CONTRACT, PRIORS, write_tiny_model
-from trt_doubles import build_here, DOUBLES, ListLog
 
+from helpers.paths import DOUBLES, ROOT
+from helpers.tiny_model import add_self_test, CONTRACT, PRIORS, write_tiny_model
+from helpers.trt_doubles import build_here, ListLog
 from mbv2ssd_ros.backends import BackendOptions, open_backend
 from mbv2ssd_ros.backends.base import Host
 from mbv2ssd_ros.core.answer import Difference
 from mbv2ssd_ros.core.errors import BackendError, ConfigError
 
-ROOT = Path(__file__).parents[2]
 HEIGHT, WIDTH = CONTRACT.input_size_hw
 
 
@@ -73,7 +72,7 @@ def images(count, seed=0):
 
 def expected_boxes():
     """The boxes of every image: the cells."""
-    from tiny_model import cell_box, COLUMNS, ROWS
+    from helpers.tiny_model import cell_box, COLUMNS, ROWS
     return np.stack([cell_box(row, column) for row in range(ROWS) for column in range(COLUMNS)])
 
 
@@ -327,7 +326,7 @@ def judge():  # runs last: registered first
     assert double_state.STATE.broken_rules == [], double_state.STATE.broken_rules
     print('clean')
 atexit.register(judge)
-from trt_doubles import build_here
+from helpers.trt_doubles import build_here
 from mbv2ssd_ros.backends.base import BackendOptions, Host
 from mbv2ssd_ros.backends.trt.nvidia import load_nvidia
 from mbv2ssd_ros.backends.trt.backend import TrtBackend
@@ -336,7 +335,7 @@ backend = TrtBackend(Path(sys.argv[3]), BackendOptions(engine_cache_dir=sys.argv
                      load_nvidia(), build_here)
 '''
     found = subprocess.run(
-        [sys.executable, '-c', script, str(DOUBLES), str(Path(__file__).parent), str(path),
+        [sys.executable, '-c', script, str(DOUBLES), str(ROOT / 'test'), str(path),
          str(tmp_path / 'engines')], cwd=ROOT, capture_output=True, text=True, timeout=100)
     assert (found.returncode, found.stdout) == (0, 'clean\n'), found.stderr
 

@@ -12,10 +12,10 @@ import shutil
 import subprocess
 import sys
 
-from changed_models import called_free_of_saturation, changed, eight_bits, NAMES, proved
 import pytest
-from trt_doubles import ListLog
 
+from helpers.changed_models import called_free_of_saturation, changed, eight_bits, NAMES, proved
+from helpers.trt_doubles import ListLog
 from mbv2ssd_ros.backends import BackendOptions, open_backend
 from mbv2ssd_ros.backends.base import Host
 from mbv2ssd_ros.core.answer import LIMITS

@@ -4,8 +4,8 @@ import dataclasses
 
 import numpy as np
 import pytest
-from tiny_model import CONTRACT
 
+from helpers.tiny_model import CONTRACT
 from mbv2ssd_ros.core.answer import Difference, difference, largest, LIMITS, NAMES, summarise
 
 # two levels of 2 and 1 priors, background and two classes

@@ -6,10 +6,10 @@ from types import SimpleNamespace
 import zlib
 
 import cv2
-from needs import need
 import numpy as np
 import pytest
 
+from helpers.needs import need
 from mbv2ssd_ros.core.compressed_message import image_from_compressed_msg
 from mbv2ssd_ros.core.errors import UnsupportedImageError
 

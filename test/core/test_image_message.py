@@ -4,10 +4,10 @@ import array
 import sys
 from types import SimpleNamespace
 
-from needs import need
 import numpy as np
 import pytest
 
+from helpers.needs import need
 from mbv2ssd_ros.core import image_message
 from mbv2ssd_ros.core.errors import UnsupportedImageError
 from mbv2ssd_ros.core.image import resize_into

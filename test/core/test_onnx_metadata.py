@@ -3,8 +3,8 @@
 from hypothesis import given, strategies
 import onnx
 import pytest
-from tiny_model import write_tiny_model
 
+from helpers.tiny_model import write_tiny_model
 from mbv2ssd_ros.core.errors import ContractError
 from mbv2ssd_ros.core.onnx_metadata import read_metadata, with_metadata
 

@@ -6,8 +6,8 @@ import json
 import cv2
 import numpy as np
 import pytest
-from tiny_model import CONTRACT
 
+from helpers.tiny_model import CONTRACT
 from mbv2ssd_ros.core.answer import Difference
 from mbv2ssd_ros.core.errors import ContractError
 from mbv2ssd_ros.core.self_test import SelfTest

@@ -5,8 +5,8 @@ from math import isnan
 
 import numpy as np
 import pytest
-from scenes import CAT, DOG, NAMES, random_scenes, scene, square
 
+from helpers.scenes import CAT, DOG, NAMES, random_scenes, scene, square
 from mbv2ssd_ros.core.errors import ConfigError
 from mbv2ssd_ros.core.metrics import PrecisionRecall
 from mbv2ssd_ros.evaluation.analysis import analyse, curve_rows, Subject

@@ -5,11 +5,11 @@ import io
 from math import isnan
 import sys
 
-from needs import need
 import numpy as np
 import pytest
-from scenes import CAT, DOG, NAMES, random_scenes, scene, square
 
+from helpers.needs import need
+from helpers.scenes import CAT, DOG, NAMES, random_scenes, scene, square
 from mbv2ssd_ros.core.errors import ConfigError
 from mbv2ssd_ros.evaluation.coco import coco_figures
 

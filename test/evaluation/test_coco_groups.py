@@ -1,8 +1,8 @@
 """COCO's figures do not depend on how many classes are measured at a time."""
 
 import pytest
-from scenes import CAT, DOG, random_scenes, scene, square
 
+from helpers.scenes import CAT, DOG, random_scenes, scene, square
 from mbv2ssd_ros.evaluation import coco
 
 pytestmark = pytest.mark.needs('faster_coco_eval')

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from scenes import CAT, DOG, random_scenes, scene, square
 
+from helpers.scenes import CAT, DOG, random_scenes, scene, square
 from mbv2ssd_ros.evaluation.confusion import confusion_matrix
 from mbv2ssd_ros.evaluation.matching import match_results
 from mbv2ssd_ros.evaluation.operating_point import point_at

@@ -4,8 +4,8 @@ import pickle
 
 import numpy as np
 import pytest
-from scenes import CAT, random_scenes, scene, square
 
+from helpers.scenes import CAT, random_scenes, scene, square
 from mbv2ssd_ros.core.errors import DataError
 from mbv2ssd_ros.evaluation.results import in_order
 

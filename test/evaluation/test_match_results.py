@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from scenes import CAT, DOG, random_scenes, scene, square
 
+from helpers.scenes import CAT, DOG, random_scenes, scene, square
 from mbv2ssd_ros.core.metrics import precision_recall
 from mbv2ssd_ros.evaluation.matching import Kind, match_results
 

@@ -3,8 +3,8 @@
 from math import isnan
 
 import pytest
-from scenes import CAT, DOG, random_scenes, scene, square
 
+from helpers.scenes import CAT, DOG, random_scenes, scene, square
 from mbv2ssd_ros.core.detections import Detections
 from mbv2ssd_ros.core.metrics import mean_ap, precision_recall
 from mbv2ssd_ros.evaluation.matching import Kind, match_results

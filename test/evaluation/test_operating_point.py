@@ -4,8 +4,8 @@ from math import isnan
 
 import numpy as np
 import pytest
-from scenes import random_scenes, scene
 
+from helpers.scenes import random_scenes, scene
 from mbv2ssd_ros.core.detections import Detections
 from mbv2ssd_ros.core.metrics import precision_recall, PrecisionRecall
 from mbv2ssd_ros.evaluation.operating_point import best_point, point_at, pooled

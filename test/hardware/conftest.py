@@ -13,11 +13,12 @@ import platform
 import subprocess
 import sys
 
-from needs import Missing
 import pytest
 
+from helpers.needs import Missing
+from helpers.paths import ROOT
+
 HERE = Path(__file__).parent
-ROOT = HERE.parents[1]
 REPORT = {'results': {}, 'measured': {}}
 sys.path.insert(0, str(ROOT / 'test' / 'backends'))  # whose conformance tests run here, too
 

@@ -11,15 +11,15 @@ import time
 
 import numpy as np
 import pytest
-from tiny_model import cell_box, COLUMNS, CONTRACT, ROWS, write_tiny_model
 
+from helpers.paths import ROOT
+from helpers.tiny_model import cell_box, COLUMNS, CONTRACT, ROWS, write_tiny_model
 from mbv2ssd_ros.backends import BackendOptions, open_backend
 from mbv2ssd_ros.backends.agreement import check_agreement, compare
 from mbv2ssd_ros.backends.base import Host
 from mbv2ssd_ros.core.contract import PRECISIONS
 from mbv2ssd_ros.core.errors import BackendError
 
-ROOT = Path(__file__).parents[2]
 SHIPPED = ROOT / 'models' / 'mbv2_ssdlite_voc.onnx'
 # the shipped one in every precision; other files in MBV2SSD_HARDWARE_MODELS, with ':' between
 MODELS = ['fp32', 'fp16', 'int8', *filter(None, os.environ.get(

@@ -3,9 +3,10 @@
 import os
 import time
 
-from needs import need
 import pytest
-from tiny_model import write_tiny_model
+
+from helpers.needs import need
+from helpers.tiny_model import write_tiny_model
 
 TIMEOUT_S = 30.0
 

@@ -1,6 +1,5 @@
 """The demo as a launch file: it shows what it finds and ends by itself; all files explain."""
 
-from pathlib import Path
 
 from launch import LaunchDescription, LaunchService
 from launch.actions import IncludeLaunchDescription, RegisterEventHandler
@@ -8,8 +7,10 @@ from launch.event_handlers import OnProcessExit
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 import pytest
 
+from helpers.paths import ROOT
+
 pytestmark = [pytest.mark.ros, pytest.mark.needs('launch_ros')]
-LAUNCH = Path(__file__).parents[2] / 'launch'
+LAUNCH = ROOT / 'launch'
 LAUNCH_FILES = [LAUNCH / f'{name}.launch.py' for name in ('demo', 'detector', 'multi_camera')]
 
 

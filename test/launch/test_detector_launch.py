@@ -12,8 +12,10 @@ import launch_pytest
 from launch_pytest.actions import ReadyToTest
 import pytest
 
+from helpers.paths import ROOT
+
 pytestmark = [pytest.mark.ros, pytest.mark.needs('launch_ros')]
-LAUNCH_FILE = Path(__file__).parents[2] / 'launch' / 'detector.launch.py'
+LAUNCH_FILE = ROOT / 'launch' / 'detector.launch.py'
 exit_codes = []
 
 

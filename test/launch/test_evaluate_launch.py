@@ -11,8 +11,7 @@ from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.logging import launch_config
 import pytest
 
-sys.path.append(str(Path(__file__).parents[1] / 'evaluation'))
-from bag_world import (
+from helpers.bag_world import (
     compressed,
     FRONT,
     images,
@@ -23,9 +22,10 @@ from bag_world import (
     stamp,
     write_bag,
 )
+from helpers.paths import ROOT
 
 pytestmark = [pytest.mark.ros, pytest.mark.needs('launch_ros')]
-LAUNCH_FILE = Path(__file__).parents[2] / 'launch' / 'evaluate.launch.py'
+LAUNCH_FILE = ROOT / 'launch' / 'evaluate.launch.py'
 
 
 def launched(**arguments):

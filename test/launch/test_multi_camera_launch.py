@@ -1,6 +1,5 @@
 """One node serves several cameras by launch, and says what it takes."""
 
-from pathlib import Path
 
 from launch import LaunchDescription
 from launch.actions import IncludeLaunchDescription
@@ -9,8 +8,10 @@ import launch_pytest
 from launch_pytest.actions import ReadyToTest
 import pytest
 
+from helpers.paths import ROOT
+
 pytestmark = [pytest.mark.ros, pytest.mark.needs('launch_ros')]
-LAUNCH_FILE = Path(__file__).parents[2] / 'launch' / 'multi_camera.launch.py'
+LAUNCH_FILE = ROOT / 'launch' / 'multi_camera.launch.py'
 
 
 def launched(**arguments):

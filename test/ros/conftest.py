@@ -3,11 +3,12 @@
 import itertools
 import os
 
-from detector_rig import Detector, Peer
-from domains import Domain
-from needs import need
 import pytest
-from tiny_model import write_tiny_model
+
+from helpers.detector_rig import Detector, Peer
+from helpers.domains import Domain
+from helpers.needs import need
+from helpers.tiny_model import write_tiny_model
 
 _namespaces = itertools.count(1)
 

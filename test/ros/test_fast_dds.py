@@ -1,15 +1,15 @@
 """The profile for large images reaches the Fast DDS that is here, whichever version it is."""
 
 import os
-from pathlib import Path
 import subprocess
 import sys
 
 import pytest
 
+from helpers.paths import ROOT
 from mbv2ssd_ros.ros.fast_dds import offer_profile, profile_variables
 
-PROFILE = Path(__file__).parents[2] / 'config/fastdds_large_images.xml'
+PROFILE = ROOT / 'config/fastdds_large_images.xml'
 OF_2, OF_3 = 'FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE'
 PARTICIPANT = '''
 import re

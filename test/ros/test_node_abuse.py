@@ -2,9 +2,10 @@
 
 import random
 
-from detector_rig import CameraPeer, compressed_msg, image_msg, picture, stamped
 import pytest
 
+from helpers.detector_rig import CameraPeer, compressed_msg, image_msg, picture, stamped
+from helpers.paths import ROOT
 from mbv2ssd_ros.frames import SKIPPED, UNDECODABLE
 
 pytestmark = pytest.mark.ros
@@ -121,7 +122,7 @@ def test_bytes_that_are_no_image_message_are_counted_and_the_next_image_is_answe
 
 def test_resident_memory_is_bounded(start_detector):
     from pathlib import Path
-    shipped = Path(__file__).parents[2] / 'models' / 'mbv2_ssdlite_voc.onnx'
+    shipped = ROOT / 'models' / 'mbv2_ssdlite_voc.onnx'
     # its own defaults: the shipped model (where there is one) and shared memory
     detector = start_detector(
         **({'model': None} if shipped.is_file() else {}), score_threshold=0.05)

@@ -5,13 +5,14 @@ import os
 from pathlib import Path
 import time
 
-from detector_rig import CameraPeer, image_msg, picture
-from needs import need
 import pytest
+
+from helpers.detector_rig import CameraPeer, image_msg, picture
+from helpers.needs import need
+from helpers.paths import DOUBLES
 
 pytestmark = pytest.mark.ros
 
-DOUBLES = Path(__file__).parents[1] / 'nvidia_double'
 
 
 def on_doubles(folder, **double):

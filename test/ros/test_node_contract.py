@@ -1,8 +1,8 @@
 """What a subscriber may rely on: one message for each processed frame, in the image's pixels."""
 
-from detector_rig import CameraPeer, compressed_msg, image_msg, picture
 import pytest
 
+from helpers.detector_rig import CameraPeer, compressed_msg, image_msg, picture
 from mbv2ssd_ros.frames import UNDECODABLE
 
 pytestmark = pytest.mark.ros

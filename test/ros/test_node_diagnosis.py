@@ -1,9 +1,10 @@
 """The node says why nothing comes, and shows what it sees."""
 
-from detector_rig import CameraPeer, image_msg, picture
-from needs import need
 import numpy as np
 import pytest
+
+from helpers.detector_rig import CameraPeer, image_msg, picture
+from helpers.needs import need
 
 pytestmark = pytest.mark.ros
 

@@ -10,11 +10,13 @@ import sys
 import time
 
 import pytest
-from shared_memory import FOLDER, stale_files
+
+from helpers.paths import ROOT
+from helpers.shared_memory import FOLDER, stale_files
 
 pytestmark = pytest.mark.ros
 
-IMAGES = Path(__file__).parents[2] / 'config/demo/images'
+IMAGES = ROOT / 'config/demo/images'
 CAMERAS = ('front', 'rear')
 SUBSCRIBER = '''
 import sys

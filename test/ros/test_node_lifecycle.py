@@ -5,8 +5,9 @@ import re
 import signal
 import time
 
-from detector_rig import CameraPeer, image_msg, picture
 import pytest
+
+from helpers.detector_rig import CameraPeer, image_msg, picture
 
 pytestmark = pytest.mark.ros
 

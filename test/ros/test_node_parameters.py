@@ -1,7 +1,9 @@
 """Parameters from files and services: taken together between two frames, or refused."""
 
-from detector_rig import CameraPeer, image_msg, picture
 import pytest
+
+from helpers.detector_rig import CameraPeer, image_msg, picture
+from helpers.paths import ROOT
 
 pytestmark = pytest.mark.ros
 
@@ -182,8 +184,7 @@ def test_a_file_may_write_whole_numbers_empty_lists_and_other_peoples_names(
 
 
 def test_the_shipped_file_works_as_it_is(start_detector):
-    from pathlib import Path
-    path = Path(__file__).parents[2] / 'config' / 'detector.yaml'
+    path = ROOT / 'config' / 'detector.yaml'
     detector = start_detector('--params-file', str(path))
     assert detector.change_state('configure'), detector.log()
 

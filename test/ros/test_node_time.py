@@ -1,8 +1,9 @@
 """Time as robots have it: bags that loop, simulated clocks that jump."""
 
-from detector_rig import CameraPeer, image_msg, picture, stamp_ns
-from needs import need
 import pytest
+
+from helpers.detector_rig import CameraPeer, image_msg, picture, stamp_ns
+from helpers.needs import need
 
 pytestmark = pytest.mark.ros
 

@@ -1,10 +1,10 @@
 """Parameter values are checked together; the shipped file has them all."""
 
-from pathlib import Path
 
 import pytest
 import yaml
 
+from helpers.paths import ROOT
 from mbv2ssd_ros.core.errors import ConfigError
 from mbv2ssd_ros.ros.parameters import (
     camera_parameters,
@@ -13,7 +13,7 @@ from mbv2ssd_ros.ros.parameters import (
     NODE_PARAMETERS,
 )
 
-YAML_FILE = Path(__file__).parents[2] / 'config' / 'detector.yaml'
+YAML_FILE = ROOT / 'config' / 'detector.yaml'
 
 
 def values(cameras=('camera',), **changes):

@@ -8,8 +8,9 @@ import sys
 import time
 from types import SimpleNamespace
 
-from needs import need
 import pytest
+
+from helpers.needs import need
 
 FREED_BYTES = 8 << 20
 

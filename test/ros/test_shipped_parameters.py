@@ -1,10 +1,10 @@
 """The parameter file for several cameras says nothing that is not so."""
 
-from pathlib import Path
 
 import pytest
 import yaml
 
+from helpers.paths import ROOT
 from mbv2ssd_ros.core.errors import ConfigError
 from mbv2ssd_ros.ros.parameters import (
     camera_parameters,
@@ -12,7 +12,7 @@ from mbv2ssd_ros.ros.parameters import (
     NODE_PARAMETERS,
 )
 
-CONFIG = Path(__file__).parents[2] / 'config'
+CONFIG = ROOT / 'config'
 
 
 def flat(tree, prefix=''):

@@ -14,12 +14,13 @@ import signal
 import statistics
 import time
 
-from detector_rig import Detector
 import pytest
-from shared_memory import stale_files
 from test_node_abuse import malformed_compressed, malformed_image
 
-ROOT = Path(__file__).parents[2]
+from helpers.detector_rig import Detector
+from helpers.paths import ROOT
+from helpers.shared_memory import stale_files
+
 SHIPPED = ROOT / 'models' / 'mbv2_ssdlite_voc.onnx'
 MINUTES = float(os.environ.get('MBV2SSD_SOAK_MINUTES', '20'))
 CAMERA_HZ, CAMERA_LIFE_S, CAMERA_PAUSE_S = 30, 10.0, 2.0

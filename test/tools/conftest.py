@@ -5,10 +5,10 @@ from pathlib import Path
 import time
 from types import SimpleNamespace
 
-from domains import Domain
-from needs import need
 import pytest
 
+from helpers.domains import Domain
+from helpers.needs import need
 from mbv2ssd_ros.ros.fast_dds import PROFILE_VARIABLES
 from mbv2ssd_ros.tools.cli.processes import ending, Program, ros_environment
 

@@ -6,8 +6,8 @@ import os
 
 import numpy as np
 import pytest
-from tiny_model import write_tiny_model
 
+from helpers.tiny_model import write_tiny_model
 from mbv2ssd_ros.core.errors import Mbv2SsdError
 from mbv2ssd_ros.frames import DROP_REASONS
 from mbv2ssd_ros.tools import benchmark

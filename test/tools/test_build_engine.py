@@ -10,12 +10,10 @@ import sys
 import time
 
 import pytest
-from tiny_model import write_tiny_model
 
+from helpers.paths import DOUBLES, ROOT
+from helpers.tiny_model import write_tiny_model
 from mbv2ssd_ros.tools import build_engine
-
-DOUBLES = Path(__file__).parents[1] / 'nvidia_double'
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture

@@ -2,17 +2,16 @@
 
 import argparse
 import json
-from pathlib import Path
 import re
 import sys
 
-from clock import Clock
-from domains import Domain
-from needs import need
 import numpy as np
 import pytest
-from tiny_model import write_tiny_model
 
+from helpers.clock import Clock
+from helpers.domains import Domain
+from helpers.needs import need
+from helpers.tiny_model import write_tiny_model
 from mbv2ssd_ros.core.errors import ConfigError, DataError
 from mbv2ssd_ros.tools import compare_models
 from mbv2ssd_ros.tools.benchmarking import compare_worker, roles
@@ -221,8 +220,7 @@ def test_a_model_that_cannot_be_loaded_is_a_row_with_the_reason_and_exit_code_1(
 def test_map_is_measured_on_a_bag(tmp_path, capsys):
     need('rosbags')
     need('faster_coco_eval')
-    sys.path.append(str(Path(__file__).parents[1] / 'evaluation'))
-    from bag_world import coco, images, SIX_OBJECTS, six_pictures, write_bag
+    from helpers.bag_world import coco, images, SIX_OBJECTS, six_pictures, write_bag
     bag = write_bag(tmp_path / 'bag', images(six_pictures()))
     truth = tmp_path / 'truth.json'
     truth.write_text(json.dumps(coco(

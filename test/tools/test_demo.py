@@ -5,11 +5,11 @@ import subprocess
 import sys
 
 import cv2
-from needs import need
 import numpy as np
 import pytest
-from tiny_model import COLUMNS, ROWS, write_tiny_model
 
+from helpers.needs import need
+from helpers.tiny_model import COLUMNS, ROWS, write_tiny_model
 from mbv2ssd_ros.backends import BackendOptions, open_backend
 from mbv2ssd_ros.core.drawing import class_colour
 from mbv2ssd_ros.core.errors import ConfigError

@@ -8,10 +8,11 @@ import subprocess
 import sys
 import types
 
-from needs import need
 import pytest
-from tiny_model import write_tiny_model
 
+from helpers.needs import need
+from helpers.paths import DOUBLES, ROOT
+from helpers.tiny_model import write_tiny_model
 from mbv2ssd_ros.tools import doctor
 from mbv2ssd_ros.tools.checkup import jetson, model_state, nvidia_state, resources, software
 from mbv2ssd_ros.tools.checkup.finding import (
@@ -28,8 +29,7 @@ from mbv2ssd_ros.tools.checkup.nvidia_state import NvidiaFacts
 from mbv2ssd_ros.tools.checkup.shared_memory import leftovers, shared_memory
 from mbv2ssd_ros.tools.checkup.transport import profile, segment_bytes
 
-DOUBLES = Path(__file__).parents[1] / 'nvidia_double'
-CONFIG = Path(__file__).parents[2] / 'config'
+CONFIG = ROOT / 'config'
 ORIN = NvidiaFacts('10.3.0', '2026.1', 'driver for CUDA 12.6', 'Orin (SM 8.7, 8, 7 GiB)')
 MEMINFO = 'MemTotal:        7802000 kB\nMemFree: 100 kB\nMemAvailable:    {} kB\n'
 SEGMENT = 'fastrtps_2dc404f2fefdd75e'

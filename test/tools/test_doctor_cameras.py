@@ -1,12 +1,12 @@
 """What the doctor says of cameras: on facts made up here, then beside real nodes."""
 
 import json
-from pathlib import Path
 
-from needs import need
 import pytest
-from tiny_model import write_tiny_model
 
+from helpers.needs import need
+from helpers.paths import ROOT
+from helpers.tiny_model import write_tiny_model
 from mbv2ssd_ros.core.errors import ConfigError
 from mbv2ssd_ros.tools.checkup.camera_state import (
     camera_findings,
@@ -19,7 +19,7 @@ from mbv2ssd_ros.tools.checkup.finding import ERROR, OK, SKIPPED, WARNING
 from mbv2ssd_ros.tools.checkup.network import detectors_named, duplicated
 from mbv2ssd_ros.tools.checkup.parameter_file import full_topic, judge, read_overrides
 
-CONFIG = Path(__file__).parents[2] / 'config'
+CONFIG = ROOT / 'config'
 IMAGE, COMPRESSED = 'sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage'
 TOPIC = '/front/image_raw'
 

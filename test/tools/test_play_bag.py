@@ -1,19 +1,14 @@
 """A recording becomes camera topics again; the live node accounts for all its images."""
 
 import json
-from pathlib import Path
 import signal
-import sys
 import time
 from types import SimpleNamespace
 
-from clock import Clock
 import numpy as np
 import pytest
-from tiny_model import write_tiny_model
 
-sys.path.append(str(Path(__file__).parents[1] / 'evaluation'))
-from bag_world import (
+from helpers.bag_world import (
     CAMERA,
     compressed,
     detections,
@@ -28,7 +23,8 @@ from bag_world import (
     write_bag,
     write_ros1_bag,
 )
-
+from helpers.clock import Clock
+from helpers.tiny_model import write_tiny_model
 from mbv2ssd_ros.tools import evaluate_live, play_bag
 from mbv2ssd_ros.tools.live.cameras import cameras_of
 from mbv2ssd_ros.tools.play_bag import paced_as_recorded

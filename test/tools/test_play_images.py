@@ -3,11 +3,11 @@
 import signal
 import time
 
-from clock import Clock
 import cv2
 import numpy as np
 import pytest
 
+from helpers.clock import Clock
 from mbv2ssd_ros.core.errors import DataError
 from mbv2ssd_ros.tools import play_images
 from mbv2ssd_ros.tools.play_images import main, paced, passes, share_large_images

@@ -3,10 +3,10 @@
 import json
 
 import cv2
-from needs import need
 import numpy as np
 import pytest
 
+from helpers.needs import need
 from mbv2ssd_ros.core.drawing import class_colour
 
 SIZE_HW = (120, 200)  # not square

@@ -11,14 +11,14 @@ import subprocess
 import sys
 import time
 
-from model_settings import small_run
 import numpy as np
 import pytest
 import rich.progress
-from synthetic import add_image, add_list, SHAPES, write_world
 import torch
 import yaml
 
+from helpers.model_settings import small_run
+from helpers.synthetic import add_image, add_list, SHAPES, write_world
 from mbv2ssd_ros.core.errors import ConfigError, DataError
 from mbv2ssd_train.cli import main
 from mbv2ssd_train.engine import Trainer

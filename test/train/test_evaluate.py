@@ -8,9 +8,9 @@ import time
 import cv2
 import numpy as np
 import pytest
-from synthetic import add_image, add_list
-from tiny_model import CELL_PX, CONTRACT, INPUT_SIZE_HW, write_tiny_model
 
+from helpers.synthetic import add_image, add_list
+from helpers.tiny_model import CELL_PX, CONTRACT, INPUT_SIZE_HW, write_tiny_model
 from mbv2ssd_ros.backends import BackendOptions, open_backend
 from mbv2ssd_ros.core.detections import DetectionSettings
 from mbv2ssd_ros.core.errors import ConfigError, DataError

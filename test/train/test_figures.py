@@ -1,16 +1,17 @@
 """The pictures of docs/training_explained.md can be drawn, and show something."""
 
-from pathlib import Path
 import re
 import subprocess
 import sys
 
 import cv2
-from needs import need
 import numpy as np
 import pytest
 
-DOCS = Path(__file__).resolve().parents[2] / 'docs'
+from helpers.needs import need
+from helpers.paths import ROOT
+
+DOCS = ROOT / 'docs'
 PICTURES = sorted((DOCS / 'figures').glob('*.png'))
 
 

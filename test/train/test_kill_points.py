@@ -8,11 +8,11 @@ import signal
 import sys
 import time
 
-from model_settings import small_run
 import pytest
-from synthetic import write_world
 import torch
 
+from helpers.model_settings import small_run
+from helpers.synthetic import write_world
 from mbv2ssd_train.engine import Trainer
 from mbv2ssd_train.process.signals import Preempted
 from mbv2ssd_train.run.checkpoint import load_checkpoint
@@ -39,7 +39,7 @@ def run(world, runs, began=None):
 def processes():
     """Processes that have imported everything before they are forked, and so begin at once."""
     context = multiprocessing.get_context('forkserver')
-    context.set_forkserver_preload(['mbv2ssd_train.engine', 'model_settings'])
+    context.set_forkserver_preload(['mbv2ssd_train.engine', 'helpers.model_settings'])
     return context
 
 

@@ -1,10 +1,10 @@
 """A step of learning: however a batch is split, it is one batch."""
 
-from model_settings import small_run
 import pytest
-from synthetic import write_world
 import torch
 
+from helpers.model_settings import small_run
+from helpers.synthetic import write_world
 from mbv2ssd_train.data.loading.loader import TrainLoader
 from mbv2ssd_train.deploy.contract import build_network
 from mbv2ssd_train.learner import Learner, NotFiniteError

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from synthetic import SHAPES, write_world
 import yaml
 
+from helpers.synthetic import SHAPES, write_world
 from mbv2ssd_train.cli import main
 from mbv2ssd_train.config import VOC_CLASSES
 from mbv2ssd_train.data.sources.open import open_dataset

@@ -8,11 +8,11 @@ import json
 
 import onnx
 import pytest
-from synthetic import write_world
 from test_learning import CONFIG, run
 import torch
 import yaml
 
+from helpers.synthetic import write_world
 from mbv2ssd_ros.backends.agreement import Difference
 from mbv2ssd_ros.backends.base import BackendOptions
 from mbv2ssd_ros.backends.opening import open_backend

@@ -2,12 +2,12 @@
 
 import math
 
-from model_settings import small_model
 from pydantic import ValidationError
 import pytest
 import torch
 from torch import nn
 
+from helpers.model_settings import small_model
 from mbv2ssd_train.config import OptimizerConfig, ScheduleConfig
 from mbv2ssd_train.model.ssd import SSD
 from mbv2ssd_train.model.vgg16 import L2Norm

@@ -1,14 +1,14 @@
 """The network that another one learns from: where it comes from, and what it must have."""
 
 import json
-from pathlib import Path
 
-from model_settings import SMALL, small_run
 import pytest
-from synthetic import SHAPES, write_world
 from test_engine import assert_bitwise_equal, run_until
 import torch
 
+from helpers.model_settings import SMALL, small_run
+from helpers.paths import ROOT
+from helpers.synthetic import SHAPES, write_world
 from mbv2ssd_ros.core.errors import ConfigError, DataError
 from mbv2ssd_train.cli import main
 from mbv2ssd_train.config import load_config
@@ -73,7 +73,7 @@ def test_a_teacher_does_not_change(teachers, world, tmp_path):
 
 
 def test_the_shipped_model_teaches_itself_to_round(monkeypatch):
-    root = Path(__file__).resolve().parents[2]
+    root = ROOT
     monkeypatch.chdir(root)
     config = load_config(root / 'config' / 'train' / 'mbv2_ssdlite_voc_qat.yaml')
     teacher = load_teacher(config, CPU)

@@ -2,10 +2,10 @@
 
 import json
 
-from model_settings import small_run
 import pytest
-from synthetic import write_world
 
+from helpers.model_settings import small_run
+from helpers.synthetic import write_world
 from mbv2ssd_train.benchmark import measure_training
 from mbv2ssd_train.cli import main
 from mbv2ssd_train.config import load_config

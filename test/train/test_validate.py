@@ -8,9 +8,9 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 import pytest
-from small_graph import CONTRACT, everything
-from synthetic import write_world
 
+from helpers.small_graph import CONTRACT, everything
+from helpers.synthetic import write_world
 from mbv2ssd_ros.backends.base import BackendOptions
 from mbv2ssd_ros.backends.opening import open_backend
 from mbv2ssd_train import validation

@@ -1,7 +1,7 @@
 """
 A test double of tensorrt: no GPU and no TensorRT, but the names and the rules of four versions.
 
-A name that the chosen version lacks (test/backends/tensorrt_surface.json, taken from NVIDIA's own
+A name that the chosen version lacks (test/helpers/tensorrt_surface.json, taken from NVIDIA's own
 bindings) is missing here too. Failures come as in the real library: None or False, and a line in
 the log. What would be a crash or undefined there is a broken rule here (double_state). Engines
 compute with ONNX Runtime, and only when their stream is synchronised.
@@ -23,7 +23,7 @@ import onnxruntime
 import pycuda.driver as cuda
 
 _SURFACES = json.loads(
-    (Path(__file__).parents[2] / 'backends' / 'tensorrt_surface.json').read_text())
+    (Path(__file__).parents[2] / 'helpers' / 'tensorrt_surface.json').read_text())
 _SURFACE = _SURFACES[STATE.version]
 _NUMBERS = {'8.6': '8.6.1', '10.3': '10.3.0', '10.16': '10.16.1.11', '11.4': '11.4.0.106'}
 __version__ = _NUMBERS[STATE.version]

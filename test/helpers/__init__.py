@@ -1,0 +1,1 @@
+"""What tests share; found as `helpers` from any of them."""
