@@ -8,7 +8,7 @@ OTHER_ROS := $(filter-out jazzy,$(ROS))
 VENV := .venv$(addprefix -,$(OTHER_ROS))/bin
 PYTEST_ARGS ?=
 STARTED := $(shell date +%s)
-TESTS := $(if $(OTHER_ROS),test/ros test/tools test/launch test/evaluation/test_bag*.py test/test_*.py)
+TESTS := $(if $(OTHER_ROS),test/ros test/tools test/launch test/evaluation/bags test/evaluation/runs test/evaluation/truth test/test_*.py)
 
 .PHONY: help setup test lint demo test-versions test-machines test-jetson clean
 
