@@ -170,7 +170,7 @@ def test_strided_shares_of_several_processes_measure_the_same(backend, tmp_path,
 def test_an_image_detected_twice_is_refused(backend, tmp_path):
     dataset = world(tmp_path, 2)
     results = list(detect_all(backend, dataset, SETTINGS))
-    with pytest.raises(DataError, match=r'3 results for 2 images.*twice are \[1\]'):
+    with pytest.raises(DataError, match=r'3 results for 2 images.*\[1\] duplicate'):
         summarise(dataset, [*results, results[1]])
 
 
