@@ -59,8 +59,8 @@ def describe_margin(found: Difference, precision: str) -> str:
     """
     limit = LIMITS[precision]
     share, name = max((share, name) for name, share in found.shares(limit).items())
-    return (f'self-test passed with {100 * share:.0f} % of what {precision} allows '
-            f'({NAMES[name]}: {getattr(found, name):.2g} of {getattr(limit, name):g})')
+    return (f'{100 * share:.2g} % of what {precision} allows ({NAMES[name]}: '
+            f'{getattr(found, name):.2g} of {getattr(limit, name):g})')
 
 
 def first_run(infer: Infer, contract: ModelContract, self_test: SelfTest | None, source: str,

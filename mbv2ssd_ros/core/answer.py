@@ -74,7 +74,7 @@ LIMITS = {
     'fp16': Difference(score=0.01, box=0.005, highest=0.05, log_score=0.01,
                        level_log_score=0.1, level_box=0.005),
     'int8': Difference(score=0.08, box=0.03, highest=0.3, log_score=0.04,
-                       level_log_score=1.0, level_box=0.02),
+                       level_log_score=2.0, level_box=0.02),
 }
 NAMES = {
     'score': 'scores of the strongest priors',

@@ -219,7 +219,8 @@ class EngineProvider:
                 engine.run, contract, self._self_test, self._source,
                 f'TensorRT {self._key.tensorrt} on {self._key.gpu}', self._key.batch_sizes)
             engine.self_test = found
-            return describe_margin(found, contract.precision) if found else ''
+            return f'self-test passed with {describe_margin(found, contract.precision)}' \
+                if found else ''
         except BaseException:
             engine.close()
             raise
