@@ -1,8 +1,9 @@
 """
 Look at everything that a detector node depends on, and say in a line each what is wrong.
 
-Versions, GPU, memory, power mode, model, engines; on ROS 2 also the cameras of the network, their
-rate and quality of service, and whether the node's parameters fit them. Nothing is changed.
+Versions, processor, GPU, memory, power mode, model, engines; on ROS 2 also the cameras of the
+network, their rate and quality of service, and whether the node's parameters fit them. Nothing
+is changed.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from mbv2ssd_ros.tools.checkup import (
     jetson,
     model_state,
     nvidia_state,
+    processor_state,
     resources,
     shared_memory,
     software,
@@ -92,6 +94,7 @@ def examination(args: argparse.Namespace, machine: Machine) -> Iterator[Finding]
     yield from examine('mbv2ssd_ros', software.package)
     yield from examine('libraries', software.libraries)
     yield from examine('ONNX Runtime', software.onnxruntime)
+    yield from examine('processor', processor_state.processor)
     yield from examine('ROS 2', lambda: software.ros(machine))
     facts = nvidia_state.NvidiaFacts()
     if nvidia_state.is_installed():
@@ -108,6 +111,8 @@ def examination(args: argparse.Namespace, machine: Machine) -> Iterator[Finding]
     if problem:
         yield problem
     yield from examine('model', lambda: model_state.model(values['model_path']))
+    if not args.quick:
+        yield from examine('shipped models', processor_state.fastest)
     cache = values['engine_cache_dir']
     yield from examine('engine cache', lambda: model_state.engine_cache(
         cache, values['model_path'], facts))
@@ -237,7 +242,8 @@ def _parser() -> argparse.ArgumentParser:
                         help="as the node's parameter (default: that of the parameter file, else "
                              '~/.cache/mbv2ssd)')
     parser.add_argument('--quick', action='store_true',
-                        help='do not try whether TensorRT builds for the GPU')
+                        help='neither try whether TensorRT builds for the GPU, nor measure which '
+                             'shipped model is fastest')
     parser.add_argument('--strict', action='store_true', help='exit code 1 also for a warning')
     parser.add_argument('--json', nargs='?', const='-', metavar='FILE',
                         help='write all lines to FILE, too; without FILE print JSON instead')

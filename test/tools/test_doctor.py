@@ -1,5 +1,6 @@
 """The doctor's probes on machines made of files, and the whole of it on this one."""
 
+import dataclasses
 import json
 import os
 from pathlib import Path
@@ -12,9 +13,16 @@ import pytest
 
 from helpers.needs import need
 from helpers.paths import DOUBLES, ROOT
-from helpers.tiny_model import write_tiny_model
+from helpers.tiny_model import add_self_test, CONTRACT, write_tiny_model
 from mbv2ssd_ros.tools import doctor
-from mbv2ssd_ros.tools.checkup import jetson, model_state, nvidia_state, resources, software
+from mbv2ssd_ros.tools.checkup import (
+    jetson,
+    model_state,
+    nvidia_state,
+    processor_state,
+    resources,
+    software,
+)
 from mbv2ssd_ros.tools.checkup.finding import (
     ERROR,
     examine,
@@ -297,12 +305,65 @@ def test_another_middleware_has_no_profile():
     assert found.level == SKIPPED and 'rmw_cyclonedds_cpp' in found.text
 
 
+# Processor ---------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize(('name', 'saturates', 'expected'), [
+    ('EPYC, x86-64 with AVX512-VNNI', False, ['VNNI, 2 threads', 'do not saturate here']),
+    ('Celeron, x86-64 with AVX2, without VNNI', True,
+     ['without VNNI, 2 threads; INT8 gains less without it', 'saturate here. Files of this']),
+    ('aarch64 without dot products', False,
+     ['aarch64 without dot products, 2 threads; INT8 gains less', 'do not saturate here'])])
+def test_a_processor_is_told_with_what_it_lacks_and_what_that_means(
+        monkeypatch, name, saturates, expected):
+    monkeypatch.setattr('mbv2ssd_ros.core.processor.describe_processor', lambda: name)
+    monkeypatch.setattr('mbv2ssd_ros.backends.saturation.kernels_saturate', lambda: saturates)
+    monkeypatch.setattr(processor_state.os, 'cpu_count', lambda: 2)
+    found = list(processor_state.processor())
+    assert [finding.level for finding in found] == [OK, OK]
+    for finding, text in zip(found, expected, strict=True):
+        assert text in finding.text
+
+
+def test_the_shipped_models_are_ranked_by_their_time_here_without_those_for_tensorrt():
+    found = only(processor_state.fastest(budget_s=0.2))
+    times = [float(line.split()[1]) for line in found.details]
+    assert times == sorted(times) and times[0] > 0
+    assert {line.split()[0] for line in found.details} == {
+        'mbv2_ssdlite_voc', 'mbv2_ssdlite_voc_int8_cpu', 'mbv2_ssdlite_320_voc',
+        'mbv2_ssdlite_320_voc_int8_cpu'}
+    assert f'fastest here is {found.details[0]}, {found.details[1]}' in found.text
+
+
+def test_models_that_are_not_installed_are_left_out(monkeypatch, tmp_path):
+    monkeypatch.setattr('mbv2ssd_ros.tools.shipped.share_folders', lambda: [tmp_path])
+    found = only(processor_state.fastest())
+    assert found.level == SKIPPED and 'models of the package is not installed' in found.text
+
+
 # Model and engines -------------------------------------------------------------------------------
 
-def test_a_model_is_described_by_its_contract(tmp_path):
+def test_a_model_is_described_by_its_contract_and_told_to_get_a_self_test(tmp_path):
     path = write_tiny_model(tmp_path / 'tiny.onnx')
-    found = only(model_state.model(str(path)))
-    assert found.level == OK and 'fp32, 48x32, 2 classes, none = 0' in found.text
+    described, proof = model_state.model(str(path))
+    assert described.level == OK and 'fp32, 48x32, 2 classes, none = 0' in described.text
+    assert (proof.subject, proof.level, proof.text) == ('self-test', SKIPPED, 'the model has none')
+    assert f'mbv2ssd_train self-test --model {path}' in proof.next_step
+
+
+def test_the_margin_of_the_self_test_is_told(tmp_path):
+    path = add_self_test(write_tiny_model(tmp_path / 'tiny.onnx'))
+    _, found = model_state.model(str(path))
+    assert (found.subject, found.level) == ('self-test', OK)
+    assert re.match(r'passed here with [\d.e-]+ % of what fp32 allows \(.* of 0.0', found.text)
+
+
+def test_integers_that_are_computed_exactly_but_slowly_are_a_warning(tmp_path, monkeypatch):
+    monkeypatch.setattr('mbv2ssd_ros.backends.ort.kernels_saturate', lambda: True)
+    path = write_tiny_model(tmp_path / 'tiny.onnx', dataclasses.replace(
+        CONTRACT, precision='int8'))
+    levels = {finding.level: finding for finding in model_state.model(str(path))}
+    assert list(levels) == [OK, WARNING, SKIPPED]
+    assert 'x64quantprecision' in levels[WARNING].text
 
 
 @pytest.mark.parametrize('content', [None, b'words'])
@@ -439,8 +500,8 @@ def test_without_ros_it_looks_at_the_rest_and_says_so(monkeypatch, tmp_path, cap
     shown = capsys.readouterr().out.splitlines()
     assert len(shown) == len(report['findings']) + 1
     subjects = [finding['subject'] for finding in report['findings']]
-    assert {'Python', 'NumPy', 'ONNX Runtime', 'ROS 2', 'memory', 'model',
-            'receive buffer'} <= set(subjects)
+    assert {'Python', 'NumPy', 'ONNX Runtime', 'processor', 'INT8 kernels', 'ROS 2', 'memory',
+            'model', 'self-test', 'receive buffer'} <= set(subjects)
     assert sum(report['counts'].values()) == len(subjects)
     assert code == (1 if report['verdict'] == 'error' else 0)
 

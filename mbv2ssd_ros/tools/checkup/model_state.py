@@ -16,19 +16,21 @@ _CACHE = 'engine cache'
 
 def model(model_path: str) -> Iterator[Finding]:
     """
-    Load a model as the node would, on the CPU, and run it once.
+    Load a model as the node would, on the CPU, and run its self-test.
 
     Args:
         model_path: as the parameter has it; empty: the model of the package.
 
     Yields:
-        One finding.
+        Findings on the file, on integers that would saturate, and on the self-test.
     """
     from mbv2ssd_ros.shipped import find_model
+    log = _Warnings()
     try:
         path = find_model(model_path)
         from mbv2ssd_ros.backends import BackendOptions, open_backend
-        backend = open_backend('onnxruntime', path, BackendOptions())
+        from mbv2ssd_ros.backends.base import Host
+        backend = open_backend('onnxruntime', path, BackendOptions(), Host(log))
     except Mbv2SsdError as err:
         yield Finding('model', ERROR, str(err), 'correct the parameter model_path')
         return
@@ -39,6 +41,29 @@ def model(model_path: str) -> Iterator[Finding]:
         'model', OK, f'{path}: {path.stat().st_size / 1e6:.1f} MB, {contract.precision}, {width}x'
         f'{height}, {len(contract.object_names)} classes, {contract.provenance.metric} = '
         f'{contract.provenance.metric_value:.4g}')
+    for warning in log.warnings:
+        yield Finding('model', WARNING, warning, 'docs/training.md, "INT8"')
+    if backend.self_test is None:
+        yield Finding('self-test', SKIPPED, 'the model has none',
+                      f'`mbv2ssd_train self-test --model {path}` adds one')
+        return
+    from mbv2ssd_ros.backends.first_run import describe_margin
+    yield Finding('self-test', OK, 'passed here with '
+                  f'{describe_margin(backend.self_test, contract.precision)}')
+
+
+class _Warnings:
+    """A log that keeps what somebody should look at."""
+
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
+
+    def info(self, message: str, /) -> None:
+        """Forget what goes as it should."""
+
+    def warning(self, message: str, /) -> None:
+        """Keep a line."""
+        self.warnings.append(message)
 
 
 def engine_cache(folder: str, model_path: str, facts: NvidiaFacts) -> Iterator[Finding]:
