@@ -45,7 +45,8 @@ def read_metadata(model: bytes, source: str) -> dict[str, str]:
         raise ContractError(
             f'{source}: damaged, it has text that is not UTF-8 ({err.reason})') from err
     except ValueError as err:
-        raise ContractError(f'{source}: cannot be read as ONNX: {err}') from err
+        raise ContractError(
+            f'{source}: cannot be read as ONNX: {err}; is it a whole model file?') from err
 
 
 def with_metadata(model: bytes, key: str, value: str, source: str) -> bytes:

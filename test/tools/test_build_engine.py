@@ -92,6 +92,7 @@ def test_ctrl_c_ends_a_build_at_once_and_leaves_no_process(path):
          '--engine-cache-dir', str(path.parent / 'engines')],
         cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env=environment({'build': 'hang'}))
+    assert 'has no self-test' in process.stdout.readline()
     assert 'building a TensorRT engine' in process.stdout.readline()
     child = wait_for_child(process.pid)
     process.send_signal(signal.SIGINT)

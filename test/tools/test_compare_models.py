@@ -213,7 +213,7 @@ def test_a_model_that_cannot_be_loaded_is_a_row_with_the_reason_and_exit_code_1(
     code, found, shown = compared(tmp_path, capsys, tmp_path / 'bad.onnx', good)
     assert code == 1
     bad, fine = found['rows']
-    assert 'cannot load it' in bad['error'] and fine['infer_ms']['p50'] > 0
+    assert 'cannot be read as ONNX' in bad['error'] and fine['infer_ms']['p50'] > 0
     assert 'bad.onnx  onnxruntime' in shown
 
 

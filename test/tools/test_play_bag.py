@@ -235,7 +235,7 @@ def test_a_node_that_cannot_start_is_told_with_the_reason(graph, tmp_path, two_c
     ended = graph.run(graph.start('evaluate_live', two_cameras, '--model', model, '--timeout',
                                   '4'))
     assert ended.code == 1 and 'evaluate_live: error: the node detector is ' in ended.output
-    assert 'cannot load it' in ended.output
+    assert 'cannot be read as ONNX' in ended.output
 
 
 def test_a_model_that_is_not_there_is_refused_before_anything_starts(
