@@ -15,6 +15,7 @@ from helpers.changed_models import (
     changed,
     FILES,
     letterboxed,
+    MODELS,
     proved,
     scaled,
     shifted_classes,
@@ -24,8 +25,12 @@ from helpers.changed_models import (
 from mbv2ssd_ros.backends import BackendOptions, first_run, open_backend
 from mbv2ssd_ros.core import image
 from mbv2ssd_ros.core.answer import Difference
+from mbv2ssd_ros.core.contract import ModelContract
 from mbv2ssd_ros.core.errors import BackendError
+from mbv2ssd_ros.core.onnx_metadata import read_metadata
 from mbv2ssd_ros.core.processor import describe_processor
+from mbv2ssd_ros.core.self_test import SELF_TEST_KEY, SelfTest
+from mbv2ssd_train.export.self_test import infer_as_written
 
 OF_EITHER_PRECISION = {
     'a layer times 1.1': scaled('features.2.conv.1.0'),
@@ -77,8 +82,17 @@ def test_a_good_file_has_half_of_each_limit_to_spare(files, limits, name):
 
 
 @pytest.mark.parametrize('name', FILES)
+def test_the_shipped_file_has_the_self_test_of_its_graph(name):
+    content = (MODELS / name).read_bytes()
+    metadata = read_metadata(content, name)
+    contract = ModelContract.from_metadata(metadata, name)
+    assert SELF_TEST_KEY in metadata, f'mbv2ssd_train self-test --model models/{name}'
+    self_test = SelfTest.from_json(metadata[SELF_TEST_KEY], contract, name)
+    assert self_test.measure(infer_as_written(content), contract).within(first_run.LIMITS['fp32'])
+
+
+@pytest.mark.parametrize('name', FILES)
 def test_a_self_test_takes_less_than_40_kb(files, name):
-    from helpers.changed_models import MODELS
     assert files(name).stat().st_size - (MODELS / name).stat().st_size < 40_000
 
 
