@@ -114,7 +114,8 @@ def run(args: argparse.Namespace, images: Sequence[str], model: Path, params: Pa
     with ending(programs):
         node = Program('mbv2ssd_ros.ros.node', [
             '--ros-args', '--params-file', str(params), '-p', 'autostart:=true',
-            '-p', f'model_path:={model}'], environment, logs / 'detector.log')
+            '-p', 'exit_on_failed_autostart:=true', '-p', f'model_path:={model}'],
+            environment, logs / 'detector.log')
         programs.append(node)
         viewer = Program('mbv2ssd_ros.tools.view_detections', [
             '--output', str(output), '--record', str(viewed), '--timeout', '3600'],

@@ -1,6 +1,7 @@
 """The demo with a model whose answers are known, and the pieces it is made of."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -16,6 +17,8 @@ from mbv2ssd_ros.core.errors import ConfigError
 from mbv2ssd_ros.core.image import SourceImage
 from mbv2ssd_ros.detector import Detector
 from mbv2ssd_ros.shipped import find_model, shipped_path
+from mbv2ssd_ros.tools import demo
+from mbv2ssd_ros.tools.cli.processes import ending, ProcessError, Program
 from mbv2ssd_ros.tools.demo import best_frames, DemoFrame, frames_of, main
 from mbv2ssd_ros.tools.playing.contact_sheet import contact_sheet, TILE_WH
 from mbv2ssd_ros.tools.playing.image_source import open_source
@@ -86,11 +89,17 @@ def test_a_model_that_cannot_be_loaded_fails_the_demo_with_the_detector_s_reason
         images, graph, tmp_path):
     write_picture(images / 'a.png', 1, 4, 'red')
     (tmp_path / 'broken.onnx').write_bytes(b'not a model')
-    ended = run_demo(graph.domain_id, tmp_path, '--timeout', '3', '--model',
-                     str(tmp_path / 'broken.onnx'))
+    ended = run_demo(graph.domain_id, tmp_path, '--model', str(tmp_path / 'broken.onnx'))
     assert ended.returncode == 1
-    assert 'no detections within 3 s' in ended.stderr
-    assert 'broken.onnx' in ended.stderr.partition('no detections')[2]
+    assert 'broken.onnx' in ended.stderr.partition('node ended with exit code 1')[2]
+
+
+def test_a_detector_that_answers_nothing_is_given_up(tmp_path):
+    silent = [Program('timeit', ['-n', '1', '-r', '1', 'import time; time.sleep(60)'], os.environ,
+                      tmp_path / f'{name}.log') for name in ('node', 'viewer', 'player')]
+    told = r'no detections within 0\.1 s; the detector: its log .*node\.log'
+    with ending(silent), pytest.raises(ProcessError, match=told):
+        next(demo._answers(silent, 0.1))
 
 
 def test_a_missing_model_is_refused_before_anything_starts(images, tmp_path, capsys):
