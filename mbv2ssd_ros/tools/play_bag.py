@@ -21,11 +21,15 @@ from typing import Any
 from mbv2ssd_ros.core.errors import ConfigError, DataError, Mbv2SsdError
 from mbv2ssd_ros.tools.cli.arguments import positive
 from mbv2ssd_ros.tools.cli.ros_session import parse, report_error, ros_node
-from mbv2ssd_ros.tools.play_images import camera_qos, share_large_images
+from mbv2ssd_ros.tools.play_images import (
+    camera_qos,
+    let_frames_arrive,
+    QOS_DEPTH,
+    share_large_images,
+)
 
 PROGRAM = 'play_bag'
 SETTLE_S = 0.3  # discovery is not symmetric: we may see a subscriber that does not see us yet
-LAST_FRAME_S = 0.2  # shared memory goes with its writer
 _NS = 1_000_000_000
 
 
@@ -127,7 +131,7 @@ def _play(args: argparse.Namespace) -> None:
                     record.write(json.dumps(
                         {'topic': frame.topic, 'stamp_ns': frame.stamp_ns}) + '\n')
             finally:
-                time.sleep(LAST_FRAME_S)
+                player.let_frames_arrive()
                 player.report()
 
 
@@ -164,6 +168,11 @@ class _Player:
             else:
                 yield self._publish(message)
 
+    def let_frames_arrive(self) -> None:
+        """Wait for the last ones."""
+        for publisher in self._publishers.values():
+            let_frames_arrive(publisher, self._args.reliable)
+
     def report(self) -> None:
         """Print what was done."""
         for name in self._publishers:
@@ -178,6 +187,9 @@ class _Player:
         out = image_message(self._kinds[topic], message.content, now_ns)
         stamp_ns = out.header.stamp.sec * _NS + out.header.stamp.nanosec
         self._answers.expect(topic, stamp_ns)
+        if self._args.reliable and not self._counts['published'][topic] % QOS_DEPTH:
+            # a publisher keeps no more for a subscriber that is late
+            let_frames_arrive(self._publishers[topic], reliable=True)
         self._publishers[topic].publish(out)
         self._counts['published'][topic] += 1
         if not self._answers.wait(topic, stamp_ns, self._args.patience):

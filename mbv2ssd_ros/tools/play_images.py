@@ -23,6 +23,8 @@ from mbv2ssd_ros.tools.playing.image_source import CameraFrame, ImageSource, ope
 PROGRAM = 'play_images'
 DEFAULT_RATE_HZ = 10.0
 JPEG_QUALITY = 90
+ACKNOWLEDGED_S = 5.0  # at most, by subscribers on a busy machine
+QOS_DEPTH = 5
 SETTLE_S = 0.3  # discovery is not symmetric: we may see a subscriber that does not see us yet
 
 
@@ -163,7 +165,7 @@ def camera_qos(reliable: bool) -> Any:
     """
     from rclpy.qos import QoSProfile, ReliabilityPolicy
     return QoSProfile(
-        depth=5, reliability=ReliabilityPolicy.RELIABLE if reliable
+        depth=QOS_DEPTH, reliability=ReliabilityPolicy.RELIABLE if reliable
         else ReliabilityPolicy.BEST_EFFORT)
 
 
@@ -181,7 +183,7 @@ def _play(source: ImageSource, node: Any, args: argparse.Namespace) -> None:
             record.write(json.dumps({'stamp_ns': stamp_ns, 'name': frame.name}) + '\n')
             if count == args.count:
                 break
-    _let_the_last_frame_arrive(camera.publisher, args.reliable)
+    let_frames_arrive(camera.publisher, args.reliable)
     print(f'{PROGRAM}: {count} frames published', flush=True)
 
 
@@ -226,11 +228,20 @@ def _wait_for_subscribers(publisher: Any, wanted: int) -> None:
     time.sleep(SETTLE_S)
 
 
-def _let_the_last_frame_arrive(publisher: Any, reliable: bool) -> None:
-    """Stay a moment: shared memory goes with its writer."""
+def let_frames_arrive(publisher: Any, reliable: bool) -> None:
+    """
+    Stay a moment: shared memory goes with its writer.
+
+    Args:
+        publisher: of the frames.
+        reliable: its subscribers acknowledge them, which is waited for.
+    """
     if reliable:
         from rclpy.duration import Duration
-        publisher.wait_for_all_acked(Duration(seconds=2))
+        deadline = time.monotonic() + ACKNOWLEDGED_S
+        while time.monotonic() < deadline:
+            if publisher.wait_for_all_acked(Duration(seconds=0.1)):  # a signal waits so long
+                break
     else:
         time.sleep(0.2)
 
