@@ -7,6 +7,7 @@ import time
 
 import numpy as np
 
+from helpers.crowding import crowding
 from helpers.tiny_model import CELL_PX, INPUT_SIZE_HW
 
 TIMEOUT_S = 20.0
@@ -229,10 +230,11 @@ class Detector:
         return self.peer.wait_for(found, lambda: f'{what} in /diagnostics; {self.log()}')
 
     def stop(self, number=signal.SIGINT):
-        """Send a signal; return exit code and seconds until the end."""
+        """Send a signal; return exit code and seconds until the end, had it a core for itself."""
         started = time.monotonic()
         self.program.process.send_signal(number)
-        return self.program.wait(10.0), time.monotonic() - started
+        code, seconds = self.program.wait(60.0), time.monotonic() - started
+        return code, seconds / crowding()
 
     def _call(self, service_type, name, request):
         return self.peer.call(service_type, f'{self.name}/{name}', request, self.log())
