@@ -3,7 +3,7 @@
 import dataclasses
 import json
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 import pytest
 
@@ -39,6 +39,7 @@ def test_a_sigmoid_model_keeps_its_missing_background():
     assert ModelContract.from_json(contract.to_json(), 'ssd.onnx') == contract
 
 
+@settings(deadline=None)
 @given(names=st.lists(st.text(min_size=1), min_size=1, unique=True).filter(
            lambda names: 'background' not in names),
        size=st.tuples(st.integers(1, 9999), st.integers(1, 9999)),
