@@ -32,14 +32,16 @@ class Browser:
 
     def __init__(self):
         """Start the program with a new profile and open an empty page."""
-        self._profile = tempfile.TemporaryDirectory(prefix='mbv2ssd-chromium-')
+        # the path of a socket in it has 107 characters at most
+        folder = tempfile.gettempdir() if len(tempfile.gettempdir()) < 50 else '/tmp'
+        self._profile = tempfile.TemporaryDirectory(prefix='mbv2ssd-chromium-', dir=folder)
         their_read, self._write = _pipe_from_10_on()
         self._read, their_write = _pipe_from_10_on()
         self._process = subprocess.Popen(
             [find_chromium(), *_FLAGS, f'--user-data-dir={self._profile.name}'],
             preexec_fn=lambda: (os.dup2(their_read, 3), os.dup2(their_write, 4)),
             pass_fds=(3, 4), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL)
+            stderr=subprocess.DEVNULL, env={**os.environ, 'TMPDIR': folder})
         os.close(their_read)
         os.close(their_write)
         self._buffer, self._last_id, self._session, self.events = b'', 0, None, []
