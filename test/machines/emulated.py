@@ -124,8 +124,8 @@ def _prefix(machine, root):
     """
     Return a folder in which QEMU looks for files first: the root, and a /proc/cpuinfo.
 
-    QEMU before 8.1 shows a program the /proc/cpuinfo of its host. In that of an x86-64 one ONNX
-    Runtime from 1.28 finds no ARM processor, and crashes (docs/machines.md).
+    QEMU 7.2 shows a program the /proc/cpuinfo of its host. In that of an x86-64 one ONNX Runtime
+    from 1.28 finds no architecture of ARM, and crashes (docs/machines.md).
     """
     return made_once(cache_folder() / f'{machine.cpu}-{root.name}',
                      partial(_make_prefix, machine, root))
