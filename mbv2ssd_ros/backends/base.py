@@ -73,6 +73,9 @@ class Host:
     cancelled: Callable[[], bool] = _never  # asked several times a second, from any thread
 
 
+DEFAULT_HOST = Host()
+
+
 class Backend(Protocol):
     """A loaded model. Ready for `infer` once constructed: warm, checked against its contract."""
 

@@ -6,10 +6,9 @@ from collections.abc import Callable
 import importlib.util
 from pathlib import Path
 
-from mbv2ssd_ros.backends.base import Backend, BackendOptions, Host, Log
+from mbv2ssd_ros.backends.base import Backend, BackendOptions, DEFAULT_HOST, Host, Log
 from mbv2ssd_ros.core.errors import BackendError, ConfigError
 
-DEFAULT_HOST = Host()
 Opener = Callable[[Path, BackendOptions, Host], Backend]
 
 

@@ -13,11 +13,11 @@ from mbv2ssd_ros.backends.base import (
     check_images,
     check_precision,
     CPU_PROVIDER,
+    DEFAULT_HOST,
     Log,
     read_model,
 )
 from mbv2ssd_ros.backends.first_run import first_run, read_self_test, without_self_test
-from mbv2ssd_ros.backends.opening import DEFAULT_HOST
 from mbv2ssd_ros.backends.saturation import kernels_saturate
 from mbv2ssd_ros.core.answer import Difference
 from mbv2ssd_ros.core.contract import ModelContract, SATURATION_FREE_KEY

@@ -335,7 +335,7 @@ def test_the_shipped_models_are_ranked_by_their_time_here_without_those_for_tens
 
 
 def test_models_that_are_not_installed_are_left_out(monkeypatch, tmp_path):
-    monkeypatch.setattr('mbv2ssd_ros.tools.shipped.share_folders', lambda: [tmp_path])
+    monkeypatch.setattr('mbv2ssd_ros.shipped.share_folders', lambda: [tmp_path])
     found = only(processor_state.fastest())
     assert found.level == SKIPPED and 'models of the package is not installed' in found.text
 

@@ -47,7 +47,7 @@ def fastest(budget_s: float = BUDGET_S) -> Iterator[Finding]:
     Yields:
         One finding.
     """
-    from mbv2ssd_ros.tools.shipped import shipped_path
+    from mbv2ssd_ros.shipped import shipped_path
     try:
         paths = [path for path in sorted(shipped_path('models').glob('*.onnx'))
                  if not path.stem.endswith(_FOR_TENSORRT)]
