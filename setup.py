@@ -27,7 +27,7 @@ setup(
     maintainer_email='mbv2ssd@example.com',
     packages=find_packages(include=['mbv2ssd_ros*', 'mbv2ssd_train*']),
     package_data={'mbv2ssd_ros.evaluation.report': ['*.css', '*.js'],
-                  'mbv2ssd_train.export': ['pictures/*.png']},
+                  'mbv2ssd_train.onnx_files': ['pictures/*.png']},
     data_files=[
         ('share/ament_index/resource_index/packages', [f'resource/{PACKAGE}']),
         *share_files(),

@@ -12,7 +12,7 @@ from mbv2ssd_ros.backends.opening import open_backend
 from mbv2ssd_ros.core.answer import Difference
 from mbv2ssd_ros.core.contract import METADATA_KEY, ModelContract
 from mbv2ssd_ros.core.errors import ConfigError, ContractError
-from mbv2ssd_train.export.self_test import with_self_test
+from mbv2ssd_train.onnx_files.self_test import with_self_test
 
 
 def read_float32(source: Path, what: str) -> tuple[onnx.ModelProto, ModelContract]:

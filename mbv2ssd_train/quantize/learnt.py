@@ -15,11 +15,11 @@ from onnx import numpy_helper
 from mbv2ssd_ros.backends.agreement import compare, Difference, fixed_images
 from mbv2ssd_train.deploy.torch_backend import TorchBackend
 from mbv2ssd_train.export.onnx_file import export_onnx, ExportError
-from mbv2ssd_train.export.self_test import infer_as_written
 from mbv2ssd_train.model.fake_quantise import quantisers, remove_quantisers
 from mbv2ssd_train.onnx_files.graph import GraphIndex
 from mbv2ssd_train.onnx_files.model_file import check_name, save_beside
 from mbv2ssd_train.onnx_files.ranges import scale_constants
+from mbv2ssd_train.onnx_files.self_test import infer_as_written
 from mbv2ssd_train.quantize.ptq import quantize_onnx
 
 NOTE = 'INT8 for tensorrt: learnt with quantisation'

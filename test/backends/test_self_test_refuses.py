@@ -30,7 +30,7 @@ from mbv2ssd_ros.core.errors import BackendError
 from mbv2ssd_ros.core.onnx_metadata import read_metadata
 from mbv2ssd_ros.core.processor import describe_processor
 from mbv2ssd_ros.core.self_test import SELF_TEST_KEY, SelfTest
-from mbv2ssd_train.export.self_test import infer_as_written
+from mbv2ssd_train.onnx_files.self_test import infer_as_written
 
 OF_EITHER_PRECISION = {
     'a layer times 1.1': scaled('features.2.conv.1.0'),

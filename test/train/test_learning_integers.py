@@ -22,9 +22,9 @@ from mbv2ssd_train.data.sources.open import open_dataset
 from mbv2ssd_train.deploy.contract import build_network
 from mbv2ssd_train.deploy.open_model import open_model
 from mbv2ssd_train.engine import Trainer
-from mbv2ssd_train.export.self_test import infer_as_written
 from mbv2ssd_train.model.fake_quantise import remove_quantisers
 from mbv2ssd_train.onnx_files.check_images import images_of
+from mbv2ssd_train.onnx_files.self_test import infer_as_written
 from mbv2ssd_train.quantize.learnt import LIMIT
 from mbv2ssd_train.quantize.lint import check_qdq
 from mbv2ssd_train.run.checkpoint import load_checkpoint

@@ -17,7 +17,7 @@ from mbv2ssd_ros.core.self_test import SELF_TEST_KEY, SelfTest
 from mbv2ssd_train.cli import main
 from mbv2ssd_train.export.model_file import save_beside
 from mbv2ssd_train.export.onnx_file import export_onnx
-from mbv2ssd_train.export.self_test import infer_as_written, PICTURES
+from mbv2ssd_train.onnx_files.self_test import infer_as_written, PICTURES
 
 ROOT = Path(__file__).parents[2]
 

@@ -17,7 +17,6 @@ from mbv2ssd_train.deploy.contract import build_contract
 from mbv2ssd_train.deploy.torch_backend import TorchBackend
 from mbv2ssd_train.export.half import to_float16
 from mbv2ssd_train.export.onnx_file import export_onnx, OPSET
-from mbv2ssd_train.export.self_test import infer_as_written
 from mbv2ssd_train.model.deploy import DeployModel
 from mbv2ssd_train.model.fold import fold_batch_norm
 from mbv2ssd_train.model.layers import DEFAULT_NORM
@@ -26,6 +25,7 @@ from mbv2ssd_train.model.rounding import simulate_integers
 from mbv2ssd_train.model.ssd import SSD
 from mbv2ssd_train.onnx_files.graph import GraphIndex
 from mbv2ssd_train.onnx_files.ranges import load_ranges
+from mbv2ssd_train.onnx_files.self_test import infer_as_written
 from mbv2ssd_train.optimizer import build_optimizer
 from mbv2ssd_train.quantize.lint import check_qdq
 from mbv2ssd_train.quantize.ptq import quantize_onnx, TARGETS
