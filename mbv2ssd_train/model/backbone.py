@@ -1,4 +1,4 @@
-"""What a detector needs of a backbone, and how the MobileNets give it."""
+"""The interface of backbones, and what the MobileNets share."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Backbone(nn.Module):
     """Images to feature maps, the finest first."""
 
     channels: tuple[int, ...]  # of the maps
-    norm: NormSettings = DEFAULT_NORM  # its BatchNorms, and what belongs to them
+    norm: NormSettings = DEFAULT_NORM  # of its BatchNorms, and of those of neck, extras and heads
 
     @abstractmethod
     def forward(self, images: Tensor) -> list[Tensor]:
@@ -23,19 +23,19 @@ class Backbone(nn.Module):
 
     @abstractmethod
     def blocks(self) -> list[nn.Module]:
-        """Return the parts that freezing counts, the first seeing the image."""
+        """Return the parts that freezing counts, in the order of the forward pass."""
 
 
 @dataclass(frozen=True)
 class Taps:
-    """Where a MobileNet gives out feature maps."""
+    """The layers of a MobileNet that return feature maps."""
 
-    blocks: tuple[int, ...] = ()  # numbers of `features`, each halving the map
-    expanded: bool = True  # their expansion layer's output, as SSDLite has it; else their input
+    blocks: tuple[int, ...] = ()  # indices in `features`; each halves the map
+    expanded: bool = True  # return their expansion layer's output, as SSDLite; else their input
 
 
 class InvertedBlock(nn.Module):
-    """A block that expands, filters and projects, and can be left after it has expanded."""
+    """A block that expands, filters and projects; heads can read the expanded map."""
 
     in_channels: int
     expanded_channels: int
@@ -46,21 +46,14 @@ class InvertedBlock(nn.Module):
 
     @abstractmethod
     def filter_and_project(self, expanded: Tensor) -> Tensor:
-        """Run what follows the expansion layer."""
+        """Run the layers after the expansion layer."""
 
 
 class MobileNet(Backbone):
     """The feature layers of a MobileNet, `features.*`, without the classifier."""
 
     def __init__(self, layers: Sequence[nn.Module], last_channels: int, taps: Taps) -> None:
-        """
-        Take over the layers.
-
-        Args:
-            layers: under torchvision's numbers.
-            last_channels: of the last layer, which is always given out.
-            taps: the layers that are given out before it.
-        """
+        """Take layers under torchvision's numbers; the last one's map is always returned."""
         super().__init__()
         self.features = nn.Sequential(*layers)
         self._taps = taps
@@ -74,19 +67,10 @@ class MobileNet(Backbone):
         return block
 
     def blocks(self) -> list[nn.Module]:
-        """Return `features`, one by one."""
         return list(self.features)
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """
-        Compute the feature maps that heads are attached to.
-
-        Args:
-            images: (B, 3, H, W) normalised.
-
-        Returns:
-            One map for each tap, then the last layer's at stride 32.
-        """
+        """(B, 3, H, W) normalised to one map for each tap, then the last map at stride 32."""
         maps, x = [], images
         for index, layer in enumerate(self.features):
             if index not in self._taps.blocks:

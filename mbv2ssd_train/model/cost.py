@@ -1,4 +1,4 @@
-"""What a network costs."""
+"""Parameters and multiply-accumulates of a network."""
 
 from __future__ import annotations
 
@@ -8,29 +8,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 
 def count_parameters(network: nn.Module) -> int:
-    """
-    Count the numbers that are learnt.
-
-    Args:
-        network: of any kind.
-
-    Returns:
-        Parameters, frozen ones included.
-    """
+    """Count the parameters, frozen ones included."""
     return sum(parameter.numel() for parameter in network.parameters())
 
 
 def count_macs(network: nn.Module, input_size_hw: tuple[int, int]) -> int:
-    """
-    Count the multiply-accumulates of the convolutions for one image.
-
-    Args:
-        network: not changed; on any device.
-        input_size_hw: pixels.
-
-    Returns:
-        Multiply-accumulates; a floating point operation is half of one.
-    """
+    """Count the multiply-accumulates (half the FLOPs) of the convolutions for one image."""
     training, device = network.training, next(network.parameters()).device
     network.eval()
     try:

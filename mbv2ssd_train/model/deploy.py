@@ -1,4 +1,4 @@
-"""The network as it is handed over: bytes in, boxes and probabilities out."""
+"""The network as exported: bytes in, boxes and probabilities out."""
 
 from __future__ import annotations
 
@@ -16,16 +16,10 @@ from mbv2ssd_train.model.ssd import SSD
 
 
 class Normalisation(nn.Module):
-    """Pixels 0 to 255, channels last, to what the network was trained on."""
+    """Pixels 0 to 255, channels last, to the normalised input of the network."""
 
     def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
-        """
-        Keep the constants.
-
-        Args:
-            mean: of the red, green and blue of pixels in [0, 1].
-            std: likewise.
-        """
+        """Take mean and std of RGB pixels in [0, 1]."""
         super().__init__()
         scale = 1 / torch.tensor(std)
         offset = -torch.tensor(mean) * scale
@@ -34,26 +28,16 @@ class Normalisation(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, H, W, 3) uint8 to (B, 3, H, W) float32, channels_last in memory."""
-        # The cast comes first: TensorRT takes uint8 at the door only.
+        # The cast comes first: TensorRT takes uint8 as a graph input only.
         return images.float().permute(0, 3, 1, 2) * self.scale + self.offset
 
 
+# Cast, layout and normalisation are inside, so that no caller can get them wrong.
 class DeployModel(nn.Module):
-    """
-    The graph of the model contract.
-
-    Everything that could be got wrong outside is inside: cast, layout, normalisation, softmax or
-    sigmoid, priors and box decoding. NMS and thresholds are not.
-    """
+    """The model contract's graph, from cast to box decoding; NMS and thresholds are outside."""
 
     def __init__(self, network: SSD, config: ModelConfig) -> None:
-        """
-        Wrap a network.
-
-        Args:
-            network: trained; used as it is, in eval mode and on its device.
-            config: that it was built from.
-        """
+        """Wrap a trained network, uncopied, on its device; switch it to eval mode."""
         super().__init__()
         self.network = network
         self.normalise = Normalisation(config.mean, config.std)
@@ -64,19 +48,13 @@ class DeployModel(nn.Module):
         self.eval()
 
     def folded(self) -> DeployModel:
-        """Copy the model with every BatchNorm folded into its convolution."""
         return fold_batch_norm(self)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """
-        Detect.
+        Map (B, H, W, 3) uint8 RGB to boxes (B, P, 4) xyxy in [0, 1] and scores (B, P, C), float32.
 
-        Args:
-            images: (B, H, W, 3) uint8 RGB.
-
-        Returns:
-            boxes (B, P, 4) float32 xyxy in [0, 1] and scores (B, P, C) float32, each row by
-            softmax with the background first, or each score by itself where the network is so.
+        Scores are a softmax with the background first, or a sigmoid for each class.
         """
         loc, conf_logits = self.network(self.normalise(images))
         boxes = decode_loc(loc.float(), self.priors, self.variances).clamp(0, 1)

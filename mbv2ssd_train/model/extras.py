@@ -1,4 +1,4 @@
-"""Feature maps behind the backbone, each smaller than the one before."""
+"""Feature maps after the backbone, each smaller than the one before."""
 
 from __future__ import annotations
 
@@ -11,19 +11,10 @@ from mbv2ssd_train.model.layers import ConvNormAct, NormSettings
 
 
 class ExtraMap(nn.Sequential):
-    """One more feature map of half the size: compress, filter with stride 2, expand."""
+    """A feature map of half the size: compress, filter with stride 2, expand."""
 
     def __init__(self, in_channels: int, out_channels: int, norm: NormSettings,
                  tensorflow_padding: bool) -> None:
-        """
-        Build the three layers.
-
-        Args:
-            in_channels: of the map before.
-            out_channels: of this map.
-            norm: of the BatchNorms.
-            tensorflow_padding: see layers.convolve.
-        """
         hidden = out_channels // 2
         super().__init__(
             ConvNormAct(in_channels, hidden, kernel=1, norm=norm),
@@ -32,17 +23,10 @@ class ExtraMap(nn.Sequential):
 
 
 class SSD300ExtraMap(nn.Sequential):
-    """One more feature map of SSD300: compress, then filter and expand; without BatchNorm."""
+    """A feature map of SSD300: compress, then filter and expand; without BatchNorm."""
 
     def __init__(self, in_channels: int, out_channels: int, halves: bool) -> None:
-        """
-        Build the layers.
-
-        Args:
-            in_channels: of the map before.
-            out_channels: of this map.
-            halves: with stride 2; otherwise without padding, so that a side loses two cells.
-        """
+        """Halve the map, or filter without padding, so that a side loses two cells."""
         hidden = out_channels // 2
         super().__init__(
             nn.Conv2d(in_channels, hidden, 1),
@@ -54,20 +38,9 @@ class SSD300ExtraMap(nn.Sequential):
 
 def build_extras(kind: str, channels: Sequence[int], norm: NormSettings,
                  tensorflow_padding: bool = False) -> nn.ModuleList:
-    """
-    Build the maps behind the backbone.
-
-    Args:
-        kind: 'ssdlite', 'conv' or 'ssd300'.
-        channels: of the backbone's last map, then of each map to build.
-        norm: of the BatchNorms.
-        tensorflow_padding: see layers.convolve; of no kind but these two.
-
-    Returns:
-        One module for each map but the first, to be run one behind the other.
-    """
+    """Build maps, 'ssdlite', 'conv' or 'ssd300'; channels[0] is of the backbone's last map."""
     pairs = list(pairwise(channels))
-    if kind == 'ssd300':  # conv8_2 and conv9_2 halve, conv10_2 and conv11_2 do not
+    if kind == 'ssd300':  # no tensorflow_padding; conv8_2 and conv9_2 halve, the others do not
         return nn.ModuleList(SSD300ExtraMap(before, after, index < 2)
                              for index, (before, after) in enumerate(pairs))
     if kind == 'conv':

@@ -1,9 +1,9 @@
 """
-A network that computes in float what 8-bit integers would give, and learns to live with it.
+A network that computes in float what 8-bit integers would give, for quantisation-aware training.
 
-Maps and weights are rounded to the steps that the exported file has: a map by the scale that was
-measured on images, weights by one scale for each output channel, from their largest values. The
-gradient passes as if nothing had been rounded, but not where a value was cut off.
+Maps and weights are rounded to the steps of the exported file: a map by a scale calibrated on
+images, weights by one scale for each output channel, from their largest values. The gradient
+passes as if nothing had been rounded (straight-through), except where a value was clipped.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ Network = TypeVar('Network', bound=nn.Module)
 
 
 class Quantiser(nn.Module):
-    """Rounds what a convolution reads; its scale is saved with the weights."""
+    """Rounds a convolution's input map and weights; its scale is saved with the weights."""
 
     scale: Tensor
 
     def __init__(self) -> None:
-        """Begin with a scale that is no number: one has to be loaded."""
+        """Begin with a scale of NaN: it must be loaded."""
         super().__init__()
         self.register_buffer('scale', torch.tensor(float('nan')))
 
     def round_map(self, x: Tensor) -> Tensor:
-        """Any shape; rounding twice gives the same as once."""
+        """Any shape; idempotent."""
         rounded: Tensor = _Round.apply(x, self.scale)
         return rounded
 
@@ -46,83 +46,67 @@ class Quantiser(nn.Module):
 
 
 class WeightQuantiser(Quantiser):
-    """Rounds weights as a file for a CPU has them, and leaves maps as they are."""
+    """Rounds weights as a file for a CPU has them, and leaves maps unchanged."""
 
     def __init__(self) -> None:
-        """There is nothing to load."""
-        nn.Module.__init__(self)
+        nn.Module.__init__(self)  # without a scale: there is none to load
 
     def round_map(self, x: Tensor) -> Tensor:
-        """Any shape, as it is."""
         return x
 
     def round_weight(self, weight: Tensor) -> Tensor:
-        """(C', C, H, W), each C' with its own scale; none is cut off."""
+        """(C', C, H, W), each C' with its own scale; no value is clipped."""
         scale = torch.from_numpy(channel_scales(weight.detach().cpu().numpy()))
         rounded: Tensor = _RoundWeight.apply(weight, scale.to(weight.device)[:, None, None, None])
         return rounded
 
 
 class _RoundWeight(torch.autograd.Function):
-    """Rounds to whole steps, by a division as QuantizeLinear does."""
+    """Rounds half to even, by a division as in QuantizeLinear."""
 
     @staticmethod
     def forward(ctx: Any, weight: Tensor, scale: Tensor) -> Tensor:
-        """Round; a value between two steps goes to the even one."""
         return (weight / scale).round_() * scale
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
-        """Pass the gradient."""
         return gradient, None
 
 
+# torch's function takes twice as long on a CPU, half a second of a step of 16 images: it writes a
+# mask, and computing it again is as fast.
 class _Round(torch.autograd.Function):
-    """
-    Rounds to steps of signed 8-bit integers.
-
-    Bit for bit torch.fake_quantize_per_tensor_affine, which takes twice as long on a CPU,
-    half a second of a step of 16 images: it writes a mask that is as soon computed again.
-    """
+    """Rounds half to even to int8 steps; bits of torch.fake_quantize_per_tensor_affine."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, scale: Tensor) -> Tensor:
-        """Round; a value between two steps goes to the even one."""
         ctx.save_for_backward(x, scale)
         return (x * scale.reciprocal()).round_().clamp_(-_STEPS - 1, _STEPS).mul_(scale)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
-        """Pass the gradient but where a value was cut off."""
+        """Pass the gradient except where a value was clipped."""
         x, scale = ctx.saved_tensors
         return torch.ops.aten.hardtanh_backward(
             gradient, x * scale.reciprocal(), -_STEPS - 1.5, _STEPS + 0.5), None
 
 
 class QuantisedConv2d(nn.Conv2d):
-    """A convolution of rounded numbers; its bias is not rounded."""
+    """A convolution of rounded maps and weights; its bias is not rounded."""
 
     quantiser: Quantiser
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) to (B, C', H', W')."""
         return self._conv_forward(
             self.quantiser.round_map(x), self.quantiser.round_weight(self.weight), self.bias)
 
 
 def add_quantisers(network: Network, names: list[str], blocks_with_skip: list[str]) -> Network:
     """
-    Copy a network, some of its convolutions computing with rounded numbers.
+    Copy a network without BatchNorm; the named convolutions compute with rounded numbers.
 
-    Args:
-        network: without BatchNorm, whose scales the weights would otherwise lack.
-        names: of the convolutions.
-        blocks_with_skip: names of modules whose input is added to what they compute; it is
-            rounded as their first convolution does.
-
-    Returns:
-        The copy; its weights have the same names, and each convolution a `quantiser.scale`
-        besides, to be loaded.
+    blocks_with_skip names modules that add their input to their output; that input is rounded as
+    their first convolution does. Weights keep their names; each `quantiser.scale` is to be loaded.
     """
     quantised = copy.deepcopy(network)
     for name in names:
@@ -133,16 +117,7 @@ def add_quantisers(network: Network, names: list[str], blocks_with_skip: list[st
 
 
 def add_weight_quantisers(network: Network, names: list[str]) -> Network:
-    """
-    Copy a network, some of its convolutions computing with rounded weights.
-
-    Args:
-        network: without BatchNorm.
-        names: of the convolutions.
-
-    Returns:
-        The copy; its weights have the same names.
-    """
+    """Copy a network without BatchNorm; the named convolutions round their weights only."""
     quantised = copy.deepcopy(network)
     for name in names:
         _quantise(quantised.get_submodule(name), WeightQuantiser())
@@ -156,15 +131,7 @@ def _quantise(convolution: nn.Module, quantiser: Quantiser) -> None:
 
 
 def keep_rounded_weights(network: Network) -> Network:
-    """
-    Copy a network, what it rounds its weights to being its weights.
-
-    Args:
-        network: of add_weight_quantisers.
-
-    Returns:
-        A float network that computes the same.
-    """
+    """Copy a network of add_weight_quantisers as a float network with the rounded weights."""
     plain = remove_quantisers(network)
     with torch.no_grad():
         for name, quantiser in quantisers(network).items():
@@ -174,15 +141,7 @@ def keep_rounded_weights(network: Network) -> Network:
 
 
 def remove_quantisers(network: Network) -> Network:
-    """
-    Copy a network, its convolutions computing in float again.
-
-    Args:
-        network: of add_quantisers.
-
-    Returns:
-        The copy, with the same weights.
-    """
+    """Copy a network of add_quantisers; its convolutions compute in float, same weights."""
     plain = copy.deepcopy(network)
     for module in plain.modules():
         module._forward_pre_hooks.clear()
@@ -193,21 +152,13 @@ def remove_quantisers(network: Network) -> Network:
 
 
 def quantisers(network: nn.Module) -> dict[str, Quantiser]:
-    """
-    Find what add_quantisers has added.
-
-    Args:
-        network: of any kind.
-
-    Returns:
-        Quantisers by the name of their convolution.
-    """
+    """Find the quantisers, by the name of their convolution."""
     return {name: module.quantiser for name, module in network.named_modules()
             if isinstance(module, QuantisedConv2d)}
 
 
 def _round_input(block: nn.Module, arguments: tuple[Any, ...]) -> Tensor:
-    # the block as it is given: that of a copy has other quantisers
+    # from the block passed in: a copy's block has other quantisers
     first = next(module for module in block.modules() if isinstance(module, nn.Conv2d))
     x, = arguments
     return first.quantiser.round_map(x) if isinstance(first, QuantisedConv2d) else x

@@ -15,15 +15,7 @@ Network = TypeVar('Network', bound=nn.Module)
 
 
 def fold_batch_norm(network: Network) -> Network:
-    """
-    Copy a network, every convolution and its BatchNorm being one convolution.
-
-    Args:
-        network: not changed.
-
-    Returns:
-        A network in eval mode that computes the same, without BatchNorm.
-    """
+    """Copy a network in eval mode, each BatchNorm folded into its convolution; same outputs."""
     folded = copy.deepcopy(network).eval()
     for _, layers, index in list(conv_norm_pairs(folded)):
         layers[index] = fuse_conv_bn_eval(layers[index], layers[index + 1])
@@ -33,17 +25,10 @@ def fold_batch_norm(network: Network) -> Network:
 
 def unfold_batch_norm(network: nn.Module, folded: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """
-    Turn the weights of a folded network into those of one with BatchNorm that computes the same.
+    Turn weights of fold_batch_norm(network) into weights of `network` with the same outputs.
 
-    Each BatchNorm takes over the bias of its convolution and leaves everything else as it is, so
-    a network with these weights must learn with frozen statistics.
-
-    Args:
-        network: of the layers with BatchNorm; not changed.
-        folded: weights and biases of fold_batch_norm(network), by name; layers may be missing.
-
-    Returns:
-        Weights by the names of the network's state dict, of the layers that are in `folded`.
+    Each BatchNorm takes the bias of its convolution and is otherwise the identity, so a network
+    with these weights must learn with frozen statistics. Layers may be missing in `folded`.
     """
     weights = dict(folded)
     for prefix, layers, index in conv_norm_pairs(network):
@@ -58,15 +43,7 @@ def unfold_batch_norm(network: nn.Module, folded: Mapping[str, Tensor]) -> dict[
 
 
 def conv_norm_pairs(network: nn.Module) -> Iterator[tuple[str, nn.Sequential, int]]:
-    """
-    Find the convolutions that a BatchNorm follows.
-
-    Args:
-        network: keeps each such pair in one Sequential, as the layers of this package do.
-
-    Yields:
-        Name and object of the sequence that holds both, and the place of the convolution in it.
-    """
+    """Yield name and object of a Sequential, and the index in it of a Conv2d before BatchNorm."""
     for name, module in network.named_modules():
         if isinstance(module, nn.Sequential):
             for index, (layer, following) in enumerate(pairwise(module)):

@@ -1,4 +1,4 @@
-"""Convolutions as MobileNet needs them: fast where BatchNorm is frozen and on two CPU cores."""
+"""Convolutions of MobileNets: fast with frozen BatchNorm and on two CPU cores."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class _Bf16Depthwise(torch.autograd.Function):
     """
     A depthwise convolution whose gradient in bfloat16 does not take ten times its forward.
 
-    The gradient of the input is itself a depthwise convolution, with the kernel turned by 180
-    degrees, over the incoming gradient with zeros between its pixels. torch computes that of a
-    strided one in bfloat16 by a slow path (61 ms against 2 ms forward for 96 channels, 80 px).
+    The gradient of the input is a depthwise convolution too: the kernel rotated by 180 degrees,
+    over the incoming gradient with zeros between its pixels. For stride 2 in bfloat16 torch takes
+    a slow path (61 ms against 2 ms forward for 96 channels, 80 px).
     """
 
     @staticmethod
@@ -47,7 +47,7 @@ class _Bf16Depthwise(torch.autograd.Function):
 
 def _depthwise_input_gradient(weight: Tensor, grad: Tensor, size_hw: tuple[int, int],
                               stride: int, padding: int) -> Tensor:
-    """Convolve the spread gradient with the turned kernel; (B, C, H, W)."""
+    """Convolve the dilated gradient with the rotated kernel; (B, C, H, W)."""
     channels, kernel = weight.shape[0], weight.shape[-1]
     turned, reach = weight.flip((2, 3)), kernel - 1 - padding
     if stride == 1:
@@ -62,18 +62,10 @@ def _depthwise_input_gradient(weight: Tensor, grad: Tensor, size_hw: tuple[int, 
 def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, conv: nn.Conv2d,
              tensorflow_padding: bool) -> Tensor:
     """
-    Apply a convolution with weights of the caller's choice.
+    Apply `conv` to (B, C, H, W) with `weight` and `bias` in place of its own.
 
-    Args:
-        x: (B, C, H, W).
-        weight: in place of conv.weight.
-        bias: in place of conv.bias.
-        conv: stride, padding and groups.
-        tensorflow_padding: pad a stride-2 convolution as TensorFlow does, at the right and
-            bottom only where the side is even.
-
-    Returns:
-        (B, C', H', W').
+    tensorflow_padding pads a stride-2 convolution as TensorFlow does: at the right and bottom only
+    where the side is even.
     """
     if isinstance(conv, QuantisedConv2d):
         x, weight = conv.quantiser.round_map(x), conv.quantiser.round_weight(weight)
@@ -95,17 +87,10 @@ def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, conv: nn.Conv2d,
 def convolve_normalise(x: Tensor, conv: nn.Conv2d, norm: nn.BatchNorm2d | nn.Identity,
                        tensorflow_padding: bool = False) -> Tensor:
     """
-    Apply a convolution and its BatchNorm; as one convolution where the statistics are fixed.
+    Apply a convolution and its BatchNorm, (B, C, H, W) to (B, C', H', W').
 
-    Args:
-        x: (B, C, H, W).
-        conv: without bias, unless norm is folded into it.
-        norm: Identity where it is folded; in eval mode its scale and shift are multiplied into
-            the weights, and still learn.
-        tensorflow_padding: see convolve.
-
-    Returns:
-        (B, C', H', W').
+    In eval mode scale and shift of the BatchNorm are multiplied into the weights (one convolution)
+    and still learn. norm is Identity where it is already folded; only then has conv a bias.
     """
     if isinstance(norm, nn.Identity):
         return convolve(x, conv.weight, conv.bias, conv, tensorflow_padding)
@@ -118,13 +103,12 @@ def convolve_normalise(x: Tensor, conv: nn.Conv2d, norm: nn.BatchNorm2d | nn.Ide
 
 @dataclass(frozen=True)
 class NormSettings:
-    """How the BatchNorms of a network are made; PyTorch's own figures by default."""
+    """Settings of a network's BatchNorms; the defaults are PyTorch's."""
 
     eps: float = 1e-5
     momentum: float = 0.1
 
     def layer(self, channels: int) -> nn.BatchNorm2d:
-        """Make one."""
         return nn.BatchNorm2d(channels, eps=self.eps, momentum=self.momentum)
 
 
@@ -138,19 +122,7 @@ class ConvNormAct(nn.Sequential):
                  groups: int = 1, tensorflow_padding: bool = False,
                  activation: type[nn.Module] | None = nn.ReLU6,
                  norm: NormSettings = DEFAULT_NORM) -> None:
-        """
-        Build the three layers.
-
-        Args:
-            in_channels: of the input.
-            out_channels: of the output.
-            kernel: side of the kernel.
-            stride: 1 or 2.
-            groups: in_channels for a depthwise convolution.
-            tensorflow_padding: see convolve.
-            activation: None for a linear layer.
-            norm: of the BatchNorm.
-        """
+        """Build the layers; activation None is linear, tensorflow_padding as in convolve."""
         super().__init__(
             nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, groups=groups,
                       bias=False),
@@ -159,7 +131,6 @@ class ConvNormAct(nn.Sequential):
         self.tensorflow_padding = tensorflow_padding
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) to (B, C', H', W')."""
         conv, norm, *activations = self
         y = convolve_normalise(x, conv, norm, self.tensorflow_padding)
         for activation in activations:

@@ -14,17 +14,7 @@ TAPS_OF_STRIDE = {8: (7, 14), 16: (14,)}  # blocks that halve maps of that strid
 
 
 def make_divisible(channels: float, divisor: int = 8, least: int = 8) -> int:
-    """
-    Round to a multiple of divisor, never down by more than a tenth.
-
-    Args:
-        channels: wanted.
-        divisor: of the result.
-        least: never fewer.
-
-    Returns:
-        The channels to use.
-    """
+    """Round to a multiple of divisor, at least `least`, never down by more than a tenth."""
     rounded = max(divisor, least, int(channels + divisor / 2) // divisor * divisor)
     return rounded if rounded >= 0.9 * channels else rounded + divisor
 
@@ -34,16 +24,7 @@ class InvertedResidual(InvertedBlock):
 
     def __init__(self, in_channels: int, out_channels: int, stride: int, expansion: int,
                  tensorflow_padding: bool) -> None:
-        """
-        Build the block.
-
-        Args:
-            in_channels: of the input.
-            out_channels: of the output.
-            stride: of the depthwise convolution.
-            expansion: factor t; at 1 there is no expansion layer.
-            tensorflow_padding: see layers.convolve.
-        """
+        """Build the block; without an expansion layer where the factor `expansion` (t) is 1."""
         super().__init__()
         hidden = in_channels * expansion
         self.in_channels, self.expanded_channels = in_channels, hidden
@@ -56,11 +37,9 @@ class InvertedResidual(InvertedBlock):
             nn.BatchNorm2d(out_channels))
 
     def expand(self, x: Tensor) -> Tensor:
-        """Run the expansion layer alone; SSDLite attaches heads to its output."""
         return self.conv[0](x)
 
     def filter_and_project(self, expanded: Tensor) -> Tensor:
-        """Run what follows the expansion layer."""
         depthwise, project, norm = self.conv[-3:]
         return convolve_normalise(depthwise(expanded), project, norm)
 
@@ -75,15 +54,7 @@ class MobileNetV2(MobileNet):
 
     def __init__(self, width_mult: float = 1.0, tensorflow_padding: bool = False,
                  min_depth: int = 8, taps: Taps = Taps()) -> None:  # noqa: B008 (frozen)
-        """
-        Build the layers.
-
-        Args:
-            width_mult: of the channels.
-            tensorflow_padding: see layers.convolve.
-            min_depth: fewest channels of a layer.
-            taps: feature maps beside the last one.
-        """
+        """Build the layers; min_depth is the least number of channels of a layer."""
         channels = make_divisible(32 * width_mult, least=min_depth)
         layers: list[nn.Module] = [
             ConvNormAct(3, channels, 3, 2, tensorflow_padding=tensorflow_padding)]

@@ -11,7 +11,7 @@ from mbv2ssd_train.model.backbone import InvertedBlock, MobileNet, Taps
 from mbv2ssd_train.model.layers import ConvNormAct, NormSettings
 from mbv2ssd_train.model.mobilenet_v2 import make_divisible
 
-NORM = NormSettings(eps=1e-3, momentum=0.03)  # as torchvision's SSDLite320 has them
+NORM = NormSettings(eps=1e-3, momentum=0.03)  # those of torchvision's SSDLite320
 TAPS_OF_STRIDE = {8: (7, 13), 16: (13,)}  # blocks that halve maps of that stride and the next
 
 
@@ -19,17 +19,11 @@ class Hardswish(nn.Module):
     """Hard swish, x * hardsigmoid(x)."""
 
     def __init__(self, inplace: bool = False) -> None:
-        """
-        Build the layer.
-
-        Args:
-            inplace: accepted as other activations have it; without effect.
-        """
+        """Accept `inplace` as other activations do; it has no effect."""
         super().__init__()
 
     def forward(self, x: Tensor) -> Tensor:
-        """Any shape."""
-        # Apart for use: ONNX's HardSwish is younger than some engine builders.
+        # Two operators in eval mode: some engine builders are older than ONNX's HardSwish.
         return F.hardswish(x) if self.training else x * F.hardsigmoid(x)
 
 
@@ -68,22 +62,14 @@ def _tail(reduced: bool) -> tuple[_Block, ...]:
 
 
 class SqueezeExcitation(nn.Module):
-    """Weigh the channels by what the whole map shows (arXiv:1709.01507)."""
+    """Weigh the channels by the mean of the whole map (arXiv:1709.01507)."""
 
     def __init__(self, channels: int, squeezed: int) -> None:
-        """
-        Build the two layers.
-
-        Args:
-            channels: of the map.
-            squeezed: between the layers.
-        """
         super().__init__()
         self.fc1 = nn.Conv2d(channels, squeezed, 1)
         self.fc2 = nn.Conv2d(squeezed, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) to the same shape."""
         pooled = x.mean(dim=(2, 3), keepdim=True)
         return x * F.hardsigmoid(self.fc2(F.relu(self.fc1(pooled))))
 
@@ -92,15 +78,7 @@ class InvertedResidual(InvertedBlock):
     """Expand (1x1), filter (depthwise), weigh the channels, project (1x1, linear)."""
 
     def __init__(self, in_channels: int, expanded: int, out_channels: int, row: _Block) -> None:
-        """
-        Build the block.
-
-        Args:
-            in_channels: of the input.
-            expanded: channels inside; as many as of the input where nothing is expanded.
-            out_channels: of the output.
-            row: everything else.
-        """
+        """Build the block; without an expansion layer where expanded == in_channels."""
         super().__init__()
         self.in_channels, self.expanded_channels = in_channels, expanded
         self.skip = row.stride == 1 and in_channels == out_channels
@@ -117,11 +95,9 @@ class InvertedResidual(InvertedBlock):
         self.block = nn.Sequential(*layers)
 
     def expand(self, x: Tensor) -> Tensor:
-        """Run the expansion layer alone; SSDLite attaches heads to its output."""
         return self.block[0](x)
 
     def filter_and_project(self, expanded: Tensor) -> Tensor:
-        """Run what follows the expansion layer."""
         return self.block[1 if self._expands else 0:](expanded)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -137,15 +113,7 @@ class MobileNetV3Large(MobileNet):
 
     def __init__(self, width_mult: float = 1.0, reduced_tail: bool = False, min_depth: int = 8,
                  taps: Taps = Taps()) -> None:  # noqa: B008 (frozen)
-        """
-        Build the layers, as torchvision's SSDLite320 when it begins at random.
-
-        Args:
-            width_mult: of the channels.
-            reduced_tail: half the channels in the blocks behind stride 16.
-            min_depth: fewest channels of a layer.
-            taps: feature maps beside the last one.
-        """
+        """Build as torchvision's SSDLite320; reduced_tail halves the channels after stride 16."""
         def scaled(channels: int) -> int:
             return make_divisible(channels * width_mult, least=min_depth)
 
@@ -160,7 +128,7 @@ class MobileNetV3Large(MobileNet):
 
 
 def initialise_normal(*parts: nn.Module) -> None:
-    """Small random weights, as torchvision's SSDLite: the first gradients are not huge."""
+    """Draw small random weights, as torchvision's SSDLite, so that first gradients stay small."""
     for part in parts:
         for module in part.modules():
             if isinstance(module, nn.Conv2d):

@@ -1,4 +1,4 @@
-"""Where a network rounds that learns with the integers of a file for TensorRT."""
+"""The places where a network rounds to learn with the integers of a file for TensorRT."""
 
 from __future__ import annotations
 
@@ -11,16 +11,8 @@ from mbv2ssd_train.model.ssd import SSD
 
 
 def quantised_layers(network: SSD) -> list[str]:
-    """
-    Name the convolutions that a file for TensorRT computes in integers.
-
-    Args:
-        network: of any architecture.
-
-    Returns:
-        All but those of squeeze-and-excitation, as quantize.placement has it; load_ranges makes
-        sure of that.
-    """
+    """Name the convolutions in integers: all but squeeze-and-excitation (quantize.placement)."""
+    # load_ranges checks that the file has the same
     kept = {id(part) for module in network.modules() if isinstance(module, SqueezeExcitation)
             for part in module.modules()}
     return [name for name, module in network.named_modules()
@@ -28,15 +20,7 @@ def quantised_layers(network: SSD) -> list[str]:
 
 
 def simulate_integers(network: SSD) -> SSD:
-    """
-    Make a network that rounds where a file for TensorRT does.
-
-    Args:
-        network: with BatchNorm; not changed.
-
-    Returns:
-        A copy, BatchNorm folded into its convolutions, whose ranges are to be loaded.
-    """
+    """Copy a network, BatchNorm folded, rounding as a file for TensorRT; load its ranges next."""
     folded = fold_batch_norm(network)
     skips = [name for name, module in folded.named_modules()
              if getattr(module, 'skip', False)]
@@ -44,14 +28,6 @@ def simulate_integers(network: SSD) -> SSD:
 
 
 def simulate_integer_weights(network: SSD) -> SSD:
-    """
-    Make a network whose weights are rounded as in a file for a CPU, and whose maps are not.
-
-    Args:
-        network: with BatchNorm; not changed.
-
-    Returns:
-        A copy, BatchNorm folded into its convolutions.
-    """
+    """Copy a network, BatchNorm folded, with weights rounded as in a file for a CPU, maps not."""
     folded = fold_batch_norm(network)
     return add_weight_quantisers(folded, quantised_layers(folded))

@@ -1,8 +1,4 @@
-"""
-SSD (arXiv:1512.02325): a backbone, perhaps a neck, extra feature maps, and heads on all of them.
-
-With depthwise extras and heads it is SSDLite (MobileNetV2, arXiv:1801.04381, section 6.2).
-"""
+"""SSD (arXiv:1512.02325); with depthwise extras and heads SSDLite (arXiv:1801.04381, 6.2)."""
 
 from __future__ import annotations
 
@@ -30,17 +26,12 @@ class SSD(nn.Module):
         """
         Build the network with random weights.
 
-        Args:
-            config: of the model.
-            score_columns: classes, and the background where they share a softmax.
-            sigmoid: each class is scored by itself, and begins as not being there.
-
-        Raises:
-            ConfigError: the input is too small for the last feature maps.
+        score_columns counts the classes, and the background where they share a softmax. Raises
+        ConfigError if the input is too small for the last feature maps.
         """
         super().__init__()
         self.score_columns, self.sigmoid = score_columns, sigmoid
-        self._frozen: list[nn.Module] = []  # whose BatchNorms keep their statistics
+        self._frozen: list[nn.Module] = []  # their BatchNorms keep their statistics
         shapes = [len(level.shapes_wh) for level in config.prior_levels()]
         self.backbone = build_backbone(config)
         norm = self.backbone.norm
@@ -62,15 +53,7 @@ class SSD(nn.Module):
             expect_no_object(self.conf_heads)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """
-        Predict.
-
-        Args:
-            images: (B, 3, H, W) normalised.
-
-        Returns:
-            loc (B, P, 4) and conf_logits (B, P, C).
-        """
+        """(B, 3, H, W) normalised to loc (B, P, 4) and conf_logits (B, P, C)."""
         maps = self.backbone(images)
         last = maps[-1]
         if self.neck is not None:
@@ -83,30 +66,24 @@ class SSD(nn.Module):
 
     def freeze(self, blocks: int, batch_norm: bool) -> None:
         """
-        Leave parts of the backbone as they are, whatever the rest learns.
+        Freeze the first `blocks` of the backbone: layers `features.*`, or the stages 1-6 of VGG16.
 
-        Args:
-            blocks: the first ones of the backbone, which do not learn at all: layers
-                `features.*` of a MobileNet, the six stages of VGG16.
-            batch_norm: BatchNorms of the whole backbone keep their statistics; their scales and
-                shifts learn, as far as their block does.
-
-        Raises:
-            ConfigError: the backbone has fewer blocks.
+        With batch_norm, BatchNorms of the whole backbone keep their statistics; their scales and
+        shifts learn, unless their block is frozen. ConfigError: the backbone has fewer blocks.
         """
         known = self.backbone.blocks()
         if not 0 <= blocks <= len(known):
             raise ConfigError(f'training.freeze_blocks is {blocks}; the backbone '
                               f'{type(self.backbone).__name__} has {len(known)} blocks')
-        self.backbone.requires_grad_(True)  # whatever was frozen before
+        self.backbone.requires_grad_(True)  # undo an earlier freeze
         for block in known[:blocks]:
             block.requires_grad_(False)
-        # layers that do not learn take up no statistics either
+        # frozen layers keep their statistics too
         self._frozen = [self.backbone] if batch_norm else known[:blocks]
         self.train(self.training)
 
     def train(self, mode: bool = True) -> Self:
-        """Switch to training or evaluation; what is frozen stays in evaluation."""
+        """Switch to training or evaluation; frozen BatchNorms stay in evaluation."""
         super().train(mode)
         for part in self._frozen:
             for module in part.modules():
@@ -116,15 +93,7 @@ class SSD(nn.Module):
 
 
 def build_backbone(config: ModelConfig) -> Backbone:
-    """
-    Build the backbone of a configuration, with random weights.
-
-    Args:
-        config: of the model.
-
-    Returns:
-        A backbone with config.backbone_maps maps.
-    """
+    """Build the backbone of a configuration, with random weights."""
     builders: dict[str, Callable[[], Backbone]] = {
         'mobilenet_v2': lambda: MobileNetV2(
             config.width_mult, config.stride2_padding != 'torch', config.min_depth,

@@ -9,7 +9,7 @@ from torch import distributed, nn, Tensor
 
 
 class _Sum(torch.autograd.Function):
-    """A tensor added up over all processes, and so is its gradient."""
+    """The sum of a tensor over all processes; its gradient is summed too."""
 
     @staticmethod
     def forward(ctx: Any, values: Tensor) -> Tensor:
@@ -23,7 +23,7 @@ class _Sum(torch.autograd.Function):
 
 
 class SyncBatchNorm2d(nn.BatchNorm2d):
-    """BatchNorm2d with the mean and variance of the whole batch, wherever its parts are."""
+    """BatchNorm2d with the mean and variance of the whole batch, over all processes."""
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) to the same shape; in eval mode as BatchNorm2d."""
@@ -48,12 +48,7 @@ class SyncBatchNorm2d(nn.BatchNorm2d):
 
 
 def synchronise_batch_norm(network: nn.Module) -> None:
-    """
-    Turn every BatchNorm of a network into one over all processes; weights and names stay.
-
-    Args:
-        network: changed.
-    """
+    """Turn every BatchNorm, in place, into one over all processes; weights and names stay."""
     for module in network.modules():
         if type(module) is nn.BatchNorm2d:
             module.__class__ = SyncBatchNorm2d

@@ -14,22 +14,16 @@ _L2_NORM_SCALE = 20.0
 
 
 class L2Norm(nn.Module):
-    """Bring the values of a cell to one length, and learn that length for each channel."""
+    """Scale each cell's values to one length, which is learnt for each channel."""
 
     def __init__(self, channels: int) -> None:
-        """
-        Build the layer.
-
-        Args:
-            channels: of the map.
-        """
         super().__init__()
         self.scale = nn.Parameter(torch.full((channels, 1, 1), _L2_NORM_SCALE))
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) to the same shape, float32."""
-        x = x.float()  # the squares leave the range of float16
-        # not under a root whose gradient is infinite where a cell is all zero
+        x = x.float()  # squares overflow float16
+        # no sqrt: its gradient is infinite where a cell is all zero
         squares = (x * x).sum(dim=1, keepdim=True)
         return x * torch.rsqrt(squares + 1e-10) * self.scale
 
@@ -38,7 +32,6 @@ class VGG16(Backbone):
     """Five stages of convolutions, then the first two dense layers as dilated convolutions."""
 
     def __init__(self) -> None:
-        """Build the layers, initialised as torchvision's."""
         super().__init__()
         layers: list[nn.Module] = []
         channels = 3
@@ -62,7 +55,7 @@ class VGG16(Backbone):
         initialise_xavier(self.fc6, self.fc7)
 
     def blocks(self) -> list[nn.Module]:
-        """Return the five stages, and the two layers behind them as the sixth."""
+        """Return the five stages, then fc6 and fc7 as the sixth."""
         pools = [index for index, layer in enumerate(self.features)
                  if isinstance(layer, nn.MaxPool2d)]
         stages = [self.features[begin:end]
@@ -70,15 +63,7 @@ class VGG16(Backbone):
         return [*stages, nn.Sequential(self.fc6, self.fc7)]
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """
-        Compute the two feature maps.
-
-        Args:
-            images: (B, 3, H, W) normalised.
-
-        Returns:
-            conv4_3 with its L2 norm at stride 8, fc7 at stride 16.
-        """
+        """(B, 3, H, W) normalised to conv4_3, L2-normalised, at stride 8, and fc7 at stride 16."""
         conv4 = self.features[:_CONV4_END](images)
         x = self.features[_CONV4_END:](conv4)
         x = F.max_pool2d(x, 3, 1, 1)
@@ -87,7 +72,7 @@ class VGG16(Backbone):
 
 
 def initialise_xavier(*parts: nn.Module) -> None:
-    """Random weights that keep the size of what passes through, as the paper has them."""
+    """Draw Xavier weights, as in the paper: they keep the variance of activations."""
     for part in parts:
         for module in part.modules():
             if isinstance(module, nn.Conv2d):
