@@ -1,1 +1,1 @@
-"""What a prediction should have been, and what its mistakes cost."""
+"""What each prior should predict, and the loss of its prediction."""

@@ -1,4 +1,4 @@
-"""What a wrong box costs."""
+"""The box loss."""
 
 from __future__ import annotations
 
@@ -11,25 +11,14 @@ from mbv2ssd_train.config import LossConfig
 from mbv2ssd_train.loss.overlap import ciou, diou, giou
 
 _OVERLAPS = {'giou': giou, 'diou': diou, 'ciou': ciou}
-_FARTHEST = 1000.0  # sides of the prior that its box may be away
-_LARGEST = 6.0  # exponent: a box may be 400 times as wide as its prior, or as narrow
+_FARTHEST = 1000.0  # offset limit, in sides of the prior
+_LARGEST = 6.0  # exponent limit: up to 400 times the size of the prior, or 1/400
 
 
 def box_loss(loc: Tensor, boxes_xyxy: Tensor, priors: Tensor, variances: Variances,
              config: LossConfig) -> Tensor:
-    """
-    Compare predicted offsets with the boxes that they should give.
-
-    Args:
-        loc: (K, 4) float32 offsets of K priors.
-        boxes_xyxy: (K, 4) with positive sizes, in pixels where the loss is of overlap.
-        priors: (K, 4) cxcywh in the same unit.
-        variances: of the box coding.
-        config: kind of loss.
-
-    Returns:
-        (K,) sum over the four offsets, or 1 less the overlap of the boxes.
-    """
+    """Return (K,) losses of offsets (K, 4) for boxes (K, 4) xyxy of positive size."""
+    # priors: (K, 4) cxcywh; boxes and priors are in pixels for the overlap losses
     if config.box in _OVERLAPS:
         predicted = decode_within_reason(loc, priors, variances)
         return 1 - _OVERLAPS[config.box](predicted, boxes_xyxy)
@@ -40,18 +29,9 @@ def box_loss(loc: Tensor, boxes_xyxy: Tensor, priors: Tensor, variances: Varianc
 
 
 def decode_within_reason(loc: Tensor, priors: Tensor, variances: Variances) -> Tensor:
-    """
-    Turn offsets into boxes whose areas stay finite however far off the offsets are.
-
-    Args:
-        loc: (..., P, 4) float32.
-        priors: (P, 4) cxcywh.
-        variances: of the box coding.
-
-    Returns:
-        (..., P, 4) xyxy; not a number where loc is not finite, so that it does not go unnoticed.
-    """
+    """Decode (..., P, 4) to xyxy of finite area, however large loc; NaN if loc is not finite."""
     farthest, largest = _FARTHEST / variances[0], _LARGEST / variances[1]
     limited = torch.cat([loc[..., :2].clamp(-farthest, farthest),
                          loc[..., 2:].clamp(-largest, largest)], dim=-1)
+    # 0 * loc keeps NaN, so that a loc that is not finite does not go unnoticed
     return decode_loc(limited + 0 * loc, priors, variances)

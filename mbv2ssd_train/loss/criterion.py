@@ -22,60 +22,41 @@ from mbv2ssd_train.loss.mining import mine_hard_negatives
 from mbv2ssd_train.loss.overlap import iou
 from mbv2ssd_train.loss.selection import on_host, Selection
 
-_CACHED = 2 ** 18  # values for (images, objects, priors) at once on a CPU, that its cache holds
+_CACHED = 2 ** 18  # values of (images, objects, priors) that fit the cache of a CPU
 
 
 @dataclass(frozen=True)
 class LossSums:
-    """The loss of each image, before anything is divided."""
+    """The loss of each image, before normalisation."""
 
     class_sums: Tensor  # (B,)
     box_sums: Tensor  # (B,), weighted by box_weight
-    normaliser: Tensor  # (), what the loss of all images of a step is divided by
+    # number of positives; with quality_focal the sum of their target scores, which also weigh
+    # their box losses; without gradient, may be 0
+    normaliser: Tensor  # (), divisor of the loss of all images of a step
     positives: Tensor  # (B,) int64, priors that learn an object
     negatives: Tensor  # (B,) int64, priors that learn background
-    teacher_sums: Tensor  # (B,), what of both comes from disagreeing with the teacher
+    teacher_sums: Tensor  # (B,), the teacher's part of both
 
 
 class Criterion(nn.Module):
-    """
-    Matching and loss.
-
-    The normaliser is the number of positives; with quality_focal the sum of what they should
-    score, which also weighs their box losses. It has no gradient and may be 0. Everything stays
-    on the device of the predictions, and nothing waits for it.
-    """
+    """Matching and loss, in float32 on the device of the predictions, without waiting for it."""
 
     def __init__(self, config: TrainConfig) -> None:
-        """
-        Choose matching and loss.
-
-        Args:
-            config: of the run.
-        """
         super().__init__()
         self._model, self._match, self._loss = config.model, config.match, config.loss
         self._columns = config.score_columns
         self._sigmoid = config.sigmoid_scores
         self._warmup = config.loss.quality_warmup
-        self.progress = 1.0  # of the run, in [0, 1]; whoever trains says how far it is
+        self.progress = 1.0  # of the run, in [0, 1]; set by the trainer
         self._priors: dict[tuple[tuple[int, int], torch.device], PriorBoxes] = {}
 
     def forward(self, loc: Tensor, conf_logits: Tensor, batch: Batch) -> LossSums:
         """
-        Compare predictions with the objects of a batch, in float32.
+        Compare loc (B, P, 4) and conf_logits (B, P, C) with the objects of a batch.
 
-        Args:
-            loc: (B, P, 4).
-            conf_logits: (B, P, C); C counts the background with cross_entropy only.
-            batch: images and objects, on the same device.
-
-        Returns:
-            The loss of each image.
-
-        Raises:
-            ShapeError: the predictions are not for the priors of this image size, or not for
-                the classes of the configuration.
+        C counts the background with cross_entropy only. ShapeError: the predictions are not for
+        the priors of this image size, or not for the classes of the configuration.
         """
         priors = self.priors_for(batch)
         self._check_shapes(loc, conf_logits, priors, batch)
@@ -94,15 +75,7 @@ class Criterion(nn.Module):
             torch.zeros_like(class_sums))
 
     def priors_for(self, batch: Batch) -> PriorBoxes:
-        """
-        Lay out the priors for the size of a batch's images, once for each size.
-
-        Args:
-            batch: images.
-
-        Returns:
-            The priors, on the device of the batch.
-        """
+        """Return the cached priors for the size and device of a batch's images."""
         height, width = batch.images.shape[1:3]
         key = ((height, width), batch.images.device)
         if key not in self._priors:
@@ -112,17 +85,7 @@ class Criterion(nn.Module):
 
     @torch.no_grad()
     def assign(self, loc: Tensor, conf_logits: Tensor, batch: Batch) -> Targets:
-        """
-        Decide which prior learns which object.
-
-        Args:
-            loc: (B, P, 4) float32; looked at by task_aligned only.
-            conf_logits: (B, P, C) float32, likewise.
-            batch: images and objects.
-
-        Returns:
-            The targets.
-        """
+        """Assign objects to priors; only task_aligned reads loc and conf_logits (float32)."""
         priors = self.priors_for(batch)
         count = math.ceil(batch.labels.numel() * len(priors.xyxy) / _CACHED)
         parts = batch.parts(max(count, 1) if on_host(loc) else 1)
@@ -144,19 +107,19 @@ class Criterion(nn.Module):
 
     def _boxes(self, loc: Tensor, positive: Selection, priors: PriorBoxes, objects: PaddedObjects,
                targets: Targets) -> tuple[Tensor, Tensor, Tensor]:
-        """Return offsets, wanted boxes (xyxy) and priors (cxcywh) of positives, in pixels."""
+        """Return offsets, target boxes (xyxy) and priors (cxcywh) of positives, in pixels."""
         places = objects.boxes_xyxy.shape[1]
         own_priors = priors.cxcywh[positive.priors] * priors.side_px
         index = positive.images * places + positive.of(targets.objects, 0)
         wanted = objects.boxes_xyxy.flatten(0, 1)[index] * priors.side_px
-        # a row that does not count has its prior to predict, and does
+        # a row that does not count has its own prior as target: no loss, finite gradients
         wanted = positive.only(wanted, priors.xyxy[positive.priors] * priors.side_px)
         return positive.of(loc), wanted, own_priors
 
     @torch.no_grad()
     def _quality(self, found: Tensor, wanted: Tensor, own_priors: Tensor, positive: Selection,
                  targets: Targets) -> Tensor:
-        """(K,) what positives should score."""
+        """(K,) target scores of positives."""
         whole = positive.chosen.float()
         if self._loss.classification != 'quality_focal':
             return whole
@@ -171,7 +134,7 @@ class Criterion(nn.Module):
 
     def _class_sums(self, conf_logits: Tensor, targets: Targets, positive: Selection,
                     quality: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the class loss (B,) and the negatives (B,) of each image."""
+        """Return class losses (B,) and counts of negatives (B,)."""
         if not self._sigmoid:
             return self._cross_entropy(conf_logits, targets)
         config = self._loss

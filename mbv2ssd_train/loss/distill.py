@@ -1,11 +1,10 @@
 """
-What it costs to answer otherwise than the teacher.
+The loss of disagreeing with the teacher.
 
-The teacher's class scores are targets that say more than labels do (Hinton et al.,
-arXiv:1503.02531). For detectors see Chen et al., "Learning efficient object detection models with
-knowledge distillation" (NIPS 2017): there the boxes of the teacher are a hint where it sees
-objects, and no more than that elsewhere. A float network as the teacher of the one that rounds is
-how networks in integers are commonly fine-tuned (Mishra and Marr, arXiv:1711.05852).
+The teacher's class scores are richer targets than labels (Hinton et al., arXiv:1503.02531). For
+detectors see Chen et al., "Learning efficient object detection models with knowledge distillation"
+(NIPS 2017): the boxes of the teacher are a hint only where it sees objects. A float teacher is
+common in fine-tuning quantised networks (Mishra and Marr, arXiv:1711.05852).
 """
 
 from __future__ import annotations
@@ -21,17 +20,7 @@ from mbv2ssd_train.loss.criterion import LossSums
 
 
 def add_up(loss: LossSums, taught: LossSums, weight: float) -> LossSums:
-    """
-    Learn from objects and teacher at once.
-
-    Args:
-        loss: of the objects.
-        taught: of the teacher.
-        weight: of the teacher.
-
-    Returns:
-        The loss of both; the normaliser and the counts are those of the objects.
-    """
+    """Add the weighted loss of the teacher; normaliser and counts stay those of the objects."""
     return dataclasses.replace(
         loss, class_sums=loss.class_sums + weight * taught.class_sums,
         box_sums=loss.box_sums + weight * taught.box_sums,
@@ -39,37 +28,20 @@ def add_up(loss: LossSums, taught: LossSums, weight: float) -> LossSums:
 
 
 class Distillation(nn.Module):
-    """Compares the answers of two networks to the same images, prior by prior."""
+    """Compares the predictions of two networks for the same images, prior by prior."""
 
     def __init__(self, config: DistillConfig, sigmoid: bool) -> None:
-        """
-        Choose what is compared.
-
-        Args:
-            config: of the run.
-            sigmoid: each class is scored by itself; else they share a softmax.
-        """
         super().__init__()
         self._config, self._sigmoid = config, sigmoid
 
     def forward(self, loc: Tensor, conf_logits: Tensor, teacher_loc: Tensor,
                 teacher_logits: Tensor) -> LossSums:
         """
-        Compare, in float32.
+        Compare (B, P, 4) offsets and (B, P, C) logits, in float32; the teacher's have no gradient.
 
-        The class loss of a prior is the Kullback-Leibler divergence from the teacher, times the
-        square of the temperature so that its gradient keeps its size; it is 0 where both agree.
-
-        Args:
-            loc: (B, P, 4) of the network that learns.
-            conf_logits: (B, P, C) likewise.
-            teacher_loc: (B, P, 4), without gradient.
-            teacher_logits: (B, P, C), without gradient.
-
-        Returns:
-            The loss of each image. The priors in which the teacher sees an object are its
-            positives, and their number is the normaliser; the negatives are the other priors
-            whose class scores are compared.
+        The class loss is the Kullback-Leibler divergence from the teacher times temperature ** 2,
+        so that the gradient keeps its size. Positives, and the normaliser, are the priors where
+        the teacher sees an object; negatives are the others whose class scores are compared.
         """
         loc, conf_logits = loc.float(), conf_logits.float()
         teacher_loc, teacher_logits = teacher_loc.float(), teacher_logits.float()
@@ -86,7 +58,7 @@ class Distillation(nn.Module):
 
     @torch.no_grad()
     def _sees_an_object(self, conf_logits: Tensor) -> Tensor:
-        """(B, P) bool, the priors with a class that is likely enough."""
+        """(B, P) bool, priors with a score of at least `confident`."""
         scores = conf_logits.sigmoid() if self._sigmoid else conf_logits.softmax(dim=-1)[..., 1:]
         return scores.amax(dim=-1) >= self._config.confident
 

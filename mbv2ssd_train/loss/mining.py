@@ -11,23 +11,11 @@ from mbv2ssd_train.loss.selection import on_host
 
 
 def mine_hard_negatives(background_loss: Tensor, labels: Tensor, config: LossConfig) -> Tensor:
-    """
-    Choose the negatives that are most wrong, a fixed number for each positive.
-
-    SSD (arXiv:1512.02325), section 2.2. An image without positives takes part with min_negatives,
-    so that images without objects teach what is not an object.
-
-    Args:
-        background_loss: (B, P) loss of calling each prior background.
-        labels: (B, P) as in Targets.
-        config: how many.
-
-    Returns:
-        (B, P) bool, the chosen negatives.
-    """
+    """Return (B, P) bool, the negatives of largest loss (SSD, arXiv:1512.02325, section 2.2)."""
     negative = labels == BACKGROUND_LABEL
     candidates = background_loss.detach().masked_fill(~negative, -torch.inf)
     wanted = ((labels > 0).sum(dim=1) * config.neg_pos_ratio).long()
+    # an image without positives contributes min_negatives: it teaches background
     wanted = wanted.clamp(config.min_negatives, config.max_negatives or None)
     wanted = torch.minimum(wanted, negative.sum(dim=1))
     hardest = candidates.topk(_longest(wanted, labels.shape[1]), dim=1).indices
@@ -36,5 +24,5 @@ def mine_hard_negatives(background_loss: Tensor, labels: Tensor, config: LossCon
 
 
 def _longest(counts: Tensor, bound: int) -> int:
-    """Return the largest count; where that would mean to wait, what it cannot exceed."""
+    """Return the largest count; on a GPU, which would have to wait, its bound."""
     return int(counts.max()) if on_host(counts) else bound

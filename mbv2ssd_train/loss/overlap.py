@@ -1,4 +1,4 @@
-"""How well boxes cover each other: IoU and the measures that box losses are made of."""
+"""IoU, and the overlap measures of the box losses."""
 
 from __future__ import annotations
 
@@ -11,18 +11,8 @@ _EPS = 1e-7  # keeps boxes without area from dividing by zero
 
 
 def pairwise_iou(boxes_a: Tensor, boxes_b: Tensor) -> Tensor:
-    """
-    IoU of each box of one set with each box of another.
-
-    One coordinate at a time: several times as fast as on (A, B, 2), and the same bits.
-
-    Args:
-        boxes_a: (..., A, 4) xyxy; those without an area overlap nothing.
-        boxes_b: (..., B, 4) xyxy with positive areas.
-
-    Returns:
-        (..., A, B) in [0, 1].
-    """
+    """IoU (..., A, B) of xyxy boxes; a of no area overlap nothing, b have positive areas."""
+    # One coordinate at a time: several times as fast as on (A, B, 2), and the same bits.
     left_a, top_a, right_a, bottom_a = (edge.unsqueeze(-1) for edge in boxes_a.unbind(-1))
     left_b, top_b, right_b, bottom_b = (
         edge.contiguous().unsqueeze(-2) for edge in boxes_b.unbind(-1))
@@ -38,48 +28,21 @@ def pairwise_iou(boxes_a: Tensor, boxes_b: Tensor) -> Tensor:
 
 
 def iou(boxes: Tensor, others: Tensor) -> Tensor:
-    """
-    IoU of boxes with their partners.
-
-    Args:
-        boxes: (..., 4) xyxy, at least one of each pair with an area.
-        others: (..., 4) xyxy.
-
-    Returns:
-        (...) in [0, 1].
-    """
+    """IoU of pairs (..., 4) xyxy, in [0, 1]; at least one of each pair has an area."""
     shared, union = _shared_and_union(boxes, others)
     return shared / union
 
 
 def giou(boxes: Tensor, others: Tensor) -> Tensor:
-    """
-    Generalised IoU (arXiv:1902.09630): also tells how far apart boxes are that do not touch.
-
-    Args:
-        boxes: (..., 4) xyxy.
-        others: (..., 4) xyxy.
-
-    Returns:
-        (...) in [-1, 1]: IoU less the share of the enclosing box that neither covers.
-    """
+    """Generalised IoU of pairs (..., 4) xyxy, in [-1, 1] (arXiv:1902.09630)."""
     shared, union = _shared_and_union(boxes, others)
     enclosing = _enclosing_wh(boxes, others).prod(dim=-1).clamp(min=_EPS)
     return shared / union - (enclosing - union) / enclosing
 
 
+# Pixels: in units of a non-square image, distances and aspect ratios are distorted.
 def diou(boxes: Tensor, others: Tensor) -> Tensor:
-    """
-    Distance IoU (arXiv:1911.08287), eq. 7.
-
-    Args:
-        boxes: (..., 4) xyxy in pixels: a distance is not one in units of a non-square image.
-        others: (..., 4) xyxy likewise.
-
-    Returns:
-        (...) in [-1, 1]: IoU less the squared distance of the centres, as a share of the
-        squared diagonal of the enclosing box.
-    """
+    """Distance IoU of pairs (..., 4) xyxy in pixels, in [-1, 1] (arXiv:1911.08287, eq. 7)."""
     shared, union = _shared_and_union(boxes, others)
     centres = boxes[..., :2] + boxes[..., 2:] - others[..., :2] - others[..., 2:]
     distance = (centres / 2).square().sum(dim=-1)
@@ -88,18 +51,9 @@ def diou(boxes: Tensor, others: Tensor) -> Tensor:
 
 
 def ciou(boxes: Tensor, others: Tensor) -> Tensor:
-    """
-    Complete IoU (arXiv:1911.08287), eq. 10 and 11: distance IoU less the error of the shape.
-
-    Args:
-        boxes: (..., 4) xyxy in pixels: an aspect ratio is not one in units of the image.
-        others: (..., 4) xyxy likewise.
-
-    Returns:
-        (...) at most 1.
-    """
+    """Complete IoU of pairs (..., 4) xyxy in pixels, at most 1 (arXiv:1911.08287, eq. 10-11)."""
     shape_error = (4 / math.pi ** 2) * (_slope(boxes) - _slope(others)).square()
-    with torch.no_grad():  # the paper's trade-off is a weight, not something to be learnt
+    with torch.no_grad():  # the paper's trade-off is a constant weight
         weight = shape_error / (1 - iou(boxes, others) + shape_error).clamp(min=_EPS)
     return diou(boxes, others) - weight * shape_error
 

@@ -1,4 +1,4 @@
-"""Priors of a batch that a loss looks at, as rows of a table."""
+"""Priors of a batch that a loss reads, as rows of a table."""
 
 from __future__ import annotations
 
@@ -7,26 +7,16 @@ from torch import Tensor
 
 
 def on_host(tensor: Tensor) -> bool:
-    """Whether values can be looked at without waiting for a device."""
+    """Return whether values can be read without waiting for a device."""
     return tensor.device.type == 'cpu'
 
 
 class Selection:
-    """
-    A few priors of many.
-
-    On a CPU the rows are the priors that are asked for. Elsewhere they are all priors: how many
-    are asked for is known on the device only, and to wait for it would cost more. Then `chosen`
-    says which rows count.
-    """
+    """The selected priors of a (B, P) bool mask as K rows."""
 
     def __init__(self, wanted: Tensor) -> None:
-        """
-        Select priors.
-
-        Args:
-            wanted: (B, P) bool.
-        """
+        # On a GPU the rows are all priors: waiting for the number of selected ones costs more.
+        # `chosen` marks the rows that count.
         self._shape = wanted.shape
         flat = wanted.flatten()
         self._few = on_host(wanted)
@@ -45,58 +35,23 @@ class Selection:
         return self.rows.remainder(self._shape[1])
 
     def of(self, values: Tensor, otherwise: Tensor | float = 0.0) -> Tensor:
-        """
-        Take the rows of what there is for each prior.
-
-        Args:
-            values: (B, P) or (B, P, D).
-            otherwise: harmless value for rows that do not count, so that nothing infinite comes
-                of them; no gradient leaves them.
-
-        Returns:
-            (K,) or (K, D).
-        """
+        """Take the rows, (K) or (K, D), of (B, P) or (B, P, D); `otherwise` as in only()."""
         rows = values.flatten(0, 1)
-        # not by index where these are all: its gradient would sort them on a deterministic GPU
+        # no index where the rows are all: its gradient sorts them on a deterministic GPU
         return self.only(rows[self.rows] if self._few else rows, otherwise)
 
     def only(self, rows: Tensor, otherwise: Tensor | float = 0.0) -> Tensor:
-        """
-        Put a harmless value into rows that do not count.
-
-        Args:
-            rows: (K,) or (K, D).
-            otherwise: the value.
-
-        Returns:
-            As rows.
-        """
+        """Put `otherwise` into rows that do not count: nothing infinite, no gradient."""
         chosen = self.chosen if rows.dim() == 1 else self.chosen[:, None]
         return torch.where(chosen, rows, otherwise)
 
     def scatter(self, rows: Tensor) -> Tensor:
-        """
-        Put rows back in their places.
-
-        Args:
-            rows: (K,), 0 where they do not count.
-
-        Returns:
-            (B, P), 0 elsewhere.
-        """
+        """Put rows (K,), 0 where they do not count, back into (B, P) zeros."""
         if not self._few:
             return rows.view(self._shape)
         places = rows.new_zeros(self._shape.numel())
         return places.index_copy(0, self.rows, rows).view(self._shape)
 
     def image_sums(self, rows: Tensor) -> Tensor:
-        """
-        Add up the rows of each image, in the same order every time.
-
-        Args:
-            rows: (K,), 0 where they do not count.
-
-        Returns:
-            (B,).
-        """
+        """Sum rows (K,), 0 where they do not count, to (B,), always in the same order."""
         return self.scatter(rows).sum(dim=1)

@@ -15,21 +15,12 @@ from mbv2ssd_train.loss.overlap import pairwise_iou
 
 def assign_by_atss(priors: PriorBoxes, objects: PaddedObjects, config: MatchConfig) -> Targets:
     """
-    Match priors by a threshold that is each object's own.
+    Match priors by a threshold for each object: mean plus standard deviation of candidates' IoU.
 
-    From each level the priors of the cells nearest to the centre of an object are its candidates;
-    the mean of their IoU with it, plus the standard deviation, is its threshold. Candidates that
-    reach it and have their centre in the object are positive; of several objects the one with
-    the largest IoU gets the prior. An object that goes empty takes the free prior that overlaps
-    it most, which is not in the paper. Near difficult objects a prior learns nothing.
-
-    Args:
-        priors: P of them.
-        objects: of the batch.
-        config: atss_cells, ignore_iou.
-
-    Returns:
-        What each prior should predict.
+    Candidates are the priors of the cells nearest to the object's centre, on each level. Those
+    that reach the threshold and have their centre in the object are positive; of several objects
+    the one with the largest IoU gets the prior. Not in the paper: an object without a prior takes
+    the free one that overlaps it most. Near difficult objects a prior learns nothing.
     """
     iou = pairwise_iou(objects.boxes_xyxy, priors.xyxy)  # (B, N, P)
     ignored = near_objects(iou * objects.difficult[:, :, None], objects.difficult,
@@ -46,17 +37,7 @@ def assign_by_atss(priors: PriorBoxes, objects: PaddedObjects, config: MatchConf
 
 
 def nearest_priors(priors: PriorBoxes, boxes_xyxy: Tensor, cells: int) -> Tensor:
-    """
-    Find the priors nearest to the centres of boxes, level by level.
-
-    Args:
-        priors: with their levels.
-        boxes_xyxy: (B, N, 4).
-        cells: to take from each level, with all their priors; all of a level that has fewer.
-
-    Returns:
-        (B, N, K) int64 indices of priors.
-    """
+    """Return (B, N, K) int64 priors of the `cells` nearest to each box (B, N, 4) on each level."""
     centres = (boxes_xyxy[..., :2] + boxes_xyxy[..., 2:]) / 2
     return torch.cat(list(_nearest_of_levels(priors, centres, cells)), dim=-1)
 
@@ -66,7 +47,7 @@ def _nearest_of_levels(priors: PriorBoxes, centres: Tensor, cells: int) -> Itera
     for level in priors.levels:
         shapes = len(level.shapes_wh)
         cell_centres = priors.cxcywh[first:first + level.count:shapes, :2]
-        # in pixels: what is near on a wide image is not what is near in units of its sides
+        # in pixels: in normalised units distances along the longer side count less
         away = (centres[..., None, :] - cell_centres) * priors.side_px[:2]  # (B, N, cells, 2)
         nearest = away.square().sum(dim=-1).topk(
             min(cells, len(cell_centres)), dim=-1, largest=False).indices

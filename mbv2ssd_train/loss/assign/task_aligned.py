@@ -14,26 +14,14 @@ from mbv2ssd_train.loss.overlap import pairwise_iou
 def assign_by_alignment(priors: PriorBoxes, objects: PaddedObjects, predicted_xyxy: Tensor,
                         scores: Tensor, config: MatchConfig) -> Targets:
     """
-    Match priors by what they predict.
+    Match priors by decoded boxes (B, P, 4) and scores (B, P, K), without gradient or background.
 
-    TOOD, section 3.2: how well a prior is aligned with an object is score ** alpha * IoU ** beta,
-    of its score for the object's class and its predicted box. Of the priors with their centre
-    in the object the best aligned ones are positive; of several objects the one with the largest
-    IoU gets the prior. What such a prior should score is its alignment, scaled so that the best
-    of an object reaches the object's largest IoU.
-
-    An object that goes empty takes the free prior that overlaps it most and is to score
-    their IoU, which is not in the paper. Near difficult objects a prior learns nothing.
-
-    Args:
-        priors: P of them.
-        objects: of the batch.
-        predicted_xyxy: (B, P, 4) decoded boxes, without gradient.
-        scores: (B, P, K) probability of each of the K classes, without background or gradient.
-        config: aligned_priors, score_power, iou_power, ignore_iou.
-
-    Returns:
-        What each prior should predict, with alignment.
+    TOOD, section 3.2: the alignment of a prior with an object is score ** alpha * IoU ** beta, of
+    its score for the object's class and its decoded box. Of the priors with their centre in the
+    object the best aligned are positive; of several objects the one with the largest IoU gets the
+    prior. The target score is the alignment, scaled so that an object's best one is the object's
+    largest IoU. Not in the paper: an object without a prior takes the free one that overlaps it
+    most; their IoU is the target score. Near difficult objects a prior learns nothing.
     """
     prior_iou = pairwise_iou(objects.boxes_xyxy, priors.xyxy)  # (B, N, P)
     ignored = near_objects(prior_iou * objects.difficult[:, :, None], objects.difficult,
@@ -53,20 +41,20 @@ def assign_by_alignment(priors: PriorBoxes, objects: PaddedObjects, predicted_xy
 
 
 def _scores_of_objects(scores: Tensor, objects: PaddedObjects) -> Tensor:
-    """(B, N, P) what each prior scores for the class of each object."""
+    """(B, N, P) each prior's score for the class of each object."""
     columns = (objects.labels - 1).clamp(min=0)
     return scores.transpose(1, 2).gather(
         1, columns[:, :, None].expand(-1, -1, scores.shape[1]))
 
 
 def _of_owner(values: Tensor, owners: Tensor) -> Tensor:
-    """(B, P) of (B, N, P): the value that belongs to the owner of each prior, 0 without one."""
+    """(B, P) of (B, N, P): each prior's value for its owner, 0 without one."""
     own = values.gather(1, owners.clamp(min=0)[:, None])[:, 0]
     return own.where(owners > NOBODY, 0.0)
 
 
 def _scale(alignment: Tensor, iou: Tensor, owners: Tensor, objects: PaddedObjects) -> Tensor:
-    """Scale (B, P) alignments so that the best one of each object is its largest IoU."""
+    """Scale (B, P) alignments so that each object's best one is its largest IoU."""
     best_alignment, best_iou = (
         torch.zeros_like(objects.labels, dtype=values.dtype).scatter_reduce(
             1, owners.clamp(min=0), values, 'amax')
