@@ -1,1 +1,1 @@
-"""Where weights come from when they are not learnt here."""
+"""Weights from other sources than training here."""

@@ -1,4 +1,4 @@
-"""Weights as they lie in files: state dicts of PyTorch, and the graphs that we export."""
+"""Weights in files: state dicts of PyTorch, and the graphs that this package exports."""
 
 from __future__ import annotations
 
@@ -19,33 +19,26 @@ from mbv2ssd_ros.core.contract import METADATA_KEY, ModelContract
 from mbv2ssd_ros.core.errors import DataError
 
 _BACKBONE = 'backbone.'
-_NETWORK = 'network.'  # what the exporter puts before the names of the network's weights
+_NETWORK = 'network.'  # the exporter's prefix of the network's weights
 
 
 def short_hash(path: Path) -> str:
-    """Return twelve digits of the SHA-256 of a file: two of the same name may differ."""
+    """Return twelve digits of the SHA-256 of a file, to tell files of one name apart."""
     return hashlib.sha256(path.read_bytes()).hexdigest()[:12]
 
 
 def read_state_dict(source: Path) -> dict[str, Tensor]:
     """
-    Read a state dict; executes no code from the file.
+    Read tensors by name, on the CPU; executes no code from the file.
 
-    Args:
-        source: .safetensors, or saved by torch: the state dict itself, or a training checkpoint
-            that has it under 'model', as torchvision's reference training writes.
-
-    Returns:
-        Tensors by name, on the CPU.
-
-    Raises:
-        DataError: the file holds something else.
+    .safetensors, or saved by torch: the state dict, or a training checkpoint with it under
+    'model', as torchvision's reference training writes. DataError: the file has other content.
     """
     try:
         if source.suffix == '.safetensors':
             return load_file(source)
         found: Any = torch.load(source, map_location='cpu', weights_only=True)
-    except pickle.UnpicklingError as err:  # whose own words advise to run the file's code
+    except pickle.UnpicklingError as err:  # its message advises running the file's code
         raise DataError(f'{source}: cannot be read as weights: not written by torch.save, or with '
                         'more in it than tensors by name; save a state_dict') from err
     except Exception as err:  # the two libraries' errors have no common base
@@ -63,16 +56,12 @@ def read_exported(source: Path) -> tuple[dict[str, Tensor], ModelContract | None
     """
     Read the weights of a graph that `mbv2ssd_train export` wrote.
 
-    Args:
-        source: .onnx.
-
     Returns:
-        Tensors by their name in the network, BatchNorm folded into the convolutions; and what the
-        file says about itself, None where it says nothing.
+        Tensors by their name in the network, BatchNorm folded; the contract, or None.
 
     Raises:
         DataError: not an ONNX file.
-        ContractError: what it says about itself cannot be read.
+        ContractError: the metadata cannot be read.
     """
     try:
         model = onnx.load(source)
@@ -86,7 +75,7 @@ def read_exported(source: Path) -> tuple[dict[str, Tensor], ModelContract | None
         bias = f'{node.input[1].removesuffix(".weight")}.bias'
         if len(node.input) < 3:  # the exporter leaves out a bias of zeros
             weights[bias] = torch.zeros(tensors[node.input[1]].dims[0])
-        elif node.input[2] in tensors:  # and keeps one of equal ones, by the name of either
+        elif node.input[2] in tensors:  # and merges equal ones under one name
             weights[bias] = _tensor(tensors[node.input[2]])
     weights = {name.removeprefix(_NETWORK): value for name, value in weights.items()
                if name.startswith(_NETWORK)}
@@ -100,13 +89,7 @@ def _tensor(item: onnx.TensorProto) -> Tensor:
 
 
 def write_backbone(weights: Mapping[str, Tensor], path: Path) -> None:
-    """
-    Write the backbone of a model as model.backbone_weights takes it.
-
-    Args:
-        weights: of the whole network.
-        path: of the file, .safetensors in form whatever its name.
-    """
+    """Write the backbone of a whole network as safetensors, for model.backbone_weights."""
     features = {name.removeprefix(_BACKBONE): value.contiguous()
                 for name, value in weights.items() if name.startswith(f'{_BACKBONE}features.')}
-    path.write_bytes(save(features))  # save_file would let nobody else read it
+    path.write_bytes(save(features))  # save_file makes a file that other users cannot read

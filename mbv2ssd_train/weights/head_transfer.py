@@ -1,8 +1,8 @@
 """
-What the heads of one detector are worth to another: boxes by prior, classes by name.
+Transfer of heads between detectors: boxes by prior, classes by name.
 
-A detector of 80 things knows most of what a robot looks for. Heads that began at random because
-one name was left out, or a prior box made larger, would have to learn it all again.
+A detector of 80 classes knows most of what a robot needs. Without the transfer, heads would start
+at random because of one name left out, or one prior box made larger.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ from mbv2ssd_ros.core.priors import Shape
 from mbv2ssd_train.config import ModelConfig
 from mbv2ssd_train.model.heads import NO_OBJECT_LOGIT
 
-# what COCO and VOC call by two names
+# COCO names: VOC names
 _SYNONYMS = {'airplane': 'aeroplane', 'motorcycle': 'motorbike', 'dining table': 'diningtable',
              'potted plant': 'pottedplant', 'couch': 'sofa', 'tv': 'tvmonitor'}
-# A predictor of tall things is no good for wide ones, but its bias makes up for another size.
+# Size counts less than aspect: a predictor of tall boxes does not suit wide ones, but its bias
+# corrects another size.
 _SIZE_SHARE = 0.3
 _HEADS = ('loc_heads', 'conf_heads')
 _PREDICTORS = {'ssdlite': ('1.weight', '1.bias'), 'ssd': ('weight', 'bias')}
@@ -29,18 +30,18 @@ _PREDICTORS = {'ssdlite': ('1.weight', '1.bias'), 'ssd': ('weight', 'bias')}
 
 @dataclass(frozen=True)
 class Scores:
-    """What the columns of a network's class predictions mean."""
+    """The meaning of the columns of a network's class predictions."""
 
     classes: tuple[str, ...]  # without the background
     sigmoid: bool
 
     @property
     def columns(self) -> int:
-        """Of the scores; a softmax has one for the background."""
+        """Number of scores; a softmax has one for the background."""
         return len(self.classes) + (0 if self.sigmoid else 1)
 
     def difference(self, wanted: Scores) -> str:
-        """Say why class predictions of this kind are of no use for another, '' where they are."""
+        """Return why class predictions do not fit `wanted`, '' where they do."""
         if self.sigmoid != wanted.sigmoid:
             names = {False: 'softmax', True: 'sigmoid'}
             return f'{names[self.sigmoid]} -> {names[wanted.sigmoid]} scores'
@@ -49,7 +50,7 @@ class Scores:
         return '' if self.classes == wanted.classes else 'other classes'
 
     def index(self, name: str) -> int | None:
-        """Find a class, also under its other name; None where it is not known."""
+        """Find a class, also by its synonym; None where it is unknown."""
         known = [_SYNONYMS.get(one, one) for one in self.classes]
         wanted = _SYNONYMS.get(name, name)
         return known.index(wanted) if wanted in known else None
@@ -62,7 +63,7 @@ class Scores:
 
 @dataclass(frozen=True)
 class HeadLayout:
-    """What the rows of a network's predictors stand for."""
+    """The meaning of the rows of a network's predictors."""
 
     model: ModelConfig
     scores: Scores
@@ -72,7 +73,7 @@ class HeadLayout:
         return [level.shapes_wh for level in self.model.prior_levels()]
 
     def differences(self, other: HeadLayout) -> list[str]:
-        """Say for people what predictions of this network are not to another one."""
+        """Describe, for the log, what must be translated for the other network."""
         changes = [] if self._same_boxes(other) else ['boxes to the most similar priors']
         if self.scores.difference(other.scores):
             known = [name for name in other.scores.classes if self.scores.index(name) is not None]
@@ -92,20 +93,14 @@ def translate_heads(found: Mapping[str, Tensor], source: HeadLayout, target: Hea
     """
     Translate predictors to the prior boxes and classes of another network.
 
-    The predictors of a map come from the map of the same stride, those of a prior from the one
-    most like it, scaled so that they name the same boxes, and those of a class from the class of
-    that name. What the source does not know, a class or a whole map, begins as not being there:
-    a map that saw things everywhere would drown what the others have learnt.
-
-    Args:
-        found: weights of the source, by name.
-        source: of the network that has learnt.
-        target: of the network that is to learn.
+    The predictors of a map come from the map of the same stride, those of a prior from the most
+    similar one, scaled so that they decode to the same boxes, and those of a class from the class
+    of that name. An unknown class or map starts with low scores: a map with false detections
+    everywhere would drown what the others have learnt.
 
     Returns:
-        Weights by the names of the target; without those of maps that the source has not, save
-        the bias of their class predictors, and without any class predictors where it knows none
-        of the classes.
+        Weights by the names of the target. Maps unknown to the source have only the bias of their
+        class predictors; there are no class predictors where it knows none of the classes.
     """
     translated = {name: value for name, value in found.items()
                   if name.partition('.')[0] not in _HEADS}
@@ -129,7 +124,7 @@ def translate_heads(found: Mapping[str, Tensor], source: HeadLayout, target: Hea
 
 
 def _nothing(scores: Scores, shapes: int) -> Tensor:
-    """Return the (shapes * columns,) bias with which a map expects no object."""
+    """Return the (shapes * columns,) bias of a map that expects no object."""
     bias = torch.full((shapes, scores.columns), NO_OBJECT_LOGIT)
     if not scores.sigmoid:
         bias[:, 0] = 0.0
@@ -138,7 +133,7 @@ def _nothing(scores: Scores, shapes: int) -> Tensor:
 
 @dataclass(frozen=True)
 class _MatchedPrior:
-    """A prior shape of the target and the one of the source that is most like it."""
+    """A prior shape of the target and the most similar one of the source."""
 
     shape: Shape
     theirs: Shape
@@ -148,7 +143,7 @@ class _MatchedPrior:
 
 def _matched_maps(source: HeadLayout, target: HeadLayout
                   ) -> Iterator[tuple[int, int, list[_MatchedPrior]]]:
-    """Yield the places of the maps of the same stride, and their priors."""
+    """Yield target level, source level and matched priors of maps of the same stride."""
     theirs = source.shapes()
     finer = round(math.log2(target.model.first_stride / source.model.first_stride))
     for level, shapes in enumerate(target.shapes()):
@@ -172,14 +167,14 @@ def _layers_of(weights: Mapping[str, Tensor], prefix: str) -> list[tuple[str, Te
 
 
 def _rows_of(value: Tensor, priors: Sequence[_MatchedPrior]) -> Tensor:
-    """Return (P, V, ...) rows of the matched priors, of (A * V, ...)."""
+    """Return rows (P, V, ...) of the matched priors from (A * V, ...)."""
     rows = value.reshape(priors[0].of, -1, *value.shape[1:])
     return rows[[prior.index for prior in priors]]
 
 
 def _translate_boxes(value: Tensor, priors: Sequence[_MatchedPrior], source: ModelConfig,
                      target: ModelConfig) -> Tensor:
-    """Let the predictions, gain * t + offset, name the boxes that t named (arXiv:1512.02325)."""
+    """Scale predictions to gain * t + offset, which decode to the same boxes (SSD, eq. 2)."""
     rows = _rows_of(value, priors)
     (centre, size), (our_centre, our_size) = source.variances, target.variances
     ratios = torch.tensor([[theirs / ours for theirs, ours in zip(prior.theirs, prior.shape,
@@ -194,7 +189,7 @@ def _translate_boxes(value: Tensor, priors: Sequence[_MatchedPrior], source: Mod
 
 def _translate_classes(value: Tensor, priors: Sequence[_MatchedPrior], source: Scores,
                        target: Scores) -> Tensor:
-    """Order the logits of the classes, each against that of there being nothing."""
+    """Order the logits of the classes, each relative to that of the background."""
     rows = _rows_of(value, priors)
     nothing = torch.zeros_like(rows[:, 0]) if source.sigmoid else rows[:, 0]
     first = source.columns - len(source.classes)

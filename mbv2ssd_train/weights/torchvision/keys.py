@@ -1,4 +1,4 @@
-"""torchvision's SSD detectors: how they are configured here, and what their weights are called."""
+"""torchvision's SSD detectors: their configurations here, and the names of their weights."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mbv2ssd_ros.core.errors import DataError
 
-# COCO's categories by id, 1 to 90; ten ids were never given to anything
+# COCO's categories by id, 1 to 90; ten ids are unused
 _COCO_BY_ID = (
     'person', 'bicycle', 'car', 'motorcycle', 'airplane', 'bus', 'train', 'truck', 'boat',
     'traffic light', 'fire hydrant', '', 'stop sign', 'parking meter', 'bench', 'bird', 'cat',
@@ -36,24 +36,13 @@ _HEADS = (
 
 @dataclass(frozen=True)
 class TorchvisionDetector:
-    """One of its architectures."""
+    """An architecture."""
 
-    model: Mapping[str, Any]  # section of a configuration
-    names: tuple[tuple[str, str], ...]  # beginning of a weight's name (a pattern), and ours
+    model: Mapping[str, Any]  # section of the configuration
+    names: tuple[tuple[str, str], ...]  # pattern of a weight's prefix, and the prefix here
 
     def rename(self, name: str) -> str:
-        """
-        Translate the name of a weight.
-
-        Args:
-            name: of torchvision.
-
-        Returns:
-            Of this package.
-
-        Raises:
-            DataError: a name that this architecture has not.
-        """
+        """Translate the name of a weight; DataError if the architecture does not have it."""
         for pattern, ours in (*self.names, *_HEADS):
             match = re.match(pattern, name)
             if match:
@@ -62,19 +51,7 @@ class TorchvisionDetector:
 
 
 def class_columns(weights: Mapping[str, Tensor], shapes: int) -> int:
-    """
-    Count the columns of the class predictions.
-
-    Args:
-        weights: of this package's names.
-        shapes: prior boxes in a cell of the first map.
-
-    Returns:
-        Classes with the background.
-
-    Raises:
-        DataError: there is no class predictor, or its size is not a multiple of shapes.
-    """
+    """Count the score columns, with background, from the first class predictor, or DataError."""
     biases = [value for name, value in weights.items()
               if re.fullmatch(r'conf_heads\.0\.(1\.)?bias', name)]
     if len(biases) != 1 or biases[0].ndim != 1 or len(biases[0]) % shapes:
@@ -84,15 +61,9 @@ def class_columns(weights: Mapping[str, Tensor], shapes: int) -> int:
 
 def tail_of(weights: Mapping[str, Tensor]) -> dict[str, Any]:
     """
-    Tell how wide the end of a MobileNetV3 is.
+    Return reduced_tail of a MobileNetV3 as part of a model section; empty for other backbones.
 
-    torchvision halves it in a detector that does not begin with ImageNet weights.
-
-    Args:
-        weights: of this package's names.
-
-    Returns:
-        The key of a model section that says so; none for other backbones.
+    torchvision halves the tail in a detector that does not start with ImageNet weights.
     """
     last = weights.get('backbone.features.16.0.weight')
     return {} if last is None else {'reduced_tail': len(last) < _WHOLE_TAIL}
@@ -117,7 +88,7 @@ DETECTORS = {
         {'input_size_hw': [320, 320], 'backbone': 'mobilenet_v3_large', 'reduced_tail': True,
          'first_stride': 16, 'extra_channels': [512, 256, 256, 128],
          'scales': [0.2, 0.35, 0.5, 0.65, 0.8, 0.95], 'clip_priors': True},
-        # its backbone is cut in two behind the expansion layer of block 13
+        # its backbone is split after the expansion layer of block 13
         ((r'backbone\.features\.0\.13\.', 'backbone.features.13.block.0.'),
          (r'backbone\.features\.0\.', 'backbone.features.'),
          (r'backbone\.features\.1\.0\.', 'backbone.features.13.block.'),
