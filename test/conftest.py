@@ -8,6 +8,7 @@ import tempfile
 
 import pytest
 
+from helpers.crowding import cores
 from helpers.dispositions import reset_signals
 from helpers.domains import Domain
 from helpers.needs import count_by_folder, skip_without_needs, TestFile
@@ -53,8 +54,7 @@ def pytest_configure_node(node):
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers():
     """Take as many workers as there are cores, at most 8; with a single core none."""
-    cores = len(os.sched_getaffinity(0))
-    return min(cores, 8) if cores > 1 else 0
+    return min(cores(), 8) if cores() > 1 else 0
 
 
 # A file may need what is not there. No plugin is asked: ROS's would import it, and fail.
