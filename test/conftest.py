@@ -14,7 +14,6 @@ from helpers.domains import Domain
 from helpers.needs import count_by_folder, skip_without_needs, TestFile
 from helpers.paths import ROOT
 from helpers.shared_memory import belongs_to_domain, remove_stale_files, stale_files
-from helpers.turns import is_alone, Turns
 
 if importlib.util.find_spec('mbv2ssd_ros') is None:  # not installed, and started elsewhere
     sys.path.insert(0, str(ROOT))
@@ -24,31 +23,23 @@ if importlib.util.find_spec('mbv2ssd_ros') is None:  # not installed, and starte
 
 def pytest_configure(config):
     """Give this process, and every one it starts, a ROS domain and a log folder of its own."""
-    folder = tempfile.TemporaryDirectory(prefix='mbv2ssd-test-')
-    config.add_cleanup(folder.cleanup)
     if is_controller(config):  # runs no test; its workers inherit what it ignores, as nohup wants
-        config.turns, config.stale_before = folder.name, set(stale_files())
+        config.stale_before = set(stale_files())
         return
-    if hasattr(config, 'workerinput'):
-        config.pluginmanager.register(Turns(Path(config.workerinput['turns'])))
     reset_signals()
     domain = Domain()
     config.add_cleanup(domain.release)
     os.environ['ROS_DOMAIN_ID'] = str(domain.number)
     os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
     os.environ.setdefault('FASTDDS_BUILTIN_TRANSPORTS', 'UDPv4')
-    os.environ['ROS_LOG_DIR'] = folder.name
+    logs = tempfile.TemporaryDirectory(prefix='mbv2ssd-ros-log-')
+    config.add_cleanup(logs.cleanup)
+    os.environ['ROS_LOG_DIR'] = logs.name
 
 
 def is_controller(config):
     """Tell whether this process gives the tests to workers of pytest-xdist."""
     return bool(config.getoption('tx', None)) and not hasattr(config, 'workerinput')
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_configure_node(node):
-    """Tell a worker where the locks are that it shares with the others."""
-    node.workerinput['turns'] = node.config.turns
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -80,11 +71,6 @@ def pytest_runtest_makereport(item, call):
     """Report what was skipped so by folder."""
     outcome = yield
     count_by_folder(item, call, outcome.get_result())
-
-
-def pytest_collection_modifyitems(items):
-    """Put the tests that run alone first: one worker runs all of them in one go."""
-    items.sort(key=lambda item: not is_alone(item))
 
 
 @pytest.fixture(scope='session', autouse=True)
