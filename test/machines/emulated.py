@@ -140,7 +140,7 @@ def _make_prefix(machine, root, prefix):
         (prefix / 'proc' / 'cpuinfo').write_text(''.join(
             f'processor\t: {number}\nCPU implementer\t: {implementer}\nCPU architecture: 8\n'
             f'CPU variant\t: {variant}\nCPU part\t: {part}\nCPU revision\t: {revision}\n\n'
-            for number in range(os.cpu_count() or 1)))
+            for number in range(os.sysconf('SC_NPROCESSORS_CONF'))))
 
 
 def _reason(done):

@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.machines, pytest.mark.timeout(LONGEST_S + 60)]
 def asked_for(request):
     """Skip unless the run asks for it."""
     if 'machines' not in (request.config.getoption('-m') or ''):
-        pytest.skip('takes an hour; run it with `make test-machines`')
+        pytest.skip('takes many minutes; run it with `make test-machines`')
 
 
 @pytest.fixture(scope='session')
