@@ -36,7 +36,7 @@ test-jetson:  ## tests that need TensorRT and a GPU, with PYTHON as it is (see d
 	$(PYTHON) -m pytest -m hardware $(PYTEST_ARGS) test/hardware
 
 test-machines: setup  ## the shipped models on processors that QEMU imitates (docs/machines.md)
-	$(VENV)/python -m pytest -m machines $(PYTEST_ARGS) test/machines
+	$(VENV)/python -m pytest -n auto -m machines $(PYTEST_ARGS) test/machines
 
 clean:  ## remove .venv, .venv-kilted and everything built or written by these targets
 	rm -rf .venv .venv-* build install log demo_out *.egg-info .mypy_cache .ruff_cache .hypothesis
