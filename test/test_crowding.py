@@ -2,8 +2,9 @@
 
 import os
 
-from crowding import cores, crowding
 import pytest
+
+from helpers.crowding import cores, crowding
 
 
 @pytest.mark.parametrize(('content', 'expected'), [

@@ -1,25 +1,22 @@
 """The self-test that a file is given when it is written, and the verb that adds one."""
 
-from pathlib import Path
-
 import cv2
 import numpy as np
 import onnx
 from onnx.reference import ReferenceEvaluator
 import pytest
-from small_graph import CONTRACT, everything
 from test_export import make_backend
 
+from helpers.paths import ROOT
+from helpers.small_graph import CONTRACT, everything
 from mbv2ssd_ros.backends import BackendOptions, first_run, open_backend
 from mbv2ssd_ros.core.answer import Difference, LIMITS
 from mbv2ssd_ros.core.onnx_metadata import read_metadata
 from mbv2ssd_ros.core.self_test import SELF_TEST_KEY, SelfTest
 from mbv2ssd_train.cli import main
-from mbv2ssd_train.export.model_file import save_beside
 from mbv2ssd_train.export.onnx_file import export_onnx
+from mbv2ssd_train.onnx_files.model_file import save_beside
 from mbv2ssd_train.onnx_files.self_test import infer_as_written, PICTURES
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -37,7 +34,7 @@ def self_test_of(path, contract=CONTRACT):
 
 @pytest.mark.parametrize('name', PICTURES)
 def test_a_picture_is_the_demo_s_reduced(name):
-    picture = cv2.imread(str(ROOT / 'mbv2ssd_train' / 'export' / 'pictures' / name))
+    picture = cv2.imread(str(ROOT / 'mbv2ssd_train' / 'onnx_files' / 'pictures' / name))
     height, width = picture.shape[:2]
     assert height != width and max(height, width) == 112
     source = cv2.imread(str(ROOT / 'config' / 'demo' / 'images' / name.replace('png', 'jpg')))
