@@ -1,4 +1,4 @@
-"""What every source of annotated images looks like to the rest of the package."""
+"""The common interface of all sources of annotated images."""
 
 from __future__ import annotations
 
@@ -22,13 +22,9 @@ from mbv2ssd_train.data.image_files import decode_image
 
 def memory_to_keep(environment: Mapping[str, str]) -> int:
     """
-    Say how much memory decoded images may take: half of it, shared by the processes that train.
+    Return how many bytes decoded images may take: half of the memory, shared by processes.
 
-    Args:
-        environment: of the process; torchrun tells in it how many run on this machine.
-
-    Returns:
-        Bytes.
+    torchrun sets LOCAL_WORLD_SIZE to their number on this machine.
     """
     machine = os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE')
     try:  # of a container
@@ -54,7 +50,7 @@ class ImageRecord:
     difficult: NDArray[np.bool_] = field(repr=False)  # (N,)
 
     def ground_truth(self, size_hw: tuple[int, int]) -> GroundTruth:
-        """Return the objects in pixels of an image of that size, which may be a reduced copy."""
+        """Return the objects in pixels of an image of that size, which may be reduced."""
         return GroundTruth(in_pixels(self.boxes_xyxy, size_hw), self.labels, self.difficult)
 
 
@@ -63,22 +59,11 @@ class Images(Protocol):
 
     @property
     def resident(self) -> bool:
-        """Whether decoded images lie in memory, so that keeping them gains nothing."""
+        """Whether decoded images are in memory already; keeping them gains nothing."""
         ...
 
     def pixels(self, record: ImageRecord) -> NDArray[np.uint8]:
-        """
-        Read one image.
-
-        Args:
-            record: one of those that came with the images.
-
-        Returns:
-            (H, W, 3) uint8 BGR; not to be written to.
-
-        Raises:
-            DataError: it cannot be read; names it.
-        """
+        """Read (H, W, 3) uint8 BGR, not to be written to; a DataError names the image."""
         ...
 
     def encoded(self, record: ImageRecord) -> bytes:
@@ -86,22 +71,16 @@ class Images(Protocol):
         ...
 
     def damages(self) -> list[str]:
-        """Compare what has a checksum with it; one message for each difference."""
+        """Verify checksums, where there are any; one message for each difference."""
         ...
 
 
 class EncodedImages:
-    """Image files, or members of archives, decoded when they are asked for."""
+    """Image files or archive members, decoded on demand; read_bytes may raise DataError."""
 
     resident = False
 
     def __init__(self, read_bytes: Callable[[ImageRecord], bytes]) -> None:
-        """
-        Say how files are read.
-
-        Args:
-            read_bytes: gives the encoded image of a record, or raises DataError.
-        """
         self._read_bytes = read_bytes
         self._lock = threading.Lock()  # archives are not safe to read from two threads
 
@@ -115,29 +94,19 @@ class EncodedImages:
             return self._read_bytes(record)
 
     def damages(self) -> list[str]:
-        """Return nothing: the decoder tells of what is damaged."""
+        """Return nothing: the decoder reports damage."""
         return []
 
 
 class Dataset:
-    """Records and their images, in a fixed order."""
+    """
+    At least one record, with images, in a fixed order; label k is class_names[k - 1].
+
+    keep_decoded keeps images after the first read, up to KEEP_BYTES over all data sets.
+    """
 
     def __init__(self, name: str, class_names: Sequence[str], records: Sequence[ImageRecord],
                  images: Images, keep_decoded: bool = False) -> None:
-        """
-        Put together records and their images.
-
-        Args:
-            name: of the split, as the user wrote it.
-            class_names: object classes; label k is class_names[k - 1].
-            records: at least one.
-            images: of the records.
-            keep_decoded: keep decoded images after the first read, as long as all data sets
-                together take no more than half of the memory.
-
-        Raises:
-            DataError: there is no record.
-        """
         if not records:
             raise DataError(f'{name}: the split holds no image')
         self.name = name
@@ -151,18 +120,7 @@ class Dataset:
         return len(self.records)
 
     def image(self, index: int) -> NDArray[np.uint8]:
-        """
-        Read and decode one image.
-
-        Args:
-            index: of the record.
-
-        Returns:
-            (H, W, 3) uint8 BGR; not to be written to.
-
-        Raises:
-            DataError: the file is missing or does not decode; names it.
-        """
+        """Read (H, W, 3) uint8 BGR, not to be written to; see decode."""
         if self._decoded is not None and index in self._decoded:
             return self._decoded[index]
         pixels = self.decode(self.records[index])
@@ -179,17 +137,9 @@ class Dataset:
 
     def decode(self, record: ImageRecord) -> NDArray[np.uint8]:
         """
-        Read and decode one image, whatever is kept.
+        Read and decode one image, (H, W, 3) uint8 BGR, without using kept ones.
 
-        Args:
-            record: of this data set.
-
-        Returns:
-            (H, W, 3) uint8 BGR.
-
-        Raises:
-            DataError: the file is missing, does not decode, or has another shape than its
-                annotation says; names it.
+        A DataError names a file that is missing, broken or not of the annotated shape.
         """
         pixels = self.images.pixels(record)
         height, width = pixels.shape[:2]
@@ -208,16 +158,7 @@ _keeping = threading.Lock()
 
 
 def refuse_overlap(train: Sequence[Dataset], other: Dataset) -> None:
-    """
-    Make sure that nothing is measured on an image that was learnt from.
-
-    Args:
-        train: sets to learn from.
-        other: the set to measure on.
-
-    Raises:
-        DataError: an image is in both; names some of them.
-    """
+    """Raise DataError where an image to measure on is also learnt from."""
     learnt: defaultdict[str, list[ImageRecord]] = defaultdict(list)
     for dataset in train:
         for record in dataset.records:
@@ -233,7 +174,7 @@ def refuse_overlap(train: Sequence[Dataset], other: Dataset) -> None:
 
 
 def _same_image(one: ImageRecord, other: ImageRecord) -> bool:
-    """Tell whether two images of one id are the same file, or have the same objects."""
+    """Test whether two images of one id are the same file, or have the same objects."""
     if one.source == other.source:
         return True
     # two cameras may both count from 000001, so an id alone proves nothing

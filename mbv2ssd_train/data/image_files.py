@@ -1,4 +1,4 @@
-"""Image files: read, decoded and reduced, without believing what they claim."""
+"""Read, decode and reduce image files without trusting their headers."""
 
 from __future__ import annotations
 
@@ -18,18 +18,10 @@ MAX_FILE_BYTES = 2 ** 28  # of an encoded image or an annotation file
 
 def decode_image(encoded: bytes, source: str) -> NDArray[np.uint8]:
     """
-    Decode JPEG, PNG, WebP or BMP: grey, colour, with or without transparency, 8 or 16 bit.
+    Decode JPEG, PNG, WebP or BMP of any colour type and 8 or 16 bit to (H, W, 3) uint8 BGR.
 
-    Args:
-        encoded: the file's bytes.
-        source: its name, for messages.
-
-    Returns:
-        (H, W, 3) uint8 BGR.
-
-    Raises:
-        DataError: it is of another format, truncated (OpenCV would fill a JPEG with grey), has
-            more pixels than MAX_PIXELS, or does not decode.
+    Raises DataError for other formats, truncated files (OpenCV would fill a JPEG with grey), more
+    than MAX_PIXELS pixels, or a failed decode.
     """
     try:
         _check_pixels(_stored_size_wh(encoded), source)
@@ -47,10 +39,10 @@ def decode_image(encoded: bytes, source: str) -> NDArray[np.uint8]:
 def _stored_size_wh(encoded: bytes) -> tuple[int, int]:
     size_wh = stored_size_wh(encoded)
     if size_wh is None and encoded[:2] == b'BM' and len(encoded) >= 26:
-        # negative heights are of images stored from the top
+        # BMP stores images from the top with a negative height
         size_wh = (abs(int.from_bytes(encoded[18:22], 'little', signed=True)),
                    abs(int.from_bytes(encoded[22:26], 'little', signed=True)))
-    if size_wh is None:  # nothing else tells its size in time
+    if size_wh is None:  # the size must be known before decoding
         raise UnsupportedImageError(
             f'does not decode as an image ({len(encoded)} bytes): not JPEG, PNG, WebP or BMP')
     return size_wh
@@ -64,18 +56,7 @@ def _check_pixels(size_wh: tuple[int, int], source: str) -> None:
 
 
 def read_file(path: Path) -> bytes:
-    """
-    Read a file of a data set.
-
-    Args:
-        path: of an image or an annotation.
-
-    Returns:
-        Its bytes.
-
-    Raises:
-        DataError: it cannot be read, is no ordinary file or absurdly large.
-    """
+    """Read a file; raises DataError where it is unreadable, not regular or too large."""
     try:
         if not path.is_file():  # nor a pipe, which would never end
             raise DataError(f'{path}: cannot be read: no such file')
@@ -88,16 +69,7 @@ def read_file(path: Path) -> bytes:
 
 
 def reduce_image(pixels: NDArray[np.uint8], longest_px: int) -> NDArray[np.uint8]:
-    """
-    Make a large image smaller.
-
-    Args:
-        pixels: (H, W, 3) uint8.
-        longest_px: of the longer side; a smaller image stays as it is.
-
-    Returns:
-        (h, w, 3) uint8.
-    """
+    """Reduce (H, W, 3) uint8 so that its longer side is longest_px at most."""
     longest = max(pixels.shape[:2])
     if longest <= longest_px:
         return pixels

@@ -15,17 +15,10 @@ Floats = NDArray[np.float64]
 def colour_changes(config: AugmentConfig, amounts: Floats, chances: Floats
                    ) -> NDArray[np.float32]:
     """
-    Draw changes of brightness, contrast, saturation and hue, each by chance.
+    Draw changes of brightness, contrast, saturation and hue: (B, 3, 4), [RGB 1] to RGB of 0-255.
 
-    All four are linear in the colour, so they multiply into one 3 x 4 matrix.
-
-    Args:
-        config: strengths and chance.
-        amounts: (B, 4) in [0, 1): how much of each, from most down to most up.
-        chances: (B, 4) in [0, 1): whether at all.
-
-    Returns:
-        (B, 3, 4), from RGB and 1 to RGB, of 0 to 255.
+    All four are linear in the colour, so they multiply into one matrix. amounts and chances are
+    (B, 4) in [0, 1): how much, from most down to most up, and whether at all.
     """
     strengths = np.array([config.brightness, config.contrast, config.saturation,
                           config.hue_degrees])
@@ -39,7 +32,7 @@ def colour_changes(config: AugmentConfig, amounts: Floats, chances: Floats
 
 
 def _hue_turns(degrees: Floats) -> Floats:
-    """Turn colours about the grey axis (Rodrigues' formula); (B, 1, 1) to (B, 3, 3)."""
+    """Rotate colours about the grey axis (Rodrigues' formula); (B, 1, 1) to (B, 3, 3)."""
     angle, axis = np.deg2rad(degrees), np.ones(3) / np.sqrt(3)
     cross = np.array([[0, -axis[2], axis[1]], [axis[2], 0, -axis[0]], [-axis[1], axis[0], 0]])
     return (np.cos(angle) * np.eye(3) + np.sin(angle) * cross

@@ -1,9 +1,8 @@
 """
-Random numbers that depend on nothing but what they are for.
+Random numbers that depend only on seed, epoch, image and repetition.
 
 Philox 4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC11) encrypts a
-counter: the numbers of one image in one epoch are the same whichever thread, process or batch
-asks for them, and those of many images are made at once.
+counter, so thread, process and batch have no influence, and one call draws for many images.
 """
 
 from __future__ import annotations
@@ -18,16 +17,7 @@ _LOW, _HALF = np.uint64(0xFFFFFFFF), np.uint64(32)
 
 
 def philox(counters: NDArray[np.uint64], key: tuple[int, int]) -> NDArray[np.uint64]:
-    """
-    Encrypt counters.
-
-    Args:
-        counters: (4, ...) of values below 2 ** 32.
-        key: two values below 2 ** 32.
-
-    Returns:
-        (4, ...) of values below 2 ** 32, each of them random.
-    """
+    """Encrypt counters (4, ...); inputs and results are below 2 ** 32."""
     first, second, third, fourth = counters
     for step in range(_ROUNDS):
         keys = [np.uint64((part + step * add) % 2 ** 32)
@@ -42,17 +32,9 @@ def philox(counters: NDArray[np.uint64], key: tuple[int, int]) -> NDArray[np.uin
 def uniform_draws(seed: int, epoch: int, places: NDArray[np.integer],
                   copies: NDArray[np.integer], count: int) -> NDArray[np.float64]:
     """
-    Draw the numbers of some images.
+    Draw (B, count) numbers in [0, 1) for images.
 
-    Args:
-        seed: of the run, 0 or more.
-        epoch: 0-based.
-        places: (B,) of the images in the data.
-        copies: (B,) how many times each was shown in this epoch before.
-        count: of numbers for each image.
-
-    Returns:
-        (B, count) in [0, 1).
+    places and copies are (B,): index in the data, and earlier showings in this epoch (0-based).
     """
     low, high = np.random.SeedSequence(seed).generate_state(2).tolist()
     blocks = -(-count // 4)

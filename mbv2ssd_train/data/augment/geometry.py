@@ -3,8 +3,7 @@ SSD's augmentation (arXiv:1512.02325, section 2.2) in one resize, drawn for many
 
 Expanding, cropping and mirroring only move a window over the source image: a window larger than
 the image zooms out, a smaller one crops. Boxes are clipped and filtered after every step that can
-cut them. Here it is decided what the network sees; pixels are touched once, when the window is
-resized into the batch: with OpenCV (render.py) or on the training device (device.py).
+cut them. render.py (OpenCV) or device.py then resizes the window, once.
 """
 
 from __future__ import annotations
@@ -21,8 +20,8 @@ from mbv2ssd_train.config import AugmentConfig
 from mbv2ssd_train.data.augment.colours import colour_changes
 from mbv2ssd_train.data.dataset import ImageRecord
 
-_TRIALS = 50  # crops, as in SSD; drawn at once, the first that fits is taken
-# which of an image's draws decides what
+_TRIALS = 50  # crops, as in SSD; drawn at once, the first that fits wins
+# columns of an image's draws
 _EXPAND, _SIDE, _LEFT, _TOP, _CROP, _LEAST_IOU, _FLIP = range(7)
 _AMOUNTS, _CHANCES = slice(7, 11), slice(11, 15)  # brightness, contrast, saturation, hue
 _CROP_SIZES = slice(15, 15 + 2 * _TRIALS)
@@ -42,7 +41,7 @@ class Objects:
     difficult: NDArray[np.bool_]  # (B, N)
 
     def only(self, kept: NDArray[np.bool_]) -> Objects:
-        """Return the kept objects in their order, closed up."""
+        """Return the kept objects in their order, without gaps."""
         kept = kept & (self.labels > 0)
         most = int(kept.sum(axis=1).max(initial=0))
         order = np.argsort(~kept, axis=1, kind='stable')[:, :most]  # the kept ones first
@@ -63,15 +62,7 @@ class Views:
 
 
 def objects_of(records: Sequence[ImageRecord]) -> Objects:
-    """
-    Put the objects of some images together.
-
-    Args:
-        records: at least one.
-
-    Returns:
-        Their objects, boxes normalised to the sources.
-    """
+    """Collect the objects of at least one image, boxes normalised to the sources."""
     shape = (len(records), max(len(record.labels) for record in records))
     boxes = np.zeros((*shape, 4), dtype=np.float32)
     labels, difficult = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=bool)
@@ -87,18 +78,10 @@ def draw_views(objects: Objects, sizes_hw: Sequence[tuple[int, int]],
                input_size_hw: tuple[int, int], config: AugmentConfig, draws: NDArray[np.float64],
                resize_mode: str = 'stretch') -> tuple[Views, Objects]:
     """
-    Decide what the network sees of some images.
+    Decide what the network sees, and which objects remain, normalised to the network input.
 
-    Args:
-        objects: of the images, boxes normalised to the sources.
-        sizes_hw: of the sources.
-        input_size_hw: of the network.
-        config: which steps, how strong.
-        draws: (B, DRAWS) in [0, 1).
-        resize_mode: of the model; without any step the images are as the run time makes them.
-
-    Returns:
-        The views, and the objects that are left, boxes normalised to the network input.
+    Input boxes are normalised to the sources; draws are (B, DRAWS) in [0, 1). Without any step the
+    images are as the run time resizes them.
     """
     windows = whole_images(sizes_hw, input_size_hw, resize_mode)
     expanded = draws[:, _EXPAND] < config.expand
@@ -121,17 +104,7 @@ def draw_views(objects: Objects, sizes_hw: Sequence[tuple[int, int]],
 
 def whole_images(sizes_hw: Sequence[tuple[int, int]], input_size_hw: tuple[int, int],
                  resize_mode: str) -> Windows:
-    """
-    Show everything, and the padding where the aspect ratio is kept.
-
-    Args:
-        sizes_hw: of the sources.
-        input_size_hw: of the network.
-        resize_mode: of the model.
-
-    Returns:
-        The windows.
-    """
+    """Return windows of the whole images, with padding where the aspect ratio is kept."""
     if resize_mode == 'stretch':
         return np.tile(WHOLE, (len(sizes_hw), 1))
     geometries = [ImageGeometry(size_hw, input_size_hw, resize_mode) for size_hw in sizes_hw]
@@ -141,16 +114,7 @@ def whole_images(sizes_hw: Sequence[tuple[int, int]], input_size_hw: tuple[int, 
 
 
 def expansions(config: AugmentConfig, draws: NDArray[np.float64]) -> Windows:
-    """
-    Draw canvases larger than the images, the images anywhere on them.
-
-    Args:
-        config: largest side of the canvas.
-        draws: (B, DRAWS).
-
-    Returns:
-        The canvases as windows of the images.
-    """
+    """Draw larger canvases with the images at random places, as windows of the images."""
     side = 1 + draws[:, _SIDE] * (config.expand_max - 1)
     room = side - 1
     return np.stack([-draws[:, _LEFT] * room, -draws[:, _TOP] * room, side, side], axis=1)
@@ -159,18 +123,11 @@ def expansions(config: AugmentConfig, draws: NDArray[np.float64]) -> Windows:
 def crops_of(boxes_xyxy: NDArray[np.float32], real: NDArray[np.bool_], config: AugmentConfig,
              draws: NDArray[np.float64]) -> Windows:
     """
-    Draw crops that still show an object well enough.
+    Draw for each image the first of 50 crops that still shows an object well enough.
 
-    Args:
-        boxes_xyxy: (B, N, 4) normalised to what is cropped.
-        real: (B, N) which of them are objects.
-        config: smallest side, IoU constraints.
-        draws: (B, DRAWS).
-
-    Returns:
-        For each image the first of 50 crops whose aspect ratio is 0.5 to 2, whose IoU with an
-        object reaches the constraint drawn, and which holds the centre of an object; the whole
-        image where none does. Without objects the aspect ratio alone counts.
+    Its aspect ratio is 0.5 to 2, its IoU with an object reaches the drawn constraint, and it holds
+    the centre of an object; the whole image where none does. Without objects only the ratio
+    counts. boxes_xyxy (B, N, 4) are normalised to what is cropped; real (B, N) marks objects.
     """
     ious = np.array(config.crop_ious, dtype=np.float32)
     least_iou = ious[(draws[:, _LEAST_IOU] * len(ious)).astype(int)]
@@ -190,10 +147,10 @@ def crops_of(boxes_xyxy: NDArray[np.float32], real: NDArray[np.bool_], config: A
 def _shows_an_object(trials: NDArray[np.float64], boxes_xyxy: NDArray[np.float32],
                      real: NDArray[np.bool_], least_iou: NDArray[np.float32]
                      ) -> NDArray[np.bool_]:
-    """Tell of crops (B, 50) whether they hold a centre and overlap enough; all have objects."""
+    """Test which crops (B, 50) hold a centre and overlap enough; every image has objects."""
     if not len(trials):
         return np.zeros(trials.shape[:2], dtype=bool)
-    # The objects of all images one after the other: padding would be most of the work.
+    # objects of all images in one list: padding would be most of the work
     image, _ = np.nonzero(real)
     x1, y1, x2, y2 = boxes_xyxy[real].T[..., None]  # (objects, 1)
     left, top, width, height = np.moveaxis(trials.astype(np.float32)[image], -1, 0)
@@ -213,14 +170,9 @@ def _shows_an_object(trials: NDArray[np.float64], boxes_xyxy: NDArray[np.float32
 def cut(windows: Windows, boxes_xyxy: NDArray[np.float32]
         ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """
-    Cut boxes at the border of a window, and tell which have their centre in it.
+    Clip boxes (B, N, 4) to the windows; return them normalised, and which centres are inside.
 
-    Args:
-        windows: one for each image.
-        boxes_xyxy: (B, N, 4) in the units of the windows' surroundings.
-
-    Returns:
-        Boxes (B, N, 4) normalised to the windows, and (B, N) bool.
+    Windows and boxes share one unit; the mask is (B, N).
     """
     boxes = inside(windows, boxes_xyxy)
     centres = (boxes[..., :2] + boxes[..., 2:]) / 2
@@ -230,17 +182,7 @@ def cut(windows: Windows, boxes_xyxy: NDArray[np.float32]
 
 def large_enough(boxes_xyxy: NDArray[np.float32], input_size_hw: tuple[int, int], min_px: float
                  ) -> NDArray[np.bool_]:
-    """
-    Tell which boxes are large enough to be learnt.
-
-    Args:
-        boxes_xyxy: (B, N, 4) normalised to the network input.
-        input_size_hw: of the network, pixels.
-        min_px: least width and height.
-
-    Returns:
-        (B, N) bool.
-    """
+    """Return (B, N) whether both sides of normalised boxes reach min_px input pixels."""
     sides = boxes_xyxy[..., 2:] - boxes_xyxy[..., :2]
     enough: NDArray[np.bool_] = (
         (sides * np.array(input_size_hw[::-1]) >= min_px) & (sides > 0)).all(axis=-1)
@@ -254,12 +196,12 @@ def mirror(boxes_xyxy: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def inside(windows: Windows, boxes_xyxy: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return boxes (B, N, 4) of the sources as boxes of the windows, unclipped."""
+    """Convert boxes (B, N, 4) of the sources to boxes of the windows, unclipped."""
     origin, size = windows[:, None, [0, 1, 0, 1]], windows[:, None, [2, 3, 2, 3]]
     return ((boxes_xyxy - origin) / size).astype(np.float32)
 
 
 def part_of(windows: Windows, inner: Windows) -> Windows:
-    """Return windows that are given in units of other windows."""
+    """Convert windows in units of other windows to units of the sources."""
     size = windows[:, 2:]
     return np.hstack([windows[:, :2] + inner[:, :2] * size, inner[:, 2:] * size])

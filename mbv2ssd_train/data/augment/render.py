@@ -1,4 +1,4 @@
-"""Views of images, painted into a batch with OpenCV."""
+"""Render views of images into a batch with OpenCV."""
 
 from __future__ import annotations
 
@@ -16,12 +16,9 @@ _UNCHANGED = np.hstack([np.eye(3), np.zeros((3, 1))]).astype(np.float32)
 
 def render(images: Sequence[NDArray[np.uint8]], views: Views, slots: NDArray[np.uint8]) -> None:
     """
-    Resize windows of images into the slots of a batch, grey where a window sticks out.
+    Resize windows of images into the slots of a batch, grey outside the image.
 
-    Args:
-        images: (H, W, 3) uint8 BGR sources; not changed.
-        views: of each.
-        slots: (B, h, w, 3) uint8, C-contiguous; overwritten with RGB.
+    Images are (H, W, 3) uint8 BGR; slots (B, h, w, 3), C-contiguous, are overwritten with RGB.
     """
     sources, targets = _pixels_of(views.windows, images, slots.shape[1:3])
     for row, (image, slot) in enumerate(zip(images, slots, strict=True)):
@@ -37,7 +34,7 @@ def render(images: Sequence[NDArray[np.uint8]], views: Views, slots: NDArray[np.
 
 
 def _change_colours(slot: NDArray[np.uint8], colours: NDArray[np.float32]) -> None:
-    """Turn BGR into RGB of other colours, in place."""
+    """Convert BGR to RGB with changed colours, in place."""
     if np.array_equal(colours, _UNCHANGED):
         cv2.cvtColor(slot, cv2.COLOR_BGR2RGB, dst=slot)
     else:
@@ -46,12 +43,12 @@ def _change_colours(slot: NDArray[np.uint8], colours: NDArray[np.float32]) -> No
 
 def _pixels_of(windows: Windows, images: Sequence[NDArray[np.uint8]], slot_hw: tuple[int, ...]
                ) -> tuple[list, list]:
-    """Round windows to whole pixels: top left and bottom right of sources and in the slots."""
+    """Round windows to whole pixels: top left and bottom right in the sources and the slots."""
     source_hw = np.array([image.shape[:2] for image in images])
     start, side = windows[:, [1, 0]], windows[:, [3, 2]]
     first = np.clip(np.round(start * source_hw), 0, source_hw - 1)
     last = np.clip(np.round((start + side) * source_hw), first + 1, source_hw)
-    # where these whole pixels of the source lie in the slot: off by half a pixel of the larger
+    # place of these whole source pixels in the slot: off by half a pixel of the larger
     slot = np.array(slot_hw)
     to = np.clip(np.round((first / source_hw - start) / side * slot), 0, slot - 1)
     end = np.clip(np.round((last / source_hw - start) / side * slot), to + 1, slot)

@@ -14,11 +14,7 @@ from mbv2ssd_train.data.augment.geometry import Objects
 
 @dataclass(frozen=True)
 class Batch:
-    """
-    Images of one size and their objects, padded to the largest number of them.
-
-    A place without an object has label 0 and a box of zeros.
-    """
+    """Images of one size; objects are padded to the largest number with label 0 and zero boxes."""
 
     images: Tensor  # (B, H, W, 3) uint8 RGB
     boxes_xyxy: Tensor  # (B, N, 4) float32, normalised
@@ -54,16 +50,6 @@ class Batch:
 
 
 def make_batch(images: Tensor, objects: Objects, sources: Sequence[str]) -> Batch:
-    """
-    Put images and objects together.
-
-    Args:
-        images: (B, H, W, 3) uint8 RGB.
-        objects: of the images, normalised to them.
-        sources: image file of each.
-
-    Returns:
-        The batch.
-    """
+    """Build a batch from (B, H, W, 3) uint8 RGB images and their normalised objects."""
     return Batch(images, torch.from_numpy(objects.boxes_xyxy), torch.from_numpy(objects.labels),
                  torch.from_numpy(objects.difficult), tuple(sources))

@@ -1,4 +1,4 @@
-"""What every loader is and shares: batches ahead of their use, views of images."""
+"""What all loaders share: the interface, making batches ahead, views of images."""
 
 from __future__ import annotations
 
@@ -26,17 +26,9 @@ class Loader(Protocol):
 
     def epoch(self, epoch: int, first_batch: int = 0) -> Generator[Batch, None, None]:
         """
-        Go through the data once.
+        Yield the batches of an epoch (0-based), from first_batch on where it is resumed.
 
-        Args:
-            epoch: 0-based; decides order and augmentation.
-            first_batch: to begin with, where an interrupted epoch goes on.
-
-        Yields:
-            Batches in the order of this epoch.
-
-        Raises:
-            DataError: an image cannot be read; names it.
+        The epoch decides order and augmentation. A DataError names an image that cannot be read.
         """
         ...
 
@@ -44,20 +36,13 @@ class Loader(Protocol):
 def made_ahead(make: Callable[[Plan], Made], plans: Iterable[Plan], workers: int
                ) -> Generator[Made, None, None]:
     """
-    Make things in threads, a few of them ahead of where they are wanted.
+    Yield what `make` returns for each plan, in their order, made ahead in threads.
 
-    Args:
-        make: called in a thread.
-        plans: of what to make.
-        workers: number of threads.
-
-    Yields:
-        What was made, in the order of the plans. Where it is given up early, or something
-        cannot be made, no thread is left behind.
+    No thread is left when the caller stops early or `make` raises.
     """
     waiting_plans = iter(plans)
     pool = ThreadPoolExecutor(workers, 'augment')
-    # one more than workers: none of them waits for the step to end
+    # one more than workers, so that no thread waits for the step to end
     under_way = deque(pool.submit(make, plan) for plan in islice(waiting_plans, workers + 1))
     try:
         while under_way:
@@ -70,19 +55,7 @@ def made_ahead(make: Callable[[Plan], Made], plans: Iterable[Plan], workers: int
 
 def views_of(plan: BatchPlan, epoch: int, records: Sequence[ImageRecord],
              sizes_hw: Sequence[tuple[int, int]], config: TrainConfig) -> tuple[Views, Objects]:
-    """
-    Decide what the network sees in a batch; everything but the pixels.
-
-    Args:
-        plan: of the batch.
-        epoch: 0-based.
-        records: of its images.
-        sizes_hw: of its images as they are read.
-        config: of the experiment.
-
-    Returns:
-        The views, and the objects in them.
-    """
+    """Decide what the network sees in a batch, all but the pixels; sizes_hw are as read."""
     draws = uniform_draws(config.seed, epoch, plan.places, plan.copies, DRAWS)
     augment = config.augment.in_epoch(epoch, config.training.epochs)
     return draw_views(objects_of(records), sizes_hw, plan.input_size_hw, augment, draws,

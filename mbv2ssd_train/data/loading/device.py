@@ -1,10 +1,9 @@
 """
-Images that lie on the training device, and are augmented there.
+Images are kept and augmented on the training device; fast cards would wait for the CPU.
 
-For fast cards, which would wait for decoding and resizing. All images lie there in one size,
-stretched to a little more than the network input: boxes are normalised, so nothing else changes.
-What the network sees of them is drawn as for every other loader (data/augment/geometry.py); only
-the pixels are made here, by one bilinear sampling of all images of a batch.
+All images have one size, a little more than the network input; boxes are normalised, so stretching
+changes nothing else. Views are drawn as for other loaders (data/augment/geometry.py); one bilinear
+sampling makes the pixels of a batch.
 """
 
 from __future__ import annotations
@@ -38,17 +37,17 @@ _GPU_SHARE = 0.8  # of what is free; the rest is for the network
 
 @dataclass(frozen=True)
 class Sampling:
-    """Where views look, ready to be taken to the device."""
+    """Where views look, as tensors for the device."""
 
     columns: Tensor  # (B, w) float32, in units of the image's width
     rows: Tensor  # (B, h) float32, in units of its height
     colours: Tensor  # (B, 3, 4) float32, as in Views
-    members: tuple[Tensor, ...]  # int64, which images are halved 0, 1, 2, ... times before
+    members: tuple[Tensor, ...]  # int64, images to halve 0, 1, 2, ... times before
 
 
 @dataclass(frozen=True)
 class _Prepared:
-    """A batch but for its pixels."""
+    """A batch without its pixels."""
 
     places: Tensor  # (B,) int64 of the images
     sampling: Sampling
@@ -56,23 +55,15 @@ class _Prepared:
 
 
 class DeviceLoader:
-    """Batches that are made on the device from images that lie there."""
+    """Make batches on the device, which holds all images; each process holds all of them."""
 
     def __init__(self, datasets: Sequence[Dataset], config: TrainConfig, device: torch.device,
                  rank: int = 0, world_size: int = 1) -> None:
         """
-        Decode all images and move them to the device.
+        Decode all images and copy them to the device.
 
-        Args:
-            datasets: one after the other.
-            config: of the experiment.
-            device: that learns.
-            rank: of this process; it makes every world_size-th image of each batch.
-            world_size: number of processes; each holds all images.
-
-        Raises:
-            ConfigError: the batch size cannot be shared evenly.
-            DataError: the images do not fit on the device, or one cannot be read.
+        Raises ConfigError where processes cannot share a batch evenly, DataError where the images
+        do not fit on the device or one cannot be read.
         """
         self._config, self._device = config, device
         places = [(dataset, record) for dataset in datasets for record in dataset.records]
@@ -87,17 +78,8 @@ class DeviceLoader:
         return len(self._order)
 
     def epoch(self, epoch: int, first_batch: int = 0) -> Generator[Batch, None, None]:
-        """
-        Go through the data once; see Loader.
-
-        Args:
-            epoch: 0-based; decides order and augmentation.
-            first_batch: to begin with.
-
-        Yields:
-            Batches on the device.
-        """
-        # one thread is enough: it decides, the device paints
+        """Yield batches on the device; see Loader."""
+        # one thread is enough: the device makes the pixels
         for prepared in made_ahead(partial(self._prepare, epoch),
                                    self._order.plans(epoch, first_batch), 1):
             prepared = _apply(prepared, lambda part: part.to(self._device, non_blocking=True))
@@ -114,7 +96,7 @@ class DeviceLoader:
             torch.from_numpy(plan.places), sampling_of(views, kept_hw, plan.input_size_hw),
             make_batch(torch.empty(0, dtype=torch.uint8), objects,
                        [record.source for record in records]))
-        if self._device.type == 'cuda':  # where a card fetches it while it computes
+        if self._device.type == 'cuda':  # pinned memory is copied while the card computes
             return _apply(prepared, Tensor.pin_memory)
         return prepared
 
@@ -131,17 +113,7 @@ def _apply(prepared: _Prepared, change: Callable[[Tensor], Tensor]) -> _Prepared
 
 def sampling_of(views: Views, kept_hw: tuple[int, int], input_size_hw: tuple[int, int]
                 ) -> Sampling:
-    """
-    Work out where views look.
-
-    Args:
-        views: of some images.
-        kept_hw: size of the images as they lie on the device.
-        input_size_hw: of the network.
-
-    Returns:
-        Tensors in main memory.
-    """
+    """Compute, in main memory, where views look on images of the size kept on the device."""
     height, width = input_size_hw
     columns, rows = (np.arange(width) + 0.5) / width, (np.arange(height) + 0.5) / height
     columns = np.where(views.mirrored[:, None], columns[::-1], columns)
@@ -156,17 +128,10 @@ def sampling_of(views: Views, kept_hw: tuple[int, int], input_size_hw: tuple[int
 
 def sample(images: Tensor, sampling: Sampling) -> Tensor:
     """
-    Paint views of images of one size; the counterpart of render.py.
+    Sample views (B, h, w, 3) uint8 RGB of images (B, 3, H, W), grey outside; as render.py.
 
-    A view that shows more than two pixels of its image in one of its own is taken from a copy
-    that is halved before, so that nothing is skipped.
-
-    Args:
-        images: (B, 3, H, W) uint8 RGB; H and W are multiples of 4.
-        sampling: of views of each, on the same device.
-
-    Returns:
-        (B, h, w, 3) uint8 RGB, grey where a window sticks out.
+    H and W are multiples of 4, all tensors on one device. Where a pixel covers more than two of
+    the image, the image is halved before, so that sampling skips no pixel.
     """
     grid = torch.stack(torch.broadcast_tensors(
         sampling.columns[:, None, :], sampling.rows[:, :, None]), dim=-1)  # (B, h, w, 2)
@@ -190,7 +155,7 @@ def sample(images: Tensor, sampling: Sampling) -> Tensor:
 
 def _levels(views: Views, kept_hw: tuple[int, int], input_size_hw: tuple[int, int]
             ) -> NDArray[np.intp]:
-    """Choose for each image how often it is halved before it is sampled."""
+    """Choose how often each image is halved before sampling."""
     shown = views.windows[:, [3, 2]] * kept_hw / input_size_hw  # its pixels in one of the view
     return np.clip(np.floor(np.log2(shown.max(axis=1))), 0, _LEVELS).astype(np.intp)
 
@@ -227,7 +192,7 @@ def _load(places: Sequence[tuple[Dataset, ImageRecord]], size_hw: tuple[int, int
 
 
 def _stretched(pixels: NDArray[np.uint8], size_hw: tuple[int, int]) -> NDArray[np.uint8]:
-    """Turn (H, W, 3) BGR into (3, h, w) RGB."""
+    """Convert (H, W, 3) BGR to (3, h, w) RGB."""
     larger = pixels.shape[0] > size_hw[0] or pixels.shape[1] > size_hw[1]
     stretched = cv2.resize(pixels, size_hw[::-1],
                            interpolation=cv2.INTER_AREA if larger else cv2.INTER_LINEAR)

@@ -1,8 +1,8 @@
 """
 Batches in a fixed random order.
 
-Every image's randomness comes from (seed, epoch, place in the data), so a batch is the same
-whatever was made before it, whichever thread makes it, and however many processes share it.
+Each image draws from (seed, epoch, place in the data): its result does not depend on earlier
+batches, threads or processes.
 """
 
 from __future__ import annotations
@@ -25,21 +25,10 @@ from mbv2ssd_train.data.loading.order import BatchPlan, EpochOrder
 def open_loader(datasets: Sequence[Dataset], config: TrainConfig, device: torch.device,
                 rank: int = 0, world_size: int = 1) -> Loader:
     """
-    Make the loader that data.keep asks for.
+    Make the loader that data.keep selects; its batches are on the device or in main memory.
 
-    Args:
-        datasets: one after the other.
-        config: of the experiment.
-        device: that learns.
-        rank: of this process.
-        world_size: number of processes.
-
-    Returns:
-        Batches on the device where the data are kept there, else in main memory.
-
-    Raises:
-        ConfigError: the batch size cannot be shared evenly.
-        DataError: the data do not fit on the device, or an image cannot be read.
+    Raises ConfigError where processes cannot share a batch evenly, DataError where the data do not
+    fit on the device or an image cannot be read.
     """
     if config.data.keep == 'device':
         from mbv2ssd_train.data.loading.device import DeviceLoader
@@ -48,23 +37,10 @@ def open_loader(datasets: Sequence[Dataset], config: TrainConfig, device: torch.
 
 
 class TrainLoader:
-    """Batches made ahead by threads of this process: OpenCV and numpy work without the GIL."""
+    """Make batches ahead in threads: OpenCV and numpy work without the GIL."""
 
     def __init__(self, datasets: Sequence[Dataset], config: TrainConfig, rank: int = 0,
                  world_size: int = 1, pin: bool = False) -> None:
-        """
-        Chain data sets.
-
-        Args:
-            datasets: one after the other.
-            config: of the experiment.
-            rank: of this process; it makes every world_size-th image of each batch.
-            world_size: number of processes.
-            pin: put images where a GPU can fetch them while it computes.
-
-        Raises:
-            ConfigError: the batch size cannot be shared evenly.
-        """
         self._places = [(dataset, index) for dataset in datasets for index in range(len(dataset))]
         self._order = EpochOrder([dataset.records[index] for dataset, index in self._places],
                                  config, rank, world_size)
@@ -74,16 +50,7 @@ class TrainLoader:
         return len(self._order)
 
     def epoch(self, epoch: int, first_batch: int = 0) -> Generator[Batch, None, None]:
-        """
-        Go through the data once; see Loader.
-
-        Args:
-            epoch: 0-based; decides order and augmentation.
-            first_batch: to begin with.
-
-        Yields:
-            Batches in main memory.
-        """
+        """Yield batches in main memory; see Loader."""
         yield from made_ahead(partial(self._make, epoch), self._order.plans(epoch, first_batch),
                               self._config.data.workers)
 

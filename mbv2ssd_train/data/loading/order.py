@@ -1,10 +1,8 @@
 """
 Which images each batch of an epoch holds, the same on every machine and in every process.
 
-An epoch has as many images as the data, less what does not fill a batch. Sampled uniformly, it
-shows every image once. Sampled by classes (repeat factors, arXiv:1908.03195, section 4.1), an
-image is shown more often the rarer its rarest class is, and others less often, so that the
-length stays the same.
+An epoch has as many images as the data, less an incomplete last batch. Class-balanced sampling
+(repeat factors, arXiv:1908.03195, section 4.1) repeats images of rare classes at that length.
 """
 
 from __future__ import annotations
@@ -19,7 +17,7 @@ from mbv2ssd_ros.core.errors import ConfigError, DataError
 from mbv2ssd_train.config import TrainConfig
 from mbv2ssd_train.data.dataset import ImageRecord
 
-_SIZES = 1  # what else than the order is drawn from (seed, epoch)
+_SIZES = 1  # stream of the input sizes; the order is drawn from (seed, epoch) alone
 
 
 @dataclass(frozen=True)
@@ -32,23 +30,15 @@ class BatchPlan:
 
 
 class EpochOrder:
-    """The batches of every epoch."""
+    """The batches of every epoch; a process makes every world_size-th image of each batch."""
 
     def __init__(self, records: Sequence[ImageRecord], config: TrainConfig, rank: int = 0,
                  world_size: int = 1) -> None:
         """
         Prepare the order.
 
-        Args:
-            records: of all data, one after the other.
-            config: of the experiment.
-            rank: of this process; it makes every world_size-th image of each batch.
-            world_size: number of processes.
-
-        Raises:
-            ConfigError: the batch cannot be shared evenly, or the network cannot have an input
-                of some size.
-            DataError: there are fewer images than processes.
+        Raises ConfigError where the batch cannot be shared evenly or an input size does not fit
+        the network, DataError where there are fewer images than processes.
         """
         batch_size = config.training.batch_size
         if batch_size % world_size:
@@ -67,16 +57,7 @@ class EpochOrder:
         return self._images // self._batch_size
 
     def plans(self, epoch: int, first_batch: int = 0) -> list[BatchPlan]:
-        """
-        List the batches of an epoch.
-
-        Args:
-            epoch: 0-based.
-            first_batch: to begin with, where an interrupted epoch goes on.
-
-        Returns:
-            The share of this process in each of them.
-        """
+        """List this process's share of each batch; first_batch resumes an interrupted epoch."""
         rng = np.random.default_rng((self._seed, epoch))
         places = rng.permutation(self._images)
         if self._expected is not None:
@@ -92,15 +73,10 @@ class EpochOrder:
 
 def repeat_factors(records: Sequence[ImageRecord], repeat_below: float) -> NDArray[np.float64]:
     """
-    Say how much more often than others an image should be seen.
+    Return (I,) how much more often each image is shown than others, at least 1.
 
-    Args:
-        records: of the images.
-        repeat_below: share of the images; a class that fewer show is repeated.
-
-    Returns:
-        (I,): for each image the largest sqrt(repeat_below / share) of its classes, at least 1.
-        Difficult objects, from which nothing is learnt, do not count.
+    The largest sqrt(repeat_below / share) of its classes, share being that of the images with the
+    class. Difficult objects do not count: they are not learnt.
     """
     classes = [np.unique(record.labels[~record.difficult]) for record in records]
     shares = np.bincount(np.concatenate([*classes, [0]])) / len(records)
@@ -129,14 +105,14 @@ def _expected_shows(records: Sequence[ImageRecord], config: TrainConfig
 
 def _systematic_sample(places: NDArray[np.intp], expected: NDArray[np.float64], start: float
                        ) -> NDArray[np.intp]:
-    """Take each place as often as expected, rounded up or down; as many as there are places."""
+    """Repeat each place as expected, rounded up or down; the total stays the same."""
     ends = np.floor(np.cumsum(expected[places]) + start)
     ends[-1] = len(places)  # whatever the rounding of the sum
     return np.repeat(places, np.diff(ends, prepend=0).astype(int))
 
 
 def _copies_before(places: NDArray[np.intp]) -> NDArray[np.intp]:
-    """Count for each place how many times it stands there before."""
+    """Count the earlier occurrences of each place."""
     order = np.argsort(places, kind='stable')
     ordered = places[order]
     begins = np.flatnonzero(np.diff(ordered, prepend=-1))

@@ -16,7 +16,7 @@ from mbv2ssd_train.data.sources.open import open_dataset
 
 @dataclass(frozen=True)
 class CheckReport:
-    """What was found in a split."""
+    """The findings in a split."""
 
     split: str
     images: int
@@ -32,19 +32,9 @@ def check_dataset(root: str | Path, split: str, class_names: Sequence[str],
                   progress: Callable[[Iterable[ImageRecord], int], Iterable[ImageRecord]]
                   ) -> CheckReport:
     """
-    Read all annotations and decode all images of a split.
+    Read all annotations and decode all images of a split; progress wraps the records.
 
-    Args:
-        root: folder of the data.
-        split: as open_dataset takes it.
-        class_names: known object classes.
-        progress: wraps the records, for a progress bar.
-
-    Returns:
-        Everything that was found.
-
-    Raises:
-        DataError: there is no such split, or nothing in it can be read.
+    Raises DataError where there is no such split or nothing in it can be read.
     """
     faults: list[str] = []
     unknown: Counter[str] = Counter()

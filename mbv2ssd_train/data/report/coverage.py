@@ -1,8 +1,8 @@
 """
 Whether the prior boxes of a model suit the objects of a data set.
 
-An object that no prior overlaps by 0.5 is learnt through a single, badly fitting prior; a model
-finds few of its kind. Other scales and aspect ratios cost nothing before training.
+An object without a prior of IoU 0.5 is learnt through one badly fitting prior, and rarely found.
+Other scales and aspect ratios cost nothing before training.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from mbv2ssd_ros.core.priors import level_priors, PriorLevel
 from mbv2ssd_train.config import ModelConfig
 
 COVERED_IOU = 0.5
-_ROUNDS = 50  # of k-means; it is at rest long before
+_ROUNDS = 50  # of k-means; it converges long before
 _SAMPLE = 2000  # objects that are fitted to
 _FACTORS = (1.3, 1.1)  # by which scales and ratios are moved
-_LEAST_GAIN = 5e-4  # less is no reason to go on
-_TELLING = 0.02  # least gain that makes other priors worth a suggestion
+_LEAST_GAIN = 5e-4  # a smaller gain ends the search
+_TELLING = 0.02  # least gain of a suggestion
 
 Floats = NDArray[np.float64]
 
@@ -39,13 +39,13 @@ class Coverage:
 
     @property
     def covered(self) -> NDArray[np.bool_]:
-        """Which objects have a prior that overlaps by 0.5; (N,)."""
+        """Which objects have a prior of IoU 0.5 or more; (N,)."""
         found: NDArray[np.bool_] = self.best_iou >= COVERED_IOU
         return found
 
     @cached_property
     def share(self) -> float:
-        """Share of the objects that are covered; nan without objects."""
+        """Share of covered objects; nan without objects."""
         return float(self.covered.mean()) if len(self.best_iou) else float('nan')
 
     @cached_property
@@ -64,17 +64,10 @@ class Suggestion:
 
 def best_priors(levels: Sequence[PriorLevel], boxes_xyxy: NDArray[np.float32]) -> Coverage:
     """
-    Find the prior that overlaps each object most.
+    Find the best prior of boxes (N, 4), normalised to the network input; ties: finer level.
 
-    Of all priors of one shape that is the one whose centre is nearest, in x and in y, so that
-    only one for each shape need be looked at.
-
-    Args:
-        levels: of the model.
-        boxes_xyxy: (N, 4) normalised to the network input.
-
-    Returns:
-        The best IoU and its level; the finer level of equal ones.
+    Of all priors of one shape the one with the nearest centre, in x and in y, overlaps most, so
+    only one for each shape is compared.
     """
     best_iou = np.zeros(len(boxes_xyxy), dtype=np.float32)
     best_level = np.zeros(len(boxes_xyxy), dtype=np.intp)
@@ -94,18 +87,11 @@ def best_priors(levels: Sequence[PriorLevel], boxes_xyxy: NDArray[np.float32]) -
 
 def suggest_priors(model: ModelConfig, boxes_xyxy: NDArray[np.float32]) -> Suggestion | None:
     """
-    Fit scales and aspect ratios to the objects.
+    Fit scales and ratios to boxes (N, 4), normalised to the network input; None: no real gain.
 
-    They begin at the means of as many clusters of the objects' sizes and shapes (k-means of
-    logarithms), or where the model has them. Then each is moved as long as the objects gain: a
-    cluster of small objects is of no use on a map of few cells.
-
-    Args:
-        model: to begin with.
-        boxes_xyxy: (N, 4) normalised to the network input.
-
-    Returns:
-        The best that was found; None where it is hardly better than what the model has.
+    The search starts from the configured values or from cluster means of sizes and shapes (k-means
+    of logarithms), and moves each value while coverage grows: a cluster of small objects is of no
+    use on a map of few cells.
     """
     if len(boxes_xyxy) < len(model.scales):
         return None
@@ -171,7 +157,7 @@ def _has_lists_of_ratios(model: ModelConfig) -> bool:
 
 
 def _means_of_clusters(values: Floats, count: int) -> Floats:
-    """Find k means of numbers, in ascending order; deterministic."""
+    """Return k means of numbers, ascending; deterministic."""
     means = np.quantile(values, (np.arange(count) + 0.5) / count)
     for _ in range(_ROUNDS):
         nearest = np.abs(values[:, None] - means).argmin(axis=1)
@@ -189,7 +175,7 @@ def _nearest(centres: NDArray[np.float32], points: NDArray[np.float32]) -> NDArr
 
 def _pairwise_iou(boxes_a: NDArray[np.float32], boxes_b: NDArray[np.float32]
                   ) -> NDArray[np.float32]:
-    """Return the IoU of each box with that in the same row; all have areas."""
+    """Return the IoU of boxes in the same row; all have areas."""
     shared = np.clip(np.minimum(boxes_a[:, 2:], boxes_b[:, 2:])
                      - np.maximum(boxes_a[:, :2], boxes_b[:, :2]), 0, None).prod(axis=1)
     areas = [(boxes[:, 2:] - boxes[:, :2]).prod(axis=1) for boxes in (boxes_a, boxes_b)]

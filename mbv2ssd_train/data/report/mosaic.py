@@ -1,4 +1,4 @@
-"""What the network gets to see, and what it sees in it, as pictures."""
+"""Pictures of what the network sees and of what it detects."""
 
 from __future__ import annotations
 
@@ -24,21 +24,7 @@ _RESULT_PX = 320
 
 def draw_batches(batches: Generator[Batch, None, None], class_names: Sequence[str], count: int,
                  folder: Path) -> Iterator[Path]:
-    """
-    Draw the first batches of an epoch, and let the others be.
-
-    Args:
-        batches: of a loader; closed at the end.
-        class_names: label k is class_names[k - 1].
-        count: batches to draw.
-        folder: created where missing.
-
-    Yields:
-        The pictures batch000.png, ...
-
-    Raises:
-        DataError: an image cannot be read.
-    """
+    """Yield batch000.png, ... of the first batches of an epoch; the generator is closed then."""
     folder.mkdir(parents=True, exist_ok=True)
     try:
         for number, batch in enumerate(islice(batches, count)):
@@ -52,16 +38,10 @@ def draw_batches(batches: Generator[Batch, None, None], class_names: Sequence[st
 def draw_batch(batch: Batch, class_names: Sequence[str], columns: int | None = None
                ) -> NDArray[np.uint8]:
     """
-    Draw an augmented batch with its boxes.
+    Draw an augmented batch with its boxes, (H, W, 3) uint8 BGR, tiles with a white gap.
 
-    Args:
-        batch: of a loader, on any device.
-        class_names: label k is class_names[k - 1].
-        columns: pictures in a row; by default as many as make the whole about square.
-
-    Returns:
-        (H, W, 3) uint8 BGR, the pictures side by side with a white gap, in network size or
-        enlarged by a whole factor where that is tiny.
+    Tiles have the network size, or a whole multiple where that is tiny. By default `columns` makes
+    the picture about square.
     """
     height, width = batch.images.shape[1:3]
     factor = max(1, ceil(_SMALLEST_TILE_PX / min(height, width)))
@@ -82,17 +62,7 @@ def draw_batch(batch: Batch, class_names: Sequence[str], columns: int | None = N
 
 def draw_results(dataset: Dataset, results: Sequence[ImageResult], score_threshold: float = 0.35
                  ) -> NDArray[np.uint8]:
-    """
-    Draw what was detected, to see a network learn.
-
-    Args:
-        dataset: that the results are of.
-        results: of the images to draw, at least one.
-        score_threshold: lower detections are left out.
-
-    Returns:
-        (H, W, 3) uint8 BGR, each image with its detections in a square of 320 pixels.
-    """
+    """Draw detections of at least one image, (H, W, 3) uint8 BGR, each in a 320 pixel square."""
     tiles = []
     for result in results:
         image, (height, width) = dataset.image(result.index), result.size_hw

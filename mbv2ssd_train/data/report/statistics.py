@@ -1,4 +1,4 @@
-"""What is in a data set: how many objects, how large, of which shape, and whether priors suit."""
+"""Numbers of a data set: objects, sizes, shapes, and whether priors suit."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mbv2ssd_train.config import ModelConfig
 from mbv2ssd_train.data.dataset import Dataset
 from mbv2ssd_train.data.report.coverage import best_priors, Coverage, suggest_priors, Suggestion
 
-# by the area of the box in pixels of the original image, as COCO has them
+# by box area in pixels of the original image, as COCO
 BUCKETS = ('small', 'medium', 'large')
 _BUCKET_ENDS = (32 ** 2, 96 ** 2)
 # by the square root of the share of the image that the box takes
@@ -27,7 +27,7 @@ _QUANTILES = (0, 0.05, 0.25, 0.5, 0.75, 0.95, 1)
 
 @dataclass(frozen=True)
 class Statistics:
-    """A split in figures; objects lie one after the other, image after image."""
+    """A split in numbers; objects are in the order of their images."""
 
     split: str
     class_names: tuple[str, ...]
@@ -98,7 +98,7 @@ class Statistics:
                 **self._group(own & ~self.difficult)}
 
     def _group(self, members: NDArray[np.bool_]) -> dict[str, Any]:
-        """Count some objects, and say how well priors suit them; JSON has no nan."""
+        """Count some objects and measure how well priors suit them; JSON has no nan."""
         group = Coverage(self.coverage.best_iou[members], self.coverage.level[members])
         some = bool(members.any())
         return {'objects': int(members.sum()), 'covered': group.share if some else None,
@@ -119,16 +119,7 @@ class Statistics:
 
 
 def measure(dataset: Dataset, model: ModelConfig) -> Statistics:
-    """
-    Count what is in a split; no image is read.
-
-    Args:
-        dataset: the split.
-        model: whose prior boxes are tried on the objects.
-
-    Returns:
-        The figures.
-    """
+    """Measure a split against the prior boxes of a model; reads no image."""
     records = dataset.records
     boxes = np.concatenate([record.boxes_xyxy for record in records])
     difficult = np.concatenate([record.difficult for record in records])

@@ -1,4 +1,4 @@
-"""Pictures of what is in a data set."""
+"""Plots of a data set."""
 
 from __future__ import annotations
 
@@ -21,17 +21,9 @@ _COVERED, _MISSED = 'tab:blue', 'tab:orange'
 
 def draw_statistics(statistics: Statistics, folder: Path) -> list[Path]:
     """
-    Draw classes.png, boxes.png and priors.png.
+    Draw classes.png, boxes.png and priors.png of a split with objects.
 
-    Args:
-        statistics: of a split with objects.
-        folder: created where missing.
-
-    Returns:
-        The files.
-
-    Raises:
-        ModuleNotFoundError: matplotlib is not installed.
+    Raises ModuleNotFoundError without matplotlib.
     """
     folder.mkdir(parents=True, exist_ok=True)
     figures = {'classes': _classes(statistics), 'boxes': _boxes(statistics)}

@@ -1,4 +1,4 @@
-"""What is in a data set, in words for a terminal."""
+"""Statistics of a data set as text for a terminal."""
 
 from __future__ import annotations
 
@@ -8,15 +8,7 @@ from mbv2ssd_train.data.report.statistics import BUCKETS, Statistics
 
 
 def describe(statistics: Statistics) -> list[str]:
-    """
-    Put figures into words.
-
-    Args:
-        statistics: of a split.
-
-    Returns:
-        Lines for a terminal.
-    """
+    """Return the statistics as lines for a terminal."""
     found = statistics.to_dict()
     sizes = statistics.sizes_hw
     most_common, times = next(iter(found['image_sizes_wh'].items()))

@@ -24,11 +24,7 @@ class UnknownClassError(DataError):
 
 def make_record(image_id: str, source: str, annotated_in: str, image: AnnotatedImage,
                 class_names: Sequence[str], on_fault: OnFault) -> ImageRecord:
-    """
-    Build a record; image_id must be unique in its data set, source names the image file.
-
-    An object of an unknown class is a fault and is left out.
-    """
+    """Build a record; an object of an unknown class is a fault and is left out."""
     labelled = read_each(image.objects, lambda item: (
         item, label_of(item.name, class_names, item.where)), on_fault)
     return ImageRecord(

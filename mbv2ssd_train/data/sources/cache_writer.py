@@ -1,4 +1,4 @@
-"""Writing what cached.py reads."""
+"""Write caches that cached.py reads."""
 
 from __future__ import annotations
 
@@ -36,24 +36,18 @@ def write_cache(dataset: Dataset, folder: Path, name: str, data: str, longest_px
                 shard_bytes: int = _SHARD_BYTES,
                 progress: Callable[[Iterable[int]], Iterable[int]] = iter) -> Path:
     """
-    Write a set in this form.
+    Write a data set as a cache and return its path; leftovers of an interrupted run are removed.
 
     Args:
-        dataset: to write.
-        folder: created where missing.
-        name: of the set.
-        data: the folder that the set was read from; noted.
+        data: the folder that the set was read from; stored in the index.
         longest_px: larger images are reduced to this longest side.
-        shard_bytes: a shard ends before it would become larger; one image always fits.
+        shard_bytes: largest shard; one image always fits.
         progress: wraps the indices, for a progress bar.
 
-    Returns:
-        The path of the cache. What an interrupted run has left is removed and written anew.
-
     Raises:
-        ConfigError: a name that no split could name.
-        DataError: there is such a set already, an image cannot be read, an id stands there
-            twice, or the disk is too small.
+        ConfigError: no split could have that name.
+        DataError: the set exists, an image cannot be read, an id is not unique, or the disk is
+            too small.
     """
     check_set_name(name)
     path = cache_path(folder, name)
@@ -81,7 +75,7 @@ def write_cache(dataset: Dataset, folder: Path, name: str, data: str, longest_px
 
 
 def _reduced(dataset: Dataset, longest_px: int) -> Iterable[NDArray[np.uint8]]:
-    """Decode and reduce, on all cores, a few images ahead."""
+    """Decode and reduce on all cores, a few images ahead."""
     with ThreadPoolExecutor(os.cpu_count(), 'cache') as pool:
         for first in range(0, len(dataset), _DECODED_AHEAD):
             records = dataset.records[first:first + _DECODED_AHEAD]
@@ -90,7 +84,7 @@ def _reduced(dataset: Dataset, longest_px: int) -> Iterable[NDArray[np.uint8]]:
 
 
 class _Writer:
-    """Fills one shard after the other."""
+    """Fill one shard after the other."""
 
     def __init__(self, folder: Path, shard_bytes: int) -> None:
         self._folder, self._limit = folder, shard_bytes
@@ -118,7 +112,7 @@ class _Writer:
         self._offset += len(content)
 
     def end_shard(self) -> None:
-        """Close the shard that is being filled."""
+        """Close the current shard."""
         assert self._file is not None
         self._file.close()
         sync(shard_path(self._folder, len(self.shards)))

@@ -2,10 +2,9 @@
 Caches: decoded images in a few large files, which are read faster than any picture format.
 
 `NAME.cache/` holds `shard00000.bin`, ... with raw BGR pixels, reduced to the size that training
-needs, and `index.json` with the format version, where the images came from, size and SHA-256 of
-every shard, and of every image its objects, its shape and its place. Shards are mapped into
-memory, so that all processes of a machine share them and nothing is read twice. The folder gets
-its name when it is complete; until then it is `NAME.cache.partial`.
+needs, and `index.json` with format version, origin, size and SHA-256 of every shard, and objects,
+shape and place of every image. Shards are mapped into memory: processes share them and read
+nothing twice. The folder is `NAME.cache.partial` until it is complete.
 """
 
 from __future__ import annotations
@@ -50,7 +49,7 @@ class CacheEntry(_Strict):
     source: str
     annotated_in: str
     size_hw: tuple[_Side, _Side]  # of the original
-    shape_hw: tuple[_Side, _Side]  # as it lies in the shard
+    shape_hw: tuple[_Side, _Side]  # as stored in the shard
     shard: _Whole
     offset: _Whole
     boxes_xyxy: tuple[tuple[_Share, _Share, _Share, _Share], ...]  # normalised
@@ -64,7 +63,7 @@ class CacheEntry(_Strict):
 
 
 class CacheIndex(_Strict):
-    """What index.json says."""
+    """The content of index.json."""
 
     format: Literal[1]
     data: str
@@ -81,42 +80,22 @@ class CachedImages:
     resident = True
 
     def __init__(self, folder: Path, index: CacheIndex) -> None:
-        """
-        Map the shards.
-
-        Args:
-            folder: of the cache.
-            index: of it, checked.
-        """
         self._folder, self._index = folder, index
         self._places = {image.image_id: image for image in index.images}
         self._shards = [np.memmap(shard_path(folder, number), np.uint8, 'r').view(np.ndarray)
                         for number in range(len(index.shards))]
 
     def pixels(self, record: ImageRecord) -> NDArray[np.uint8]:
-        """
-        Show one image.
-
-        Args:
-            record: of this cache.
-
-        Returns:
-            (H, W, 3) uint8 BGR; not to be written to.
-        """
+        """Return a read-only view, (H, W, 3) uint8 BGR."""
         place = self._places[record.image_id]
         return self._shards[place.shard][place.offset:place.end].reshape(*place.shape_hw, 3)
 
     def encoded(self, record: ImageRecord) -> bytes:
-        """Return the bytes of one image."""
+        """Return the raw pixels as bytes."""
         return self.pixels(record).tobytes()
 
     def damages(self) -> list[str]:
-        """
-        Compare every shard with its checksum.
-
-        Returns:
-            One message for each that has changed.
-        """
+        """Compare every shard with its checksum; one message for each difference."""
         found = []
         for number, shard in enumerate(self._index.shards):
             with shard_path(self._folder, number).open('rb') as file:
@@ -131,20 +110,12 @@ class CachedImages:
 
 
 def cache_path(folder: Path, name: str) -> Path:
-    """Return where a cache of that name lies in a folder of data."""
+    """Return the path of a cache in a folder of data."""
     return folder / f'{name}{SUFFIX}'
 
 
 def refuse_rivals(path: Path) -> None:
-    """
-    Make sure that a split can only mean the cache.
-
-    Args:
-        path: of the cache.
-
-    Raises:
-        DataError: its folder holds data of another form that the same split may name.
-    """
+    """Raise DataError where the same split could also name data of another form."""
     folder, name = path.parent, path.stem
     for other in (folder / 'dataset.yaml', folder / f'{name}.json', folder / 'Annotations',
                   folder / 'annotations' / f'instances_{name}.json'):
@@ -156,18 +127,10 @@ def refuse_rivals(path: Path) -> None:
 def read_cache(path: Path, class_names: Sequence[str], on_fault: OnFault = refuse
                ) -> tuple[list[ImageRecord], CachedImages]:
     """
-    Open a cache; the sizes of its shards are compared, their checksums are left to `data check`.
+    Open a cache: records in the order of the index, and their images.
 
-    Args:
-        path: of its folder.
-        class_names: known object classes.
-        on_fault: told of images that are wrong.
-
-    Returns:
-        Records in the order of the index, and their images.
-
-    Raises:
-        DataError: a file is missing, not of this form or of another size.
+    Raises DataError where a file is missing, malformed or of another size; `data check` compares
+    the checksums. on_fault gets wrong images.
     """
     index = _read_index(path / INDEX)
     for number, shard in enumerate(index.shards):
@@ -223,5 +186,5 @@ def _read_image(image: CacheEntry, labels: Sequence[int], shards: Sequence[Shard
 
 
 def shard_path(folder: Path, number: int) -> Path:
-    """Return where a shard lies in the folder of its cache."""
+    """Return the path of a shard."""
     return folder / f'shard{number:05}.bin'

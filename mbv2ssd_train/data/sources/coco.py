@@ -16,19 +16,10 @@ from mbv2ssd_train.data.sources.paths import inside
 def read_coco(json_path: Path, images: Path, class_names: Sequence[str],
               on_fault: OnFault = refuse) -> list[ImageRecord]:
     """
-    Read the annotations of a split.
+    Read a COCO file: one record for each image in its order, also those without objects.
 
-    Args:
-        json_path: the annotation file.
-        images: folder that its file names are relative to.
-        class_names: known object classes; every category of an annotation must be among them.
-        on_fault: told of images that are missing and objects that are wrong.
-
-    Returns:
-        One record for each image, in the order of the file; images without objects too.
-
-    Raises:
-        DataError: the file is missing or not of this form.
+    Its file names are relative to `images`; categories of annotations must be in class_names.
+    Raises DataError where the file is missing or malformed.
     """
     return read_each(
         load_coco(json_path, on_fault),

@@ -16,21 +16,7 @@ from mbv2ssd_train.data.sources.voc import read_voc_files
 
 def read_described(folder: Path, split: str, class_names: Sequence[str],
                    on_fault: OnFault = refuse) -> list[ImageRecord]:
-    """
-    Read the annotations of a split.
-
-    Args:
-        folder: with a dataset.yaml.
-        split: one of those it describes.
-        class_names: known object classes.
-        on_fault: told of images and objects that are missing or wrong.
-
-    Returns:
-        Its records.
-
-    Raises:
-        DataError: no such split, or its files are missing or wrong.
-    """
+    """Read a split of a dataset.yaml; raises DataError where it or a file is missing or wrong."""
     description = read_description(folder)
     path = folder / FILE_NAME
     if split not in description.splits:

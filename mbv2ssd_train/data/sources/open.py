@@ -1,18 +1,18 @@
 """
-From what a user writes (`--data ROOT --split SPLIT`) to a data set.
+From `--data ROOT --split SPLIT` to a data set.
 
 ROOT is one of
-- a folder of caches (see cached.py): SPLIT is the name of one;
-- a folder of packed sets (see packed.py): SPLIT is `SET` or `SET:PART`, PART being the split noted
-  for each image, e.g. `voc07_trainval:val`;
-- a VOCdevkit: SPLIT is `YEAR:LIST`, e.g. `VOC2007:test`;
-- a single VOC tree (JPEGImages, Annotations, ImageSets): SPLIT is `LIST`, e.g. `trainval`;
-- a folder with a dataset.yaml (see config/dataset_yaml.py): SPLIT is one of its splits;
-- a COCO folder (annotations/instances_SPLIT.json, SPLIT/*.jpg): SPLIT is e.g. `val2017`.
 
-Each may be followed by `@k/n` (only every n-th image, beginning with the k-th) or `@!k/n` (all but
-those), counted over the sorted ids: `voc07_trainval@!0/10` to learn from, `voc07_trainval@0/10` to
-choose with.
+- a folder of caches (cached.py): SPLIT is the name of one;
+- a folder of packed sets (packed.py): `SET` or `SET:PART`, PART being the split stored with each
+  image, e.g. `voc07_trainval:val`;
+- a VOCdevkit: `YEAR:LIST`, e.g. `VOC2007:test`;
+- a single VOC tree (JPEGImages, Annotations, ImageSets): `LIST`, e.g. `trainval`;
+- a folder with a dataset.yaml (config/dataset_yaml.py): one of its splits;
+- a COCO folder (annotations/instances_SPLIT.json, SPLIT/*.jpg): e.g. `val2017`.
+
+A suffix `@k/n` keeps every n-th image from the k-th on, `@!k/n` all others, counted over the
+sorted ids: `voc07_trainval@!0/10` to learn from, `voc07_trainval@0/10` to choose with.
 """
 
 from __future__ import annotations
@@ -39,22 +39,10 @@ _SPLIT = re.compile(r'(?P<name>[^@:]+)(:(?P<part>[^@:]+))?(@(?P<but>!?)(?P<k>\d+
 def open_dataset(root: str | Path, split: str, class_names: Sequence[str],
                  keep_decoded: bool = False, on_fault: OnFault = refuse) -> Dataset:
     """
-    Open a split of any supported form.
+    Open a split in any form of the module docstring.
 
-    Args:
-        root: folder.
-        split: see the module.
-        class_names: known object classes.
-        keep_decoded: keep decoded images in memory.
-        on_fault: told of images and objects that are missing or wrong; by default the first one
-            is raised.
-
-    Returns:
-        The data set.
-
-    Raises:
-        ConfigError: the split is not of a known form.
-        DataError: the data are missing or wrong.
+    on_fault gets missing or wrong images and objects; by default it raises the first. Raises
+    ConfigError for a malformed split, DataError where the data are missing or wrong.
     """
     folder = Path(root)
     if not folder.is_dir():

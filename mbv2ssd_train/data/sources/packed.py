@@ -1,9 +1,9 @@
 """
-Packed sets: `<name>.json` with the boxes beside `<name>.part*.zip` with the images.
+Packed sets: `<name>.json` with the boxes and `<name>.part*.zip` with the images.
 
-One set is a handful of files instead of ten thousand; images are WebP, reduced to the size that
-training needs. The JSON holds `classes`, `object_fields` and `images`: id -> {width, height,
-split, objects}, in pixels of the original image, with the 1-based inclusive corners of VOC.
+A set is a few files instead of ten thousand; images are WebP, reduced to the size that training
+needs. The JSON holds `classes`, `object_fields` and `images`: id -> {width, height, split,
+objects}, in pixels of the original image, with the 1-based inclusive corners of VOC.
 """
 
 from __future__ import annotations
@@ -43,19 +43,10 @@ _FIELDS = ['class', 'xmin', 'ymin', 'xmax', 'ymax', 'difficult', 'truncated']
 def read_packed(folder: Path, name: str, class_names: Sequence[str], on_fault: OnFault = refuse
                 ) -> tuple[list[ImageRecord], dict[str, str], EncodedImages]:
     """
-    Read the annotations of a packed set and open its archives.
+    Read records in the order of the JSON, the split of each image id, and open the images.
 
-    Args:
-        folder: that holds the files.
-        name: of the set.
-        class_names: known object classes.
-        on_fault: told of images and objects that are missing or wrong.
-
-    Returns:
-        Records in the order of the JSON, the split of each image id, and the images.
-
-    Raises:
-        DataError: a file is missing or not of this form.
+    Raises DataError where a file is missing or malformed; on_fault gets faults of single images
+    and objects.
     """
     path = folder / f'{name}.json'
     try:
@@ -147,23 +138,11 @@ def write_packed(dataset: Dataset, folder: Path, name: str, split: str, longest_
                  quality: int = 60, progress: Callable[[Iterable[int]], Iterable[int]] = iter
                  ) -> Path:
     """
-    Write a set in this form.
+    Write a packed set and return its JSON, written last: a set without it is incomplete.
 
-    Args:
-        dataset: to write.
-        folder: created where missing.
-        name: of the set.
-        split: noted for every image.
-        longest_px: larger images are reduced to this longest side.
-        quality: of WebP, 1 to 100.
-        progress: wraps the indices, for a progress bar.
-
-    Returns:
-        The path of the JSON, written last: a set without it is incomplete.
-
-    Raises:
-        ConfigError: a name that no split could name.
-        DataError: there is such a set already, or an image has an id that no file could have.
+    split is stored with every image; larger images are reduced to longest_px; quality is of WebP,
+    1 to 100. Raises ConfigError where no split could have that name, DataError where the set
+    exists or an id cannot be a file name.
     """
     path = folder / f'{name}.json'
     check_set_name(name)
@@ -188,29 +167,13 @@ def write_packed(dataset: Dataset, folder: Path, name: str, split: str, longest_
 
 
 def check_set_name(name: str) -> None:
-    """
-    Make sure that a split can name a set.
-
-    Args:
-        name: of the set.
-
-    Raises:
-        ConfigError: it cannot.
-    """
+    """Raise ConfigError where a split could not name the set."""
     if not re.fullmatch(r'[^@:/\\\0]+', name):
         raise ConfigError(f'a set cannot have the name {name!r}: it is empty or has one of @ : /')
 
 
 def check_ids(dataset: Dataset) -> None:
-    """
-    Make sure that every image of a new set can be named, and leads nowhere else.
-
-    Args:
-        dataset: to write.
-
-    Raises:
-        DataError: an id stands there twice, or is no file name.
-    """
+    """Raise DataError where an id is not unique or not a safe file name."""
     ids = [record.image_id for record in dataset.records]
     if len(set(ids)) < len(ids):
         raise DataError(f'{dataset.name}: an image id stands there twice; `data check` names it')

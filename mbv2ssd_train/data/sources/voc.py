@@ -18,27 +18,13 @@ _IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.webp', '.bmp')
 
 
 def is_voc_tree(folder: Path) -> bool:
-    """Tell whether a folder holds one VOC data set."""
+    """Test whether a folder holds one VOC data set."""
     return (folder / 'Annotations').is_dir() and (folder / 'JPEGImages').is_dir()
 
 
 def read_voc(folder: Path, split: str, class_names: Sequence[str],
              on_fault: OnFault = refuse) -> list[ImageRecord]:
-    """
-    Read the annotations of a split.
-
-    Args:
-        folder: that holds JPEGImages, Annotations and ImageSets/Main.
-        split: name of a list in ImageSets/Main, such as 'trainval'.
-        class_names: known object classes.
-        on_fault: told of images and annotations that are missing or wrong.
-
-    Returns:
-        One record for each line of the list, in its order.
-
-    Raises:
-        DataError: there is no such list.
-    """
+    """Read a list of ImageSets/Main in its order; raises DataError where there is no such list."""
     listing = folder / 'ImageSets' / 'Main' / f'{split}.txt'
     if not listing.is_file():
         known = sorted(path.stem for path in listing.parent.glob('*.txt'))
@@ -64,18 +50,7 @@ def _read_list(path: Path) -> list[str]:
 
 def read_voc_files(paths: Sequence[Path], images: Path, class_names: Sequence[str],
                    on_fault: OnFault = refuse) -> list[ImageRecord]:
-    """
-    Read annotation files.
-
-    Args:
-        paths: of the XML files.
-        images: folder with an image of the same name for each.
-        class_names: known object classes.
-        on_fault: told of images and annotations that are missing or wrong.
-
-    Returns:
-        One record for each, in their order.
-    """
+    """Read XML files in their order; each has an image of the same name in `images`."""
     return read_each(
         paths, lambda path: _read_file(path, images, class_names, on_fault), on_fault)
 
