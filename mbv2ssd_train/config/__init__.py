@@ -1,9 +1,8 @@
 """
 The training configuration: one YAML file, every key typed, unknown keys refused.
 
-The schema is the documentation: `mbv2ssd_train train CONFIG --print-config` prints every key with
-its value and what it means. Sizes are pixels, fractions are of 1, learning rates are for the
-batch size that is written beside them.
+`mbv2ssd_train train CONFIG --print-config` prints every key with its value and meaning. Sizes are
+pixels, fractions are of 1, learning rates are for the batch size of the same file.
 """
 
 from mbv2ssd_train.config.augment import AugmentConfig

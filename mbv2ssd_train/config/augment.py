@@ -1,4 +1,4 @@
-"""How training images are changed."""
+"""The configuration of augmentation."""
 
 from __future__ import annotations
 
@@ -32,13 +32,7 @@ class AugmentConfig(Section):
     min_box_px: float = Field(2.0, ge=0, description='smaller boxes go, in network pixels')
 
     def in_epoch(self, epoch: int, epochs: int) -> AugmentConfig:
-        """
-        Return what holds in an epoch.
-
-        Args:
-            epoch: 0-based.
-            epochs: of the whole run.
-        """
+        """Return the augmentation of a 0-based epoch; the last ones may be plain."""
         if epoch < epochs - round(epochs * self.plain_fraction):
             return self
         return self.model_copy(update={'expand': 0.0, 'crop': 0.0, 'photometric': 0.0})

@@ -12,7 +12,7 @@ relative to the file that names it:
     overrides: {...}      # merged last, e.g. what a variant of an experiment changes
 
 `based_on: baseline.yaml` begins with another file as a whole, so that a variant of an experiment
-says no more than what it changes.
+holds only its changes.
 
 Later wins: based_on, defaults, body, overrides, then key.path=value of the command line. Mappings
 are merged; everything else, lists too, is replaced. `${VAR}` and `${VAR:-default}` take a value
@@ -39,19 +39,10 @@ _VARIABLE = re.compile(r'\$\{([A-Za-z_]\w*)(?::-([^}]*))?\}')
 def compose(path: Path, overrides: Sequence[str] = (),
             environment: Mapping[str, str] = os.environ) -> dict[str, Any]:
     """
-    Read a file with everything it is composed of.
+    Read a file with everything it is composed of; overrides are 'key.path=value', value as YAML.
 
-    Args:
-        path: YAML.
-        overrides: 'key.path=value', the value as YAML.
-        environment: of the variables.
-
-    Returns:
-        Plain values.
-
-    Raises:
-        ConfigError: a file is missing or not a mapping, an override is malformed, or a variable
-            without default is not set.
+    Raises ConfigError where a file is missing or not a mapping, an override is malformed, or a
+    variable without default is not set.
     """
     merged = _load(path, ())
     for override in overrides:
@@ -61,16 +52,7 @@ def compose(path: Path, overrides: Sequence[str] = (),
 
 
 def merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """
-    Lay one mapping over another, section by section.
-
-    Args:
-        under: gives what `over` lacks.
-        over: wins.
-
-    Returns:
-        A new mapping.
-    """
+    """Return `over` merged over `under`, section by section."""
     merged = dict(under)
     for key, value in over.items():
         below = merged.get(key)
@@ -81,16 +63,9 @@ def merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 def parse_override(text: str) -> dict[str, Any]:
     """
-    Turn `key.path=value` into nested sections.
+    Parse `training.epochs=5`, the value as YAML, to {'training': {'epochs': 5}}.
 
-    Args:
-        text: of the command line; the value is YAML.
-
-    Returns:
-        Such as {'training': {'epochs': 5}}.
-
-    Raises:
-        ConfigError: no key, no equals sign, or a value that is not YAML.
+    Raises ConfigError where it is malformed.
     """
     keys, equals, value = text.partition('=')
     if not equals or not all(keys.split('.')):
@@ -169,5 +144,5 @@ def _substitute(value: Any, environment: Mapping[str, str], where: str) -> Any:
         return found
 
     text = _VARIABLE.sub(replace, value)
-    # a value that is nothing but a variable may be a number or a list
+    # a value of one variable alone may be a number or a list
     return yaml.safe_load(text) if _VARIABLE.fullmatch(value) else text

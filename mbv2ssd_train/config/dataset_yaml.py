@@ -29,7 +29,7 @@ class _Split(BaseModel):
 
 
 class DatasetDescription(BaseModel):
-    """What a dataset.yaml says."""
+    """The content of a dataset.yaml."""
 
     model_config = ConfigDict(extra='forbid', frozen=True)
 
@@ -38,18 +38,7 @@ class DatasetDescription(BaseModel):
 
 
 def read_description(folder: Path) -> DatasetDescription:
-    """
-    Read the dataset.yaml of a folder; executes nothing that stands in it.
-
-    Args:
-        folder: that holds it.
-
-    Returns:
-        What it says.
-
-    Raises:
-        DataError: it is missing, not YAML, or has missing or unknown keys.
-    """
+    """Read dataset.yaml without executing anything in it; raises DataError where it is invalid."""
     path = folder / FILE_NAME
     try:
         found = parse_yaml(path.read_text(encoding='utf-8'), str(path))

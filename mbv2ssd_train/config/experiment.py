@@ -1,4 +1,4 @@
-"""A whole experiment, and the two names that tell it from others."""
+"""A whole experiment, and the two fingerprints that identify it."""
 
 from __future__ import annotations
 
@@ -69,22 +69,22 @@ class TrainConfig(Section):
 
     @property
     def learns_integers(self) -> bool:
-        """Whether the network computes as a file of 8-bit integers, and is exported as one."""
+        """Whether the network computes as an INT8 file, and is exported as one."""
         return self.quantize.ranges_from is not None
 
     @property
     def rounds(self) -> bool:
-        """Whether the network learns with rounded weights, its BatchNorms folded."""
+        """Whether it learns with rounded weights and folded BatchNorms."""
         return self.learns_integers or self.quantize.weights_only
 
     @property
     def sigmoid_scores(self) -> bool:
-        """Whether every class is scored by itself; otherwise they share a softmax."""
+        """Whether each class has its own sigmoid; otherwise all share a softmax."""
         return self.loss.classification != 'cross_entropy'
 
     @property
     def score_columns(self) -> int:
-        """Columns of the class predictions: a softmax has one for the background."""
+        """Columns of the class predictions; a softmax has one for the background."""
         return len(self.data.classes) + (0 if self.sigmoid_scores else 1)
 
     def to_yaml(self) -> str:
@@ -104,20 +104,20 @@ class TrainConfig(Section):
         return '\n'.join(lines) + '\n'
 
     def fingerprints(self) -> dict[str, str]:
-        """Return both fingerprints as files have them."""
+        """Return both fingerprints as files store them."""
         return {'arch': self.arch_fingerprint(), 'recipe': self.recipe_fingerprint()}
 
     def arch_fingerprint(self) -> str:
-        """Name what decides whether weights can be loaded; the same on every machine."""
+        """Hash what decides whether weights can be loaded; the same on every machine."""
         return _fingerprint({**self.model.shape_of_weights(),
                              'score_columns': self.score_columns,
                              'sigmoid_scores': self.sigmoid_scores})
 
     def recipe_fingerprint(self) -> str:
         """
-        Name the experiment: everything that the result depends on, but where files lie.
+        Hash all that the result depends on, without the folders of files.
 
-        Defaults are left out, so that a key of a later version changes no name.
+        Defaults are left out, so that a new key changes no fingerprint.
         """
         found: dict[str, Any] = {}
         for key, value in self.model_dump(
@@ -133,7 +133,7 @@ def _without_places(section: Section, values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _explained(section: Section, key: str, value: Any) -> str:
-    # as the only item of a list: a value alone would be a document with an end mark
+    # dump a list of one item: YAML ends a single value with a document mark
     text = yaml.safe_dump([value], default_flow_style=True, width=float('inf')).strip()[1:-1]
     return f'{key}: {text}  # {type(section).model_fields[key].description}'
 

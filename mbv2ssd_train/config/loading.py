@@ -17,24 +17,16 @@ from mbv2ssd_train.config.experiment import TrainConfig
 from mbv2ssd_train.config.model import ModelConfig
 from mbv2ssd_train.strict_yaml import parse_yaml
 
-# where pydantic's own words are about Python
+# replaces messages of pydantic that name Python types
 _EXPECTED = {'tuple_type': 'expected a list, such as [a, b]',
              'model_type': 'expected a section of keys and values'}
 
 
 def load_config(path: str | Path, overrides: tuple[str, ...] = ()) -> TrainConfig:
     """
-    Read a configuration file.
+    Read a YAML file, composed as compose.py describes; overrides are 'key.path=value'.
 
-    Args:
-        path: YAML, composed as compose.py describes.
-        overrides: 'key.path=value', the value as YAML.
-
-    Returns:
-        The checked configuration.
-
-    Raises:
-        ConfigError: names file, key, what was found and the nearest known key.
+    A ConfigError names file, key, the value found and the nearest known key.
     """
     found = compose(Path(path), overrides)
     _take_classes_of_the_data(found)
@@ -42,20 +34,7 @@ def load_config(path: str | Path, overrides: tuple[str, ...] = ()) -> TrainConfi
 
 
 def parse_config(text: str, source: str, overrides: tuple[str, ...] = ()) -> TrainConfig:
-    """
-    Read a complete configuration from YAML text, such as to_yaml writes.
-
-    Args:
-        text: YAML.
-        source: name for messages.
-        overrides: 'key.path=value'.
-
-    Returns:
-        The checked configuration.
-
-    Raises:
-        ConfigError: names the key, what was found and the nearest known key.
-    """
+    """Read a complete configuration from YAML text, such as to_yaml writes; see load_config."""
     found = parse_yaml(text, source)
     for override in overrides:
         found = merge(found, parse_override(override))
@@ -64,17 +43,9 @@ def parse_config(text: str, source: str, overrides: tuple[str, ...] = ()) -> Tra
 
 def parse_data_section(text: str, source: str) -> DataConfig:
     """
-    Read which data a model learnt from; the other sections may be of another version.
+    Read the data section of to_yaml's text; other sections may be of another version.
 
-    Args:
-        text: YAML that to_yaml wrote.
-        source: name for messages.
-
-    Returns:
-        The data section, as far as this version knows its keys.
-
-    Raises:
-        ConfigError: there is no such section, or it lacks a key.
+    Unknown keys are ignored. Raises ConfigError where the section or a key is missing.
     """
     found = parse_yaml(text, source).get('data')
     if not isinstance(found, dict):
@@ -88,17 +59,9 @@ def parse_data_section(text: str, source: str) -> DataConfig:
 
 def parse_model_section(text: str, source: str) -> ModelConfig:
     """
-    Read what a network is; the other sections may be of another version.
+    Read the model section of to_yaml's text; other sections may be of another version.
 
-    Args:
-        text: YAML that to_yaml wrote.
-        source: name for messages.
-
-    Returns:
-        The model section.
-
-    Raises:
-        ConfigError: there is no such section, or it has what this version does not know.
+    Raises ConfigError where the section is missing or has unknown keys.
     """
     found = parse_yaml(text, source).get('model')
     try:
@@ -109,7 +72,7 @@ def parse_model_section(text: str, source: str) -> ModelConfig:
 
 
 def _take_classes_of_the_data(found: dict[str, Any]) -> None:
-    """Fill in data.classes from a dataset.yaml, so that they are written down once."""
+    """Fill in data.classes from a dataset.yaml, so that they are written once."""
     data = found.get('data')
     if isinstance(data, dict) and 'classes' not in data and isinstance(data.get('root'), str):
         folder = Path(data['root'])
@@ -140,7 +103,7 @@ def _describe(error: Any) -> str:
 
 
 def _keys_of_sections(key: str) -> list[str]:
-    """Return 'section.key' of the sections that have a key, as `epochs` is one of training."""
+    """Return each section.key of that name, as training.epochs for `epochs`."""
     return [f'{name}.{key}' for name, field in TrainConfig.model_fields.items()
             if key in getattr(field.annotation, 'model_fields', ())]
 

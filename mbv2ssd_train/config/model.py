@@ -41,7 +41,7 @@ def _ratio(value: Any) -> float:
 
 
 Channels = Annotated[tuple[float, float, float], BeforeValidator(_three_channels)]
-# a number or a tuple of numbers; as a union, a fault would be told twice
+# a number or a tuple of numbers; a union would report a fault twice
 Ratios = Annotated[Any, BeforeValidator(_ratio_or_list)]
 
 
@@ -143,7 +143,7 @@ class ModelConfig(Section):
 
     @property
     def backbone_maps(self) -> int:
-        """Feature maps that the backbone gives; the others come from the extras."""
+        """Number of feature maps of the backbone; the others come from the extras."""
         return 3 if self.first_stride == 8 and self.backbone != 'vgg16' else 2
 
     @property
@@ -154,13 +154,9 @@ class ModelConfig(Section):
     def prior_levels(self, input_size_hw: tuple[int, int] | None = None
                      ) -> tuple[PriorLevel, ...]:
         """
-        Return the layout of the prior boxes.
+        Return the layout of the prior boxes, by default at the configured input size.
 
-        Args:
-            input_size_hw: of the network input, pixels; by default the configured size.
-
-        Raises:
-            ConfigError: the input is too small for the last maps.
+        Raises ConfigError where the input is too small for the last maps.
         """
         size_hw, shapes = input_size_hw or self.input_size_hw, self._shapes()
         if self.backbone == 'vgg16':
@@ -168,7 +164,6 @@ class ModelConfig(Section):
         return halving_levels(size_hw, self.first_stride, shapes)
 
     def _shapes(self) -> list[tuple[tuple[float, float], ...]]:
-        """Return the prior shapes of each level."""
         levels = self.backbone_maps + len(self.extra_channels)
         scales = (*self.scales, 1.0)
         make = grid_shapes if self.prior_shapes == 'grid' else ssd_shapes
@@ -184,10 +179,10 @@ class ModelConfig(Section):
         return tuple(ratio for ratio in self.aspect_ratios if not isinstance(ratio, tuple))
 
     def shape_of_weights(self) -> dict[str, Any]:
-        """Return what decides the shapes of the weights, up to the number of classes."""
+        """Return what decides the shapes of the weights, but the number of classes."""
         keys = {'backbone', 'width_mult', 'min_depth', 'reduced_tail', 'head', 'taps',
                 'first_stride', 'extras', 'extra_channels', 'scales', 'aspect_ratios',
                 'prior_shapes', 'clip_priors'}
-        if self.neck != 'none':  # without one, weights are what they were before there were necks
+        if self.neck != 'none':  # else left out: fingerprints of older models stay
             keys |= {'neck', 'neck_channels'}
         return self.model_dump(mode='json', include=keys)

@@ -15,11 +15,10 @@ Side = Annotated[int, Field(ge=32, le=8192)]  # of a network input, pixels
 
 class Section(BaseModel):
     """
-    Typed keys; unknown ones are refused, and so are those that another key makes meaningless.
+    Typed keys; unknown ones are refused, and those that have no effect.
 
-    `only_with` says which: `{'focal_gamma': ('classification', ('focal',))}` refuses a
-    focal_gamma other than the default unless classification is focal. A default does no harm,
-    and a configuration that was written out in full can be read again.
+    `only_with = {'focal_gamma': ('classification', ('focal',))}` refuses a focal_gamma other than
+    the default unless classification is focal. Defaults pass, so that a complete file can be read.
     """
 
     model_config = ConfigDict(extra='forbid', frozen=True, allow_inf_nan=False)
