@@ -1,1 +1,1 @@
-"""Experiments that are run one after the other and compared."""
+"""Run experiments one after the other and compare them."""

@@ -1,8 +1,8 @@
 """
-A ladder of experiments: a baseline, rows that change one thing each, and what came of them.
+A ladder of experiments: a baseline, rows that change one thing each, and their results.
 
-A row is a configuration file `NUMBER_ROW.yaml` in one folder, usually `based_on` another one. What
-it has measured is read from its run folder, so that the table never says more than the runs.
+A row is a configuration file `NUMBER_ROW.yaml`, usually `based_on` another one. Results are read
+from the run folders.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from mbv2ssd_train.run.metrics_file import MetricsFile
 from mbv2ssd_train.strict_yaml import parse_yaml
 
 SUCCESS, NOT_RUN = 'success', 'not run'
-TEST_FILE = 'test.json'  # in a run folder: what `eval` measured for the ladder
+TEST_FILE = 'test.json'  # in a run folder: result of `eval` for the ladder
 _FILE_NAME = re.compile(r'\d+_(\w+)')
 
 
@@ -44,21 +44,21 @@ class Row:
 
     @property
     def change(self) -> str:
-        """What it tries."""
+        """Description of what it tries."""
         return self.config.experiment.description
 
 
 @dataclass(frozen=True)
 class Result:
-    """What a row has come to with one seed; None where it is not known."""
+    """The result of a row with one seed; None where it is unknown."""
 
     row: str
     change: str
     based_on: str | None
     seed: int
-    split: str  # that chose the best epoch
+    split: str  # on which the best epoch was chosen
     status: str  # of the run, or NOT_RUN
-    reason: str | None  # why it has not come to its end
+    reason: str | None  # why the run is incomplete
     epochs: int
     parameters: int
     macs: int
@@ -68,31 +68,20 @@ class Result:
     run: str | None = None  # name of the folder
     command: str | None = None  # of the first start
     environment: dict[str, Any] = field(default_factory=dict)  # of the last start
-    test: dict[str, Any] = field(default_factory=dict)  # split and mAP, where it was asked for
+    test: dict[str, Any] = field(default_factory=dict)  # split and mAP, where requested
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what the JSON file has of it."""
+        """Return its part of the JSON file."""
         return asdict(self)
 
 
 def read_rows(folder: Path, runs: Path, overrides: Sequence[str] = ()) -> list[Row]:
     """
-    Read the rows of a ladder in the order of their numbers.
+    Read the rows of a ladder in the order of their numbers; overrides apply to all.
 
     A row may name the best checkpoint of an earlier one as `${BEST_OF_ROW}`; this sets these
-    variables in the environment, which the programs that train the rows inherit.
-
-    Args:
-        folder: of the rows.
-        runs: parent of the run folders.
-        overrides: 'key.path=value', for all rows.
-
-    Returns:
-        At least one row.
-
-    Raises:
-        ConfigError: no folder, no row in it, a file of another name, a row that cannot be read,
-            or one with the name of another.
+    environment variables, which training processes inherit. Raises ConfigError where the folder
+    has no rows or a row is misnamed, cannot be read, or has the name of another.
     """
     paths = sorted(folder.glob('*.yaml'))
     if not paths:
@@ -111,19 +100,7 @@ def read_rows(folder: Path, runs: Path, overrides: Sequence[str] = ()) -> list[R
 
 
 def choose_rows(rows: Sequence[Row], names: Sequence[str]) -> list[Row]:
-    """
-    Take some of the rows.
-
-    Args:
-        rows: of read_rows.
-        names: of those to take; none for all.
-
-    Returns:
-        They, in the order of the ladder.
-
-    Raises:
-        ConfigError: there is no such row.
-    """
+    """Select rows by name, in the order of the ladder; no names select all."""
     known = [row.name for row in rows]
     if unknown := [name for name in names if name not in known]:
         raise ConfigError(f'{unknown[0]!r} is no row of this ladder; it has {", ".join(known)}')
@@ -132,17 +109,9 @@ def choose_rows(rows: Sequence[Row], names: Sequence[str]) -> list[Row]:
 
 def collect(rows: Sequence[Row], runs: Path) -> list[Result]:
     """
-    Read what the rows have come to.
+    Read the runs of each row, of any seed, or one result without numbers.
 
-    Args:
-        rows: of read_rows.
-        runs: parent of the run folders.
-
-    Returns:
-        For each row its runs, which may have other seeds, or one result without figures.
-
-    Raises:
-        DataError: a run folder is damaged; names the file.
+    A DataError names a damaged file of a run folder.
     """
     found = []
     for row in rows:
@@ -162,12 +131,12 @@ def _read_row(path: Path, overrides: tuple[str, ...]) -> Row:
 
 
 def _runs_of(row: Row, runs: Path) -> list[tuple[Path, TrainConfig]]:
-    """Find the run folders of a row, with the configurations that they differ in by the seed."""
+    """Find the runs of a row; their configurations differ only by the seed."""
     wanted, found = row.config.recipe_fingerprint(), []
     for path in sorted(runs.glob(f'{row.config.name}_*/config.yaml')):
         try:
             config = load_config(path)
-        except ConfigError:  # of another version of this package: not this experiment
+        except ConfigError:  # of another package version: not this experiment
             continue
         same_seed = config.model_copy(update={'seed': row.config.seed})
         if same_seed.recipe_fingerprint() == wanted:
@@ -197,18 +166,7 @@ def _measured(folder: Path) -> dict[str, Any]:
 
 
 def read_test(folder: Path) -> dict[str, Any]:
-    """
-    Read what was measured on the test split of a row.
-
-    Args:
-        folder: of the run.
-
-    Returns:
-        `split` and `map_50`; nothing where that was not asked for, or of an earlier checkpoint.
-
-    Raises:
-        DataError: the file is damaged.
-    """
+    """Return split and map_50 of test.json; {} if it is missing or older than best.pt."""
     path, best = folder / TEST_FILE, folder / 'checkpoints/best.pt'
     found = _read_json(path, {})
     if not found or (best.exists() and best.stat().st_mtime > path.stat().st_mtime):
@@ -217,7 +175,7 @@ def read_test(folder: Path) -> dict[str, Any]:
 
 
 def _as_typed(command: str) -> str:
-    """Name the program as people do, not by where Python found it."""
+    """Show the program by its command name, not by its path."""
     return shlex.join(['mbv2ssd_train', *shlex.split(command)[1:]])
 
 

@@ -1,4 +1,4 @@
-"""The table of a ladder, for people (Markdown) and for programs (JSON)."""
+"""The table of a ladder as Markdown and JSON."""
 
 from __future__ import annotations
 
@@ -14,17 +14,7 @@ _HEAD = ('row', 'what it changes', 'seed', 'mAP@0.5', 'against', 'test', 'GMAC',
 
 
 def write_table(results: Sequence[Result], folder: Path, overrides: Sequence[str] = ()) -> Path:
-    """
-    Write ladder.md and ladder.json.
-
-    Args:
-        results: in the order of the table.
-        folder: created where missing.
-        overrides: 'key.path=value' of all rows.
-
-    Returns:
-        The Markdown file.
-    """
+    """Write ladder.md and ladder.json; return the path of the former."""
     folder.mkdir(parents=True, exist_ok=True)
     write_whole(folder / 'ladder.json',
                 json.dumps([result.to_dict() for result in results], indent=1) + '\n')
@@ -35,15 +25,10 @@ def write_table(results: Sequence[Result], folder: Path, overrides: Sequence[str
 
 def to_markdown(results: Sequence[Result], overrides: Sequence[str] = ()) -> str:
     """
-    Write the table and, below it, how each run was started and on what, and what stopped it.
+    Return the table, then how and where each run was started and why some stopped.
 
-    Args:
-        results: in the order of the table.
-        overrides: 'key.path=value' of all rows; a seed is not, since the table has all of them.
-
-    Returns:
-        Markdown; mAP in points, the difference to the row that a row is based on where both have
-        ended, with the same seed.
+    mAP is in points. The difference to `based_on` needs two complete runs of one seed. The
+    override of a seed is not shown: the table has all seeds.
     """
     shared = ' '.join(text for text in overrides if not text.startswith('seed='))
     splits = ', '.join(sorted({result.split for result in results}))
@@ -76,7 +61,7 @@ def _cells(result: Result, results: Sequence[Result]) -> list[str]:
 
 
 def _against(result: Result, results: Sequence[Result]) -> str:
-    """Compare with the row that it is based on; a run that goes on has no figure yet."""
+    """Compare with the row it is based on, once both runs are complete."""
     for other in results:
         if (other.row, other.seed) == (result.based_on, result.seed):
             if (other.status == result.status == SUCCESS and result.map_50 is not None
