@@ -1,4 +1,4 @@
-"""How much of the training time the data path costs: both sides in one run."""
+"""Measure what share of the training time the data path costs, both sides in one run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from mbv2ssd_train.data.loading.batches import Loader
 from mbv2ssd_train.engine import Trainer
 from mbv2ssd_train.process.progress import with_progress
 
-_STEADY = 8  # batches behind which the loader's head start is used up
+_STEADY = 8  # batches until the loader's head start is used up
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Throughput:
     rounds: int
     steps: int  # of each measurement
     train_images_per_s: float  # read, decoded, augmented, learnt
-    resident_images_per_s: float  # one batch in memory, learnt again and again
+    resident_images_per_s: float  # one batch in memory, repeated
     ratio: float  # median of the rounds' ratios
 
     def to_dict(self) -> dict[str, Any]:
@@ -40,20 +40,10 @@ class Throughput:
 
 
 def measure_training(config: TrainConfig, rounds: int = 5, steps: int = 20) -> Throughput:
-    """
-    Train on the data and on one resident batch, in turns.
-
-    Args:
-        config: of an experiment; nothing of it is kept.
-        rounds: pairs of measurements.
-        steps: of each measurement.
-
-    Returns:
-        What was measured.
-    """
+    """Alternate training on the data and on one resident batch; nothing is kept."""
     with tempfile.TemporaryDirectory() as runs:
         trainer = Trainer(config, Path(runs))
-        # decoded images that are kept are there from the second epoch on, so measure that
+        # the loader reuses kept decoded images from the second epoch on, so measure that
         for _ in with_progress('read once')(trainer.loader.epoch(0), len(trainer.loader)):
             pass
         resident = next(trainer.loader.epoch(0))
@@ -72,13 +62,13 @@ def _measure_pair(trainer: Trainer, resident: Batch, steps: int, epoch: int
     for batch in islice(batches, _STEADY):
         trainer.learner.learn(batch)
     train_s = _seconds(trainer, islice(batches, steps))
-    batches.close()  # no thread works for it while the other side is measured
+    batches.close()  # stop its threads while the other side is measured
     resident = resident.to(trainer.learner.device)
     return train_s, _seconds(trainer, (resident for _ in range(steps)))
 
 
 def _from_epoch(loader: Loader, first: int) -> Generator[Batch, None, None]:
-    """Go on with the next epoch, as training does, where one is short."""
+    """Continue with the next epoch where one is short, as training does."""
     for epoch in count(first):
         yield from loader.epoch(epoch)
 

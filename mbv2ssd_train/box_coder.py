@@ -1,4 +1,4 @@
-"""Boxes as offsets from priors and back; the decoder that is baked into exported models."""
+"""Boxes as offsets from priors and back; exported models contain the decoder."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ Variances = tuple[float, float]
 
 
 def cxcywh_to_xyxy(boxes_cxcywh: Tensor) -> Tensor:
-    """Turn (..., 4) centre and size into corners."""
+    """Convert (..., 4) centre and size to corners."""
     centre, half_size = boxes_cxcywh[..., :2], boxes_cxcywh[..., 2:] / 2
     return torch.cat([centre - half_size, centre + half_size], dim=-1)
 
 
 def xyxy_to_cxcywh(boxes_xyxy: Tensor) -> Tensor:
-    """Turn (..., 4) corners into centre and size."""
+    """Convert (..., 4) corners to centre and size."""
     top_left, bottom_right = boxes_xyxy[..., :2], boxes_xyxy[..., 2:]
     return torch.cat([(top_left + bottom_right) / 2, bottom_right - top_left], dim=-1)
 

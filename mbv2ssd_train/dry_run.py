@@ -1,4 +1,4 @@
-"""Everything but the training: what a configuration builds, and whether one step works."""
+"""Build all that a configuration describes and try one step."""
 
 from __future__ import annotations
 
@@ -16,16 +16,9 @@ from mbv2ssd_train.engine import Trainer
 
 def dry_run(config: TrainConfig) -> Iterator[str]:
     """
-    Open the data, build the network, learn from one batch; nothing is kept.
+    Open the data, build the network, learn from one batch; yield lines to print, keep nothing.
 
-    Args:
-        config: of the experiment.
-
-    Yields:
-        Lines to print, as they become known.
-
-    Raises:
-        Mbv2SsdError: what training would have ended with.
+    Raises the Mbv2SsdError that training would end with.
     """
     with tempfile.TemporaryDirectory() as runs:
         trainer = Trainer(config, Path(runs))

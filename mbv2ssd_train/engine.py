@@ -43,28 +43,21 @@ _DRAWN_IMAGES = 8  # of the validation split, the same at every evaluation
 
 
 class Trainer:
-    """One run: its data, its learner, and how far it has come."""
+    """One run: data, learner and progress."""
 
     def __init__(self, config: TrainConfig, runs: Path, resume: bool = False,
                  world: World | None = None) -> None:
         """
-        Open the data, build the network, take up an earlier state where asked.
+        Open the data, build the network, restore the state to resume; by default one process.
 
-        Args:
-            config: of the experiment.
-            runs: folder of run folders.
-            resume: go on with the run of this very configuration.
-            world: the processes that train together; by default this one alone.
-
-        Raises:
-            DataError: data or weights are missing or wrong, or training and validation overlap.
-            ConfigError: resume does not fit what is there.
+        Raises DataError where data or weights are missing or wrong or training and validation
+        overlap, ConfigError where resume does not fit the run folder.
         """
         self.config = config
         self._world = (world or World()).on(config.training.device)
         torch.manual_seed(config.seed)
         torch.use_deterministic_algorithms(config.training.deterministic, warn_only=True)
-        # else every new tensor would be filled before it is written to: an eighth of a step
+        # otherwise torch fills every new tensor first: an eighth of a step
         torch.utils.deterministic.fill_uninitialized_memory = False
         if config.training.threads:
             torch.set_num_threads(config.training.threads)
@@ -73,7 +66,7 @@ class Trainer:
             train_sets, config, self._world.device, self._world.rank, self._world.size)
         refuse_single_images(config, sum(map(len, train_sets)), self._world.size)
         network = build_network(config)
-        # a run that goes on has its own weights, wherever those it began with are now
+        # a resumed run has its own weights; the files it began with may have moved
         self.start_report = '' if resume else load_start(network, config)
         self.learner = Learner(network, config, self.total_steps, self._world,
                                load_teacher(config, self._world.device))
@@ -119,16 +112,16 @@ class Trainer:
 
     def run(self) -> None:
         """
-        Train to the end; evaluate, save and record on the way.
+        Train to the end; evaluate, save and record.
 
         Raises:
             NotFiniteError: names the images of the batch that broke the loss.
-            Preempted: SIGINT or SIGTERM came; the state is saved.
+            Preempted: SIGINT or SIGTERM arrived; the state is saved.
             DataError: an image cannot be read; the state is saved.
-            SystemExit: a second signal came; nothing is saved.
+            SystemExit: a second signal arrived; nothing is saved.
         """
         try:
-            with self._stop, self._world.in_our_words():  # before anybody can read that it runs
+            with self._stop, self._world.in_our_words():  # handlers first, then the status
                 self._set_status('running')
                 self._run_recorded()
             self._set_status('success')
@@ -165,10 +158,10 @@ class Trainer:
 
     def _run_epochs_or_save(self, bar: ProgressBar) -> None:
         try:
-            if not self.state.step:  # to look at before waiting for hours
+            if not self.state.step:  # a first look before hours of training
                 self._world.together(self._draw_first_batch)
             self._run_epochs(bar)
-        except (Preempted, DataError):  # once a broken image is mended, the run can go on
+        except (Preempted, DataError):  # the run can resume with a mended image
             self.save()  # before the bar ends: its terminal may be gone
             raise
 
@@ -179,7 +172,7 @@ class Trainer:
 
     def _run_epochs(self, bar: ProgressBar) -> None:
         if self.state.step and not self.state.batch:
-            # stopped behind the last step of an epoch, perhaps before it was evaluated
+            # interrupted after the last step of an epoch, perhaps before its evaluation
             self._end_epoch(self.state.epoch, bar)
         for epoch in range(self.state.epoch, self.config.training.epochs):
             if self._is_over():
@@ -261,13 +254,9 @@ class Trainer:
 
     def evaluate(self) -> Evaluation:
         """
-        Measure the averaged weights on the validation split, each process a share of it.
+        Measure the averaged weights on the validation split, shared by the processes.
 
-        Returns:
-            What was measured.
-
-        Raises:
-            Preempted: SIGINT or SIGTERM came.
+        Raises Preempted after SIGINT or SIGTERM.
         """
         backend = TorchBackend(
             DeployModel(self.learner.average.module, self.config.model),
@@ -289,9 +278,7 @@ class Trainer:
         """
         Write the checkpoint of this step.
 
-        Raises:
-            NotFiniteError: a weight is not finite; nothing is written.
-            CheckpointError: the disk is full, say.
+        Raises NotFiniteError before writing, or CheckpointError, e.g. where the disk is full.
         """
         self._write(best_map=None)
 

@@ -1,4 +1,4 @@
-"""mAP of anything that can infer, with the run time's own resize, thresholds, NMS and metric."""
+"""mAP of any backend, with the run time's own resize, thresholds, NMS and metric."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Progress = Callable[[Iterable[Any], int], Iterable[Any]]  # items and their numb
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What was measured, and on what."""
+    """The measurement and its data."""
 
     split: str
     images: int
@@ -53,7 +53,7 @@ class Evaluation:
         return {
             'split': self.split, 'images': self.images, 'match_iou': MATCH_IOU,
             'map_50': self.map_50, 'map_50_11point': self.map_50_11point,
-            # a class without objects has none, and JSON has no nan
+            # a class without objects has no AP, and JSON has no nan
             'ap_50': {self.class_names[label - 1]: curve.average_precision
                       if curve.num_objects else None for label, curve in self.curves.items()},
             'objects': {self.class_names[label - 1]: curve.num_objects
@@ -63,36 +63,18 @@ class Evaluation:
 def evaluate(backend: Backend, dataset: Dataset, settings: DetectionSettings,
              progress: Progress = lambda items, total: items) -> Evaluation:
     """
-    Measure a model on a data set.
+    Measure a model on a data set; use a low score threshold, so that the curve reaches its end.
 
-    Args:
-        backend: the model.
-        dataset: images and ground truth, of the model's classes in the model's order.
-        settings: a low score threshold, so that the curve reaches its end.
-        progress: wraps the batches, for a progress bar.
-
-    Returns:
-        The curves of every class.
-
-    Raises:
-        ConfigError: the model has other classes than the data.
+    Raises ConfigError where classes or their order differ.
     """
     return summarise(dataset, detect_all(backend, dataset, settings, progress))
 
 
 def summarise(dataset: Dataset, results: Iterable[ImageResult]) -> Evaluation:
     """
-    Put together what was detected, by one process or by several.
+    Combine the results of one or more processes, in any order.
 
-    Args:
-        dataset: that the results are of.
-        results: one for each of its images, in any order.
-
-    Returns:
-        The curves of every class.
-
-    Raises:
-        DataError: an image is missing, or was detected twice.
+    Raises DataError where an image is missing or repeated.
     """
     ordered = in_order(results, len(dataset))
     labels = range(1, len(dataset.class_names) + 1)
@@ -104,23 +86,10 @@ def detect_all(backend: Backend, dataset: Dataset, settings: DetectionSettings,
                progress: Progress = lambda items, total: items,
                indices: Sequence[int] | None = None) -> Iterator[ImageResult]:
     """
-    Run a model over a data set, on as many threads as the backend takes.
+    Iterate over picklable results in the order of the indices, on the threads of the backend.
 
-    Several processes share the work when process k of n takes the indices range(k, len, n):
-    no image is detected twice, and none is added to make the shares equal.
-
-    Args:
-        backend: the model.
-        dataset: images and ground truth, of the model's classes in the model's order.
-        settings: of the selection.
-        progress: wraps the batches.
-        indices: of the images to detect in; all where None.
-
-    Returns:
-        An iterator of the results, in the order of the indices; they can be pickled.
-
-    Raises:
-        ConfigError: the model has other classes than the data.
+    Process k of n takes the indices range(k, len, n): every image is detected exactly once, with
+    no padding of shares. Raises ConfigError where classes or their order differ.
     """
     names = backend.contract.object_names
     if names != dataset.class_names:
@@ -157,7 +126,7 @@ def _detect(backend: Backend, dataset: Dataset, settings: DetectionSettings,
 
 def _result(index: int, record: ImageRecord, image: SourceImage, detections: Detections,
             shift: int) -> ImageResult:
-    """Go from the image that was read to the original one, whose size the record knows."""
+    """Scale boxes to the original image, whose size the record has."""
     (height, width), (read_height, read_width) = record.size_hw, image.size_hw
     scale = np.array([width / read_width, height / read_height] * 2, dtype=np.float32)
     found = Detections(

@@ -30,16 +30,16 @@ from mbv2ssd_train.process.distributed import World
 from mbv2ssd_train.teacher import Teacher
 
 _LOW_PRECISION = {'bf16': torch.bfloat16, 'fp16': torch.float16}
-_LEAST_SCALE = 2.0 ** -14  # of a loss; a gradient that overflows even so never was a number
+_LEAST_SCALE = 2.0 ** -14  # of a loss; a gradient that still overflows is not a number
 
 
 class NotFiniteError(Mbv2SsdError):
-    """Loss, gradient or weights became infinite or undefined; no checkpoint has them."""
+    """Loss, gradient or weights are infinite or undefined; no checkpoint has them."""
 
 
 @dataclass(frozen=True)
 class StepResult:
-    """What a step measured, over the images of all processes."""
+    """Measurements of a step, over the images of all processes."""
 
     class_loss: float
     box_loss: float
@@ -50,11 +50,11 @@ class StepResult:
     positives_min: int  # of the images of this process
     positives_max: int
     images_without_positives: int
-    teacher_loss: float  # part of both losses: how far the answers are from the teacher's
+    teacher_loss: float  # distance to the teacher, part of both losses
 
     @property
     def loss(self) -> float:
-        """What was minimised."""
+        """The minimised loss."""
         return self.class_loss + self.box_loss
 
 
@@ -63,16 +63,7 @@ class Learner:
 
     def __init__(self, network: SSD, config: TrainConfig, total_steps: int, world: World,
                  teacher: Teacher | None = None) -> None:
-        """
-        Put the network on its device and make what it learns with.
-
-        Args:
-            network: changed in place; its frozen parts are.
-            config: of the run.
-            total_steps: of the whole run, for the schedule.
-            world: the processes that learn together.
-            teacher: on the device of the world, where the configuration names one.
-        """
+        """Move the network to its device, freeze parts of it in place, and build the rest."""
         self.config, self._total_steps, self._world = config, total_steps, world
         if config.training.sync_bn and world.size > 1:
             synchronise_batch_norm(network)
@@ -86,7 +77,7 @@ class Learner:
         self.teacher = teacher
         self._distillation = Distillation(config.distill, config.sigmoid_scores)
         self._normalise = Normalisation(config.model.mean, config.model.std).to(world.device)
-        # sums over priors are large: torch's 65536 would leave out the first ten steps
+        # sums over priors are large: torch's 65536 would skip the first ten steps
         self._scaler = torch.amp.GradScaler(
             world.device.type, init_scale=1024.0, enabled=config.training.precision == 'fp16')
         self._parallel = self.network if world.size == 1 else _parallel(self.network)
@@ -104,18 +95,9 @@ class Learner:
         """
         Learn from this process's share of a batch.
 
-        The loss is divided by the normaliser (positives, say) of the whole batch: the result is
-        that of one process with one pass, however many processes and parts the batch is split
-        into, up to BatchNorm, which sees each part by itself.
-
-        Args:
-            batch: images and objects.
-
-        Returns:
-            What was measured.
-
-        Raises:
-            NotFiniteError: before the weights are changed; names the images.
+        The loss is divided by the normaliser (e.g. positives) of the whole batch: any number of
+        processes and parts gives the result of one pass, except for BatchNorm, which sees each
+        part alone. A NotFiniteError names the images, before the weights change.
         """
         self.network.train()
         set_learning_rates(self.optimizer, schedule_factor(
@@ -135,8 +117,8 @@ class Learner:
         *found, norm, fewest, most = torch.cat([sums, gradient_norm[None], ends]).tolist()
         self._check_finite(found, norm, losses, batch)
         if np.isfinite(norm):
-            # not by the scaler: where it leaves out the first step, the fused SGD of PyTorch
-            # goes on with momentum that nobody has set
+            # not by the scaler: where it skips the first step, PyTorch's fused SGD continues
+            # with uninitialised momentum
             self.optimizer.step()
         self._scaler.update()
         self._average_statistics()
@@ -148,24 +130,13 @@ class Learner:
             int(found[4]), int(fewest), int(most), int(found[5]), found[6] / max(found[2], 1))
 
     def state(self) -> dict[str, Any]:
-        """Return what learning goes on from, but the weights."""
+        """Return the state to resume from, without the weights."""
         return {'optimizer': self.optimizer.state_dict(), 'scaler': self._scaler.state_dict(),
                 'teacher': self._teacher_hash}
 
     def restore(self, step: int, model: dict[str, Any], averaged: dict[str, Any],
                 state: dict[str, Any]) -> None:
-        """
-        Go on from an earlier state.
-
-        Args:
-            step: optimizer steps made.
-            model: weights as trained.
-            averaged: their moving average.
-            state: of an earlier learner.
-
-        Raises:
-            DataError: it learnt from another teacher.
-        """
+        """Resume from an earlier state; raises DataError where the teacher is another one."""
         if self.teacher and state.get('teacher') != self._teacher_hash:
             raise DataError(
                 f'{self.teacher.path}: another teacher than the run began with: its hash is '
@@ -179,12 +150,7 @@ class Learner:
         self.step = step
 
     def check_weights(self) -> None:
-        """
-        Make sure that every weight is a number.
-
-        Raises:
-            NotFiniteError: names the first that is not.
-        """
+        """Raise NotFiniteError, which names the first weight that is not finite."""
         for name, value in self.network.state_dict().items():
             if not torch.isfinite(value).all():
                 raise NotFiniteError(f'step {self.step}: {name} is no longer finite; no '
@@ -202,7 +168,7 @@ class Learner:
 
     def _compare(self, loc: Tensor, conf_logits: Tensor, part: Batch,
                  answer: tuple[Tensor, Tensor] | None) -> LossSums:
-        """Compare predictions with the objects, with the teacher's answer, or with both."""
+        """Compare predictions with the objects, the teacher, or both."""
         if answer is None:
             return self._criterion(loc, conf_logits, part)
         taught = self._distillation(loc, conf_logits, *answer)
@@ -211,7 +177,7 @@ class Learner:
         return add_up(self._criterion(loc, conf_logits, part), taught, self.config.distill.weight)
 
     def _gradients_stay_here(self, unless: bool) -> AbstractContextManager[Any]:
-        """Add up over parts first, so that gradients travel once a step."""
+        """Add up over parts first, so that processes exchange gradients once a step."""
         if unless or not isinstance(self._parallel, DistributedDataParallel):
             return nullcontext()
         return self._parallel.no_sync()
@@ -233,7 +199,7 @@ class Learner:
             raise NotFiniteError(
                 f'step {self.step}: the loss is not finite on {names}; look at their boxes, or '
                 'lower optimizer.learning_rate. The weights were not changed')
-        # a scaled loss may overflow the range of fp16; the step is left out and the scale halved
+        # a scaled loss may overflow fp16; the step is skipped and the scale halved
         if not np.isfinite(norm) and not self._can_scale_less():
             raise NotFiniteError(
                 f'step {self.step}: the gradient is {norm}; images: '
@@ -249,8 +215,8 @@ class Learner:
 
 
 def _parallel(network: nn.Module) -> nn.Module:
-    """Add up gradients over processes; BatchNorm's statistics are averaged behind each step."""
-    with warnings.catch_warnings():  # its successor forward_sync_buffers is not in every PyTorch
+    """Add up gradients over processes; BatchNorm's statistics are averaged after each step."""
+    with warnings.catch_warnings():  # not every PyTorch has its successor forward_sync_buffers
         warnings.filterwarnings('ignore', message='.*broadcast_buffers', category=FutureWarning)
         return DistributedDataParallel(network, broadcast_buffers=False)
 

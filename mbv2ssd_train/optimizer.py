@@ -17,20 +17,14 @@ def build_optimizer(model: SSD, config: OptimizerConfig) -> torch.optim.Optimize
     """
     Give backbone and heads their own learning rates, and vectors no weight decay.
 
-    Pretrained layers at the rate of the heads forget what they know: 26 against 2 mAP after
-    three epochs. A factor in the gradient would do nothing under AdamW, so these are groups.
-
-    Args:
-        model: whose parameters that require a gradient are optimised.
-        config: rates and decay.
-
-    Returns:
-        SGD with Nesterov momentum, or AdamW; each group keeps its own full rate in 'peak_lr'.
+    At the rate of the heads, pretrained layers forget: 26 against 2 mAP after three epochs. A
+    factor in the gradient would do nothing under AdamW, hence groups; `peak_lr` keeps their full
+    rate.
     """
     groups: dict[tuple[bool, bool], list[torch.nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            # one number for each channel is a vector, in whatever shape
+            # one number for each channel is a vector, whatever its shape
             key = (name.startswith('backbone.'), parameter.numel() > len(parameter))
             groups.setdefault(key, []).append(parameter)
     settings = []
@@ -45,17 +39,7 @@ def build_optimizer(model: SSD, config: OptimizerConfig) -> torch.optim.Optimize
 
 
 def schedule_factor(step: int, total_steps: int, config: ScheduleConfig) -> float:
-    """
-    Linear warm-up, then down.
-
-    Args:
-        step: 0-based, of the step about to be made.
-        total_steps: of the whole run.
-        config: how the rate goes up and down.
-
-    Returns:
-        Share of the full learning rate, in [0, 1].
-    """
+    """Return the share in [0, 1] of the full rate for a 0-based step: warm-up, then down."""
     warmup = round(total_steps * config.warmup_fraction)
     if step < warmup:
         return (step + 1) / (warmup + 1)
@@ -73,13 +57,7 @@ def schedule_factor(step: int, total_steps: int, config: ScheduleConfig) -> floa
 
 
 def set_learning_rates(optimizer: torch.optim.Optimizer, factor: float) -> None:
-    """
-    Apply a factor of the schedule to all groups.
-
-    Args:
-        optimizer: from build_optimizer.
-        factor: of the full learning rates.
-    """
+    """Apply a factor of the schedule to all groups."""
     for group in optimizer.param_groups:
         group['lr'] = group['peak_lr'] * factor
 
@@ -88,19 +66,13 @@ def average_weights(model: SSD, decay: float) -> AveragedModel:
     """
     Start an exponential moving average of weights and BatchNorm statistics.
 
-    The first step is copied; then the decay grows from 2/11 to its full value, so that the
-    random start is forgotten.
-
-    Args:
-        model: to average.
-        decay: weight of the past; 0 gives a copy of the newest weights.
-
-    Returns:
-        The average; call update_parameters(model) after every step.
+    The first step is copied; then the decay grows from 2/11 to its full value, so that the random
+    start is forgotten; 0 copies the newest weights. Call update_parameters(model) after every
+    step.
     """
     def update(averages: Sequence[Tensor], values: Sequence[Tensor], _: Tensor) -> None:
-        made = int(average.n_averaged)  # in main memory; what is given would have to be waited for
-        if averages[0].is_floating_point():  # as all of them, they come by type
+        made = int(average.n_averaged)  # in main memory; the argument is on the device
+        if averages[0].is_floating_point():  # as all others: torch groups them by type
             new = 1 - min(decay, (1 + made) / (10 + made))
             torch._foreach_lerp_(averages, values, new)  # a few kernels on a GPU, not hundreds
         else:  # BatchNorm's batch counter

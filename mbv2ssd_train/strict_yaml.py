@@ -12,23 +12,10 @@ _MOST_VALUES = 10 ** 6
 
 
 def parse_yaml(text: str, source: str) -> dict[str, Any]:
-    """
-    Read a mapping from YAML; executes nothing that stands in it.
-
-    Args:
-        text: YAML.
-        source: name for messages.
-
-    Returns:
-        Plain values.
-
-    Raises:
-        ConfigError: not YAML, not a mapping, a key stands there twice, or aliases make it huge.
-    """
+    """Read a mapping without executing anything; a ConfigError names the source."""
     try:
         found = yaml.load(text, _UniqueKeyLoader)
-    # ValueError: the thirteenth month, an integer of thousands of digits; RecursionError: lists
-    # in lists in lists
+    # ValueError: a thirteenth month, an integer of thousands of digits; RecursionError: nesting
     except (yaml.YAMLError, ValueError, RecursionError) as err:
         raise ConfigError(f'{source}: not YAML: {" ".join(str(err).split())}') from err
     _refuse_growth(found, source)
@@ -45,7 +32,7 @@ def _refuse_growth(value: Any, source: str) -> None:
         if not isinstance(part, (list, dict)):
             return 1
         if id(part) not in sizes:
-            sizes[id(part)] = _MOST_VALUES  # so that what holds itself is too large
+            sizes[id(part)] = _MOST_VALUES  # a value that holds itself is too large
             items = part.values() if isinstance(part, dict) else part
             sizes[id(part)] = 1 + sum(map(size_of, items))
         return sizes[id(part)]
@@ -56,7 +43,7 @@ def _refuse_growth(value: Any, source: str) -> None:
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
-    """PyYAML takes the last of two equal keys without a word."""
+    """Refuse equal keys, of which PyYAML silently takes the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [self.construct_object(key, deep=True) for key, _ in node.value

@@ -1,4 +1,4 @@
-"""A trained network whose answers another one learns from."""
+"""A trained network for distillation."""
 
 from __future__ import annotations
 
@@ -21,19 +21,10 @@ from mbv2ssd_train.weights.files import read_exported, short_hash
 
 
 class Teacher(nn.Module):
-    """Answers, and never learns: it stays in eval mode, and nothing of it is saved."""
+    """Predicts and never learns: it stays in eval mode, and no checkpoint has it."""
 
     def __init__(self, network: SSD, model: ModelConfig, classes: tuple[str, ...], path: Path
                  ) -> None:
-        """
-        Take over a network.
-
-        Args:
-            network: trained; with BatchNorm or without.
-            model: that it was built from.
-            classes: that it knows, without the background.
-            path: of the file that it comes from.
-        """
         super().__init__()
         self.network = fold_batch_norm(network).requires_grad_(False)
         self.model, self.classes, self.path = model, classes, path
@@ -42,39 +33,22 @@ class Teacher(nn.Module):
         self.eval()
 
     def train(self, mode: bool = True) -> Self:
-        """Stay in eval mode, whatever is asked for."""
+        """Stay in eval mode, whatever the argument."""
         return super().train(False)
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """
-        Answer.
-
-        Args:
-            images: (B, H, W, 3) uint8 RGB, of its input size or another one of the training.
-
-        Returns:
-            loc (B, P, 4) and conf_logits (B, P, C).
-        """
+        """Return loc (B, P, 4) and conf_logits (B, P, C) of (B, H, W, 3) uint8 RGB images."""
         loc, conf_logits = self.network(self._normalise(images))
         return loc, conf_logits
 
 
 def load_teacher(config: TrainConfig, device: torch.device) -> Teacher | None:
     """
-    Load the teacher of a configuration.
+    Load the teacher of a configuration, if there is one.
 
-    Args:
-        config: of the network that learns.
-        device: to answer on.
-
-    Returns:
-        The teacher, None where the configuration names none.
-
-    Raises:
-        DataError: no such file, or not a model of ours in float32.
-        ConfigError: it answers for other classes, other prior boxes or another input.
-        ContractError: an exported model says something about itself that cannot be read.
+    Raises DataError where the file is not a float32 model of ours, ConfigError where classes,
+    priors or input differ, ContractError where the contract is broken.
     """
     if config.distill.teacher is None:
         return None
@@ -114,7 +88,7 @@ def _exported(path: Path) -> Teacher:
 
 
 def _differences(teacher: Teacher, config: TrainConfig) -> Iterator[str]:
-    """Say in what both answer different questions: first the teacher, then the network."""
+    """Yield each difference of what teacher and network predict."""
     theirs, ours = teacher.model, config.model
     for key in ('input_size_hw', 'resize_mode', 'variances'):
         if (found := getattr(theirs, key)) != (wanted := getattr(ours, key)):
@@ -132,6 +106,6 @@ def _differences(teacher: Teacher, config: TrainConfig) -> Iterator[str]:
 
 
 def _priors(model: ModelConfig) -> str:
-    """Tell layouts apart that have as many boxes."""
+    """Describe a layout, so that those with as many boxes differ."""
     counts = ', '.join(str(level.count) for level in model.prior_levels())
     return f'({counts}; scales {list(model.scales)}, ratios {list(model.aspect_ratios)})'

@@ -1,4 +1,4 @@
-"""What a run needs before it begins: data to learn and measure on, batches that suffice."""
+"""Checks before a run: the data, and batches large enough for BatchNorm."""
 
 from __future__ import annotations
 
@@ -10,16 +10,9 @@ from mbv2ssd_train.data.sources.open import open_dataset
 
 def open_datasets(config: TrainConfig) -> tuple[list[Dataset], Dataset]:
     """
-    Open the training and validation data of a configuration.
+    Open the training sets and the validation set.
 
-    Args:
-        config: names them.
-
-    Returns:
-        Training sets and the validation set.
-
-    Raises:
-        DataError: missing or wrong, or they share an image.
+    Raises DataError where they are missing, wrong or share an image.
     """
     data = config.data
     train = [open_dataset(data.root, split, data.classes, data.keep == 'memory')
@@ -38,17 +31,7 @@ def open_datasets(config: TrainConfig) -> tuple[list[Dataset], Dataset]:
 
 
 def refuse_single_images(config: TrainConfig, images: int, processes: int) -> None:
-    """
-    Make sure that BatchNorm finds two values at least in a map of one cell.
-
-    Args:
-        config: of the experiment.
-        images: to learn from.
-        processes: that share a batch.
-
-    Raises:
-        ConfigError: a part of a batch would be one image.
-    """
+    """Raise ConfigError where BatchNorm would get one image on a map of one cell."""
     training, model = config.training, config.model
     share = min(training.batch_size, images) // processes
     seen_at_once = share // min(training.accumulate, share)

@@ -1,4 +1,4 @@
-"""Is one model file as good as another: contract, outputs, detections, mAP, rules of a target."""
+"""Compare two model files: contract, outputs, detections, mAP, rules of a target."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from mbv2ssd_train.quantize.saturation import check_saturation
 
 TENSORRT = 'tensorrt:'
 MAX_DROP = {'fp32': 0.05, 'fp16': 0.5, 'int8': 1.0}  # points of mAP, of 100
-# what programs around the model rely on; precision and provenance may differ
+# other programs rely on these; precision and provenance may differ
 _SHARED_FACTS = ('input_size_hw', 'channel_order', 'resize_mode', 'class_names',
                  'background_index', 'priors_per_level', 'arch_fingerprint')
 _SHAPES = ('input_size_hw', 'class_names', 'background_index', 'priors_per_level')
@@ -40,7 +40,7 @@ _MADE_FOR_CPU = '# INT8 for cpu'
 
 @dataclass(frozen=True)
 class Validation:
-    """What was compared, and how it ended."""
+    """What was compared, and the results."""
 
     first: str
     second: str
@@ -51,7 +51,7 @@ class Validation:
 
     @property
     def passed(self) -> bool:
-        """Tell whether the second model can stand in for the first."""
+        """Whether the second model can replace the first."""
         return all(check.fine for check in self.checks)
 
     def to_dict(self) -> dict[str, Any]:
@@ -61,20 +61,10 @@ class Validation:
 
 def open_artefact(name: str) -> Backend:
     """
-    Open what `validate` compares.
+    Open a checkpoint (.pt), an .onnx file, or 'tensorrt:FILE.onnx' (its engine, built if needed).
 
-    Args:
-        name: a checkpoint (.pt), an .onnx file, or 'tensorrt:FILE.onnx' for the TensorRT engine
-            of that file, which is built where it is not in the cache.
-
-    Returns:
-        A backend.
-
-    Raises:
-        ConfigError: an engine file by itself.
-        DataError: neither checkpoint nor model file.
-        BackendError: the file cannot be run, or TensorRT is not here.
-        ContractError: the file has no contract or disagrees with it.
+    Raises ConfigError for an engine file, DataError for other files, BackendError where the file
+    or TensorRT cannot run, ContractError where the contract is missing or wrong.
     """
     if name.startswith(TENSORRT):
         return open_backend('tensorrt', name.removeprefix(TENSORRT), BackendOptions())
@@ -90,16 +80,7 @@ def lower_precision(first: Backend, second: Backend) -> str:
 
 
 def check_contracts(first: Backend, second: Backend) -> list[Check]:
-    """
-    Compare what two models say about themselves.
-
-    Args:
-        first: one model.
-        second: the other.
-
-    Returns:
-        One check for each fact that both must share.
-    """
+    """Compare each fact that both contracts must share."""
     facts = [(name, *(getattr(model.contract, name) for model in (first, second)))
              for name in _SHARED_FACTS]
     return [Check(f'contract: {name}', _short(one) if one == other
@@ -122,17 +103,7 @@ def _difference(one: Any, other: Any) -> str:
 
 
 def check_outputs(first: Backend, second: Backend, image: NDArray[np.uint8]) -> list[Check]:
-    """
-    Compare shapes and types of what two models return.
-
-    Args:
-        first: one model.
-        second: the other.
-        image: (H, W, 3) uint8 RGB of their input size.
-
-    Returns:
-        One check for each output.
-    """
+    """Compare output shapes and types on a (H, W, 3) uint8 RGB image of the input size."""
     columns = first.contract.num_classes
     checks = []
     for name, last, *found in zip(('boxes', 'scores'), (4, columns), first.infer(image[None]),
@@ -147,19 +118,7 @@ def check_outputs(first: Backend, second: Backend, image: NDArray[np.uint8]) -> 
 
 def check_map(first: Backend, second: Backend, dataset: Dataset, max_drop: float,
               progress: Progress) -> Check:
-    """
-    Measure both models on the same images.
-
-    Args:
-        first: one model.
-        second: the other.
-        dataset: images that neither learnt from.
-        max_drop: points of mAP that the second may lose.
-        progress: wraps the batches of each evaluation.
-
-    Returns:
-        The check.
-    """
+    """Measure both on images that neither learnt from; max_drop is in points of 100."""
     settings = DetectionSettings(score_threshold=0.02, max_detections=200)
     found = [100 * evaluate(model, dataset, settings, progress).map_50
              for model in (first, second)]
@@ -171,15 +130,9 @@ def check_map(first: Backend, second: Backend, dataset: Dataset, max_drop: float
 def find_violations(names: tuple[str, str], models: tuple[Backend, Backend]
                     ) -> Iterator[tuple[str, str, list[Violation]]]:
     """
-    Look into the files that compute in integers.
+    Yield file, rules and violations of each file that computes in integers.
 
-    Args:
-        names: as given to open_artefact.
-        models: opened from them.
-
-    Yields:
-        File, which rules it was checked against, and what violates them: what TensorRT would not
-        take, or what saturates in a file that is made for a CPU.
+    Rules are those of TensorRT, or no saturation in a file for a CPU.
     """
     for name, model in zip(names, models, strict=True):
         path = name.removeprefix(TENSORRT)
@@ -195,18 +148,10 @@ def validate(names: tuple[str, str], models: tuple[Backend, Backend],
              images: list[NDArray[np.uint8]], compared_on: str, limits: Limits,
              map_check: Check | None) -> Validation:
     """
-    Put all checks together.
+    Run all checks; outputs are compared where their shapes allow it.
 
-    Args:
-        names: of the models.
-        models: opened from them.
-        images: to compare outputs on, (H, W, 3) uint8 RGB of the first model's input size.
-        compared_on: where they come from.
-        limits: of their differences.
-        map_check: from check_map, where there are data.
-
-    Returns:
-        The outcome; outputs are compared where their shapes allow it.
+    images are (H, W, 3) uint8 RGB of the first model's input size, compared_on is their source,
+    map_check is from check_map.
     """
     checks, agreement = check_contracts(*models), None
     shared = all(check.fine for check in checks
