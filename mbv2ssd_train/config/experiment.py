@@ -1,4 +1,4 @@
-"""A whole experiment, and the two fingerprints that identify it."""
+"""A whole experiment, and the two names that tell it from others."""
 
 from __future__ import annotations
 
