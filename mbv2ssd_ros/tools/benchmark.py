@@ -76,15 +76,7 @@ BARE_TIMEOUT_S = 120.0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """
-    Run the program.
-
-    Args:
-        argv: without the program's name; None: those of this process.
-
-    Returns:
-        The exit code: 1 when it could not be measured.
-    """
+    """Run the program; the exit code is 1 when the node could not be measured."""
     args = _parser().parse_args(argv)
     try:
         check_writable(args.json)
@@ -105,17 +97,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def measure(args: argparse.Namespace) -> dict[str, Any]:
     """
-    Start everything, measure, end everything.
+    Start all processes, measure, end them; return the content of the JSON file.
 
-    Args:
-        args: of the command line.
-
-    Returns:
-        What goes into the JSON file.
-
-    Raises:
-        ProcessError: a process failed; its log is quoted.
-        ConfigError: no such model.
+    Raises ProcessError with the end of the log when a process failed.
     """
     model = find_model(args.model)
     if not model.is_file():
@@ -160,17 +144,6 @@ class Bench:
 
     def __init__(self, args: argparse.Namespace, processes: Processes, camera: Program,
                  node: Program, listener: Program, inference: Program | None) -> None:
-        """
-        Keep them.
-
-        Args:
-            args: of the command line.
-            processes: started them.
-            camera: publishes.
-            node: the detector.
-            listener: subscribes.
-            inference: has the backend alone; None: nobody has.
-        """
         self._rate_hz = args.rate
         self._camera, self.node = camera, node
         self._listener, self._inference = listener, inference
@@ -178,10 +151,9 @@ class Bench:
 
     def wait_until_answered(self) -> None:
         """
-        Publish until detections and images come back, so that everybody knows everybody.
+        Publish until detections and images come back: discovery is then complete.
 
-        Raises:
-            ProcessError: they did not within START_TIMEOUT_S.
+        Raises ProcessError when they do not come within START_TIMEOUT_S.
         """
         for topic, what in ((IMAGE_TOPIC, 'detections of the node'),
                             (TRANSPORT_TOPIC, 'images')):
@@ -193,13 +165,7 @@ class Bench:
                         f'no {what} within {START_TIMEOUT_S:g} s; the node: {self.node.tail()}')
 
     def round(self, samples: Samples, frames: int) -> None:
-        """
-        Measure each of the three once.
-
-        Args:
-            samples: gets the results.
-            frames: of each measurement.
-        """
+        """Measure inference, transport and end to end once, with that many frames each."""
         assert self._inference is not None
         answer = self._inference.ask(
             {'count': frames + WARM_UP_FRAMES, 'rate_hz': self._rate_hz},
@@ -221,12 +187,7 @@ class Bench:
         samples.detections += sum(count for stamp, _, count in received if stamp in measured)
 
     def saturate(self) -> Saturation:
-        """
-        Publish faster than the node can answer.
-
-        Returns:
-            What became of the images, and the bare backend just before.
-        """
+        """Publish faster than the node can answer, just after measuring the bare backend."""
         assert self._inference is not None
         bare = self._inference.ask(
             {'count': BARE_RUNS, 'rate_hz': BACK_TO_BACK_HZ}, BARE_TIMEOUT_S)
@@ -236,29 +197,13 @@ class Bench:
         return Saturation(sent, received, bare['seconds'], BARE_RUNS)
 
     def end_node(self) -> Record:
-        """
-        End the node, and read what it recorded.
-
-        Returns:
-            Of each frame that it answered, when, and how long each stage took.
-
-        Raises:
-            ProcessError: it did not end well.
-        """
+        """End the node and read its record; ProcessError when it did not end well."""
         self.node.end()
         self.node.check()
         return self._processes.record()
 
     def exchange(self, count: int) -> tuple[Sent, Received]:
-        """
-        Publish images at the rate of the camera and collect the detections.
-
-        Args:
-            count: of images.
-
-        Returns:
-            What was sent, and what came back.
-        """
+        """Publish images at the rate of the camera and collect the detections."""
         return self._exchange(IMAGE_TOPIC, count, self._rate_hz)
 
     def _exchange(self, topic: str, count: int, rate_hz: float) -> tuple[Sent, Received]:
@@ -272,7 +217,7 @@ class Bench:
         return sent
 
     def _collect(self, count: int) -> Received:
-        """Take what has arrived, once it is so many or no more can be expected."""
+        """Take the arrivals, once there are `count` or no more can be expected."""
         answer = self._listener.ask({'count': count, 'timeout_s': LAST_ARRIVAL_S}, START_TIMEOUT_S)
         received: Received = answer['received']
         return received
@@ -283,15 +228,9 @@ def start(args: argparse.Namespace, model: Path, folder: Path, programs: list[Pr
     """
     Start camera, node and listener, and the backend alone.
 
-    Args:
-        args: of the command line: images, size, rate, reliable, backend and domain_id count.
-        model: of the node.
-        folder: gets the logs.
-        programs: gets the processes, for whoever ends them.
-        with_inference: False leaves the backend alone out; then Bench.round cannot be used.
-
-    Returns:
-        They.
+    Of `args` images, size, rate, reliable, backend and domain_id are used. The processes are
+    added to `programs`; the caller ends them. `with_inference=False` leaves the backend alone
+    out; Bench.round cannot be used then.
     """
     processes = Processes(args, folder, programs)
     return Bench(

@@ -34,15 +34,7 @@ _CANCELLED = 130  # what a shell says of a program that SIGINT ended
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """
-    Run the program.
-
-    Args:
-        argv: without the program's name; None: those of this process.
-
-    Returns:
-        The exit code: 0; 1 when no engine was built or, with --build-only, none was kept.
-    """
+    """Run the program; 1 when no engine was built or, with --build-only, none was kept."""
     args = _parser().parse_args(argv)
     try:
         return build(args)
@@ -56,17 +48,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def build(args: argparse.Namespace, build_engine: Build | None = None) -> int:
     """
-    Build or find the engine, then measure it.
+    Build or find the engine, then measure it; return the exit code.
 
-    Args:
-        args: of the command line.
-        build_engine: makes an engine; None: in a process of its own.
-
-    Returns:
-        The exit code.
-
-    Raises:
-        Mbv2SsdError: there is no engine to be had.
+    `build_engine` None: in a child process. Raises Mbv2SsdError when there is no engine.
     """
     check_writable(args.json)
     path = find_model(args.model)
@@ -93,13 +77,8 @@ def latencies_ms(backend: Backend, sizes: Sequence[int], runs: int) -> dict[str,
     """
     Measure inference, from images in memory to boxes and scores in memory.
 
-    Args:
-        backend: to measure.
-        sizes: of the batches.
-        runs: of each size, after a tenth as many that do not count.
-
-    Returns:
-        Batch size -> p50, p95, p99 in milliseconds for the whole batch.
+    Each batch size has `runs` runs after a tenth as many for warm-up. Returns p50, p95, p99 in ms
+    for the whole batch, by batch size.
     """
     found = {}
     for size in sizes:
@@ -126,7 +105,7 @@ def _report(backend: TrtBackend, args: argparse.Namespace) -> None:
 
 class _Interruption:
     """
-    Whether SIGINT or SIGTERM came, while an engine is built.
+    Remembers SIGINT or SIGTERM while an engine is built.
 
     An exception at any moment could strike between the start of the child and the first line
     that would end it.
@@ -151,17 +130,17 @@ class _Interruption:
 
 
 class _Printer:
-    """Shows what the backend says, with the time since the start."""
+    """Prints the backend's log lines with the time since the start."""
 
     def __init__(self) -> None:
         self._started = time.monotonic()
 
     def info(self, message: str, /) -> None:
-        """Say what goes as it should."""
+        """Print a line."""
         print(f'[{time.monotonic() - self._started:5.0f} s] {message}', flush=True)
 
     def warning(self, message: str, /) -> None:
-        """Say what somebody should look at."""
+        """Print a line, marked as a warning."""
         self.info(f'warning: {message}')
 
 

@@ -59,20 +59,12 @@ class Entrant:
 
     @property
     def title(self) -> str:
-        """Name for people."""
+        """Name in the log."""
         return f'{self.model.name} on {self.backend}'
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """
-    Run the program.
-
-    Args:
-        argv: without the program's name; None: those of this process.
-
-    Returns:
-        The exit code: 1 when a model could not be measured.
-    """
+    """Run the program; the exit code is 1 when a model could not be measured."""
     args = _parser().parse_args(argv)
     try:
         _check(args)
@@ -92,18 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def compare(args: argparse.Namespace) -> dict[str, Any]:
-    """
-    Measure everything.
-
-    Args:
-        args: of the command line, checked.
-
-    Returns:
-        What goes into the JSON file.
-
-    Raises:
-        Mbv2SsdError: a process failed, or data cannot be read.
-    """
+    """Measure everything; return the content of the JSON file."""
     models = models_of(args.models)
     maps = _maps(args, models)
     entrants = [Entrant(model, backend) for model in models for backend in _backends(args)]
@@ -134,16 +115,9 @@ def compare(args: argparse.Namespace) -> dict[str, Any]:
 
 def models_of(paths: Sequence[Path]) -> list[Path]:
     """
-    List the models.
+    List ONNX files, each once, in the order given and by name inside a folder.
 
-    Args:
-        paths: of ONNX files, and of folders of them; none: the model of the package.
-
-    Returns:
-        Files, each once, in the order given and by name inside a folder.
-
-    Raises:
-        ConfigError: a path is neither.
+    Without paths: the model of the package. Raises ConfigError for a missing or empty path.
     """
     found: list[Path] = []
     for path in paths or [find_model('')]:
@@ -159,16 +133,10 @@ def models_of(paths: Sequence[Path]) -> list[Path]:
 
 def read_map(path: Path) -> tuple[float, str]:
     """
-    Read mAP@0.5 from a file of figures.
+    Read mAP@0.5 (a share of 1) and the name of the data from a file of figures.
 
-    Args:
-        path: JSON of `mbv2ssd_train eval --json`, or metrics.json of `evaluate_bag`.
-
-    Returns:
-        mAP as a share of 1, and the name of the data.
-
-    Raises:
-        DataError: there is none in the file.
+    The file is JSON of `mbv2ssd_train eval --json` or metrics.json of `evaluate_bag`; DataError
+    when it has neither.
     """
     try:
         found = json.loads(path.read_text(encoding='utf-8'))

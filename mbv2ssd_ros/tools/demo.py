@@ -36,15 +36,7 @@ _POLL_S = 0.05
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """
-    Run the demo.
-
-    Args:
-        argv: without the program's name; None: those of this process.
-
-    Returns:
-        The exit code: 0 when something was detected in every image.
-    """
+    """Run the demo; the exit code is 0 when every image had a detection."""
     args = _parser().parse_args(argv)
     try:
         images, model, params = _inputs(args)
@@ -63,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 @dataclass(frozen=True)
 class DemoFrame:
-    """One image that was played, and what the viewer made of it."""
+    """One image that was played, and the viewer's result."""
 
     image_name: str
     answered: bool  # detections came, if only to say that there are none
@@ -74,12 +66,7 @@ class DemoFrame:
     picture: Path | None = None  # annotated; None: it was not written
 
     def caption(self) -> str:
-        """
-        Describe it.
-
-        Returns:
-            Such as 'dog.jpg: dog 0.93'.
-        """
+        """Caption such as 'dog.jpg: dog 0.93'."""
         if not self.answered:
             return f'{self.image_name}: no answer'
         found = ', '.join(f'{name} {score:.2f}'
@@ -92,17 +79,8 @@ def run(args: argparse.Namespace, images: Sequence[str], model: Path, params: Pa
     """
     Play the images through the detector until each was answered --rounds times.
 
-    Args:
-        args: of the command line.
-        images: names of the images in args.images.
-        model: of the detector.
-        params: its parameter file.
-
-    Returns:
-        The frames that were played, in order.
-
-    Raises:
-        ProcessError: a program failed or nothing came; its log is quoted.
+    Returns the played frames in order. Raises ProcessError with the end of the log when a program
+    failed or nothing came.
     """
     output, logs = args.output, args.output / 'log'
     _clear(output)
@@ -136,16 +114,10 @@ def run(args: argparse.Namespace, images: Sequence[str], model: Path, params: Pa
 
 def frames_of(played: Path, viewed: Path, output: Path) -> list[DemoFrame]:
     """
-    Match what was played with what was seen, by stamp.
+    Match the records of play_images and view_detections by stamp.
 
-    Args:
-        played: the record of play_images.
-        viewed: the record of view_detections.
-        output: folder of the annotated pictures.
-
-    Returns:
-        Every frame that was played from the first answer to the last, in order. Before the
-        first one the programs were still finding each other, after the last one they ended.
+    Returns every frame played from the first answer to the last, in order. Before the first one
+    discovery was incomplete, after the last one the programs ended.
     """
     answers = {line['stamp_ns']: line for line in _lines(viewed)}
     if not answers:
@@ -157,14 +129,9 @@ def frames_of(played: Path, viewed: Path, output: Path) -> list[DemoFrame]:
 
 def best_frames(frames: Sequence[DemoFrame], images: Sequence[str]) -> dict[str, DemoFrame]:
     """
-    Choose a frame for each image: one with a picture, the one with the surest detection.
+    Choose a frame for each image: one with a picture, then the one with the highest score.
 
-    Args:
-        frames: that were played.
-        images: names of the images.
-
-    Returns:
-        A frame for each image; one without an answer where there is none.
+    An image that was never answered has a frame without an answer.
     """
     best = {name: DemoFrame(name, answered=False) for name in images}
     for frame in frames:
@@ -173,16 +140,7 @@ def best_frames(frames: Sequence[DemoFrame], images: Sequence[str]) -> dict[str,
 
 
 def write_contact_sheet(seen: Mapping[str, DemoFrame], output: Path) -> None:
-    """
-    Put the annotated pictures of all images into one.
-
-    Args:
-        seen: a frame for each image.
-        output: folder that gets it.
-
-    Raises:
-        ProcessError: it cannot be written.
-    """
+    """Write one picture with those of all images; ProcessError when that fails."""
     pictures = [(frame.caption(), np.asarray(cv2.imread(str(frame.picture)), dtype=np.uint8))
                 for frame in seen.values() if frame.picture is not None]
     sheet = output / CONTACT_SHEET
@@ -220,7 +178,7 @@ def _inputs(args: argparse.Namespace) -> tuple[list[str], Path, Path]:
 
 
 def _clear(output: Path) -> None:
-    """Make the folder and remove what an earlier demo left there, nothing else."""
+    """Make the folder and remove the files of an earlier demo, nothing else."""
     try:
         (output / 'log').mkdir(parents=True, exist_ok=True)
         for old in (*output.glob('frame_[0-9]*.png'), output / CONTACT_SHEET,
@@ -231,7 +189,7 @@ def _clear(output: Path) -> None:
 
 
 def _answers(programs: Sequence[Program], timeout_s: float) -> Iterator[None]:
-    """Show the viewer's lines; yield after each, with an error where they do not come."""
+    """Print the viewer's lines; yield after each, raise an error where they do not come."""
     node, viewer, _ = programs
     lines, deadline = _new_lines(viewer.log_file), time.monotonic() + timeout_s
     while True:
@@ -249,7 +207,7 @@ def _answers(programs: Sequence[Program], timeout_s: float) -> Iterator[None]:
 
 def _complete(frames: Sequence[DemoFrame], images: Sequence[str], args: argparse.Namespace
               ) -> bool:
-    """Say whether every image was answered so many times, or has had its chances."""
+    """Return whether every image was answered --rounds times, or has had its chances."""
     answered = Counter(frame.image_name for frame in frames if frame.answered)
     return (min(answered[name] for name in images) >= args.rounds
             or len(frames) >= SLOWER * args.rounds * len(images))
@@ -265,7 +223,7 @@ def _new_lines(path: Path) -> Iterator[list[str]]:
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:
-    """Read JSON lines; none where the file is not there yet; without one half written."""
+    """Read JSON lines without a half-written last one; none where the file does not exist yet."""
     if not path.is_file():
         return []
     return [json.loads(line) for line in path.read_text().splitlines(keepends=True)

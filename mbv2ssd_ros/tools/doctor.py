@@ -52,15 +52,7 @@ _WHY = 'see "Why is nothing coming?" in docs/node.md'
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """
-    Run the program.
-
-    Args:
-        argv: without the program's name; None: those of this process.
-
-    Returns:
-        The exit code: 1 when a line says error, with --strict also when one says warning.
-    """
+    """Run the program; 1 when a line is an error, with --strict also for a warning."""
     args = parse(_parser(), argv)
     findings: list[Finding] = []
     to_screen = args.json != '-'
@@ -80,16 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def examination(args: argparse.Namespace, machine: Machine) -> Iterator[Finding]:
-    """
-    Look at everything, one thing after the other.
-
-    Args:
-        args: of the command line.
-        machine: to look at.
-
-    Yields:
-        The findings.
-    """
+    """Run all checks, one after the other."""
     yield from examine('Python', software.python)
     yield from examine('mbv2ssd_ros', software.package)
     yield from examine('libraries', software.libraries)
@@ -125,7 +108,7 @@ def examination(args: argparse.Namespace, machine: Machine) -> Iterator[Finding]
 
 
 def _model_parameters(args: argparse.Namespace) -> tuple[dict[str, str], Finding | None]:
-    """Return what the parameter file and the command line say of the model."""
+    """Return the model parameters of the parameter file and the command line."""
     values = {'model_path': args.model, 'engine_cache_dir': args.engine_cache_dir}
     if args.params_file is None:
         return values, None

@@ -47,12 +47,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     Run the program.
 
-    Args:
-        argv: without the program's name; None: those of this process.
-
-    Returns:
-        The exit code: 0; 1 after an error, an incomplete bag, or a drop below the baseline; 130
-        when it was interrupted.
+    The exit code is 1 after an error, an incomplete bag, or a drop below the baseline; 130 after
+    an interruption.
     """
     args = _parser().parse_args(argv)
     try:
@@ -167,16 +163,7 @@ def _judge(args: argparse.Namespace, baseline: dict, now: dict) -> int:
 
 
 def summary(evaluation: BagEvaluation, output: Path) -> str:
-    """
-    Describe an evaluation in a few lines.
-
-    Args:
-        evaluation: of a bag.
-        output: where its files are.
-
-    Returns:
-        Lines of text.
-    """
+    """Describe an evaluation in a few lines; its files are in `output`."""
     figures = evaluation.to_dict()
     frames, subject = figures['frames'], evaluation.subject
     failed = ''.join(f', {count} {reason}' for reason, count in frames['failed'].items())
@@ -204,7 +191,7 @@ def summary(evaluation: BagEvaluation, output: Path) -> str:
 
 
 def _troubles(evaluation: BagEvaluation) -> Iterator[str]:
-    """Say of each kind of failure how it looks, and what makes pairing by stamp impossible."""
+    """Yield the first error of each kind of failure, and why pairing by stamp is impossible."""
     seen: set[str] = set()
     for record in evaluation.records:
         if record.reason and record.reason not in seen:
@@ -228,7 +215,7 @@ def _figure(value: float) -> str:
 
 
 def _task(args: argparse.Namespace, bags: Sequence[Path]) -> BagTask:
-    """Return the task of the only bag, or what those of all bags have in common."""
+    """Return the task of the only bag, or the common part of all bags' tasks."""
     if args.recorded and args.model:
         raise ConfigError('--recorded scores what was recorded, --model runs a model; give one '
                           'of them (--compare MODEL measures both)')

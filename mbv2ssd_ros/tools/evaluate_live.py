@@ -33,15 +33,7 @@ READY = f'{PROGRAM}: ready, play the bag'
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """
-    Run the program.
-
-    Args:
-        argv: without the program's name; None: those of this process.
-
-    Returns:
-        The exit code: 1 when the run failed, or less was answered than --min-answered.
-    """
+    """Run the program; 1 when the run failed, or less was answered than --min-answered."""
     args = parse(_parser(), argv)
     try:
         outcomes = _watch_only(args) if args.attach else run(args)
@@ -56,18 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def run(args: argparse.Namespace) -> list[CameraOutcome]:
-    """
-    Start the node and the player, watch, end both.
-
-    Args:
-        args: of the command line.
-
-    Returns:
-        What became of the images of each camera.
-
-    Raises:
-        Mbv2SsdError: the bag or the model cannot be used, or a process failed.
-    """
+    """Start the node and the player, watch, end both; return the outcome of each camera."""
     check_writable(args.json)
     cameras = cameras_of(args.bag, args.topic)
     model = find_model(args.model).resolve()

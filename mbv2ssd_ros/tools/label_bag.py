@@ -34,11 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     Run the program.
 
-    Args:
-        argv: without the program's name; None: those of this process.
-
-    Returns:
-        The exit code: 0; 1 after an error or a bag that ends early; 130 when interrupted.
+    The exit code is 1 after an error or a bag that ends early; 130 when interrupted.
     """
     args = _parser().parse_args(argv)
     try:

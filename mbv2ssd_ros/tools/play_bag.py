@@ -42,15 +42,7 @@ class PlayedFrame:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """
-    Run the program.
-
-    Args:
-        argv: without the program's name; None: those of this process.
-
-    Returns:
-        The exit code: 0, also after SIGINT; 1 when the bag cannot be played to its end.
-    """
+    """Run the program; 0 also after SIGINT, 1 when the bag cannot be played to its end."""
     args = parse(_parser(), argv)
     try:
         if args.answered_by and len(args.answered_by) != len(args.topic):
@@ -66,14 +58,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def paced_as_recorded(messages: Iterable[Any], factor: float) -> Iterator[Any]:
     """
-    Hold each message back until it is due; what is late comes at once.
+    Hold each message back until its `log_ns` is due; late ones come at once.
 
-    Args:
-        messages: of a bag, with `log_ns`.
-        factor: 2 plays twice as fast.
-
-    Yields:
-        The messages.
+    A factor of 2 plays twice as fast.
     """
     start = first_ns = None
     for message in messages:
@@ -86,15 +73,9 @@ def paced_as_recorded(messages: Iterable[Any], factor: float) -> Iterator[Any]:
 
 def image_message(kind: Any, content: Any, stamp_ns: int | None) -> Any:
     """
-    Make a ROS message of one that was read from a bag, its data copied once.
+    Make a ROS message of the class `kind` from rosbags' one, its data copied once.
 
-    Args:
-        kind: class of the message, Image or CompressedImage.
-        content: as rosbags deserialised it.
-        stamp_ns: of the header; None: as it was recorded.
-
-    Returns:
-        The message.
+    `stamp_ns` is for the header; None: as it was recorded.
     """
     message = kind()
     stamp = content.header.stamp
@@ -151,7 +132,7 @@ class _Player:
                         'unreadable': Counter[str]()}
 
     def wait_for_subscribers(self) -> None:
-        """Wait until somebody hears every topic, and answers where answers are waited for."""
+        """Wait until every topic has a subscriber and, if answers are awaited, a source."""
         _wait_for('a subscriber of', lambda: [
             name for name, publisher in self._publishers.items()
             if not publisher.get_subscription_count()])
@@ -159,7 +140,7 @@ class _Player:
         time.sleep(SETTLE_S)
 
     def play(self, messages: Iterable[Any]) -> Iterator[PlayedFrame]:
-        """Publish what can be read; yield each frame when it is published."""
+        """Publish readable messages; yield each frame when it is published."""
         if not self._answers:
             messages = paced_as_recorded(messages, self._args.rate)
         for message in messages:
@@ -169,12 +150,12 @@ class _Player:
                 yield self._publish(message)
 
     def let_frames_arrive(self) -> None:
-        """Wait for the last ones."""
+        """Wait for the last frames."""
         for publisher in self._publishers.values():
             let_frames_arrive(publisher, self._args.reliable)
 
     def report(self) -> None:
-        """Print what was done."""
+        """Print the counts."""
         for name in self._publishers:
             extra = ''.join(f', {counts[name]} {what}' for what, counts in self._counts.items()
                             if what != 'published' and counts[name])
@@ -198,7 +179,7 @@ class _Player:
 
 
 class _Answers:
-    """Detections that came, by stamp; false where nobody waits for any."""
+    """Detections that came, by stamp; false where none are awaited."""
 
     def __init__(self, node: Any, topics: dict[str, str]) -> None:
         self._stamps: dict[str, set[int]] = {name: set() for name in topics}
@@ -217,7 +198,7 @@ class _Answers:
         return bool(self._subscriptions)
 
     def unanswerable(self) -> list[str]:
-        """Return the topics of answers that nobody publishes."""
+        """Return the topics of answers without a publisher."""
         return [subscription.topic_name for subscription in self._subscriptions
                 if not subscription.get_publisher_count()]
 

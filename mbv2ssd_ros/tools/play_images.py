@@ -29,15 +29,7 @@ SETTLE_S = 0.3  # discovery is not symmetric: we may see a subscriber that does 
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """
-    Run the program.
-
-    Args:
-        argv: without the program's name; None: those of this process.
-
-    Returns:
-        The exit code: 0, also after SIGINT; 1 when there is nothing to play.
-    """
+    """Run the program; 0 also after SIGINT, 1 when there is nothing to play."""
     args = parse(_parser(), argv)
     try:
         source = open_source(args.path, args.size)
@@ -55,28 +47,17 @@ def share_large_images(environment: MutableMapping[str, str]) -> None:
     """
     Give Fast DDS room for images, unless the user has chosen a transport.
 
-    With its default shared memory a best effort image of 720p is lost nearly always. What counts
-    is the side that sends.
-
-    Args:
-        environment: of a process, before rclpy is imported; changed.
+    With its default shared memory a best effort image of 720p is lost nearly always. The sender's
+    side counts. Changes the environment; call it before rclpy is imported.
     """
     offer_profile(environment, shipped_path('config/fastdds_large_images.xml'))
 
 
 def passes(source: ImageSource, repeat: bool) -> Iterator[CameraFrame]:
     """
-    Play a source once or again and again, naming each file that is skipped once.
+    Play a source once or, with `repeat`, forever; log each skipped file once.
 
-    Args:
-        source: of the frames.
-        repeat: start again at the end, for ever.
-
-    Yields:
-        The frames.
-
-    Raises:
-        DataError: a whole pass without one frame.
+    Raises DataError after a whole pass without one frame.
     """
     told: set[str] = set()
     while True:
@@ -97,16 +78,7 @@ def passes(source: ImageSource, repeat: bool) -> Iterator[CameraFrame]:
 
 
 def paced(frames: Iterator[CameraFrame], rate_hz: float) -> Iterator[CameraFrame]:
-    """
-    Hold each frame back until it is due.
-
-    Args:
-        frames: to be played.
-        rate_hz: frames in a second. After a stall it goes on without a burst to catch up.
-
-    Yields:
-        The frames.
-    """
+    """Hold each frame back until it is due; resume after a stall without a burst."""
     due = time.monotonic()
     for frame in frames:
         time.sleep(max(0.0, due - time.monotonic()))
@@ -115,16 +87,7 @@ def paced(frames: Iterator[CameraFrame], rate_hz: float) -> Iterator[CameraFrame
 
 
 def image_message(frame: CameraFrame, header: Any) -> Any:
-    """
-    Make a sensor_msgs/Image with the pixels of a frame, copied once.
-
-    Args:
-        frame: the picture.
-        header: of the message.
-
-    Returns:
-        The message, encoding bgr8.
-    """
+    """Make a sensor_msgs/Image in bgr8 with the pixels of a frame, copied once."""
     from sensor_msgs.msg import Image
     height, width = frame.image_bgr.shape[:2]
     message = Image(
@@ -136,16 +99,7 @@ def image_message(frame: CameraFrame, header: Any) -> Any:
 
 
 def compressed_message(frame: CameraFrame, header: Any) -> Any:
-    """
-    Make a sensor_msgs/CompressedImage with a JPEG of a frame.
-
-    Args:
-        frame: the picture.
-        header: of the message.
-
-    Returns:
-        The message, with `format` as image_transport writes it.
-    """
+    """Make a CompressedImage with a JPEG of a frame; `format` is as image_transport writes it."""
     from sensor_msgs.msg import CompressedImage
     _, data = cv2.imencode('.jpg', frame.image_bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
     message = CompressedImage(header=header, format='bgr8; jpeg compressed bgr8')
@@ -154,15 +108,7 @@ def compressed_message(frame: CameraFrame, header: Any) -> Any:
 
 
 def camera_qos(reliable: bool) -> Any:
-    """
-    Choose the QoS of an image topic.
-
-    Args:
-        reliable: every frame arrives, late if need be; otherwise as camera drivers have it.
-
-    Returns:
-        The rclpy QoSProfile.
-    """
+    """Return the QoS of an image topic: reliable, or as camera drivers have it."""
     from rclpy.qos import QoSProfile, ReliabilityPolicy
     return QoSProfile(
         depth=QOS_DEPTH, reliability=ReliabilityPolicy.RELIABLE if reliable
@@ -188,7 +134,7 @@ def _play(source: ImageSource, node: Any, args: argparse.Namespace) -> None:
 
 
 class _Camera:
-    """The publisher, and what every message of it has in common."""
+    """The publisher, and the common part of its messages."""
 
     def __init__(self, node: Any, args: argparse.Namespace) -> None:
         from sensor_msgs.msg import CompressedImage, Image
@@ -229,13 +175,7 @@ def _wait_for_subscribers(publisher: Any, wanted: int) -> None:
 
 
 def let_frames_arrive(publisher: Any, reliable: bool) -> None:
-    """
-    Stay a moment: shared memory goes with its writer.
-
-    Args:
-        publisher: of the frames.
-        reliable: its subscribers acknowledge them, which is waited for.
-    """
+    """Wait for the last frames, acknowledged if reliable: shared memory goes with its writer."""
     if reliable:
         from rclpy.duration import Duration
         deadline = time.monotonic() + ACKNOWLEDGED_S

@@ -31,19 +31,11 @@ LAST_IMAGE_S = 1.0  # how long the images of the last detections may take
 
 
 class NothingArrivedError(Mbv2SsdError):
-    """The detections that were waited for did not come."""
+    """The awaited detections did not come."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """
-    Run the program.
-
-    Args:
-        argv: without the program's name; None: those of this process.
-
-    Returns:
-        The exit code: 0, also after SIGINT; 1 when detections did not come.
-    """
+    """Run the program; 0 also after SIGINT, 1 when detections did not come."""
     args = parse(_parser(), argv)
     try:
         args.output.mkdir(parents=True, exist_ok=True)
@@ -73,27 +65,17 @@ class ViewedFrame:
 
     @property
     def file_name(self) -> str:
-        """Of the annotated picture."""
+        """Name of the annotated picture."""
         return f'frame_{self.number:04d}.png'
 
     def line(self) -> str:
-        """
-        Describe the frame.
-
-        Returns:
-            Such as 'frame 3: cat 0.91, dog 0.62 (8.3 ms)'.
-        """
+        """Describe the frame: 'frame 3: cat 0.91, dog 0.62 (8.3 ms)'."""
         found = ', '.join(
             f'{name} {score:.2f}' for name, score in zip(self.names, self.scores, strict=True))
         return f'frame {self.number}: {found or "nothing"} ({self.latency_ms:.1f} ms)'
 
     def to_dict(self) -> dict[str, Any]:
-        """
-        Make a line of --record.
-
-        Returns:
-            What json.dumps takes.
-        """
+        """Return a line of --record for json.dumps."""
         return {
             'stamp_ns': self.stamp_ns, 'latency_ms': self.latency_ms, 'file': self.file_name,
             'names': list(self.names), 'scores': [round(float(s), 4) for s in self.scores],
@@ -102,15 +84,9 @@ class ViewedFrame:
 
 def viewed_frame(message: Any, number: int, received_ns: int) -> ViewedFrame:
     """
-    Read a vision_msgs/Detection2DArray.
+    Read a Detection2DArray; the first hypothesis of each detection counts.
 
-    Args:
-        message: with at least one hypothesis in each detection; the first one counts.
-        number: of the frame.
-        received_ns: time of arrival, of the clock that the stamp is from.
-
-    Returns:
-        The frame.
+    `received_ns` is of the clock that the stamp is from.
     """
     stamp_ns = stamp_of(message)
     found = [detection for detection in message.detections if detection.results]
@@ -127,15 +103,7 @@ def viewed_frame(message: Any, number: int, received_ns: int) -> ViewedFrame:
 
 
 def stamp_of(message: Any) -> int:
-    """
-    Read the stamp of a message with a header.
-
-    Args:
-        message: any.
-
-    Returns:
-        Nanoseconds.
-    """
+    """Return the stamp of a message with a header, in ns."""
     stamp = message.header.stamp
     nanoseconds: int = stamp.sec * 1_000_000_000 + stamp.nanosec
     return nanoseconds
@@ -145,13 +113,7 @@ class Viewer:
     """Pairs detections with images by stamp, prints, draws and keeps count."""
 
     def __init__(self, node: Any, args: argparse.Namespace) -> None:
-        """
-        Subscribe.
-
-        Args:
-            node: of this process.
-            args: of the command line.
-        """
+        """Subscribe with a node of this process."""
         self._node, self._args = node, args
         self._images: dict[int, Any] = {}  # by stamp: messages without their detections yet
         self._waiting: dict[int, ViewedFrame] = {}  # by stamp: detections without their image
@@ -174,10 +136,9 @@ class Viewer:
 
     def watch(self) -> None:
         """
-        Receive until --frames are there or for ever.
+        Receive until --frames are there or forever.
 
-        Raises:
-            NothingArrivedError: no detections for --timeout seconds.
+        Raises NothingArrivedError without detections for --timeout seconds.
         """
         from rclpy.executors import SingleThreadedExecutor
         executor = SingleThreadedExecutor()
@@ -194,12 +155,7 @@ class Viewer:
             executor.spin_once(timeout_sec=0.1)
 
     def summary(self) -> str:
-        """
-        Describe all frames together.
-
-        Returns:
-            A line.
-        """
+        """Describe all frames together in a line."""
         frames = len(self._latencies_ms)
         if not frames:
             return f'{PROGRAM}: no frames'

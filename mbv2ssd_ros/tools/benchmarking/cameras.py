@@ -1,4 +1,4 @@
-"""Several cameras that publish at the same instant: what one node makes of it."""
+"""Several cameras that publish at the same instant: delays and drops of one node."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Books = dict[str, int]  # drops of all cameras, by reason
 
 @dataclass(frozen=True)
 class CamerasRun:
-    """What came of a number of instants at which every camera published."""
+    """Result of a number of instants at which every camera published."""
 
     cameras: int
     sent: Sent  # camera by camera at each instant
@@ -45,19 +45,7 @@ class CamerasRun:
 
 
 def measure_cameras(args: argparse.Namespace, model: Path) -> dict[str, Any]:
-    """
-    Start a node for several cameras, measure, end everything.
-
-    Args:
-        args: of the command line.
-        model: of the node.
-
-    Returns:
-        Figures; see `cameras_summary`.
-
-    Raises:
-        ProcessError: a process failed; its log is quoted.
-    """
+    """Start a node for several cameras, measure, end everything; see cameras_summary."""
     names = [f'camera{number + 1}' for number in range(args.cameras)]
     programs: list[Program] = []
     with tempfile.TemporaryDirectory(prefix='mbv2ssd_benchmark_') as folder, ending(programs):
@@ -89,18 +77,11 @@ def measure_cameras(args: argparse.Namespace, model: Path) -> dict[str, Any]:
 
 def cameras_summary(run: CamerasRun) -> dict[str, Any]:
     """
-    Turn a run into figures.
+    Turn a run into figures; ProcessError when nothing arrived.
 
-    Args:
-        run: with at least one answer.
-
-    Returns:
-        Percentiles of the time end to end and of the age at publish; the oldest; what was
-        sent, answered and dropped by reason, warm-up included; what is missing without a
-        reason; the share that each camera has of all answers.
-
-    Raises:
-        ProcessError: nothing arrived.
+    Percentiles of the time end to end and of the age at publish; the oldest; images sent,
+    answered and dropped by reason, warm-up included; images missing without a reason; the share
+    of each camera in all answers.
     """
     measured = run.sent[WARM_UP_INSTANTS * run.cameras:]
     times_ms = latencies_ms(measured, run.received)
@@ -124,15 +105,7 @@ def cameras_summary(run: CamerasRun) -> dict[str, Any]:
 
 
 def cameras_table(found: Mapping[str, Any]) -> str:
-    """
-    Make the figures readable.
-
-    Args:
-        found: of cameras_summary().
-
-    Returns:
-        Lines.
-    """
+    """Format the figures of cameras_summary as lines."""
     dropped = ', '.join(f'{count} {reason}' for reason, count in found['dropped'].items() if count)
     shares = ' '.join(f'{100 * share:.1f}' for share in found['share_by_camera'])
     lines = [f'{found["cameras"]} cameras, ms {"p50":>12} {"p95":>8} {"p99":>8}']
@@ -149,7 +122,7 @@ def cameras_table(found: Mapping[str, Any]) -> str:
 
 
 def _wait_until_all_are_answered(exchange: Any, cameras: int, node: Program) -> None:
-    """Publish until every camera gets answers, so that everybody knows everybody."""
+    """Publish until every camera gets answers: discovery is then complete."""
     deadline = time.monotonic() + START_TIMEOUT_S
     while True:
         sent, received = exchange(3)

@@ -19,7 +19,7 @@ _WEIGHTED = ('Conv', 'Gemm', 'MatMul', 'ConvTranspose')
 
 @dataclass
 class Rounds:
-    """What was measured of one model with one backend, round by round."""
+    """Measurements of one model with one backend, round by round."""
 
     times_ms: dict[str, list[list[float]]] = field(
         default_factory=lambda: {stage: [] for stage in STAGES})
@@ -28,14 +28,9 @@ class Rounds:
 
     def spread(self, stage: str) -> dict[str, float] | None:
         """
-        Summarise a stage.
+        Return p50 and p95 in ms, medians over the rounds; None where it was not measured.
 
-        Args:
-            stage: one of STAGES.
-
-        Returns:
-            p50 and p95 in milliseconds, each the median of the rounds', so that one bad second
-            of the machine counts once; None where it was not measured.
+        One bad second of the machine thus counts once.
         """
         rounds = [times for times in self.times_ms[stage] if times]
         if not rounds:
@@ -45,14 +40,9 @@ class Rounds:
 
     def relative_to(self, other: Rounds, stage: str) -> float | None:
         """
-        Compare with another model, round by round: both had the same machine then.
+        Return the median over rounds of our p50 divided by the other's; None if not measured.
 
-        Args:
-            other: measured in the same rounds.
-            stage: one of STAGES.
-
-        Returns:
-            Median over rounds of our p50 divided by the other's; None where it was not measured.
+        Both were measured in the same rounds, so both had the same machine.
         """
         pairs = [(mine, theirs) for mine, theirs
                  in zip(self.times_ms[stage], other.times_ms[stage], strict=True)
@@ -64,17 +54,7 @@ class Rounds:
 
 
 def row(described: Mapping[str, Any], rounds: Rounds, first: Rounds) -> dict[str, Any]:
-    """
-    Put the figures of a model together.
-
-    Args:
-        described: what is known beside times.
-        rounds: what was measured.
-        first: of the model that others are compared with.
-
-    Returns:
-        A row of the table, for JSON.
-    """
+    """Put the figures of a model into a row of the table, for JSON; `first` is the reference."""
     return {
         **described, **{f'{stage}_ms': rounds.spread(stage) for stage in STAGES},
         'fps': round(float(np.median(rounds.fps)), 1) if rounds.fps else None,
@@ -83,15 +63,7 @@ def row(described: Mapping[str, Any], rounds: Rounds, first: Rounds) -> dict[str
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """
-    Make rows readable.
-
-    Args:
-        rows: of row().
-
-    Returns:
-        Lines; a column that has no figure in any row is left out.
-    """
+    """Format rows as lines; a column without a figure in any row is left out."""
     columns = [
         ('model', [str(r['model']) for r in rows]),
         ('backend', [str(r['backend']) for r in rows]),
@@ -123,14 +95,9 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def parameter_count(path: Path) -> int | None:
     """
-    Count the weights and biases of a network's layers.
+    Count the weights and biases of a network's layers; None without the package onnx.
 
-    Args:
-        path: of the ONNX file.
-
-    Returns:
-        Their number, quantised ones too; prior boxes and scales do not count. None where the
-        package onnx is not installed.
+    Quantised ones count, prior boxes and scales do not.
     """
     try:
         import onnx
@@ -152,14 +119,9 @@ def parameter_count(path: Path) -> int | None:
 
 def plot(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     """
-    Draw the times of all models, and mAP against time where both are known.
+    Draw the times of all models, and mAP against time where both are known, as PNG.
 
-    Args:
-        rows: of row(), without those that failed.
-        path: of the PNG file.
-
-    Raises:
-        ConfigError: matplotlib is not installed, or the file cannot be written.
+    Raises ConfigError when matplotlib is not installed or the file cannot be written.
     """
     figure_class, canvas_class = matplotlib_classes()
     scored = [found for found in rows if found.get('map_50') is not None]
@@ -178,13 +140,9 @@ def plot(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
 
 def matplotlib_classes() -> tuple[Any, Any]:
     """
-    Import what draws.
+    Import Figure and FigureCanvasAgg, which need no display and no global state.
 
-    Returns:
-        The classes Figure and FigureCanvasAgg: no display is needed, no global state is used.
-
-    Raises:
-        ConfigError: matplotlib is not installed.
+    Raises ConfigError when matplotlib is not installed.
     """
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -213,7 +171,7 @@ def _draw_bars(axes: Any, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _draw_points(axes: Any, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Draw mAP over the time of the last stage that was measured of all."""
+    """Draw mAP over the time of the last stage that was measured for all rows."""
     stage = next(stage for stage in reversed(STAGES)
                  if all(found.get(f'{stage}_ms') for found in rows))
     times_ms = [found[f'{stage}_ms']['p50'] for found in rows]

@@ -31,15 +31,7 @@ Step = Callable[[int], None]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """
-    Serve until standard input ends.
-
-    Args:
-        argv: without the program's name; None: those of this process.
-
-    Returns:
-        The exit code.
-    """
+    """Serve until standard input ends."""
     parser = argparse.ArgumentParser(prog='compare_worker', description=__doc__)
     parser.add_argument('--model', required=True)
     parser.add_argument('--backend', required=True)
@@ -64,15 +56,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def timed(step: Step, count: int, rate_hz: float) -> tuple[list[float], float]:
     """
-    Run a step again and again.
+    Call a step `count` times at a rate; 0: one after the other.
 
-    Args:
-        step: gets the number of the run, from 0.
-        count: of the runs.
-        rate_hz: runs in a second; 0: one after the other.
-
-    Returns:
-        Milliseconds of each run, and runs in a second from the first to the end of the last.
+    Returns the milliseconds of each run, and runs per second from the first to the end of the
+    last.
     """
     times_ms: list[float] = []
 
@@ -114,7 +101,7 @@ class _Worker:
             'metric': provenance.metric, 'metric_value': provenance.metric_value}
 
     def answer(self, command: dict[str, Any]) -> dict[str, Any]:
-        """Measure what a command asks for."""
+        """Run the measurement of a command."""
         step = {'infer': self._infer, 'detect': self._detect}[command['what']]
         timed(step, command['warm_up'], command['rate_hz'])
         times_ms, fps = timed(step, command['count'], command['rate_hz'])

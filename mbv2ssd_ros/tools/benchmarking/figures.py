@@ -1,4 +1,4 @@
-"""From what a benchmark measured to its figures."""
+"""Figures of a benchmark from its measurements."""
 
 from __future__ import annotations
 
@@ -41,17 +41,17 @@ class Saturation:
 
     @property
     def answered_hz(self) -> float:
-        """Answers in a second."""
+        """Answers per second."""
         return self.answered / self._seconds
 
     @property
     def offered_hz(self) -> float:
-        """Images in a second."""
+        """Images per second."""
         return len(self.sent) / self._seconds
 
     @property
     def bare_hz(self) -> float:
-        """Inferences in a second, one after the other and nothing else."""
+        """Inferences per second, one after the other and nothing else."""
         return self.bare_runs / self.bare_seconds
 
     @property
@@ -61,7 +61,7 @@ class Saturation:
 
 @dataclass
 class Samples:
-    """Everything that was measured, in milliseconds unless the name says otherwise."""
+    """All measurements, in milliseconds unless the name has another unit."""
 
     infer: list[float] = field(default_factory=list)
     transport: list[float] = field(default_factory=list)
@@ -77,49 +77,24 @@ class Samples:
 
 
 def latencies_ms(sent: Sent, received: Received) -> list[float]:
-    """
-    Match what was sent with what arrived.
-
-    Args:
-        sent: by the camera.
-        received: by the listener, in any order.
-
-    Returns:
-        Milliseconds under way, of each frame sent that arrived.
-    """
+    """Match sent with received frames, in any order; return ms from one to the other."""
     arrival_ns = {stamp: time_ns for stamp, time_ns, _ in received}
     return [1e-6 * (arrival_ns[stamp] - time_ns) for stamp, time_ns in sent
             if stamp in arrival_ns]
 
 
 def answered_stamps(sent: Sent, received: Received) -> list[int]:
-    """
-    Name the frames of `latencies_ms`.
-
-    Args:
-        sent: by the camera.
-        received: by the listener, in any order.
-
-    Returns:
-        The stamp of each frame sent that arrived.
-    """
+    """Return the stamps of the frames of `latencies_ms`, in the same order."""
     arrived = {stamp for stamp, _, _ in received}
     return [stamp for stamp, _ in sent if stamp in arrived]
 
 
 def stages_of(stamps: Iterable[int], record: Record) -> dict[int, dict[str, float]]:
     """
-    Find frames in the node's record.
+    Find frames in the node's record: ms of each stage by stamp, unanswered frames left out.
 
     The node writes no stamp but the age of each frame, a moment after it was published. So the
-    frame is the youngest of all that is not younger than the age says.
-
-    Args:
-        stamps: of frames.
-        record: of the node.
-
-    Returns:
-        Milliseconds of each stage, by stamp; frames that the node did not answer are missing.
+    frame is the youngest of all that are at least that old.
     """
     ordered = sorted(stamps)
     found = {}
@@ -133,31 +108,12 @@ def stages_of(stamps: Iterable[int], record: Record) -> dict[int, dict[str, floa
 
 
 def own_ms(times_ms: Mapping[str, float]) -> float:
-    """
-    Tell what the node added to an inference.
-
-    Args:
-        times_ms: of the stages of a frame.
-
-    Returns:
-        Milliseconds from the callback to the end of publish, without the inference.
-    """
+    """Return the node's own ms of a frame: from callback to end of publish, without inference."""
     return times_ms['total'] - times_ms['infer']
 
 
 def percentiles(values_ms: Sequence[float]) -> dict[str, float]:
-    """
-    Summarise times.
-
-    Args:
-        values_ms: at least one.
-
-    Returns:
-        p50, p95 and p99 in milliseconds.
-
-    Raises:
-        ProcessError: there is none.
-    """
+    """Return p50, p95 and p99 in milliseconds; ProcessError without values."""
     if not values_ms:
         raise ProcessError('the node answered none of the frames that were to be summarised')
     return {f'p{q}': round(float(np.percentile(values_ms, q)), 3) for q in (50, 95, 99)}
@@ -165,34 +121,17 @@ def percentiles(values_ms: Sequence[float]) -> dict[str, float]:
 
 def overheads_ms(samples: Samples) -> list[float]:
     """
-    Take the typical inference and transport away from each end-to-end time.
+    Subtract the typical inference and transport from each end-to-end time.
 
-    Args:
-        samples: of all three.
-
-    Returns:
-        One for each end-to-end time. A frame's own inference and transport are not known, so
-        the tail of these values has the tails of all parts in it.
+    A frame's own inference and transport are not known, so the tail of these values contains the
+    tails of all parts.
     """
     known = float(np.median(samples.infer) + np.median(samples.transport))
     return [value - known for value in samples.end_to_end]
 
 
 def summary(samples: Samples, saturation: Saturation, record: Record) -> dict[str, Any]:
-    """
-    Turn samples into figures.
-
-    Args:
-        samples: with at least one of each.
-        saturation: of the same processes.
-        record: of the node, every frame that it ever answered.
-
-    Returns:
-        Percentiles, losses, CPU.
-
-    Raises:
-        ProcessError: nothing arrived.
-    """
+    """Turn samples into percentiles, losses and CPU time; ProcessError when nothing arrived."""
     for what, values in (('images', samples.transport), ('detections', samples.end_to_end)):
         if not values:
             raise ProcessError(f'not one of the {what} measured arrived; with best effort QoS '
@@ -220,7 +159,7 @@ def summary(samples: Samples, saturation: Saturation, record: Record) -> dict[st
 
 def _by_frame(stamps: Sequence[int], end_to_end_ms: Sequence[float],
               frames: Mapping[int, Mapping[str, float]], transport_ms: float) -> list[float]:
-    """Take from each end-to-end time its own inference, as the node measured it."""
+    """Subtract from each end-to-end time its own inference, as the node measured it."""
     return [value - frames[stamp]['infer'] - transport_ms
             for stamp, value in zip(stamps, end_to_end_ms, strict=True) if stamp in frames]
 
@@ -238,15 +177,7 @@ def _saturated(run: Saturation, record: Record, transport_ms: float) -> dict[str
 
 
 def table(result: Mapping[str, Any]) -> str:
-    """
-    Make a result readable.
-
-    Args:
-        result: of measure().
-
-    Returns:
-        Lines.
-    """
+    """Format the result of measure() as lines."""
     config, machine_facts = result['config'], result['machine']
     lines = [
         f'{config["model"]} ({config["precision"]}, {config["backend"]}), {config["size"]} at '
@@ -281,43 +212,19 @@ def _row(name: str, spread: Mapping[str, float], note: str = '') -> str:
 
 
 def cpu_seconds(pid: int) -> float:
-    """
-    Read the CPU time of a process.
-
-    Args:
-        pid: of the process.
-
-    Returns:
-        Seconds in user and kernel mode, of all threads, since its start.
-    """
+    """Return the seconds in user and kernel mode of all threads of a process, since its start."""
     # the name, in parentheses, may have spaces; utime and stime are fields 14 and 15
     fields = Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf('SC_CLK_TCK')
 
 
 def resident_mb(pid: int) -> float:
-    """
-    Read the resident memory of a process.
-
-    Args:
-        pid: of the process.
-
-    Returns:
-        Megabytes, shared pages included.
-    """
+    """Return the resident memory of a process in MB, shared pages included."""
     return _status_mb(pid, 'VmRSS')
 
 
 def shared_mb(pid: int) -> float:
-    """
-    Read how much of the resident memory is shared memory, such as that of a camera's process.
-
-    Args:
-        pid: of the process.
-
-    Returns:
-        Megabytes.
-    """
+    """Return the part of the resident memory that is shared (with a camera, say), in MB."""
     return _status_mb(pid, 'RssShmem')
 
 
@@ -329,12 +236,7 @@ def _status_mb(pid: int, name: str) -> float:
 
 
 def machine() -> dict[str, Any]:
-    """
-    Describe the machine.
-
-    Returns:
-        Processor, cores, kernel, Python.
-    """
+    """Describe the machine: processor, cores, kernel, Python."""
     cpu = platform.processor() or 'unknown processor'
     cpuinfo = Path('/proc/cpuinfo')
     if cpuinfo.is_file():

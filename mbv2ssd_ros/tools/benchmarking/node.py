@@ -1,8 +1,8 @@
 """
-The detector node as users run it, with a record of what every stage of every frame took.
+The detector node as users run it, with a record of all stage times of every frame.
 
-`/diagnostics` has the percentiles of each second; a benchmark wants those of all its frames, and
-to know which frame took what. A frame more in the record costs less than a microsecond.
+`/diagnostics` has only the percentiles of each second. One more frame in the record costs less
+than a microsecond.
 """
 
 from __future__ import annotations
@@ -21,11 +21,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     Run the node until SIGINT or SIGTERM, then write the record.
 
-    Args:
-        argv: the file of the record, then the node's own; None: those of this process.
-
-    Returns:
-        The exit code of the node.
+    The first argument is the file of the record; the others are the node's own.
     """
     record_file, *node_args = sys.argv[1:] if argv is None else argv
     frames: list[tuple[float, ...]] = []

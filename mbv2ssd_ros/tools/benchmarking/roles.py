@@ -31,15 +31,7 @@ Answer = dict[str, Any]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """
-    Play a role until standard input ends.
-
-    Args:
-        argv: without the program's name; None: those of this process.
-
-    Returns:
-        The exit code.
-    """
+    """Play a role until standard input ends."""
     parser = argparse.ArgumentParser(prog='benchmark_roles', description=__doc__)
     roles = parser.add_subparsers(required=True)
     camera = roles.add_parser('camera')
@@ -69,25 +61,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def serve(answer: Callable[[Command], Answer]) -> None:
-    """
-    Answer commands until standard input ends.
-
-    Args:
-        answer: to one command.
-    """
+    """Answer commands until standard input ends."""
     for line in sys.stdin:
         print(json.dumps(answer(json.loads(line))), flush=True)
 
 
 def run_paced(count: int, rate_hz: float, step: Callable[[int], None]) -> None:
-    """
-    Call a function at a steady rate; after a stall go on without a burst.
-
-    Args:
-        count: of the calls.
-        rate_hz: calls in a second.
-        step: gets the number of the call, from 0.
-    """
+    """Call a function with 0, 1, ... at a steady rate; resume after a stall without a burst."""
     due = time.monotonic()
     for number in range(count):
         time.sleep(max(0.0, due - time.monotonic()))
@@ -157,7 +137,7 @@ def _serve_and_stop(answer: Callable[[Command], Answer], context: Any) -> None:
 
 
 class _Inbox:
-    """What has arrived since it was last taken."""
+    """Arrivals since they were last taken."""
 
     def __init__(self) -> None:
         self._arrived = threading.Condition()
@@ -178,7 +158,7 @@ class _Inbox:
             self._arrived.notify()
 
     def answer(self, command: Command) -> Answer:
-        """Obey what came on standard input."""
+        """Execute a command from standard input."""
         return self._take_diagnostics(command) if 'diagnostics' in command else self._take(command)
 
     def _take_diagnostics(self, command: Command) -> Answer:
@@ -189,7 +169,7 @@ class _Inbox:
             return {'diagnostics': self._diagnostics}
 
     def _take(self, command: Command) -> Answer:
-        """Wait until so many have arrived, or for so long; hand them out."""
+        """Wait for a number of arrivals or a time, whichever is first; return and remove them."""
         with self._arrived:
             self._arrived.wait_for(
                 lambda: len(self._received) >= command['count'], command['timeout_s'])

@@ -1,4 +1,4 @@
-"""The processes of a benchmark, each started with what it needs to know."""
+"""The processes of a benchmark with their command lines."""
 
 from __future__ import annotations
 
@@ -19,27 +19,16 @@ class Processes:
 
     def __init__(self, args: argparse.Namespace, folder: Path, programs: list[Program]) -> None:
         """
-        Start nothing yet.
+        Start nothing yet; of `args` images, size, reliable, backend and domain_id are used.
 
-        Args:
-            args: of the command line: images, size, reliable, backend and domain_id count.
-            folder: gets the logs.
-            programs: gets the processes, for whoever ends them.
+        Processes are added to `programs`; the caller ends them.
         """
         self._args, self._folder, self._programs = args, folder, programs
         self._environment = ros_environment(folder, args.domain_id)
         self._record_file = folder / 'record.json'
 
     def camera(self, topics: Sequence[str]) -> Program:
-        """
-        Start what publishes the images.
-
-        Args:
-            topics: on which it can be told to publish.
-
-        Returns:
-            The process.
-        """
+        """Start the publisher of the images; commands choose among `topics`."""
         # The size of the shared memory counts on the sender's side. The node runs as users run it.
         environment = dict(self._environment)
         share_large_images(environment)
@@ -48,46 +37,18 @@ class Processes:
 
     def listener(self, image_topic: str, detections_topics: Sequence[str],
                  diagnostics: bool = False) -> Program:
-        """
-        Start what notes when images and detections arrive.
-
-        Args:
-            image_topic: one that the node does not hear.
-            detections_topics: of the node.
-            diagnostics: whether it can be asked for the node's reports, too.
-
-        Returns:
-            The process.
-        """
+        """Start the recorder of arrival times; the node does not subscribe to `image_topic`."""
         return self._role('listener', '--image-topic', image_topic, '--detections-topics',
                           *detections_topics, *self._reliable(),
                           *(['--diagnostics'] if diagnostics else []))
 
     def inference(self, model: Path) -> Program:
-        """
-        Start the backend alone.
-
-        Args:
-            model: the node's.
-
-        Returns:
-            The process.
-        """
+        """Start the backend alone, with the model of the node."""
         return self._role('inference', *self._images(), '--model', str(model), '--backend',
                           self._args.backend)
 
     def node(self, model: Path, cameras: Sequence[str], **parameters: object) -> Program:
-        """
-        Start the detector as users run it.
-
-        Args:
-            model: of the node.
-            cameras: their names.
-            **parameters: more parameters.
-
-        Returns:
-            The process.
-        """
+        """Start the detector as users run it, with more parameters if given."""
         reliability = 'reliable' if self._args.reliable else 'best_effort'
         settings = {'autostart': 'true', 'model_path': model.resolve(),
                     'backend': self._args.backend, 'cameras': f'[{",".join(cameras)}]',
@@ -98,13 +59,7 @@ class Processes:
         return self._start('node', 'mbv2ssd_ros.tools.benchmarking.node', arguments, pipes=False)
 
     def record(self) -> Record:
-        """
-        Read what the node recorded.
-
-        Returns:
-            Of each frame that it answered, when, and how long each stage took; there once it
-            has ended.
-        """
+        """Read the record of the node after its end: one entry for each answered frame."""
         record: Record = json.loads(self._record_file.read_text())
         return record
 

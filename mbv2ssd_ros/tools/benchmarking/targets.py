@@ -1,4 +1,4 @@
-"""What is asked of the package, beside what was measured."""
+"""Limits for the figures of a benchmark."""
 
 from __future__ import annotations
 
@@ -19,14 +19,9 @@ Target = dict[str, Any]
 
 def targets(result: Mapping[str, Any]) -> list[Target]:
     """
-    Compare a result with what is asked.
+    Compare the result of measure() with the limits for its configuration.
 
-    Args:
-        result: of measure().
-
-    Returns:
-        For each figure asked for in this configuration: name, measured, the limit as `at_most`
-        or `at_least`, ok.
+    Each has name, measured, the limit as `at_most` or `at_least`, and ok.
     """
     found = list(_one_camera(result))
     if result['cameras'] is not None:
@@ -35,15 +30,7 @@ def targets(result: Mapping[str, Any]) -> list[Target]:
 
 
 def comparison(found: Iterable[Target]) -> str:
-    """
-    Make a comparison readable.
-
-    Args:
-        found: of targets().
-
-    Returns:
-        Lines.
-    """
+    """Format targets as lines."""
     lines = [f'{"figure":44} {"measured":>9}   {"asked":14}']
     for one in found:
         bound = 'at_most' if 'at_most' in one else 'at_least'

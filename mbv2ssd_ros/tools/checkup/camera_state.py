@@ -1,4 +1,4 @@
-"""Cameras on the network, and whether they fit what a detector node asks for."""
+"""Cameras on the network, and whether they match the subscriptions of a detector node."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LARGE_IMAGES = ('start the camera driver with FASTRTPS_DEFAULT_PROFILES_FILE='
 
 @dataclass(frozen=True)
 class Publisher:
-    """Who offers images on a topic."""
+    """A publisher of images on a topic."""
 
     node: str  # full name
     kind: str  # full name of the message type
@@ -28,7 +28,7 @@ class Publisher:
 
 @dataclass(frozen=True)
 class ImageTopic:
-    """A topic with images, and what arrived while we listened."""
+    """A topic with images, and the arrivals during the listening time."""
 
     name: str
     publishers: tuple[Publisher, ...]
@@ -42,16 +42,11 @@ class ImageTopic:
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """The types that are published, in alphabetical order."""
+        """The published types, in alphabetical order."""
         return tuple(sorted({publisher.kind for publisher in self.publishers}))
 
     def describe(self) -> str:
-        """
-        Say what comes.
-
-        Returns:
-            Such as 'sensor_msgs/msg/Image 640x480 bgr8, 29.9 Hz, BEST_EFFORT, from /driver'.
-        """
+        """Describe it: 'sensor_msgs/msg/Image 640x480 bgr8, 29.9 Hz, BEST_EFFORT, from /driver'"""
         parts = [' and '.join(self.kinds)]
         if self.size_wh:
             parts[0] += ' {}x{}'.format(*self.size_wh)
@@ -64,7 +59,7 @@ class ImageTopic:
 
 @dataclass(frozen=True)
 class WantedCamera:
-    """What a detector node is configured to listen to."""
+    """A camera that a detector node is configured for."""
 
     name: str
     topic: str  # full name
@@ -79,16 +74,7 @@ class WantedCamera:
 
 
 def topic_findings(topics: Sequence[ImageTopic], listened_s: float) -> Iterator[Finding]:
-    """
-    List what cameras send, whoever wants it.
-
-    Args:
-        topics: of the network.
-        listened_s: seconds.
-
-    Yields:
-        One finding for each topic; one that there is none.
-    """
+    """Yield a finding for each topic, or one that there is none."""
     if not topics:
         yield Finding('cameras', SKIPPED, f'nobody published images within {listened_s:g} s',
                       'start a camera driver, or `play_images FOLDER`; same ROS_DOMAIN_ID?')
@@ -99,15 +85,9 @@ def topic_findings(topics: Sequence[ImageTopic], listened_s: float) -> Iterator[
 def camera_findings(wanted: WantedCamera, topics: Sequence[ImageTopic], listened_s: float
                     ) -> Iterator[Finding]:
     """
-    Compare what a node asks for with what is there.
+    Compare a node's camera with the topics that exist.
 
-    Args:
-        wanted: by the node.
-        topics: of the network.
-        listened_s: seconds.
-
-    Yields:
-        One finding or several; the first mismatch that keeps images away ends the list.
+    The first mismatch that keeps images away ends the list.
     """
     subject = f'camera {wanted.name} ({wanted.source})'
     topic = next((topic for topic in topics if topic.name == wanted.topic), None)
@@ -144,7 +124,7 @@ def camera_findings(wanted: WantedCamera, topics: Sequence[ImageTopic], listened
 
 
 def _where_else(wanted: WantedCamera, topics: Sequence[ImageTopic]) -> str:
-    """Tell of the same camera in the other form, which image_transport names so."""
+    """Describe the same camera in the other form, which image_transport names so."""
     other, name = (('compressed', f'{wanted.topic}/compressed') if wanted.transport == 'raw'
                    else ('raw', wanted.topic.removesuffix('/compressed')))
     if any(topic.name == name and IMAGE_TYPES[other] in topic.kinds for topic in topics):
@@ -153,15 +133,7 @@ def _where_else(wanted: WantedCamera, topics: Sequence[ImageTopic]) -> str:
 
 
 def names(publishers: Sequence[Publisher]) -> str:
-    """
-    Name the nodes of publishers.
-
-    Args:
-        publishers: at least one.
-
-    Returns:
-        Full names.
-    """
+    """Join the full names of the publishers' nodes."""
     return ', '.join(publisher.node for publisher in publishers)
 
 

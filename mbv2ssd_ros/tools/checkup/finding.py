@@ -1,4 +1,4 @@
-"""What a look at one thing gives: a verdict in one line, and what to do about it."""
+"""The result of one check: a verdict in one line, and the next step."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ LEVELS = (OK, SKIPPED, WARNING, ERROR)  # better ones first
 
 @dataclass(frozen=True)
 class Finding:
-    """A verdict. `skipped` is what could not be looked at and need not be."""
+    """A verdict; `skipped` could not be checked and need not be."""
 
     subject: str
     level: str
@@ -24,27 +24,13 @@ class Finding:
         assert self.next_step or self.level in (OK, SKIPPED), f'{self.subject}: what now?'
 
     def line(self) -> str:
-        """
-        Write it for a terminal.
-
-        Returns:
-            One line.
-        """
+        """Format it as one line for a terminal."""
         step = f' -> {self.next_step}' if self.next_step else ''
         return ' '.join(f'{self.level:<8} {self.subject}: {self.text}{step}'.split('\n'))
 
 
 def examine(subject: str, probe: Callable[[], Iterable[Finding]]) -> list[Finding]:
-    """
-    Run a probe that may fail in any way.
-
-    Args:
-        subject: of its findings.
-        probe: looks at something.
-
-    Returns:
-        Its findings up to the failure, and one on the failure.
-    """
+    """Run a probe that may fail in any way; a failure ends its findings as one more."""
     found: list[Finding] = []
     try:
         for finding in probe():
@@ -58,14 +44,6 @@ def examine(subject: str, probe: Callable[[], Iterable[Finding]]) -> list[Findin
 
 
 def worst(findings: Iterable[Finding]) -> str:
-    """
-    Sum findings up.
-
-    Args:
-        findings: any number.
-
-    Returns:
-        The worst level; `ok` without findings, and when something was merely left out.
-    """
+    """Return the worst level; `ok` without findings and when checks were merely skipped."""
     level = max((LEVELS.index(finding.level) for finding in findings), default=0)
     return LEVELS[level] if level > LEVELS.index(SKIPPED) else OK

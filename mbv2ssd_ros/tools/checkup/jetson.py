@@ -13,15 +13,7 @@ _MODES = '/etc/nvpmodel.conf'
 
 
 def board(machine: Machine) -> Iterator[Finding]:
-    """
-    Look which board this is, and what runs on it.
-
-    Args:
-        machine: to look at.
-
-    Yields:
-        Findings; one that it is none elsewhere.
-    """
+    """Report the board and its software, or that this is not a Jetson."""
     if not is_jetson(machine):
         yield Finding('Jetson', SKIPPED, 'this is none; power mode and clocks are left out')
         return
@@ -36,15 +28,7 @@ def board(machine: Machine) -> Iterator[Finding]:
 
 
 def power(machine: Machine) -> Iterator[Finding]:
-    """
-    Look at the power mode; the numbers of the modes differ between boards.
-
-    Args:
-        machine: to look at.
-
-    Yields:
-        One finding on a Jetson.
-    """
+    """Report the power mode of a Jetson; the numbers of the modes differ between boards."""
     if not is_jetson(machine):
         return
     said = machine.run(['nvpmodel', '-q']) or ''
@@ -64,15 +48,7 @@ def power(machine: Machine) -> Iterator[Finding]:
 
 
 def clocks(machine: Machine) -> Iterator[Finding]:
-    """
-    Look at the clock of the GPU.
-
-    Args:
-        machine: to look at.
-
-    Yields:
-        One finding on a Jetson.
-    """
+    """Report the clock of a Jetson's GPU."""
     if not is_jetson(machine):
         return
     for folder in sorted(machine.path('/sys/class/devfreq').glob('*gpu*')):
@@ -90,15 +66,7 @@ def clocks(machine: Machine) -> Iterator[Finding]:
 
 
 def is_jetson(machine: Machine) -> bool:
-    """
-    Tell whether this is a Jetson.
-
-    Args:
-        machine: to look at.
-
-    Returns:
-        True when its files say so, in a container too.
-    """
+    """Return whether this is a Jetson, judged by files that exist in a container too."""
     model = machine.text('/proc/device-tree/model') or ''
     return machine.text(_RELEASE) is not None or 'Jetson' in model
 

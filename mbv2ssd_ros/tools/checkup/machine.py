@@ -14,15 +14,7 @@ Run = Callable[[Sequence[str]], 'str | None']
 
 
 def run_program(command: Sequence[str]) -> str | None:
-    """
-    Run a short program.
-
-    Args:
-        command: program and arguments.
-
-    Returns:
-        What it printed; None where it is not there, fails or takes too long.
-    """
+    """Run a short program and return its output; None if missing, failed or too slow."""
     try:
         found = subprocess.run(
             list(command), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
@@ -41,27 +33,11 @@ class Machine:
     environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
 
     def path(self, absolute: str) -> Path:
-        """
-        Find a file of the system.
-
-        Args:
-            absolute: path.
-
-        Returns:
-            The same path below the root.
-        """
+        """Return the same path below the root."""
         return self.root / absolute.lstrip('/')
 
     def text(self, absolute: str) -> str | None:
-        """
-        Read a small file of the system.
-
-        Args:
-            absolute: path.
-
-        Returns:
-            Its text without NUL bytes and white space at the ends; None where it cannot be read.
-        """
+        """Read a small file without NUL bytes and outer white space; None if it cannot be read."""
         try:
             content = self.path(absolute).read_bytes()
         except OSError:

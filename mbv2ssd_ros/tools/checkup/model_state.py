@@ -18,11 +18,8 @@ def model(model_path: str) -> Iterator[Finding]:
     """
     Load a model as the node would, on the CPU, and run its self-test.
 
-    Args:
-        model_path: as the parameter has it; empty: the model of the package.
-
-    Yields:
-        Findings on the file, on integers that would saturate, and on the self-test.
+    Yields findings on the file, on integers that would saturate, and on the self-test. An empty
+    path is the model of the package.
     """
     from mbv2ssd_ros.shipped import find_model
     log = _Warnings()
@@ -53,13 +50,13 @@ def model(model_path: str) -> Iterator[Finding]:
 
 
 class _Warnings:
-    """A log that keeps what somebody should look at."""
+    """A log that keeps warnings."""
 
     def __init__(self) -> None:
         self.warnings: list[str] = []
 
     def info(self, message: str, /) -> None:
-        """Forget what goes as it should."""
+        """Discard a line."""
 
     def warning(self, message: str, /) -> None:
         """Keep a line."""
@@ -67,17 +64,7 @@ class _Warnings:
 
 
 def engine_cache(folder: str, model_path: str, facts: NvidiaFacts) -> Iterator[Finding]:
-    """
-    Look for engines of a model; changes nothing.
-
-    Args:
-        folder: as the parameter engine_cache_dir has it; empty: in the user's cache.
-        model_path: as the parameter has it.
-        facts: TensorRT and GPU of this machine.
-
-    Yields:
-        Findings; one that there is nothing to look at where there is no TensorRT.
-    """
+    """Look for engines of a model, changing nothing; an empty folder is the user cache."""
     from mbv2ssd_ros.backends.trt.manifest import Manifest
     from mbv2ssd_ros.backends.trt.private_folder import open_private_folder, read_private_file
     from mbv2ssd_ros.shipped import find_model
@@ -133,15 +120,7 @@ def engine_cache(folder: str, model_path: str, facts: NvidiaFacts) -> Iterator[F
 
 
 def cache_folder(folder: str) -> Path:
-    """
-    Say where engines are kept.
-
-    Args:
-        folder: as the parameter engine_cache_dir has it; empty: in the user's cache.
-
-    Returns:
-        The folder, there or not.
-    """
+    """Return the folder of engines, which may not exist; empty: in the user's cache."""
     from mbv2ssd_ros.backends.trt import private_folder  # here: it needs numpy
     return private_folder.cache_folder(folder)
 

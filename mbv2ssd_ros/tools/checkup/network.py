@@ -1,4 +1,4 @@
-"""A look at the ROS graph: who publishes images, how they arrive, what detector nodes want."""
+"""The ROS graph: publishers of images, their arrival, and the cameras of detector nodes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _DEBUG = ('/debug_image', '/debug_image/compressed')  # listening would make a d
 
 @dataclass(frozen=True)
 class DetectorState:
-    """A detector node that runs."""
+    """A running detector node."""
 
     name: str  # full name
     state: str  # of its lifecycle; empty: it did not answer
@@ -37,7 +37,7 @@ class DetectorState:
 
 @dataclass(frozen=True)
 class Network:
-    """What was seen."""
+    """Everything seen on the network."""
 
     topics: tuple[ImageTopic, ...]
     detectors: tuple[DetectorState, ...]
@@ -47,15 +47,9 @@ class Network:
 
 def look_around(node: Any, detector: str, listen_s: float) -> Network:
     """
-    Listen to every image topic for a while, and ask the detector nodes.
+    Listen to every image topic for some seconds, and query the detector nodes.
 
-    Args:
-        node: of rclpy; nothing else serves it.
-        detector: name of detector nodes; a full one for one of them.
-        listen_s: seconds.
-
-    Returns:
-        What was seen.
+    `node` is served here only; `detector` is a name, or the full name of one node.
     """
     from rclpy.executors import SingleThreadedExecutor
     executor = SingleThreadedExecutor(context=node.context)
@@ -79,30 +73,12 @@ def look_around(node: Any, detector: str, listen_s: float) -> Network:
 
 
 def detectors_named(node: Any, wanted: str) -> list[str]:
-    """
-    Find nodes by name.
-
-    Args:
-        node: sees the graph.
-        wanted: full name, or the last part of it.
-
-    Returns:
-        Full names.
-    """
+    """Return the full names of nodes whose full name or last part is `wanted`."""
     return sorted(_count_named(node, wanted))
 
 
 def duplicated(node: Any, wanted: str) -> tuple[str, ...]:
-    """
-    Find names that several nodes have; services and parameters then reach any of them.
-
-    Args:
-        node: sees the graph.
-        wanted: full name, or the last part of it.
-
-    Returns:
-        Full names.
-    """
+    """Return full names of several nodes; services and parameters reach any of them."""
     return tuple(sorted(name for name, count in _count_named(node, wanted).items() if count > 1))
 
 
@@ -114,7 +90,7 @@ def _count_named(node: Any, wanted: str) -> Counter[str]:
 
 
 def _discover(node: Any, executor: Any) -> None:
-    """Wait until others are seen and nobody new appears, or nobody came."""
+    """Wait until other nodes are seen and no new ones appear, or until the time is over."""
     started = changed = time.monotonic()
     seen: Any = None
     while (now := time.monotonic()) < started + DISCOVERY_S:
@@ -137,7 +113,7 @@ def _listen_to_all(node: Any, listeners: dict[str, _Listener]) -> None:
 
 
 class _Listener:
-    """Counts what arrives on a topic; messages stay bytes but for the first one."""
+    """Counts the arrivals on a topic; only the first message is deserialised."""
 
     def __init__(self, node: Any, topic: str, kind: str) -> None:
         from rclpy.qos import QoSProfile, ReliabilityPolicy
@@ -157,7 +133,7 @@ class _Listener:
         node.create_subscription(self._type, topic, callback, qos, raw=True)
 
     def facts(self) -> ImageTopic:
-        """Sum up what arrived."""
+        """Summarise the arrivals."""
         publishers = tuple(
             Publisher(f'{info.node_namespace.rstrip("/")}/{info.node_name}', info.topic_type,
                       info.qos_profile.reliability.name)
@@ -214,17 +190,7 @@ class _Reports:
 
 
 def ask_detector(node: Any, executor: Any, name: str) -> DetectorState:
-    """
-    Ask a detector node for its state and parameters.
-
-    Args:
-        node: of this process.
-        executor: serves it.
-        name: full name of the detector.
-
-    Returns:
-        What it said, without reports.
-    """
+    """Query a detector node for its state and parameters; the result is without reports."""
     from lifecycle_msgs.srv import GetState
     from rcl_interfaces.srv import GetParameters, ListParameters
     from rclpy.parameter import parameter_value_to_python
@@ -243,7 +209,7 @@ def ask_detector(node: Any, executor: Any, name: str) -> DetectorState:
 
 
 def _call(node: Any, executor: Any, kind: Any, name: str, request: Any) -> Any | None:
-    """Ask until an answer comes: one to a client that the server has not yet found is lost."""
+    """Send a request until it is answered: one sent before the server's discovery is lost."""
     client = node.create_client(kind, name)
     try:
         futures: list[Any] = []

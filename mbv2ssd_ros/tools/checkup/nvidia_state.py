@@ -1,8 +1,8 @@
 """
-TensorRT, CUDA and the GPU, looked at from a distance.
+TensorRT, CUDA and the GPU, queried from outside.
 
-These libraries crash a process in ways that no `except` sees, so another process asks them. That
-TensorRT supports a GPU can only be found out by a build: a network of one layer is tried.
+These libraries crash a process in ways that no `except` catches, so another process queries
+them. Only a build shows whether TensorRT supports a GPU: a network of one layer is tried.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ print(json.dumps(ask()))
 
 @dataclass(frozen=True)
 class NvidiaFacts:
-    """What the libraries say of themselves; empty texts for what is not there."""
+    """Versions as the libraries report them; empty texts for what is missing."""
 
     tensorrt: str = ''
     pycuda: str = ''
@@ -48,12 +48,7 @@ class NvidiaFacts:
 
 
 def ask() -> dict[str, Any]:
-    """
-    Ask the libraries, in the child.
-
-    Returns:
-        The fields of NvidiaFacts.
-    """
+    """Query the libraries, in the child; returns the fields of NvidiaFacts."""
     facts = {}
     for name, field in (('tensorrt', 'tensorrt'), ('pycuda', 'pycuda')):
         try:
@@ -78,12 +73,7 @@ def ask() -> dict[str, Any]:
 
 
 def nvidia_facts() -> NvidiaFacts:
-    """
-    Ask the libraries, in a child process.
-
-    Returns:
-        The facts; a crash or a hang is a problem among them.
-    """
+    """Query the libraries in a child process; a crash or a hang becomes `problem`."""
     command = [sys.executable, '-c', _CHILD, json.dumps([path for path in sys.path if path])]
     try:
         child = subprocess.run(command, capture_output=True, text=True, cwd='/',
@@ -99,15 +89,7 @@ def nvidia_facts() -> NvidiaFacts:
 
 
 def libraries(facts: NvidiaFacts) -> Iterator[Finding]:
-    """
-    Judge what is installed.
-
-    Args:
-        facts: of this machine.
-
-    Yields:
-        Findings; one that there is nothing on a machine without TensorRT.
-    """
+    """Report the installed libraries, or that there are none on a machine without TensorRT."""
     if not facts.tensorrt and not is_installed():
         yield Finding('TensorRT', SKIPPED, 'not installed; backend auto takes onnxruntime')
         return
@@ -124,26 +106,12 @@ def libraries(facts: NvidiaFacts) -> Iterator[Finding]:
 
 
 def is_installed() -> bool:
-    """
-    Tell whether there is a module tensorrt, without loading it.
-
-    Returns:
-        True when there is.
-    """
+    """Return whether there is a module tensorrt, without loading it."""
     return importlib.util.find_spec('tensorrt') is not None
 
 
 def support(facts: NvidiaFacts, timeout_s: float = TRIAL_TIMEOUT_S) -> Iterator[Finding]:
-    """
-    Try whether this TensorRT builds anything for this GPU.
-
-    Args:
-        facts: of this machine.
-        timeout_s: at most so long.
-
-    Yields:
-        One finding where both are there.
-    """
+    """Try whether this TensorRT builds anything for this GPU; no finding unless both are there."""
     if not facts.gpu:
         return
     from mbv2ssd_ros.backends.base import Host

@@ -1,4 +1,4 @@
-"""What a parameter file says to a detector node."""
+"""Values for a detector node in a parameter file."""
 
 from __future__ import annotations
 
@@ -19,17 +19,9 @@ _FOREIGN = ('qos_overrides.', 'use_sim_time', 'start_type_description_service')
 
 def read_overrides(path: Path, node: str) -> dict[str, Any]:
     """
-    Read what a parameter file says to one node.
+    Read the values for one node, by full parameter name; later sections win.
 
-    Args:
-        path: of the YAML file.
-        node: full name of the node.
-
-    Returns:
-        Values by full parameter name; later sections win.
-
-    Raises:
-        ConfigError: the file cannot be read, or nothing in it is for this node.
+    Raises ConfigError when the file cannot be read, or nothing in it is for this node.
     """
     import yaml
     try:
@@ -48,16 +40,7 @@ def read_overrides(path: Path, node: str) -> dict[str, Any]:
 
 
 def judge(path: Path, node: str) -> Iterator[Finding]:
-    """
-    Check a parameter file as the node would at configure; needs ROS.
-
-    Args:
-        path: of the YAML file.
-        node: full name of the node.
-
-    Yields:
-        Findings.
-    """
+    """Check a parameter file as the node would at configure; needs ROS."""
     subject = f'parameters of {path.name}'
     try:
         overrides = read_overrides(path, node)
@@ -80,18 +63,9 @@ def judge(path: Path, node: str) -> Iterator[Finding]:
 def wanted_cameras(values: Mapping[str, Any], namespace: str, source: str
                    ) -> tuple[WantedCamera, ...]:
     """
-    Take the cameras out of parameter values; needs ROS.
+    Extract the cameras from parameter values, completed by defaults; needs ROS.
 
-    Args:
-        values: that are set, by full name; the others have their defaults.
-        namespace: of the node.
-        source: of the values, for messages.
-
-    Returns:
-        The cameras.
-
-    Raises:
-        ConfigError: the values do not make sense.
+    Raises ConfigError when the values are invalid.
     """
     from mbv2ssd_ros.ros.parameters import DetectorParams
     params = DetectorParams.from_values(_with_defaults(values))
@@ -101,16 +75,7 @@ def wanted_cameras(values: Mapping[str, Any], namespace: str, source: str
 
 
 def full_topic(topic: str, namespace: str) -> str:
-    """
-    Expand a relative topic name.
-
-    Args:
-        topic: as the parameter has it.
-        namespace: of the node.
-
-    Returns:
-        The full name, before remapping.
-    """
+    """Expand a relative topic name, before remapping."""
     return topic if topic.startswith('/') else f'{namespace.rstrip("/")}/{topic}'
 
 

@@ -1,4 +1,4 @@
-"""The processor: what it multiplies integers with, and which shipped model is fastest on it."""
+"""The processor: its integer instructions, and the fastest shipped model on it."""
 
 from __future__ import annotations
 
@@ -17,12 +17,7 @@ _FOR_TENSORRT = '_int8_tensorrt'  # slow on any CPU
 
 
 def processor() -> Iterator[Finding]:
-    """
-    Name the processor and what it lacks.
-
-    Yields:
-        Findings; the second one where ONNX Runtime is here.
-    """
+    """Report the processor and missing instructions; the second one where ONNX Runtime is here."""
     from mbv2ssd_ros.core.processor import describe_processor
     name = describe_processor()
     threads = os.cpu_count() or 1
@@ -41,11 +36,7 @@ def fastest(budget_s: float = BUDGET_S) -> Iterator[Finding]:
     """
     Measure which of the shipped models for a CPU is fastest here, as the node runs them.
 
-    Args:
-        budget_s: for all together, after loading them.
-
-    Yields:
-        One finding.
+    The time for all together, after loading, is `budget_s`.
     """
     from mbv2ssd_ros.shipped import shipped_path
     try:
@@ -62,7 +53,7 @@ def fastest(budget_s: float = BUDGET_S) -> Iterator[Finding]:
 
 
 def _times_ms(paths: list[Path], budget_s: float) -> tuple[dict[str, float], int]:
-    """Return the median time of an image by the name of the file, and how many were measured."""
+    """Return the median ms per image by file name, and the number of images."""
     import numpy as np
 
     from mbv2ssd_ros.backends import BackendOptions, open_backend

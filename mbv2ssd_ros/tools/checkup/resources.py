@@ -18,15 +18,7 @@ _RMEM = '/proc/sys/net/core/rmem_max'
 
 
 def memory(machine: Machine) -> Iterator[Finding]:
-    """
-    Look at the memory that is free; a Jetson's GPU has the same one.
-
-    Args:
-        machine: to look at.
-
-    Yields:
-        One finding.
-    """
+    """Check the free memory; a Jetson's GPU has the same one."""
     found = dict(re.findall(r'^(\w+):\s+(\d+) kB', machine.text('/proc/meminfo') or '', re.M))
     if 'MemAvailable' not in found:
         yield Finding('memory', SKIPPED, '/proc/meminfo has no MemAvailable')
@@ -44,16 +36,7 @@ def memory(machine: Machine) -> Iterator[Finding]:
 
 
 def disk(what: str, folder: Path) -> Iterator[Finding]:
-    """
-    Look at the room for a folder.
-
-    Args:
-        what: is kept there.
-        folder: need not exist yet.
-
-    Yields:
-        One finding.
-    """
+    """Check the free space for a folder, which need not exist yet."""
     there = next(path for path in (folder, *folder.parents) if path.exists())
     free = shutil.disk_usage(there).free // _MIB
     subject, text = f'disk for {what}', f'{free} MiB are free in {folder}'
@@ -67,14 +50,9 @@ def disk(what: str, folder: Path) -> Iterator[Finding]:
 
 def receive_buffer(machine: Machine, largest_image: int = 0) -> Iterator[Finding]:
     """
-    Look at the largest receive buffer of a socket: an image from another machine goes through it.
+    Check the largest receive buffer of a socket, which images from another machine pass through.
 
-    Args:
-        machine: to look at.
-        largest_image: bytes of a message that was seen; 0: none.
-
-    Yields:
-        One finding.
+    `largest_image` is the size of a message that was seen, in bytes; 0: none.
     """
     text = machine.text(_RMEM)
     if text is None or not text.isdecimal():

@@ -1,4 +1,4 @@
-"""What killed nodes left in /dev/shm: Fast DDS's files that no process has open any more."""
+"""Leftovers of killed nodes in /dev/shm: Fast DDS's files that no process has open any more."""
 
 from __future__ import annotations
 
@@ -27,15 +27,7 @@ class Leftovers:
 
 
 def shared_memory(machine: Machine) -> Iterator[Finding]:
-    """
-    Look for files that killed nodes left behind.
-
-    Args:
-        machine: to look at.
-
-    Yields:
-        One finding.
-    """
+    """Report files that killed nodes left behind."""
     if not machine.path(_FOLDER).is_dir():
         yield Finding('shared memory', SKIPPED, f'there is no {_FOLDER}')
         return
@@ -60,14 +52,9 @@ def shared_memory(machine: Machine) -> Iterator[Finding]:
 
 def leftovers(machine: Machine) -> Leftovers:
     """
-    Tell the files of running processes from those that nobody has.
+    Separate the files of running processes from those without one.
 
-    Args:
-        machine: to look at.
-
-    Returns:
-        Both. Whether another user's process has a file cannot be seen; files of others count
-        as used.
+    Whether another user's process has a file cannot be seen; files of others count as used.
     """
     folder = machine.path(_FOLDER)
     files = [path for path in sorted(folder.iterdir()) if FILE_NAME.fullmatch(path.name)]
@@ -89,7 +76,7 @@ def _is_ours(path: Path) -> bool:
 
 
 def _held_bytes(path: Path) -> int:
-    """Return the memory behind a file: what was never written takes none."""
+    """Return the memory behind a file: pages never written take none."""
     try:
         return path.stat().st_blocks * 512
     except FileNotFoundError:

@@ -26,16 +26,7 @@ _SOURCE_ROS = 'source the setup.bash of ROS 2, or run `make setup` and activate 
 
 def python(version: tuple[int, ...] = tuple(sys.version_info[:3]),
            executable: str = sys.executable) -> Iterator[Finding]:
-    """
-    Look at the interpreter.
-
-    Args:
-        version: of it.
-        executable: its path.
-
-    Yields:
-        One finding.
-    """
+    """Check the version of the interpreter."""
     text = f'{".".join(map(str, version))} ({executable})'
     if version[:2] < LOWEST_PYTHON:
         yield Finding('Python', ERROR, f'{text}, expected 3.10 or later',
@@ -45,12 +36,7 @@ def python(version: tuple[int, ...] = tuple(sys.version_info[:3]),
 
 
 def package() -> Iterator[Finding]:
-    """
-    Look at this package: which copy runs, in which version.
-
-    Yields:
-        One finding.
-    """
+    """Report the version of this package and which copy runs."""
     folder = Path(__file__).resolve().parents[2]
     try:
         yield Finding('mbv2ssd_ros', OK,
@@ -61,28 +47,13 @@ def package() -> Iterator[Finding]:
 
 
 def libraries() -> Iterator[Finding]:
-    """
-    Look at the libraries that the node needs on every machine.
-
-    Yields:
-        One finding for each.
-    """
+    """Check each library that the node needs on every machine."""
     for name, (title, remedy) in LIBRARIES.items():
         yield library(name, title, remedy)
 
 
 def library(name: str, title: str, remedy: str) -> Finding:
-    """
-    Import a library.
-
-    Args:
-        name: of the module.
-        title: of the library.
-        remedy: what to do when it cannot be imported.
-
-    Returns:
-        The finding.
-    """
+    """Import a module; `remedy` is the next step when that fails."""
     try:
         module = importlib.import_module(name)
     except Exception as err:  # one built for another NumPy raises anything
@@ -95,12 +66,7 @@ def library(name: str, title: str, remedy: str) -> Finding:
 
 
 def onnxruntime() -> Iterator[Finding]:
-    """
-    Look at ONNX Runtime and where it can compute.
-
-    Yields:
-        One finding.
-    """
+    """Report ONNX Runtime and its execution providers."""
     remedy = 'pip install onnxruntime'
     found = library('onnxruntime', 'ONNX Runtime', remedy)
     if found.level != OK:
@@ -111,15 +77,7 @@ def onnxruntime() -> Iterator[Finding]:
 
 
 def ros(machine: Machine) -> Iterator[Finding]:
-    """
-    Look at ROS 2: distribution, middleware, interfaces, and who can be heard.
-
-    Args:
-        machine: its environment is looked at.
-
-    Yields:
-        Findings; one that it was left out on a machine without ROS.
-    """
+    """Report distribution, middleware, interfaces and reach of ROS 2; skipped without ROS."""
     distribution = machine.environment.get('ROS_DISTRO', '')
     try:
         importlib.import_module('rclpy')
@@ -141,12 +99,7 @@ def ros(machine: Machine) -> Iterator[Finding]:
 
 
 def has_ros() -> bool:
-    """
-    Tell whether nodes can run here.
-
-    Returns:
-        True when rclpy can be imported.
-    """
+    """Return whether rclpy can be imported."""
     try:
         importlib.import_module('rclpy')
     except Exception:

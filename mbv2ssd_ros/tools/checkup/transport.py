@@ -20,14 +20,9 @@ _LARGE_SEGMENT = 2 ** 24  # bytes; some images of 1080p
 
 def profile(machine: Machine, middleware: str) -> Iterator[Finding]:
     """
-    Look at the profile file that the environment names.
+    Check the profile file that each variable of the environment names.
 
-    Args:
-        machine: its environment is looked at.
-        middleware: name of the RMW in use; empty: unknown.
-
-    Yields:
-        One finding, or one for each variable.
+    `middleware` is the name of the RMW in use; empty: unknown.
     """
     if middleware and 'fastrtps' not in middleware:
         yield Finding(_SUBJECT, SKIPPED, f'the middleware is {middleware}')
@@ -51,18 +46,9 @@ def profile(machine: Machine, middleware: str) -> Iterator[Finding]:
 
 def segment_bytes(path: Path) -> int:
     """
-    Read how much shared memory a profile takes.
+    Return the largest segment_size of a profile in bytes; 0 where none is set.
 
-    Args:
-        path: of the XML file.
-
-    Returns:
-        The largest segment_size in bytes; 0 where none is set.
-
-    Raises:
-        OSError: it cannot be read.
-        ElementTree.ParseError: it is not XML.
-        ValueError: a segment_size is not a number.
+    Raises OSError, ElementTree.ParseError (not XML) or ValueError (segment_size not a number).
     """
     sizes = [int(element.text or '') for element in ElementTree.parse(path).iter()
              if element.tag.rpartition('}')[2] == 'segment_size']

@@ -1,4 +1,4 @@
-"""Values of command line arguments, checked where they are typed."""
+"""Types of command line arguments; invalid text raises argparse.ArgumentTypeError."""
 
 from __future__ import annotations
 
@@ -7,18 +7,7 @@ import re
 
 
 def positive(text: str) -> float:
-    """
-    Read a number above zero from a command line.
-
-    Args:
-        text: as typed.
-
-    Returns:
-        The number.
-
-    Raises:
-        argparse.ArgumentTypeError: not such a number.
-    """
+    """Parse a number above zero."""
     try:
         value = float(text)
     except ValueError:
@@ -29,34 +18,12 @@ def positive(text: str) -> float:
 
 
 def share(text: str) -> float:
-    """
-    Read a number from 0 to 1 from a command line.
-
-    Args:
-        text: as typed.
-
-    Returns:
-        The number.
-
-    Raises:
-        argparse.ArgumentTypeError: not such a number.
-    """
+    """Parse a number from 0 to 1."""
     return _at_most(text, 1)
 
 
 def points(text: str) -> float:
-    """
-    Read a number of points of 100 from a command line.
-
-    Args:
-        text: as typed.
-
-    Returns:
-        The number.
-
-    Raises:
-        argparse.ArgumentTypeError: not such a number.
-    """
+    """Parse a number of points of 100."""
     return _at_most(text, 100)
 
 
@@ -71,36 +38,14 @@ def _at_most(text: str, most: int) -> float:
 
 
 def whole(text: str) -> int:
-    """
-    Read a whole number above zero from a command line.
-
-    Args:
-        text: as typed.
-
-    Returns:
-        The number.
-
-    Raises:
-        argparse.ArgumentTypeError: not such a number.
-    """
+    """Parse a whole number above zero."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f'{text!r} is not a whole number above 0')
     return int(text)
 
 
 def size_wh(text: str) -> tuple[int, int]:
-    """
-    Read a size such as 640x480 from a command line.
-
-    Args:
-        text: as typed.
-
-    Returns:
-        Width and height in pixels.
-
-    Raises:
-        argparse.ArgumentTypeError: not a size.
-    """
+    """Parse width and height in pixels, such as 640x480."""
     found = re.fullmatch(r'([1-9]\d{0,4})x([1-9]\d{0,4})', text)
     if not found:
         raise argparse.ArgumentTypeError(
@@ -109,18 +54,7 @@ def size_wh(text: str) -> tuple[int, int]:
 
 
 def domain_id(text: str) -> int:
-    """
-    Read a ROS_DOMAIN_ID from a command line.
-
-    Args:
-        text: as typed.
-
-    Returns:
-        The number.
-
-    Raises:
-        argparse.ArgumentTypeError: not one that DDS has free ports for on every system.
-    """
+    """Parse a ROS_DOMAIN_ID for which DDS has free ports on every system."""
     if not text.isdecimal() or int(text) > 101:
         raise argparse.ArgumentTypeError(f'{text!r} is not a domain; choose 0 to 101')
     return int(text)

@@ -1,4 +1,4 @@
-"""Figures that a program writes where its user said: refused before they cost minutes."""
+"""JSON files with figures; an unusable path is refused before the measurement."""
 
 from __future__ import annotations
 
@@ -12,14 +12,9 @@ from mbv2ssd_ros.core.errors import ConfigError
 
 def check_writable(path: Path | None, option: str = '--json') -> None:
     """
-    See whether a file could be written.
+    Raise ConfigError for a folder, or where its folder is missing or not writable.
 
-    Args:
-        path: of the file; None: none is wanted.
-        option: that named it, for the message.
-
-    Raises:
-        ConfigError: it is a folder, or its folder is missing or cannot be written to.
+    `path` None: no file is wanted. `option` is for the message.
     """
     if path is None:
         return
@@ -35,17 +30,7 @@ def check_writable(path: Path | None, option: str = '--json') -> None:
 
 
 def write_json(path: Path | None, value: Any, option: str = '--json') -> None:
-    """
-    Write figures.
-
-    Args:
-        path: of the file; None: none is wanted.
-        value: what JSON can hold.
-        option: that named it, for the message.
-
-    Raises:
-        ConfigError: it cannot be written, the disk being full, say.
-    """
+    """Write figures; ConfigError when that fails, the disk being full, say. Path None: no file."""
     if path is None:
         return
     try:

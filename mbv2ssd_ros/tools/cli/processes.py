@@ -1,4 +1,4 @@
-"""Other programs of a ROS graph of our own: started apart, ended by SIGINT, waited for."""
+"""Other programs of a ROS graph: started, ended by SIGINT, waited for."""
 
 from __future__ import annotations
 
@@ -25,15 +25,10 @@ class ProcessError(Mbv2SsdError):
 
 def ros_environment(log_dir: Path, domain_id: int | None = None) -> dict[str, str]:
     """
-    Make the environment of a ROS graph that nobody else takes part in.
+    Return this environment for a ROS graph of its own, with Python unbuffered.
 
-    Args:
-        log_dir: ROS_LOG_DIR of the programs.
-        domain_id: ROS_DOMAIN_ID; None: 1 to 99, from the number of this process. Higher ones
-            need ports that the kernel also gives to others.
-
-    Returns:
-        The environment of this process with both set and Python unbuffered.
+    `domain_id` None: 1 to 99, from the number of this process. Higher ones need ports that the
+    kernel also gives to others.
     """
     if domain_id is None:
         domain_id = 1 + os.getpid() % 99
@@ -43,7 +38,7 @@ def ros_environment(log_dir: Path, domain_id: int | None = None) -> dict[str, st
 
 class Program:
     """
-    A Python module that runs as a process of its own.
+    A Python module that runs in a process of its own.
 
     It has a session of its own, so a Ctrl-C at the terminal reaches this process alone, which
     then ends its programs in order.
@@ -52,14 +47,9 @@ class Program:
     def __init__(self, module: str, arguments: Sequence[str], environment: Mapping[str, str],
                  log_file: Path, pipes: bool = False) -> None:
         """
-        Start it.
+        Start it; the log gets its standard error, and its standard output without `pipes`.
 
-        Args:
-            module: name of the module.
-            arguments: of its command line.
-            environment: of the process.
-            log_file: gets its standard error, and its standard output unless piped.
-            pipes: whether standard input and output are pipes to this process.
+        With `pipes` standard input and output are pipes to this process.
         """
         self.name = module.rpartition('.')[2]
         self.log_file = log_file
@@ -80,29 +70,13 @@ class Program:
         return self.process.pid
 
     def check(self) -> None:
-        """
-        Make sure that it runs or has ended well.
-
-        Raises:
-            ProcessError: it ended with another exit code than 0.
-        """
+        """Raise ProcessError if it ended with another exit code than 0."""
         code = self.process.poll()
         if code:
             raise ProcessError(f'{self.name} ended with exit code {code}; {self.tail()}')
 
     def wait(self, timeout_s: float) -> int:
-        """
-        Wait for the end.
-
-        Args:
-            timeout_s: at most so long.
-
-        Returns:
-            The exit code.
-
-        Raises:
-            ProcessError: it was still running.
-        """
+        """Wait for the end and return the exit code; ProcessError when it still runs then."""
         try:
             return self.process.wait(timeout_s)
         except subprocess.TimeoutExpired as err:
@@ -111,17 +85,9 @@ class Program:
 
     def ask(self, command: Mapping[str, Any], timeout_s: float) -> dict[str, Any]:
         """
-        Send a command to a program with pipes and wait for its answer.
+        Send a command to a program with pipes and return its answer, each a line of JSON.
 
-        Args:
-            command: sent as a line of JSON.
-            timeout_s: at most so long.
-
-        Returns:
-            The answer, a line of JSON.
-
-        Raises:
-            ProcessError: it ended or did not answer in time.
+        Raises ProcessError when it ended or did not answer in time.
         """
         assert self.process.stdin is not None and self.process.stdout is not None
         try:
@@ -141,16 +107,10 @@ class Program:
 
     def end(self) -> int:
         """
-        End it and wait: with its input where it is piped, otherwise with SIGINT.
+        End it and return the exit code: close its input if piped, otherwise send SIGINT.
 
         SIGINT is what Ctrl-C and `ros2 launch` send. A killed ROS process would leave files in
-        /dev/shm.
-
-        Returns:
-            The exit code.
-
-        Raises:
-            ProcessError: it did not end; it was then killed.
+        /dev/shm. Raises ProcessError when it did not end; it is killed then.
         """
         if self.process.stdin is not None:
             self.process.stdin.close()
@@ -167,12 +127,7 @@ class Program:
                 self.process.stdout.close()
 
     def tail(self) -> str:
-        """
-        Quote the end of the log.
-
-        Returns:
-            The last lines with the path of the file.
-        """
+        """Quote the last lines of the log with the path of the file."""
         lines = self.log_file.read_text(errors='replace').splitlines()[-_TAIL_LINES:]
         quoted = '\n  '.join(lines) if lines else '(empty)'
         return f'its log {self.log_file} ends with\n  {quoted}'
@@ -181,16 +136,9 @@ class Program:
 @contextmanager
 def ending(programs: list[Program]) -> Iterator[None]:
     """
-    Run a block and end the programs after it, the newest first, whatever happens.
+    Run a block, then end the programs, the newest first, also after an error.
 
-    Args:
-        programs: may grow inside the block.
-
-    Yields:
-        Nothing.
-
-    Raises:
-        ProcessError: a program did not end after SIGINT.
+    `programs` may grow inside the block. Raises ProcessError when one does not end after SIGINT.
     """
     try:
         yield

@@ -14,15 +14,9 @@ Item = TypeVar('Item')
 def frame_progress(title: str, done: int, total: int
                    ) -> Callable[[Iterator[Item]], Iterator[Item]]:
     """
-    Make a display.
+    Return a function that passes items on and displays their number.
 
-    Args:
-        title: in front of it.
-        done: frames of an earlier run.
-        total: frames in all, as the bag says.
-
-    Returns:
-        A function that passes items on and shows how many have passed.
+    `done` frames are of an earlier run; `total` is the number in the bag.
     """
     def wrap(items: Iterator[Item]) -> Iterator[Item]:
         display = _Display(title, done, total)

@@ -17,16 +17,7 @@ ROS_ARGS = '--ros-args'
 
 
 def parse(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> argparse.Namespace:
-    """
-    Parse a command line that may also have arguments for ROS.
-
-    Args:
-        parser: of the program's own arguments.
-        argv: without the program's name; None: those of this process.
-
-    Returns:
-        The program's own arguments and, as `ros_args`, those for rclpy.init.
-    """
+    """Parse a command line that may have arguments for rclpy.init, returned as `ros_args`."""
     own = list(sys.argv[1:] if argv is None else argv)
     ros: list[str] = []
     if ROS_ARGS in own:
@@ -42,20 +33,11 @@ def parse(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> argpar
 @contextmanager
 def ros_node(name: str, ros_args: Sequence[str]) -> Iterator[Any]:
     """
-    Run a block with a node; SIGINT and SIGTERM end the block as KeyboardInterrupt.
+    Run a block with an rclpy node; SIGINT and SIGTERM end the block as KeyboardInterrupt.
 
     rclpy is imported here, so that --help and the tests of everything else need no ROS. A
-    context that is not shut down would leave its segment in /dev/shm.
-
-    Args:
-        name: of the node.
-        ros_args: for rclpy.init.
-
-    Yields:
-        The rclpy node.
-
-    Raises:
-        ConfigError: ROS 2 is not there.
+    context that is not shut down would leave its segment in /dev/shm. Raises ConfigError without
+    ROS 2.
     """
     rclpy = ros_module('rclpy')
     from rclpy.signals import SignalHandlerOptions
@@ -75,18 +57,7 @@ def ros_node(name: str, ros_args: Sequence[str]) -> Iterator[Any]:
 
 
 def ros_module(name: str) -> Any:
-    """
-    Import a module that comes with ROS 2.
-
-    Args:
-        name: of the module.
-
-    Returns:
-        The module.
-
-    Raises:
-        ConfigError: it is not there.
-    """
+    """Import a module of ROS 2; ConfigError when it is missing."""
     try:
         return importlib.import_module(name)
     except ImportError as err:
@@ -96,16 +67,7 @@ def ros_module(name: str) -> Any:
 
 
 def report_error(program: str, error: Mbv2SsdError) -> int:
-    """
-    Print what went wrong, alone, without a traceback.
-
-    Args:
-        program: name of the program.
-        error: its message is printed.
-
-    Returns:
-        The exit code, 1.
-    """
+    """Print the message without a traceback; return the exit code, 1."""
     print(f'{program}: error: {error}', file=sys.stderr)
     return 1
 

@@ -1,4 +1,4 @@
-"""Where the images of a live run went: from the camera through the node to a subscriber."""
+"""The images of a live run, accounted for from the camera through the node to a subscriber."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _DROPPED = 'dropped.'
 
 @dataclass(frozen=True)
 class NodeBooks:
-    """The books of one camera as the node publishes them on /diagnostics."""
+    """The counters of one camera as the node publishes them on /diagnostics."""
 
     received: int
     published: int
@@ -24,16 +24,9 @@ class NodeBooks:
     @classmethod
     def from_values(cls, values: Mapping[str, str]) -> NodeBooks:
         """
-        Read them.
+        Parse the diagnostic status of a camera.
 
-        Args:
-            values: of the diagnostic status of a camera.
-
-        Returns:
-            The books.
-
-        Raises:
-            DataError: a figure is missing, or they do not add up.
+        Raises DataError when a figure is missing, or they do not add up.
         """
         try:
             books = cls(
@@ -62,7 +55,7 @@ class CameraOutcome:
 
     @property
     def lost_before_node(self) -> int:
-        """Images that the node never counted; below 0 when somebody else published too."""
+        """Images that the node never counted; below 0 when there was another publisher."""
         return self.sent - self.books.received
 
     @property
@@ -76,12 +69,7 @@ class CameraOutcome:
         return self.arrived / self.sent if self.sent else 1.0
 
     def to_dict(self) -> dict[str, Any]:
-        """
-        Write it for JSON.
-
-        Returns:
-            All figures.
-        """
+        """Return all figures for JSON."""
         return {
             'image_topic': self.image_topic, 'detections_topic': self.detections_topic,
             'sent': self.sent, 'lost_before_node': self.lost_before_node,
@@ -92,15 +80,7 @@ class CameraOutcome:
 
 
 def table(outcomes: Sequence[CameraOutcome]) -> str:
-    """
-    Make outcomes readable.
-
-    Args:
-        outcomes: at least one.
-
-    Returns:
-        Lines.
-    """
+    """Format outcomes as lines."""
     width = max(len('camera'), *(len(outcome.name) for outcome in outcomes))
     lines = [f'{"camera":{width}} {"sent":>7} {"lost before":>12} {"received":>9} '
              f'{"dropped":>8} {"published":>10} {"lost after":>11} {"arrived":>8} {"answered":>9}']

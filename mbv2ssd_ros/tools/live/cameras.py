@@ -1,4 +1,4 @@
-"""The cameras of a detector node that is to look at a recording."""
+"""The cameras of a detector node for a recording."""
 
 from __future__ import annotations
 
@@ -26,18 +26,10 @@ class BagCamera:
 
 def cameras_of(bag: Path, topics: Sequence[str] = ()) -> tuple[BagCamera, ...]:
     """
-    Make a camera of each image topic of a bag.
+    Make a camera, named after its topic, for each image topic; empty `topics`: all.
 
-    Args:
-        bag: path.
-        topics: to take; empty: all.
-
-    Returns:
-        The cameras, named after their topics.
-
-    Raises:
-        DataError: the bag cannot be read, or has no such images.
-        ConfigError: rosbags is not installed.
+    Raises DataError when the bag cannot be read or has no such images, ConfigError without
+    rosbags.
     """
     from mbv2ssd_ros.evaluation.bags.frames import IMAGE_KINDS
     from mbv2ssd_ros.evaluation.bags.reader import Bag
@@ -57,15 +49,7 @@ def cameras_of(bag: Path, topics: Sequence[str] = ()) -> tuple[BagCamera, ...]:
 
 
 def camera_name(topic: str) -> str:
-    """
-    Name a camera after its topic.
-
-    Args:
-        topic: such as /robot/front/image_raw/compressed.
-
-    Returns:
-        Such as robot_front.
-    """
+    """Return robot_front for /robot/front/image_raw/compressed."""
     while (shorter := _ENDINGS.sub('', topic)) != topic:
         topic = shorter
     name = re.sub(r'\W+', '_', topic).strip('_')
@@ -73,15 +57,7 @@ def camera_name(topic: str) -> str:
 
 
 def node_parameters(cameras: Sequence[BagCamera]) -> dict[str, Any]:
-    """
-    Write cameras as parameters of the node.
-
-    Args:
-        cameras: of a bag.
-
-    Returns:
-        Values by full parameter name.
-    """
+    """Return the cameras as values by full parameter name."""
     values: dict[str, Any] = {'cameras': [camera.name for camera in cameras]}
     for camera in cameras:
         values[f'{camera.name}.image_topic'] = camera.image_topic

@@ -1,4 +1,4 @@
-"""What an observer hears of a detector node: its state, its detections and its books."""
+"""An observer of a detector node: its state, its detections and its counters."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _DEPTH = 1000  # of the subscriptions: nothing is to be lost here
 
 @dataclass
 class WatchedCamera:
-    """A camera of the node, and what arrived of it."""
+    """A camera of the node, and its arrivals."""
 
     name: str
     image_topic: str
@@ -30,18 +30,15 @@ class WatchedCamera:
 
 
 class Watch:
-    """Listens to the node: its detections and its books."""
+    """Subscribes to the detections and the diagnostics of a node."""
 
     def __init__(self, own: Any, node: str, cameras: Sequence[BagCamera], stamped_now: bool
                  ) -> None:
         """
-        Listen to the books; the detections follow when the node has said its topics.
+        Subscribe to the diagnostics; the detections follow once the node has reported its topics.
 
-        Args:
-            own: node of this process; nobody else serves it.
-            node: name of the detector.
-            cameras: of the bag.
-            stamped_now: images carry the time at which they are published.
+        `own` is a node of this process, served here only; with `stamped_now` images carry the time
+        at which they are published.
         """
         from diagnostic_msgs.msg import DiagnosticArray
         from rclpy.executors import SingleThreadedExecutor
@@ -59,15 +56,10 @@ class Watch:
     def until_active(self, timeout_s: float, check: Callable[[], None] = lambda: None,
                      log: Callable[[], str] = lambda: 'see its log and /diagnostics') -> None:
         """
-        Wait until the node is active, has told its cameras, and knows that we listen.
+        Wait until the node is active, has reported its cameras, and has discovered us.
 
-        Args:
-            timeout_s: at most so long.
-            check: raises when it cannot become active any more.
-            log: what to say of it when it did not.
-
-        Raises:
-            ProcessError: it did not, or has no camera for a topic of the bag.
+        `check` raises when it cannot become active any more; `log` is quoted in the error. Raises
+        ProcessError after the timeout, or when a topic of the bag has no camera.
         """
         from mbv2ssd_ros.tools.checkup.network import ask_detector, detectors_named
         deadline = time.monotonic() + timeout_s
@@ -88,13 +80,9 @@ class Watch:
 
     def until_played(self, timeout_s: float) -> None:
         """
-        Wait for a player to come and to go.
+        Wait for a player to come and to go; the timeout is for its coming.
 
-        Args:
-            timeout_s: at most so long for it to come.
-
-        Raises:
-            ProcessError: nobody came, or the node went.
+        Raises ProcessError when it did not come, or the node went.
         """
         deadline = time.monotonic() + timeout_s
 
@@ -109,7 +97,7 @@ class Watch:
         self.until(lambda: not self._is_played())
 
     def until_settled(self) -> None:
-        """Wait until STEADY_REPORTS say the same with nothing in flight; SETTLE_S at most."""
+        """Wait until STEADY_REPORTS agree with nothing in flight; SETTLE_S at most."""
         before: Any = None
         changed, steady, last_report = time.monotonic(), 0, self._last_report
         while steady < STEADY_REPORTS and time.monotonic() < changed + SETTLE_S:
@@ -126,14 +114,9 @@ class Watch:
     def until(self, condition: Callable[[], bool], check: Callable[[], None] = lambda: None
               ) -> None:
         """
-        Serve this process until something is the case.
+        Serve this process until a condition holds; `check` raises when it no longer can.
 
-        Args:
-            condition: asked again and again.
-            check: raises when it cannot come true any more.
-
-        Raises:
-            ProcessError: the node does not report any more.
+        Raises ProcessError when the node does not report any more.
         """
         self._last_report = max(self._last_report, time.monotonic())
         while not condition():
@@ -144,15 +127,7 @@ class Watch:
             self._executor.spin_once(timeout_sec=_POLL_S)
 
     def outcomes(self, sent: Mapping[str, int]) -> list[CameraOutcome]:
-        """
-        Sum up.
-
-        Args:
-            sent: images by topic.
-
-        Returns:
-            What became of them, camera by camera.
-        """
+        """Return the outcome of each camera, given the number of sent images by topic."""
         return [
             CameraOutcome(camera.name, camera.image_topic, camera.detections_topic,
                           sent.get(camera.image_topic, 0), camera.books, camera.arrived,

@@ -17,13 +17,9 @@ _PAPER, _INK = 255, (0, 0, 0)
 
 def contact_sheet(pictures: Sequence[tuple[str, NDArray[np.uint8]]]) -> NDArray[np.uint8]:
     """
-    Lay pictures out in rows, each with its caption below.
+    Arrange pictures (H, W, 3) of any sizes in rows, each with its caption below.
 
-    Args:
-        pictures: captions and (H, W, 3) images of any sizes, at least one.
-
-    Returns:
-        One image; every picture keeps its proportions.
+    At least one is needed; every picture keeps its proportions.
     """
     tiles = [_tile(caption, image) for caption, image in pictures]
     columns = min(COLUMNS, len(tiles))

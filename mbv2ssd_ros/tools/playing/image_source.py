@@ -27,34 +27,26 @@ class CameraFrame:
 
 
 class ImageSource(Protocol):
-    """What a camera can play."""
+    """A playable source of frames."""
 
     @property
     def rate_hz(self) -> float | None:
-        """Frames in a second as recorded; None for still images."""
+        """Frames per second as recorded; None for still images."""
 
     def __iter__(self) -> Iterator[CameraFrame]:
-        """Play once from the beginning; a file that cannot be decoded is left out."""
+        """Play once from the beginning, skipping files that cannot be decoded."""
 
     @property
     def skipped(self) -> dict[str, str]:
-        """The files left out so far, each with the reason."""
+        """The skipped files so far, each with the reason."""
 
 
 def open_source(path: Path, size_wh: tuple[int, int] | None = None) -> ImageSource:
     """
-    Open an image folder, an image or a video file.
+    Open an image folder, an image or a video file; frames are decoded when they are played.
 
-    Args:
-        path: of the file or folder; of a folder the images directly inside, in the order of
-            their names.
-        size_wh: width and height that every frame shall have, None: as it is.
-
-    Returns:
-        The source; images are decoded when they are played.
-
-    Raises:
-        DataError: no such path, no images in the folder, or neither an image nor a video.
+    Of a folder the images directly inside are played, in the order of their names. Every frame
+    gets `size_wh`, unless None. Raises DataError when there is nothing to play.
     """
     if path.is_dir():
         files = sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
@@ -73,14 +65,9 @@ def open_source(path: Path, size_wh: tuple[int, int] | None = None) -> ImageSour
 
 def fill_size(image_bgr: NDArray[np.uint8], size_wh: tuple[int, int]) -> NDArray[np.uint8]:
     """
-    Scale an image until it fills a size and cut off what stands out, equally on both sides.
+    Scale an image (H, W, 3) until it fills a size, cropped equally on both sides.
 
-    Args:
-        image_bgr: (H, W, 3).
-        size_wh: width and height wanted.
-
-    Returns:
-        (height, width, 3) contiguous; objects keep their proportions.
+    Objects keep their proportions; the result is contiguous.
     """
     height, width = image_bgr.shape[:2]
     scale = max(size_wh[0] / width, size_wh[1] / height)
@@ -101,13 +88,6 @@ class ImageFiles:
     """Still images, one after the other."""
 
     def __init__(self, files: list[Path], size_wh: tuple[int, int] | None) -> None:
-        """
-        Remember the files.
-
-        Args:
-            files: in the order in which they are played.
-            size_wh: of every frame, or None.
-        """
         self._files = files
         self._size_wh = size_wh
         self.skipped: dict[str, str] = {}
@@ -116,11 +96,9 @@ class ImageFiles:
 
     @property
     def rate_hz(self) -> float | None:
-        """Frames in a second as recorded; None for still images."""
         return None
 
     def __iter__(self) -> Iterator[CameraFrame]:
-        """Play once from the beginning; a file that cannot be decoded is left out."""
         for file in self._files:
             frame = self._kept.get(file) or self._decode(file)
             if frame is not None:
@@ -148,16 +126,7 @@ class VideoFile:
     """The frames of a video."""
 
     def __init__(self, file: Path, size_wh: tuple[int, int] | None) -> None:
-        """
-        Open the file once to see whether it is a video.
-
-        Args:
-            file: in any format that OpenCV's reader knows.
-            size_wh: of every frame, or None.
-
-        Raises:
-            DataError: not a video.
-        """
+        """Open the file once; DataError if OpenCV cannot read it as a video."""
         self._file = file
         self._size_wh = size_wh
         self.skipped: dict[str, str] = {}
@@ -167,7 +136,7 @@ class VideoFile:
 
     @property
     def rate_hz(self) -> float | None:
-        """Frames in a second as recorded; None where the file does not say."""
+        """Frames per second as recorded; None where the file has no value."""
         return self._rate_hz if self._rate_hz > 0 else None
 
     def __iter__(self) -> Iterator[CameraFrame]:
