@@ -65,12 +65,12 @@ from mbv2ssd_ros.tools.playing.image_source import open_source
 PROGRAM = 'benchmark'
 CAMERA = 'camera'
 IMAGE_TOPIC, DETECTIONS_TOPIC = f'/{CAMERA}/image_raw', f'/{CAMERA}/detections'
-TRANSPORT_TOPIC = '/transport/image_raw'  # the same images, but the node does not listen
+TRANSPORT_TOPIC = '/transport/image_raw'  # the same images, not subscribed to by the node
 WARM_UP_FRAMES = 5  # at the start of every measurement: after a pause caches are cold
-LAST_ARRIVAL_S = 0.5  # how long after the last image something may still arrive
+LAST_ARRIVAL_S = 0.5  # wait for late arrivals after the last image
 SATURATION_S = 3.0
-SATURATED_SHARE = 1.5  # images offered for each that the bare backend could infer,
-MOST_OFFERED_HZ = 1600.0  # as far as a camera of ours can publish them
+SATURATED_SHARE = 1.5  # offered images per inference of the bare backend,
+MOST_OFFERED_HZ = 1600.0  # limited to what our camera can publish
 BARE_RUNS, BACK_TO_BACK_HZ = 150, 1e9
 BARE_TIMEOUT_S = 120.0
 
@@ -107,7 +107,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
                           '`mbv2ssd_train export`')
     if args.images is None:
         args.images = shipped_path('config/demo/images')
-    open_source(args.images)  # an error now, not in a log
+    open_source(args.images)  # fail here, not in a log
     load_before = os.getloadavg()[0]
     programs: list[Program] = []
     with tempfile.TemporaryDirectory(prefix='mbv2ssd_benchmark_') as folder, ending(programs):

@@ -30,7 +30,7 @@ from mbv2ssd_ros.tools.cli.json_file import check_writable, write_json
 
 PROGRAM = 'build_engine'
 _RUNS = 200
-_CANCELLED = 130  # what a shell says of a program that SIGINT ended
+_CANCELLED = 130  # exit code that a shell gives to a program ended by SIGINT
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -122,7 +122,7 @@ class _Interruption:
     def __exit__(self, kind: Any, value: Any, trace: Any) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
-        if self.came:  # also where the build ended with an error, which says no more than this
+        if self.came:  # also after a failed build: its error only repeats this
             raise KeyboardInterrupt
 
     def _note(self, number: int, frame: Any) -> None:

@@ -42,7 +42,7 @@ from mbv2ssd_ros.tools.playing.image_source import open_source
 
 PROGRAM = 'compare_models'
 LOAD_TIMEOUT_S = 900.0  # TensorRT may have to build an engine
-ANSWER_TIMEOUT_S = 60.0  # beside the time that a measurement takes at its rate
+ANSWER_TIMEOUT_S = 60.0  # in addition to the measurement at its rate
 WARM_UP = 5  # runs before every measurement: after a pause caches are cold
 
 
@@ -100,7 +100,7 @@ def compare(args: argparse.Namespace) -> dict[str, Any]:
         running = [entrant for entrant in entrants if entrant.program is not None]
         for number in range(args.rounds if running else 0):
             _say(f'round {number + 1} of {args.rounds}')
-            # the one that begins has a machine that has just rested: it changes each time
+            # the first finds a machine after a pause: start with another one in each round
             for place in range(len(running)):
                 _measure(running[(place + number) % len(running)], args)
     first = running[0].rounds if running else Rounds()
@@ -217,7 +217,7 @@ def _accuracy(entrant: Entrant, args: argparse.Namespace,
 def _start_bench(entrant: Entrant, args: argparse.Namespace, number: int, folder: Path,
                  programs: list[Program]) -> None:
     logs = folder / f'ros_{number}'
-    # Each node in a domain of its own: they would hear each other's camera.
+    # One domain per node: each must receive its own camera only.
     given = argparse.Namespace(
         images=args.images, size=args.size, rate=args.rate, reliable=False,
         domain_id=(args.domain_id + number) % 102, backend=entrant.backend)

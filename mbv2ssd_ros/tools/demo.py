@@ -31,7 +31,7 @@ from mbv2ssd_ros.tools.playing.image_source import open_source
 
 PROGRAM = 'demo'
 CONTACT_SHEET = 'contact_sheet.png'
-SLOWER = 5  # than the camera: how much longer the answers to all images may take
+SLOWER = 5  # most images played, as a multiple of those needed
 _POLL_S = 0.05
 
 
@@ -58,7 +58,7 @@ class DemoFrame:
     """One image that was played, and the viewer's result."""
 
     image_name: str
-    answered: bool  # detections came, if only to say that there are none
+    answered: bool  # a detections message came, perhaps an empty one
     names: tuple[str, ...] = ()  # of the detections, best first
     scores: tuple[float, ...] = ()
     boxes_xyxy_px: tuple[tuple[float, ...], ...] = ()

@@ -145,7 +145,7 @@ def _network(args: argparse.Namespace, machine: Machine) -> Iterable[Finding]:
 def _detector_findings(detector: Any, network: Any) -> Iterator[Finding]:
     yield _state_finding(detector)
     for level, name, message in detector.reports:
-        if level:  # what is well is in the lines on the cameras
+        if level:  # level 0 is covered by the lines on the cameras
             yield Finding(name, _REPORT_LEVELS[min(level, 2)], message, _WHY)
     if detector.parameters:
         for camera in wanted_cameras(detector.parameters, detector.namespace, detector.name):

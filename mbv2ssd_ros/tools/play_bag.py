@@ -169,7 +169,7 @@ class _Player:
         stamp_ns = out.header.stamp.sec * _NS + out.header.stamp.nanosec
         self._answers.expect(topic, stamp_ns)
         if self._args.reliable and not self._counts['published'][topic] % QOS_DEPTH:
-            # a publisher keeps no more for a subscriber that is late
+            # a publisher keeps no more for a late subscriber
             let_frames_arrive(self._publishers[topic], reliable=True)
         self._publishers[topic].publish(out)
         self._counts['published'][topic] += 1
@@ -217,7 +217,7 @@ class _Answers:
             if left <= 0:
                 return False
             self._executor.spin_once(timeout_sec=left)
-        self._stamps[topic].clear()  # what came late is nobody's business any more
+        self._stamps[topic].clear()  # late answers are obsolete
         return True
 
     def _receiver(self, topic: str) -> Any:

@@ -23,7 +23,7 @@ from mbv2ssd_ros.tools.playing.image_source import CameraFrame, ImageSource, ope
 PROGRAM = 'play_images'
 DEFAULT_RATE_HZ = 10.0
 JPEG_QUALITY = 90
-ACKNOWLEDGED_S = 5.0  # at most, by subscribers on a busy machine
+ACKNOWLEDGED_S = 5.0  # upper bound, for subscribers on a busy machine
 QOS_DEPTH = 5
 SETTLE_S = 0.3  # discovery is not symmetric: we may see a subscriber that does not see us yet
 
@@ -180,7 +180,7 @@ def let_frames_arrive(publisher: Any, reliable: bool) -> None:
         from rclpy.duration import Duration
         deadline = time.monotonic() + ACKNOWLEDGED_S
         while time.monotonic() < deadline:
-            if publisher.wait_for_all_acked(Duration(seconds=0.1)):  # a signal waits so long
+            if publisher.wait_for_all_acked(Duration(seconds=0.1)):  # delays signals
                 break
     else:
         time.sleep(0.2)

@@ -25,9 +25,9 @@ from mbv2ssd_ros.tools.cli.arguments import positive, whole
 from mbv2ssd_ros.tools.cli.ros_session import parse, report_error, ros_module, ros_node
 
 PROGRAM = 'view_detections'
-PAIRING_FRAMES = 60  # images, and detections without theirs, that are remembered
+PAIRING_FRAMES = 60  # images, and detections without their image, kept for pairing
 UNWRITTEN_FRAMES = 30  # pictures waiting for the disk; more are not written
-LAST_IMAGE_S = 1.0  # how long the images of the last detections may take
+LAST_IMAGE_S = 1.0  # wait for the images of the last detections
 
 
 class NothingArrivedError(Mbv2SsdError):
@@ -208,7 +208,7 @@ class Viewer:
 
     def _annotate(self, message: Any, frame: ViewedFrame) -> None:
         while self._unwritten and self._unwritten[0].done():
-            self._unwritten.popleft().result()  # raises what went wrong
+            self._unwritten.popleft().result()  # raises its error
         if len(self._unwritten) >= UNWRITTEN_FRAMES:
             return  # counted as missing
         try:

@@ -27,7 +27,7 @@ MAX_AGE_MS = 100.0  # three periods of a camera of 30 Hz
 WARM_UP_INSTANTS = 5
 _REPORT_TIMEOUT_S = 5.0  # the node reports once a second
 _LAST_ARRIVAL_S = 0.5
-_SETTLE_S = 1.2  # so that a report is about everything before
+_SETTLE_S = 1.2  # a report then covers everything before
 
 Books = dict[str, int]  # drops of all cameras, by reason
 

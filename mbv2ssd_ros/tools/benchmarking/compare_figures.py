@@ -11,7 +11,7 @@ import numpy as np
 
 from mbv2ssd_ros.core.errors import ConfigError
 
-# one of a model's three times; see compare_models
+# infer, detect or end_to_end; see compare_models
 STAGES = ('infer', 'detect', 'end_to_end')
 _CONSTANT_OPS = ('DequantizeLinear', 'Cast', 'QuantizeLinear')
 _WEIGHTED = ('Conv', 'Gemm', 'MatMul', 'ConvTranspose')
@@ -182,7 +182,7 @@ def _draw_points(axes: Any, rows: Sequence[Mapping[str, Any]]) -> None:
                       fontsize=8)
     axes.margins(y=0.25)
     axes.set(xlabel=f'{stage.replace("_", " ")}, milliseconds, p50', ylabel='mAP@0.5, %',
-             xlim=(0, 1.6 * max(times_ms)))  # room for the names beside the slowest
+             xlim=(0, 1.6 * max(times_ms)))  # room for the name next to the slowest
 
 
 def _label(found: Mapping[str, Any]) -> str:

@@ -81,7 +81,7 @@ class _Worker:
 
     def __init__(self, args: argparse.Namespace) -> None:
         import cv2
-        cv2.setNumThreads(1)  # as the node has it
+        cv2.setNumThreads(1)  # as in the node
         self.backend = open_backend(
             args.backend, args.model, BackendOptions(threads=args.threads))
         contract = self.backend.contract

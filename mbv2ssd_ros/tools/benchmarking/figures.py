@@ -17,9 +17,9 @@ from mbv2ssd_ros.tools.cli.processes import ProcessError
 
 Sent = list[tuple[int, int]]  # stamp and time in nanoseconds of each image
 Received = list[tuple[int, int, int]]  # stamp, time in nanoseconds, detections of each arrival
-Record = list[tuple[Any, ...]]  # of the node, for each frame: time of day in ns, STAGES in ms
+Record = list[tuple[Any, ...]]  # by the node, per frame: time of day in ns, STAGES in ms
 
-# what the node adds to `infer`; the little that is left is between the stages
+# the node's own stages around `infer`; the small rest is time between stages
 OWN_STAGES = ('wait', 'convert', 'preprocess', 'postprocess', 'publish')
 
 _RECORDED_WITHIN_NS = 1_000_000  # after publish; later only where the node was interrupted
@@ -77,7 +77,7 @@ class Samples:
 
 
 def latencies_ms(sent: Sent, received: Received) -> list[float]:
-    """Match sent with received frames, in any order; return ms from one to the other."""
+    """Return the ms from sending to arrival of each sent frame that arrived, in sending order."""
     arrival_ns = {stamp: time_ns for stamp, time_ns, _ in received}
     return [1e-6 * (arrival_ns[stamp] - time_ns) for stamp, time_ns in sent
             if stamp in arrival_ns]
@@ -224,7 +224,7 @@ def resident_mb(pid: int) -> float:
 
 
 def shared_mb(pid: int) -> float:
-    """Return the part of the resident memory that is shared (with a camera, say), in MB."""
+    """Return the part of the resident memory that is shared, such as with a camera, in MB."""
     return _status_mb(pid, 'RssShmem')
 
 

@@ -100,7 +100,7 @@ def _camera(args: argparse.Namespace) -> None:
 
 
 def _listener(args: argparse.Namespace) -> None:
-    # Both ends of the bare transport get what the node has: large buffers stay in the process.
+    # Both ends of the bare transport allocate as the node does: large buffers stay in the process.
     from mbv2ssd_ros.ros.memory import keep_large_buffers
     keep_large_buffers()
     with ros_node('benchmark_listener', ()) as node:
@@ -110,7 +110,7 @@ def _listener(args: argparse.Namespace) -> None:
         from sensor_msgs.msg import Image
         from vision_msgs.msg import Detection2DArray
         inbox = _Inbox()
-        # as the node subscribes: the newest image only
+        # as in the node: the newest image only
         image_qos = camera_qos(args.reliable)
         image_qos.depth = 1
         node.create_subscription(Image, args.image_topic, inbox.receive_image, image_qos)

@@ -29,7 +29,7 @@ class Processes:
 
     def camera(self, topics: Sequence[str]) -> Program:
         """Start the publisher of the images; commands choose among `topics`."""
-        # The size of the shared memory counts on the sender's side. The node runs as users run it.
+        # Only the sender's shared memory size counts. The node runs as users run it.
         environment = dict(self._environment)
         share_large_images(environment)
         return self._role('camera', *self._images(), '--topics', *topics, *self._reliable(),

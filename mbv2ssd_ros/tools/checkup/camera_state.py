@@ -23,7 +23,7 @@ class Publisher:
 
     node: str  # full name
     kind: str  # full name of the message type
-    reliability: str  # as DDS calls it
+    reliability: str  # the name in DDS
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class ImageTopic:
     publishers: tuple[Publisher, ...]
     received: int = 0
     rate_hz: float = 0.0  # 0 below two images
-    lost: int = 0  # as the publisher's numbers tell, where there is one publisher
+    lost: int = 0  # by sequence numbers; only with a single publisher
     size_wh: tuple[int, int] | None = None
     encoding: str = ''
     message_bytes: int = 0

@@ -17,7 +17,7 @@ class Finding:
     level: str
     text: str
     next_step: str = ''
-    details: tuple[str, ...] = ()  # too many for a line
+    details: tuple[str, ...] = ()  # more than fit in the line
 
     def __post_init__(self) -> None:
         assert self.level in LEVELS, self.level
@@ -35,7 +35,7 @@ def examine(subject: str, probe: Callable[[], Iterable[Finding]]) -> list[Findin
     try:
         for finding in probe():
             found.append(finding)
-    except Exception as err:  # a doctor that dies of the illness is no help
+    except Exception as err:  # one failing check must not end the report
         reason = ' '.join(str(err).split())
         found.append(Finding(
             subject, WARNING, f'could not be looked at: {type(err).__name__}: {reason}',

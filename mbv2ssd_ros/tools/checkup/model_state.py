@@ -121,7 +121,7 @@ def engine_cache(folder: str, model_path: str, facts: NvidiaFacts) -> Iterator[F
 
 def cache_folder(folder: str) -> Path:
     """Return the folder of engines, which may not exist; empty: in the user's cache."""
-    from mbv2ssd_ros.backends.trt import private_folder  # here: it needs numpy
+    from mbv2ssd_ros.backends.trt import private_folder  # late import: it needs numpy
     return private_folder.cache_folder(folder)
 
 

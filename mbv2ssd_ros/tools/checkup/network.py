@@ -11,13 +11,13 @@ from typing import Any
 from mbv2ssd_ros.core.image_header import stored_size_wh
 from mbv2ssd_ros.tools.checkup.camera_state import IMAGE_TYPES, ImageTopic, Publisher
 
-# Nodes hear of each other within a second, or with the announcement that comes every third.
+# Nodes discover each other within a second, or with the announcement every third second.
 DISCOVERY_S, SETTLED_S = 4.0, 1.0
-ANSWER_S = 1.0  # that a node may take to answer
-ASK_AGAIN_S = 0.3  # when no answer has come
+ANSWER_S = 1.0  # timeout of a request
+ASK_AGAIN_S = 0.3  # interval of retries
 _DEPTH = 10
 _POLL_S = 0.1
-_DEBUG = ('/debug_image', '/debug_image/compressed')  # listening would make a detector draw
+_DEBUG = ('/debug_image', '/debug_image/compressed')  # a subscriber makes a detector draw
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ class _Listener:
         if not hasattr(Subscription, 'CallbackType'):  # Humble
             def callback(data: bytes) -> None:
                 self._receive(data, {})
-        # best effort hears every publisher
+        # best effort matches every publisher
         qos = QoSProfile(depth=_DEPTH, reliability=ReliabilityPolicy.BEST_EFFORT)
         node.create_subscription(self._type, topic, callback, qos, raw=True)
 
@@ -145,7 +145,7 @@ class _Listener:
         if len(publishers) == 1 and len(self._numbers) > 1:
             span = self._numbers[-1] - self._numbers[0] + 1
             lost = max(0, span - len(self._numbers))
-            rate_hz *= span / len(self._numbers)  # what was lost was sent all the same
+            rate_hz *= span / len(self._numbers)  # lost images were sent, too
         return replace(self._facts, publishers=publishers, received=count, rate_hz=rate_hz,
                        lost=int(lost))
 

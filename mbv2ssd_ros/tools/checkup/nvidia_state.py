@@ -42,9 +42,9 @@ class NvidiaFacts:
 
     tensorrt: str = ''
     pycuda: str = ''
-    cuda: str = ''  # that pycuda was built for, and that the driver can do
+    cuda: str = ''  # version pycuda was built for, and the driver's
     gpu: str = ''
-    problem: str = ''  # why the GPU cannot be used with them
+    problem: str = ''  # reason why they cannot use the GPU
 
 
 def ask() -> dict[str, Any]:
@@ -55,7 +55,7 @@ def ask() -> dict[str, Any]:
             module = __import__(name)
             facts[field] = str(getattr(module, '__version__', '')
                                or getattr(module, 'VERSION_TEXT', 'installed'))
-        except Exception:  # load_nvidia says why
+        except Exception:  # load_nvidia reports the reason
             continue
     from mbv2ssd_ros.backends.trt.nvidia import describe_gpu, load_nvidia
     try:

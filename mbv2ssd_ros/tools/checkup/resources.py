@@ -11,7 +11,7 @@ from mbv2ssd_ros.tools.checkup.finding import ERROR, Finding, OK, SKIPPED, WARNI
 from mbv2ssd_ros.tools.checkup.machine import Machine
 
 NODE_MIB = 300  # resident: 214 to 260 MB were measured
-BUILD_MIB = 1024  # what a build of a TensorRT engine may need
+BUILD_MIB = 1024  # upper bound for the build of a TensorRT engine
 LEAST_DISK_MIB, LITTLE_DISK_MIB = 50, 500
 _MIB = 2 ** 20
 _RMEM = '/proc/sys/net/core/rmem_max'

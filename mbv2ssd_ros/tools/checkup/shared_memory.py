@@ -91,6 +91,6 @@ def _open_names(machine: Machine) -> set[str]:
             names.update(mapped.findall((process / 'maps').read_text(errors='replace')))
             for link in (process / 'fd').iterdir():
                 names.update(mapped.findall(os.readlink(link)))
-        except OSError:  # it ended meanwhile, or is another user's
+        except OSError:  # process ended meanwhile, or belongs to another user
             continue
     return names

@@ -30,7 +30,7 @@ def check_writable(path: Path | None, option: str = '--json') -> None:
 
 
 def write_json(path: Path | None, value: Any, option: str = '--json') -> None:
-    """Write figures; ConfigError when that fails, the disk being full, say. Path None: no file."""
+    """Write figures unless `path` is None; ConfigError when that fails (a full disk)."""
     if path is None:
         return
     try:

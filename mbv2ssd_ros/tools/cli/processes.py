@@ -143,7 +143,7 @@ def ending(programs: list[Program]) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        _end_all(programs)  # what stopped the block is the news, not what followed from it
+        _end_all(programs)  # raise the block's own error, not its consequences
         raise
     if errors := _end_all(programs):
         raise errors[0]

@@ -16,7 +16,7 @@ def frame_progress(title: str, done: int, total: int
     """
     Return a function that passes items on and displays their number.
 
-    `done` frames are of an earlier run; `total` is the number in the bag.
+    `done` frames are of an earlier run; `total` is the number in the bag's metadata.
     """
     def wrap(items: Iterator[Item]) -> Iterator[Item]:
         display = _Display(title, done, total)

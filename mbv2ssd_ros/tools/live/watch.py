@@ -11,11 +11,11 @@ from mbv2ssd_ros.tools.cli.processes import ProcessError
 from mbv2ssd_ros.tools.live.account import CameraOutcome, NodeBooks
 from mbv2ssd_ros.tools.live.cameras import BagCamera
 
-SILENT_S = 6.0  # a node that has not reported for so long is gone; it reports once a second
-SETTLE_S = 10.0  # that the last images may take
+SILENT_S = 6.0  # longest gap between reports (one per second) of a living node
+SETTLE_S = 10.0  # for the last images
 STEADY_REPORTS = 2  # without a change: the node reports once a second
 _POLL_S = 0.1
-_DEPTH = 1000  # of the subscriptions: nothing is to be lost here
+_DEPTH = 1000  # of the subscriptions: none may be lost here
 
 
 @dataclass
@@ -90,14 +90,14 @@ class Watch:
             if time.monotonic() > deadline:
                 raise ProcessError(f'nobody published on {", ".join(sorted(self._wanted))} within '
                                    f'{timeout_s:g} s; the log of the player says why')
-            # a short bag may be over before we have discovered who played it
+            # a short bag may end before we discover its player
             return self._is_played() or any(
                 camera.books and camera.books.received for camera in self.cameras)
         self.until(has_begun)
         self.until(lambda: not self._is_played())
 
     def until_settled(self) -> None:
-        """Wait until STEADY_REPORTS agree with nothing in flight; SETTLE_S at most."""
+        """Wait until STEADY_REPORTS agree with nothing in flight, or SETTLE_S after a change."""
         before: Any = None
         changed, steady, last_report = time.monotonic(), 0, self._last_report
         while steady < STEADY_REPORTS and time.monotonic() < changed + SETTLE_S:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 TILE_WH = (320, 240)
 COLUMNS = 4
 _CAPTION_PX = 24
-_GAP_PX = 6  # of paper around every picture with its caption
+_GAP_PX = 6  # margin around every picture with its caption
 _PAPER, _INK = 255, (0, 0, 0)
 
 

@@ -107,7 +107,7 @@ class ImageFiles:
     def _decode(self, file: Path) -> CameraFrame | None:
         try:
             data = file.read_bytes()
-            stored_size_wh(data)  # refuses what is cut off; cv2 would fill the rest with grey
+            stored_size_wh(data)  # rejects truncated files; cv2 would fill the rest with grey
             image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
         except (OSError, UnsupportedImageError, cv2.error) as err:
             self.skipped[str(file)] = str(err)
