@@ -43,13 +43,31 @@ def eight_bits(model):
     Per output channel, of convolutions and matrix products; the self-test must be renewed.
     """
     constants = {item.name: item for item in model.graph.initializer}
+    bias_of = biases(model)
     for kind, weight, scale in layers(model):
         steps, worth = (numpy_helper.to_array(constants[name]) for name in (weight, scale))
         axes = tuple(range(1, steps.ndim)) if kind == 'Conv' else 0
-        grown = 127 / np.maximum(np.abs(steps.astype(np.int32)).max(axis=axes), 1)
+        largest = np.abs(steps.astype(np.int32)).max(axis=axes)
+        grown = np.where(largest > 0, 127 / np.maximum(largest, 1), 1)
         shape = (-1, *[1] * (steps.ndim - 1)) if kind == 'Conv' else (1, -1)
         put(constants, weight, np.rint(steps * grown.reshape(shape)).astype(np.int8))
         put(constants, scale, (worth / grown).astype(np.float32))
+        if weight in bias_of:  # of another scale, it would keep the layer from being fused
+            bias, bias_scale = (numpy_helper.to_array(constants[name]) for name in bias_of[weight])
+            put(constants, bias_of[weight][0], np.rint(bias * grown).astype(np.int32))
+            put(constants, bias_of[weight][1], (bias_scale / grown).astype(np.float32))
+
+
+def biases(model):
+    """Map the weights of each convolution with a bias of integers to that bias and its scale."""
+    writers = {output: node for node in model.graph.node for output in node.output}
+    found = {}
+    for node in model.graph.node:
+        if node.op_type == 'Conv' and len(node.input) > 2:
+            weight, bias = (writers.get(name) for name in node.input[1:3])
+            if weight is not None and bias is not None:
+                found[weight.input[0]] = bias.input[:2]
+    return found
 
 
 def scaled(layer):
