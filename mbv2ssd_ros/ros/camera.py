@@ -1,4 +1,4 @@
-"""The ROS ends of one camera: what it hears, what it says, and the books of both."""
+"""The ROS ends of one camera: subscription, publishers and the counters of both."""
 
 from __future__ import annotations
 
@@ -35,18 +35,10 @@ class Camera:
     """
     One camera of a configured node.
 
-    Publishers live as long as it does, the subscription and the books from `open` to `close`.
+    Publishers exist as long as it does, subscription and counters from `open` to `close`.
     """
 
     def __init__(self, node: LifecycleNode, index: int, params: CameraParams) -> None:
-        """
-        Make the publishers.
-
-        Args:
-            node: the node that owns them.
-            index: of the camera, in the order of the parameter `cameras`.
-            params: what the camera is.
-        """
         self.index = index
         self.params = params
         self.message_type, self.decode = _TRANSPORT[params.transport]
@@ -70,29 +62,27 @@ class Camera:
         self.last_arrival: float | None = None  # monotonic seconds
         self.last_stamp: Any = None  # builtin_interfaces/Time of the newest image
         self.stamps_not_increasing = 0
-        self.last_error = ''  # of the last image that was dropped for a fault
+        self.last_error = ''  # of the last image dropped for a fault
         self._limit = RateLimit(0.0)
         self._last_stamp_ns = 0
         self._last_number: int | None = None
-        self._alone = True  # one publisher only, when its numbers last had a gap
+        self._alone = True  # only one publisher at the last gap in its numbers
 
     @property
     def image_topic(self) -> str:
-        """Full name of the topic it listens to, after remapping."""
+        """Full name of its image topic, after remapping."""
         return self._node.resolve_topic_name(self.params.image_topic)
 
     def open(self, on_frame: Callable[[Camera, Frame[Any]], None],
              on_incompatible_qos: Callable[[Camera], None]) -> None:
         """
-        Subscribe, with fresh books.
+        Subscribe, with fresh counters.
 
-        Args:
-            on_frame: gets this camera and each frame.
-            on_incompatible_qos: gets this camera when a publisher appears whose quality of
-                service cannot be matched.
+        on_incompatible_qos is called when a publisher appears whose quality of service does not
+        match.
         """
         self._open_books()
-        # Depth 1: what arrives while a frame is processed replaces its predecessor in the
+        # Depth 1: a frame that arrives during processing replaces its predecessor in the
         # middleware. A depth of 5 costs 16 ms at the 99th percentile.
         qos = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=1,
                          reliability=_RELIABILITY[self.params.qos_reliability])
@@ -115,7 +105,7 @@ class Camera:
         self._receiver = Receiver(self._subscription, self._node.context, self._complain)
 
     def close(self) -> None:
-        """Unsubscribe, when the image under way is answered; the books stay readable."""
+        """Unsubscribe after the image under way; the counters stay readable."""
         if self._receiver is not None and not self._receiver.stop():
             self._node.get_logger().error(
                 f'{self.params.name}: the image under way did not end in time; its thread is left '
@@ -125,21 +115,16 @@ class Camera:
         self._receiver, self._subscription = None, None
 
     def destroy(self) -> None:
-        """Unsubscribe and take the publishers down."""
+        """Unsubscribe and destroy the publishers."""
         self.close()
         for publisher in (self.detections, self.debug_image, self.debug_compressed):
             self._node.destroy_lifecycle_publisher(publisher)
 
     def receive(self, message: Any, number: int | None = None) -> Frame[Any]:
         """
-        Make the frame of a message; the books have it as soon as it waits or ends.
+        Make the frame of a message; it is counted as soon as it waits or ends.
 
-        Args:
-            message: an image message of this camera.
-            number: that its publisher gave it; None where the middleware does not tell.
-
-        Returns:
-            Its frame.
+        number: the publisher's sequence number; None where the middleware does not pass it on.
         """
         self._count_skipped(number)
         frame = self.account.receive(self.index, message)
@@ -151,22 +136,13 @@ class Camera:
         return frame
 
     def admits(self, frame: Frame[Any], max_rate_hz: float) -> bool:
-        """
-        Apply the rate limit.
-
-        Args:
-            frame: just received.
-            max_rate_hz: the limit now; 0: none.
-
-        Returns:
-            False when the frame comes too soon after the last ones.
-        """
+        """Apply the rate limit, 0 for none; False when the frame comes too soon."""
         if max_rate_hz != self._limit.max_rate_hz:
             self._limit = RateLimit(max_rate_hz)
         return self._limit.admits(frame.arrived)
 
     def _refuse(self, number: int | None, error: str) -> None:
-        """Enter a message that cannot be read."""
+        """Count a message that cannot be read as dropped."""
         self._count_skipped(number)
         frame = self.account.receive(self.index, None)
         self.last_arrival, self.last_error = frame.arrived, error
@@ -174,11 +150,11 @@ class Camera:
         self._complain(f'frame dropped: {error}')
 
     def _count_skipped(self, number: int | None) -> None:
-        """Find out from a gap in the publisher's count how many frames never came here."""
+        """Count the frames that a gap in the publisher's numbers shows as lost."""
         last, self._last_number = self._last_number, number
         if number is None or last is None or number == last + 1:
             return
-        # The counts of several publishers mix, and the last number may be of one that is gone.
+        # Numbers of several publishers mix, and the last one may be of a publisher that is gone.
         was_alone, self._alone = self._alone, self._subscription.get_publisher_count() == 1
-        if number > last and was_alone and self._alone:  # else a publisher that started anew
+        if number > last and was_alone and self._alone:  # else the publisher restarted
             self.account.skip(number - last - 1)

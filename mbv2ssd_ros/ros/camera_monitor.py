@@ -1,4 +1,4 @@
-"""How one camera is doing: its books once a second, and a verdict with the reason."""
+"""The state of one camera: its counters once a second, and a verdict with the reason."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class CameraReport:
 
     name: str
     level: int
-    reason: str  # empty when all is well
+    reason: str  # empty when OK
     silent: bool  # no image for longer than silence_timeout_s
-    stuck: bool  # images, but for longer than that no answer to any
+    stuck: bool  # images, but no answer to any for longer than that
     books: Books
     input_rate_hz: float
     output_rate_hz: float
@@ -41,17 +41,9 @@ class CameraReport:
 
 
 class CameraMonitor:
-    """Compares the books of a camera with those of a period ago."""
+    """Compares the counters of a camera with those of a period ago; times are monotonic s."""
 
     def __init__(self, camera: Camera, now: float, why_silent: Callable[[], str]) -> None:
-        """
-        Start the first period.
-
-        Args:
-            camera: just opened.
-            now: monotonic seconds.
-            why_silent: asked when no image comes; looks at the ROS graph.
-        """
         self._camera = camera
         self._why_silent = why_silent
         self._opened = now
@@ -60,16 +52,7 @@ class CameraMonitor:
         self._last_books = camera.account.books()
 
     def report(self, now: float, silence_timeout_s: float) -> CameraReport:
-        """
-        Close the period.
-
-        Args:
-            now: monotonic seconds.
-            silence_timeout_s: without an image, or an answer to one, for longer is an error.
-
-        Returns:
-            The report on it.
-        """
+        """Close the period; silence_timeout_s without an image or an answer is an error."""
         camera, books = self._camera, self._camera.account.books()
         elapsed = max(now - self._last_time, 1e-3)
         before, self._last_books, self._last_time = self._last_books, books, now
@@ -78,7 +61,7 @@ class CameraMonitor:
         stuck_s = now - self._last_progress
         silent_s = now - (camera.last_arrival or self._opened)
         stuck = stuck_s > silence_timeout_s
-        # while an image is under way the thread that would hear the next one may be busy
+        # while an image is under way the thread that receives the next one may be busy
         silent = silent_s > silence_timeout_s and not books.in_flight
         if stuck:
             level, reason = ERROR, (
@@ -102,31 +85,12 @@ class CameraMonitor:
 
 
 def processed(books: Books) -> int:
-    """
-    Count the images that were answered or found faulty.
-
-    Args:
-        books: of a camera.
-
-    Returns:
-        How many; those that were dropped unseen are not among them.
-    """
+    """Count the images that were answered or found faulty, without those dropped unseen."""
     return books.published + sum(books.dropped[reason] for reason in FAULTS)
 
 
 def judge_drops(before: Books, books: Books, last_error: str) -> tuple[int, str]:
-    """
-    Judge what was dropped in a period.
-
-    Args:
-        before: the books at its start.
-        books: at its end.
-        last_error: why the last faulty image was dropped.
-
-    Returns:
-        Level and reason: OK without a fault, WARN when some images were answered, ERROR when
-        none was.
-    """
+    """Return level and reason: OK without a fault, WARN if some images were answered, or ERROR."""
     faults = {reason: count for reason in FAULTS
               if (count := books.dropped[reason] - before.dropped[reason])}
     if not faults:
@@ -142,14 +106,8 @@ def judge_skips(before: Books, books: Books, slowest_frame: float) -> tuple[int,
     """
     Judge what never reached the node: an overload is the policy at work, a loss is a fault.
 
-    Args:
-        before: the books at the start of a period.
-        books: at its end.
-        slowest_frame: share of the period that the slowest frame took.
-
-    Returns:
-        WARN with a remedy when a tenth of the images was lost although each that came was done
-        before the next one was due.
+    slowest_frame is the share of the period that the slowest frame took. WARN, with a remedy, when
+    a tenth of the images was lost although each received one was done before the next was due.
     """
     skipped = books.dropped[SKIPPED] - before.dropped[SKIPPED]
     received = books.received - before.received

@@ -1,4 +1,4 @@
-"""Images with boxes for people to look at; never in the way of the detections."""
+"""Images with boxes for people to look at; they never delay the detections."""
 
 from __future__ import annotations
 
@@ -29,16 +29,9 @@ class _Job:
 
 
 class DebugImages:
-    """Draws and publishes in a thread of its own, the newest image of each camera."""
+    """Draws and publishes the newest image of each camera, in its own thread."""
 
     def __init__(self, class_names: Sequence[str], report: Callable[[Exception], None]) -> None:
-        """
-        Start the thread.
-
-        Args:
-            class_names: the name of each label.
-            report: told of errors nobody expected.
-        """
         self._class_names = tuple(class_names)
         self._report = report
         self._changed = threading.Condition()
@@ -51,14 +44,10 @@ class DebugImages:
     def offer(self, camera: Camera, image: SourceImage, detections: Detections, header: Header,
               max_rate_hz: float) -> None:
         """
-        Leave a frame to be drawn; costs next to nothing while nobody subscribes.
+        Queue a frame for drawing; nearly free without a subscriber.
 
-        Args:
-            camera: whose debug topics are meant.
-            image: not changed; may be a view of a message, which it keeps alive.
-            detections: in pixels of the image.
-            header: of the image.
-            max_rate_hz: frames of this camera that come faster are not drawn.
+        The image is not changed; it may be a view of a message, which it keeps alive. Detections
+        are in pixels of the image. Frames of a camera above max_rate_hz are not drawn.
         """
         if not (camera.debug_image.get_subscription_count()
                 or camera.debug_compressed.get_subscription_count()):
@@ -72,7 +61,7 @@ class DebugImages:
                 self._changed.notify()
 
     def stop(self) -> None:
-        """End the thread; what waits is not drawn."""
+        """End the thread; queued frames are not drawn."""
         with self._changed:
             self._stopping = True
             self._changed.notify()
@@ -105,7 +94,7 @@ class DebugImages:
 def _image_msg(picture: NDArray[np.uint8], header: Header) -> Image:
     height, width = picture.shape[:2]
     message = Image(header=header, height=height, width=width, encoding='bgr8', step=3 * width)
-    message.data.frombytes(picture.data.cast('B'))  # the one cheap way: a single copy
+    message.data.frombytes(picture.data.cast('B'))  # the only way with a single copy
     return message
 
 

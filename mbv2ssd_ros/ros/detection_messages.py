@@ -12,40 +12,25 @@ from mbv2ssd_ros.core.detections import Detections
 
 class DetectionMessages:
     """
-    Makes detection messages out of parts it uses again: 7 us for 10 detections instead of 85.
+    Makes detection messages from reused parts: 7 us for 10 detections instead of 85.
 
     A message is valid until the next call. So every thread that publishes has its own maker,
     publishes at once (publish serialises before it returns) and keeps no message.
     """
 
     def __init__(self, class_names: Sequence[str]) -> None:
-        """
-        Start with no parts.
-
-        Args:
-            class_names: the name of each label.
-        """
         self._class_names = tuple(class_names)
         self._message = Detection2DArray()
         self._parts: list[Detection2D] = []
 
     def message(self, detections: Detections, header: Header) -> Detection2DArray:
-        """
-        Fill the message.
-
-        Args:
-            detections: boxes in pixels of the image, best first.
-            header: of the image; goes into the message and each detection as it is.
-
-        Returns:
-            The message, the same object every time.
-        """
+        """Fill and return the message, always the same object; boxes in pixels, best first."""
         count = len(detections)
         while len(self._parts) < count:
             self._parts.append(Detection2D(results=[ObjectHypothesisWithPose()]))
         for part, (x1, y1, x2, y2), score, label in zip(
                 self._parts, detections.boxes_xyxy.tolist(), detections.scores.tolist(),
-                detections.labels.tolist(), strict=False):  # parts of earlier frames are left over
+                detections.labels.tolist(), strict=False):  # earlier frames left more parts
             part.header = header
             box = part.bbox
             box.center.position.x = 0.5 * (x1 + x2)

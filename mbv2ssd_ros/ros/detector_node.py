@@ -33,15 +33,15 @@ from mbv2ssd_ros.ros.typed_status import detector_status, status_messages
 
 UNCONFIGURED, INACTIVE, ACTIVE, FINALIZED = 'unconfigured', 'inactive', 'active', 'finalized'
 _REPORT_PERIOD_S = 1.0
-_ERROR_PAUSE_S = 0.01  # an error that repeats for ever must not take the whole core
+_ERROR_PAUSE_S = 0.01  # an error that repeats for ever must not take a whole core
 
 
 class DetectorNode(LifecycleNode):
     """
     Detects objects in the images of one or more cameras.
 
-    A transition that fails is FAILURE with one line in the log; the node then is where it was
-    and can be configured again.
+    A failed transition is FAILURE with one line in the log; the node then keeps its state and can
+    be configured again.
     """
 
     def __init__(self) -> None:
@@ -68,12 +68,7 @@ class DetectorNode(LifecycleNode):
                           clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     def autostart(self) -> bool:
-        """
-        Configure and activate where the parameter `autostart` asks for it.
-
-        Returns:
-            False when it was asked for and did not work; the reason is in the log.
-        """
+        """Configure and activate if the parameter is set; False (logged) on failure."""
         if problem := self._table.problem('autostart'):
             self.get_logger().error(f'autostart failed: {problem}')
             return False
@@ -140,13 +135,13 @@ class DetectorNode(LifecycleNode):
 
     def _transition(self, name: str, step: Callable[[], None], reached: str
                     ) -> TransitionCallbackReturn:
-        """Do a step; rclpy would swallow its exceptions without a word."""
+        """Run a step; rclpy would swallow its exceptions without a log line."""
         try:
             step()
         except Mbv2SsdError as err:
             self._failure = f'{name} failed: {err}'
-        except Exception:  # an error nobody expected must not be lost either
-            if not self.context.ok():  # a signal took ROS away half way through: the end
+        except Exception:  # an unexpected error must not be lost either
+            if not self.context.ok():  # a signal shut ROS down half way through
                 return TransitionCallbackReturn.FAILURE
             self._failure = f'{name} failed, unexpected error:\n{traceback.format_exc()}'
         else:
@@ -164,7 +159,7 @@ class DetectorNode(LifecycleNode):
         return SetParametersResult(successful=True)
 
     def _check_changes(self, changes: list[Parameter]) -> None:
-        """Look at all changes together, then apply all or none."""
+        """Check all changes together, then apply all or none."""
         if self._pipeline is not None:
             for change in changes:
                 if not is_live(change.name) and change.value != self.get_parameter(
@@ -177,7 +172,7 @@ class DetectorNode(LifecycleNode):
         except ConfigError:
             if self._table.is_sound():
                 raise
-            return  # of several bad values each can be corrected alone; configure looks again
+            return  # several bad values can be corrected one by one; configure checks again
         if self._pipeline is not None:
             self._pipeline.check(params.live)
             self._pipeline.apply(params.live)
@@ -186,7 +181,7 @@ class DetectorNode(LifecycleNode):
         cameras = () if self._pipeline is None else self._pipeline.report()
         wanted = [publisher for publisher in (self._diagnostics, self._status)
                   if publisher is not None and publisher.get_subscription_count()]
-        if not wanted:  # a millisecond less in which an image could wait
+        if not wanted:  # saves a millisecond in which an image could wait
             return
         report = self._node_report(cameras)
         header = Header(stamp=self.get_clock().now().to_msg())
@@ -208,7 +203,7 @@ class DetectorNode(LifecycleNode):
 
 
 def _survive_impossible_transitions(node: LifecycleNode) -> None:
-    """Answer a transition that the state does not allow with a refusal; rclpy would die of it."""
+    """Refuse a transition that the state does not allow; rclpy would end the process."""
     for service in node.services:
         if service.srv_type is ChangeState:
             service.callback = _refusing(service.callback, node)
@@ -228,21 +223,13 @@ def _refusing(change_state: Callable[..., Any], node: LifecycleNode) -> Callable
 
 def run(args: list[str] | None, interrupted: Callable[[], bool]) -> int:
     """
-    Serve a node until SIGINT or SIGTERM.
+    Serve a node until SIGINT or SIGTERM and return the exit code.
 
-    Args:
-        args: command line with --ros-args; None: that of the process.
-        interrupted: whether one of them came before rclpy could take care of it.
-
-    Returns:
-        The exit code of the process.
-
-    Raises:
-        SystemExit: ROS does not understand the command line, cannot read a parameter file, or
-            refuses the value of a parameter of its own.
+    interrupted: whether a signal came before rclpy had its handlers. Raises SystemExit where ROS
+    refuses the command line, a parameter file or a parameter of its own.
     """
     cv2.setNumThreads(1)  # linear resizing gains nothing from more, and they disturb the engine
-    remove_unused()  # what this node left when it was killed, for example
+    remove_unused()  # left by a killed node, for example
     try:
         rclpy.init(args=args)  # installs handlers that end the spinning
     except RuntimeError as err:  # the base of rclpy's RCLError
@@ -254,10 +241,10 @@ def run(args: list[str] | None, interrupted: Callable[[], bool]) -> int:
     except Exception:
         if rclpy.ok():
             raise
-        return 0  # the context went away under a running call: a signal, not an error
+        return 0  # the context was shut down during a call: a signal, not an error
     finally:
         rclpy.try_shutdown()
-        freeze_loaded()  # lets the node go now, with its own files; the process ends faster, too
+        freeze_loaded()  # frees the node and its files now; the process also ends faster
         remove_unused()
 
 
@@ -281,20 +268,14 @@ def _serve() -> int:
 
 
 def spin(executor: Executor, complain: ThrottledLog) -> None:
-    """
-    Serve callbacks until the context is shut down.
-
-    Args:
-        executor: with the node.
-        complain: told of errors that escape a callback; they cost the callback, not the node.
-    """
+    """Serve callbacks until the context is shut down; an error costs its callback only."""
     while True:
         try:
             executor.spin()
             return
         except ExternalShutdownException:
             return
-        except Exception as err:  # whatever it is, a robot's detector goes on
+        except Exception as err:  # whatever it is, a robot's detector continues
             if not executor.context.ok():
                 return
             complain(type(err).__name__, f'unexpected error:\n{traceback.format_exc()}')

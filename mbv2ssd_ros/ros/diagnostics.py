@@ -30,16 +30,7 @@ class NodeReport:
 
 
 def diagnostics(report: NodeReport, header: Header) -> DiagnosticArray:
-    """
-    Write a report for /diagnostics.
-
-    Args:
-        report: on the node.
-        header: with the time of the report.
-
-    Returns:
-        One status for the node and one for each camera.
-    """
+    """Write a report for /diagnostics: one status for the node and one for each camera."""
     return DiagnosticArray(header=header, status=[
         _node_status(report), *(_camera_status(report.node, camera) for camera in report.cameras)])
 

@@ -10,6 +10,6 @@ except ImportError:  # Humble
 __all__ = ['NO_EVENTS', 'PublisherEventCallbacks', 'SubscriptionEventCallbacks']
 
 # By default rclpy waits for two events of every publisher, to log subscribers with an incompatible
-# quality of service. The executor works through all of them between an image and its callback
-# (all 16: 113 us each time round; without them 76), so only the detections have them.
+# quality of service. The executor checks all of them between an image and its callback (all 16:
+# 113 us a cycle; without them 76), so only the detections have them.
 NO_EVENTS = PublisherEventCallbacks(use_default_callbacks=False)

@@ -22,7 +22,7 @@ from mbv2ssd_ros.ros.throttle import ThrottledLog
 
 
 class _Decoded(NamedTuple):
-    """A frame that became an image, and when."""
+    """A frame that became an image, and when; monotonic seconds."""
 
     frame: Frame[Any]
     image: SourceImage
@@ -35,22 +35,12 @@ class FrameProcessor:
     Answers frames in one thread: exactly one message for each, or a counted drop.
 
     Owns what threads must not share: a detector with its batch buffer, and the maker of messages.
+    Asks `live` for the parameters once for each batch; image stamps are compared with `clock`.
     """
 
     def __init__(self, detector: Detector, cameras: Sequence[Camera],
                  live: Callable[[], LiveParams], debug_images: DebugImages, clock: Clock,
                  warn: ThrottledLog) -> None:
-        """
-        Start with nothing under way.
-
-        Args:
-            detector: used by this processor alone.
-            cameras: the frames' cameras, by index.
-            live: gives the live parameters; asked once for each batch.
-            debug_images: gets what was published.
-            clock: of the node; what image stamps are compared with.
-            warn: told why frames are dropped.
-        """
         self._detector = detector
         self._cameras = cameras
         self._live = live
@@ -60,12 +50,7 @@ class FrameProcessor:
         self._messages = message_maker(detector.contract.class_names)
 
     def __call__(self, batch: Sequence[Frame[Any]]) -> None:
-        """
-        Answer a batch.
-
-        Args:
-            batch: frames of different cameras.
-        """
+        """Answer a batch of frames of different cameras."""
         live = self._live()
         if self._detector.settings is not live.detection:
             self._detector.settings = live.detection
@@ -98,7 +83,7 @@ class FrameProcessor:
             return
         header = frame.payload.header
         answered = time.monotonic()
-        # Also for nobody: asking for subscribers first takes a tenth of what publishing takes.
+        # Also without subscribers: asking for them first takes a tenth of what publishing takes.
         camera.detections.publish(self._messages.message(detections, header))
         published = time.monotonic()
         frame.publish()
@@ -124,7 +109,7 @@ class FrameProcessor:
         return True
 
     def _age_ms(self, frame: Frame[Any]) -> float:
-        """Now minus the stamp; NaN for an image without a stamp."""
+        """Return now minus the stamp; NaN for an image without a stamp."""
         stamp = frame.payload.header.stamp
         stamp_ns = stamp.sec * 1_000_000_000 + stamp.nanosec
         return 1e-6 * (self._clock.now().nanoseconds - stamp_ns) if stamp_ns else math.nan

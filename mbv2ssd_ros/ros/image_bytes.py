@@ -1,8 +1,8 @@
 """
-From the bytes of a sensor_msgs/Image, as they came over the wire, to what is read of one.
+From the bytes of a sensor_msgs/Image, as they came over the wire, to its fields.
 
-The pixels stay where they are. rclpy would copy them into a C message and from there into a
-Python array: 0.15 ms at 640x480. Any other encoding than the usual one is left to rclpy.
+The pixels are not copied. rclpy would copy them into a C message and from there into a
+Python array: 0.15 ms at 640x480. Any encoding but plain little-endian CDR is left to rclpy.
 """
 
 from __future__ import annotations
@@ -17,28 +17,22 @@ from std_msgs.msg import Header
 
 from mbv2ssd_ros.core.image_message import ImageMsg
 
-_PLAIN_CDR_LITTLE_ENDIAN = b'\x00\x01'  # two more bytes follow that say nothing
+_PLAIN_CDR_LITTLE_ENDIAN = b'\x00\x01'  # two more bytes follow, without meaning
 _HEADER = struct.Struct('<4xiII')  # stamp, length of the frame_id
 _SIZE = struct.Struct('<3I')  # height, width, length of the encoding
 _ROWS = struct.Struct('<2I')  # step, length of the data
 
 
 class ImageView:
-    """An image message whose data are a view of its bytes."""
+    """
+    An image message (plain CDR, little-endian) whose data are a view of its bytes.
+
+    ValueError or struct.error where the bytes end too early.
+    """
 
     __slots__ = ('header', 'height', 'width', 'encoding', 'is_bigendian', 'step', 'data')
 
     def __init__(self, message: bytes) -> None:
-        """
-        Read everything but the pixels.
-
-        Args:
-            message: in plain CDR, little-endian.
-
-        Raises:
-            ValueError: it ends too early.
-            struct.error: it ends too early.
-        """
         sec, nanosec, length = _HEADER.unpack_from(message)
         self.header = Header()
         self.header.stamp.sec, self.header.stamp.nanosec = sec, nanosec
@@ -59,32 +53,20 @@ class ImageView:
 
 def image_from_bytes(message: bytes) -> ImageMsg:
     """
-    Read an image message.
+    Read an image message, sharing the memory of its bytes where the encoding allows it.
 
-    Args:
-        message: what a raw subscription gives; the result shares its memory.
-
-    Returns:
-        An ImageView, or what rclpy makes of a message in another encoding.
-
-    Raises:
-        RuntimeError: these are not the bytes of an image message.
+    RuntimeError where these are not the bytes of an image message.
     """
     if message.startswith(_PLAIN_CDR_LITTLE_ENDIAN):
         try:
             return ImageView(message)
         except (struct.error, ValueError):
-            pass  # rclpy shall say what is wrong
+            pass  # rclpy reports what is wrong
     return _by_rclpy(message)
 
 
 def image_reader() -> Callable[[bytes], ImageMsg]:
-    """
-    Choose the fastest reader that understands what this middleware writes.
-
-    Returns:
-        A function like image_from_bytes; any thread may call it.
-    """
+    """Choose the fastest reader for what this middleware writes; any thread may call it."""
     sample = Image(header=Header(frame_id='camera'), height=2, width=3, encoding='mono8', step=4,
                    is_bigendian=1, data=bytes(range(8)))
     sample.header.stamp.sec, sample.header.stamp.nanosec = 5, 6

@@ -10,16 +10,9 @@ from mbv2ssd_ros.core.contract import ModelContract
 
 def label_info(contract: ModelContract, score_threshold: float, header: Header) -> LabelInfo:
     """
-    Describe the classes of a model.
+    Describe the object classes of a model; score_threshold is that of classes without one.
 
-    Args:
-        contract: of the model.
-        score_threshold: below which nothing is reported, unless a class has its own.
-        header: with the time of the description.
-
-    Returns:
-        One VisionClass for each object class; class_id is its column in the model's scores, so
-        the first is 1 where column 0 is the background.
+    class_id is the column in the model's scores, so the first is 1 where column 0 is background.
     """
     return LabelInfo(
         header=header, threshold=score_threshold,

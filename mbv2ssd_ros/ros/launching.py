@@ -37,16 +37,7 @@ _CHOICES = {
 
 def description(arguments: Arguments, start: Callable[[dict[str, str]], list[Any]]
                 ) -> LaunchDescription:
-    """
-    Describe a launch file.
-
-    Args:
-        arguments: that it takes.
-        start: gets their values and returns actions.
-
-    Returns:
-        What generate_launch_description returns.
-    """
+    """Build what generate_launch_description returns; start maps argument values to actions."""
     def perform(context: Any) -> list[Any]:
         return start({name: LaunchConfiguration(name).perform(context) for name in arguments})
     return LaunchDescription([
@@ -58,17 +49,9 @@ def description(arguments: Arguments, start: Callable[[dict[str, str]], list[Any
 
 def detector(values: Mapping[str, str], overrides: Mapping[str, Any]) -> list[Any]:
     """
-    Start the detector.
+    Return the actions that start the detector; overrides win over the parameter file.
 
-    Args:
-        values: of DETECTOR_ARGUMENTS and of `params_file`.
-        overrides: parameters that win over the file.
-
-    Returns:
-        Actions.
-
-    Raises:
-        ConfigError: there is no such parameter file; the node would start without it.
+    ConfigError where values['params_file'] does not exist: the node would start without it.
     """
     if not Path(values['params_file']).is_file():
         raise ConfigError(f'params_file is {values["params_file"]!r}, which is no file')
@@ -86,7 +69,7 @@ def detector(values: Mapping[str, str], overrides: Mapping[str, Any]) -> list[An
     activate = RegisterEventHandler(OnStateTransition(
         target_lifecycle_node=node, start_state='configuring', goal_state='inactive',
         entities=[_change_state(node, Transition.TRANSITION_ACTIVATE)],
-        handle_once=True))  # who configures it again later decides alone
+        handle_once=True))  # not when it is configured again later
     # The handler first: it must be there when the node answers.
     return [activate, node, _change_state(node, Transition.TRANSITION_CONFIGURE)]
 

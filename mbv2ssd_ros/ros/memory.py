@@ -1,4 +1,4 @@
-"""Memory for a steady pace: buffers stay in the process, and nothing is searched for garbage."""
+"""Memory for a steady pace: large buffers are kept, loaded objects are not collected."""
 
 from __future__ import annotations
 
@@ -9,21 +9,18 @@ import platform
 # from glibc's malloc.h
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
-# Newer versions take any threshold, older ones 32 MiB at most.
+# Newer versions accept any threshold, older ones at most 32 MiB.
 _MMAP_THRESHOLDS = (1 << 30, 1 << 25)
 _NEVER_TRIM = (1 << 31) - 1
 
 
 def keep_large_buffers() -> bool:
     """
-    Let malloc keep large freed buffers instead of giving them back to the kernel.
+    Let malloc keep large freed buffers instead of returning them to the kernel.
 
     Each image message needs a fresh buffer; without this its page faults cost 17 to 20 times the
-    copy itself (1920x1080, 30 Hz, end to end: 14.4 ms at the median, 8.9 with it). To be called
-    before rclpy is imported. Memory stays at its high-water mark.
-
-    Returns:
-        False where there is no glibc; nothing was changed then.
+    copy itself (1920x1080, 30 Hz, end to end: 14.4 ms at the median, 8.9 with it). Call it before
+    rclpy is imported. Memory stays at its high-water mark. False where there is no glibc.
     """
     if not _is_glibc():
         return False
@@ -34,10 +31,10 @@ def keep_large_buffers() -> bool:
 
 def give_back_unused() -> None:
     """
-    Give free memory back to the kernel, once.
+    Return free memory to the kernel once, where there is glibc.
 
     Loading a model leaves much behind (13 of 172 MB resident), and after keep_large_buffers
-    malloc never does this by itself. Does nothing where there is no glibc.
+    malloc no longer trims.
     """
     if _is_glibc():
         ctypes.CDLL(None).malloc_trim(0)
@@ -45,10 +42,10 @@ def give_back_unused() -> None:
 
 def freeze_loaded() -> None:
     """
-    Take what is loaded out of the garbage collector's sight, after a last collection.
+    Collect garbage, then exclude all living objects from further collections.
 
-    A collection that comes upon all of it takes 5 ms, in the middle of some frame. To be called
-    each time a model was loaded: what an earlier one left is collected too.
+    A collection of all of them takes 5 ms, in the middle of some frame. Call it after each
+    loaded model: what an earlier one left is collected too.
     """
     gc.unfreeze()
     gc.collect()

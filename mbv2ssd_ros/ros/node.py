@@ -17,13 +17,9 @@ def main(args: list[str] | None = None) -> int:
     """
     Run the detector node until SIGINT, SIGTERM or the end of its terminal.
 
-    Args:
-        args: command line with --ros-args; None: that of the process.
-
-    Returns:
-        The exit code: 0, or 1 where autostart failed and exit_on_failed_autostart is set.
+    Returns 0, or 1 where autostart failed and exit_on_failed_autostart is set.
     """
-    # Python's own KeyboardInterrupt would strike anywhere, half way through an import, a frame
+    # Python's own KeyboardInterrupt could come anywhere, half way through an import, a frame
     # or a transition. From rclpy.init on, rclpy's handlers end the spinning in order.
     _handle(_leave)
     if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # not under nohup
@@ -32,8 +28,8 @@ def main(args: list[str] | None = None) -> int:
     from mbv2ssd_ros.ros.detector_node import run  # takes seconds on a small computer
     _handle(_interrupt)
     code = run(args, lambda: _interrupted)
-    # A second Ctrl-C, or that of `ros2 launch` after that of the terminal, would strike the
-    # interpreter after it has let go of the handlers.
+    # A second Ctrl-C, or that of `ros2 launch` after that of the terminal, would reach the
+    # interpreter after it has removed the handlers.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     return code
@@ -45,7 +41,7 @@ def _handle(handler: Callable[[int, FrameType | None], None]) -> None:
 
 
 def _leave(number: int, frame: FrameType | None) -> None:
-    """End at once: nothing was made yet that has to be taken down."""
+    """End at once: nothing exists yet that needs cleaning up."""
     os._exit(0)
 
 
@@ -58,7 +54,7 @@ def _hang_up(number: int, frame: FrameType | None) -> None:
     """
     End in order, or the shared memory of the node would stay behind.
 
-    rclpy wakes up for SIGINT and SIGTERM only; for this one the node's reports do, every second.
+    rclpy wakes up for SIGINT and SIGTERM only; here the node's report wakes it, every second.
     """
     os.kill(os.getpid(), signal.SIGTERM)
 

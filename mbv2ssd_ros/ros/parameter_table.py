@@ -1,4 +1,4 @@
-"""The parameters as the node has them: declared, overridden from outside, read as a whole."""
+"""The node's parameters: declared, overridden from outside, read together."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from mbv2ssd_ros.ros.parameters import (
 )
 
 _TYPO_SIMILARITY = 0.8
-# Other people's: set by rclpy itself or by its QoS overrides.
+# Not ours: set by rclpy itself or by its QoS overrides.
 _FOREIGN_PREFIXES = ('qos_overrides.', 'use_sim_time', 'start_type_description_service')
 
 
@@ -31,16 +31,10 @@ class ParameterTable:
     Declares the node's parameters and reads them.
 
     A bad value in a parameter file does not end the process: the parameter gets its default and
-    `check` refuses until it was set, so that the node can be asked, corrected and configured.
+    `check` refuses until it is set, so that the node can be asked, corrected and configured.
     """
 
     def __init__(self, node: Node) -> None:
-        """
-        Declare the parameters of the node and of the cameras it starts with.
-
-        Args:
-            node: has the overrides from its command line and parameter files.
-        """
         self._node = node
         # rclpy has no public way to see overrides that were never declared: the typos
         self._overrides: dict[str, Parameter] = dict(getattr(node, '_parameter_overrides', {}))
@@ -54,12 +48,7 @@ class ParameterTable:
             self._problems['cameras'] = str(err)
 
     def declare_cameras(self) -> None:
-        """
-        Declare the parameters of the cameras named now, and forget those of others.
-
-        Raises:
-            ConfigError: `cameras` has an impossible name.
-        """
+        """Declare the parameters of the cameras named now, undeclare those of others."""
         names = check_camera_names(self._value('cameras', {}))
         for name in [name for name in self._declared if '.' in name]:
             if name.partition('.')[0] not in names:
@@ -74,33 +63,17 @@ class ParameterTable:
                     self._declare(name, spec)
 
     def read(self, changes: Sequence[Parameter] = ()) -> DetectorParams:
-        """
-        Take all parameters together.
-
-        Args:
-            changes: new values that are not set yet.
-
-        Returns:
-            The parameters, checked.
-
-        Raises:
-            ConfigError: a value is not one of those allowed, or two contradict each other.
-        """
+        """Read and check all parameters; changes are not yet set. May raise ConfigError."""
         changed = {change.name: change for change in changes}
         values = {name: self._value(name, changed) for name in self._declared}
         for camera in check_camera_names(values['cameras']):
-            # a camera that is named just now gets its parameters at the next configure
+            # a newly named camera gets its parameters at the next configure
             for name, spec in camera_parameters(camera, 'raw').items():
                 values.setdefault(name, spec.default)
         return DetectorParams.from_values(values)
 
     def is_sound(self) -> bool:
-        """
-        Tell whether the parameters go together as they are.
-
-        Returns:
-            False when bad ones came from outside; never while the node is configured.
-        """
+        """Whether the parameters fit together; never False while the node is configured."""
         try:
             self.read()
         except ConfigError:
@@ -108,37 +81,20 @@ class ParameterTable:
         return True
 
     def accepted(self, changes: Iterable[Parameter]) -> None:
-        """
-        Take note that parameters were set: what was wrong with them at start is over.
-
-        Args:
-            changes: their new values.
-        """
+        """Forget the problems of parameters that were set."""
         for change in changes:
             self._problems.pop(change.name, None)
 
     def problem(self, name: str) -> str:
-        """
-        Say what is wrong with the value that a parameter got from outside.
-
-        Args:
-            name: of the parameter, which has its default meanwhile.
-
-        Returns:
-            The reason; empty when nothing is.
-        """
+        """Return what is wrong with the value from outside; empty when nothing is."""
         return self._problems.get(name, '')
 
     def check(self) -> list[str]:
         """
-        Look for values and names from outside that cannot be meant.
+        Return warnings about unknown parameters.
 
-        Returns:
-            Warnings about parameters that belong to nobody.
-
-        Raises:
-            ConfigError: a value that had to be replaced by its default, or a name that looks
-                like a typing error.
+        ConfigError for a value that its default replaced, or a name that looks like a typing
+        error.
         """
         if self._problems:
             raise ConfigError('; '.join(self._problems.values()))

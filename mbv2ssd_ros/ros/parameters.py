@@ -39,12 +39,7 @@ class ParameterSpec:
     live: bool = False  # may change while the node is configured
 
     def descriptor(self) -> ParameterDescriptor:
-        """
-        Say it in ROS's words.
-
-        Returns:
-            What `ros2 param describe` shows, enforced by rclpy.
-        """
+        """Return what `ros2 param describe` shows and rclpy enforces."""
         when = 'at any time' if self.live else 'only while the node is unconfigured'
         found = ParameterDescriptor(
             description=self.description, additional_constraints=f'May be changed {when}.')
@@ -125,16 +120,7 @@ NODE_PARAMETERS: Mapping[str, ParameterSpec] = {
 
 
 def camera_parameters(name: str, transport: str) -> dict[str, ParameterSpec]:
-    """
-    List the parameters of one camera.
-
-    Args:
-        name: of the camera.
-        transport: 'raw' or 'compressed'; decides the default topic.
-
-    Returns:
-        Full parameter names with their specs.
-    """
+    """Return the specs of one camera by full name; the transport decides the default topic."""
     suffix = '/compressed' if transport == 'compressed' else ''
     return {
         f'{name}.transport': ParameterSpec(
@@ -157,15 +143,7 @@ CAMERA_SUFFIXES = frozenset(
 
 
 def is_live(name: str) -> bool:
-    """
-    Say whether a parameter may change while the node is configured.
-
-    Args:
-        name: full name; parameters that are not ours (use_sim_time) are rclpy's business.
-
-    Returns:
-        True when it may.
-    """
+    """Whether a parameter may change while configured; foreign ones (use_sim_time) may."""
     if name in NODE_PARAMETERS:
         return NODE_PARAMETERS[name].live
     suffix = name.partition('.')[2]
@@ -175,7 +153,7 @@ def is_live(name: str) -> bool:
 
 @dataclass(frozen=True)
 class CameraParams:
-    """What one camera is, for as long as the node is configured."""
+    """The settings of one camera, fixed while the node is configured."""
 
     name: str
     image_topic: str
@@ -215,18 +193,7 @@ class DetectorParams:
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any]) -> DetectorParams:
-        """
-        Check parameter values together.
-
-        Args:
-            values: of every parameter of the node and of its cameras, by full name.
-
-        Returns:
-            The parameters.
-
-        Raises:
-            ConfigError: a value is not one of those allowed, or two contradict each other.
-        """
+        """Check the values of all parameters, by full name, together; may raise ConfigError."""
         _one_of('backend', values['backend'], BACKENDS)
         cameras = tuple(_camera(name, values) for name in check_camera_names(values['cameras']))
         return cls(
@@ -250,18 +217,7 @@ class DetectorParams:
 
 
 def check_camera_names(names: Sequence[str]) -> tuple[str, ...]:
-    """
-    Check the parameter `cameras`.
-
-    Args:
-        names: of the cameras.
-
-    Returns:
-        The names.
-
-    Raises:
-        ConfigError: no name, too many, one twice, or one that cannot be part of a topic.
-    """
+    """Return the names; ConfigError for none, too many, one twice or one unfit for a topic."""
     if not any(names):
         raise ConfigError("cameras is empty, expected at least one name, as in ['camera']")
     if len(names) > MAX_CAMERAS:

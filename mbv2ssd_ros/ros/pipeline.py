@@ -1,4 +1,4 @@
-"""Everything between configure and cleanup: the model, the cameras, and what connects them."""
+"""Everything between configure and cleanup: the model, the cameras, and their connections."""
 
 from __future__ import annotations
 
@@ -35,19 +35,13 @@ from mbv2ssd_ros.shipped import find_model
 
 
 class Pipeline:
-    """The working parts of a configured node; runs between `start` and `stop`."""
+    """
+    The working parts of a configured node; runs between `start` and `stop`.
+
+    A constructor that fails (Mbv2SsdError) leaves nothing behind.
+    """
 
     def __init__(self, node: LifecycleNode, params: DetectorParams) -> None:
-        """
-        Load the model and make the publishers; whatever fails, nothing stays behind.
-
-        Args:
-            node: the node that owns them.
-            params: its parameters.
-
-        Raises:
-            Mbv2SsdError: the model cannot be loaded, or a parameter does not fit it.
-        """
         self._node = node
         self._params = params
         self.live = params.live
@@ -64,7 +58,7 @@ class Pipeline:
             undo.callback(node.destroy_publisher, self._labels)
             check_topics(node, params.cameras)
             self.model_path = find_model(params.model_path)
-            # an engine may have to be built, which takes minutes and ends with the process
+            # building an engine may take minutes and stops with the process
             host = Host(node.get_logger(), lambda: not node.context.ok())
             self.backend = open_backend(params.backend, self.model_path, params.options, host)
             undo.callback(self.backend.close)
@@ -77,26 +71,13 @@ class Pipeline:
             self._undo = undo.pop_all()
 
     def check(self, live: LiveParams) -> None:
-        """
-        See whether live parameters fit the model.
-
-        Args:
-            live: not yet in use.
-
-        Raises:
-            ConfigError: a class that the model does not know.
-        """
+        """Raise ConfigError where live parameters name a class that the model does not know."""
         DetectionSelector(self.backend.contract, live.detection)
 
     def apply(self, live: LiveParams) -> None:
-        """
-        Use live parameters from the next frame on.
-
-        Args:
-            live: checked.
-        """
+        """Use checked live parameters from the next frame on."""
         threshold = self.live.detection.score_threshold
-        self.live = live  # one assignment: a frame sees all of the old ones or all of the new
+        self.live = live  # one assignment: a frame sees all old values or all new ones
         if live.detection.score_threshold != threshold:
             self._publish_labels()
 
@@ -112,7 +93,7 @@ class Pipeline:
             undo.callback(self._stop_scheduler, scheduler)
             now = time.monotonic()
             for camera in self._cameras:
-                undo.callback(camera.close)  # of what was opened, also when not all could be
+                undo.callback(camera.close)  # also of those opened before one that fails
                 camera.open(self._router(scheduler), self._on_incompatible_qos)
             self._monitors = [
                 CameraMonitor(camera, now, partial(why_silent, self._node, camera))
@@ -128,16 +109,15 @@ class Pipeline:
             running.close()
 
     def close(self) -> None:
-        """Stop, take the publishers down and free the model."""
+        """Stop, destroy the publishers and free the model."""
         self.stop()
         self._undo.close()
 
     def report(self) -> tuple[CameraReport, ...]:
         """
-        Close a period; warns when a camera falls silent or gets no answers, says when it is back.
+        Close a period and log when a camera falls silent, is stuck or is back.
 
-        Returns:
-            A report on each camera; none while the pipeline is not running.
+        Returns a report on each camera; none while the pipeline is not running.
         """
         now = time.monotonic()
         reports = tuple(
@@ -176,7 +156,7 @@ class Pipeline:
     def _on_incompatible_qos(self, camera: Camera) -> None:
         refused = incompatible_publishers(
             camera, self._node.get_publishers_info_by_topic(camera.image_topic))
-        if refused:  # else it is gone already
+        if refused:  # else already gone
             self._warn(('qos', camera.index), incompatible_qos(camera, refused))
 
     def _report_error(self, error: Exception) -> None:
@@ -191,16 +171,7 @@ class Pipeline:
 
 
 def describe(backend: Backend, model_path: Path) -> str:
-    """
-    Say which model runs where.
-
-    Args:
-        backend: loaded.
-        model_path: of its model.
-
-    Returns:
-        One line for the log.
-    """
+    """Return one log line about model and backend."""
     contract = backend.contract
     height, width = contract.input_size_hw
     return (f'{model_path}: {len(contract.object_names)} classes, {width}x{height}, '

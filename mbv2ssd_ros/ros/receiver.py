@@ -1,7 +1,7 @@
 """
 The thread in which the images of one camera arrive.
 
-rclpy's executor goes through everything that the node owns, between the arrival of a message and
+rclpy's executor checks everything that the node owns, between the arrival of a message and
 its callback, and once more after it: 0.25 ms at 30 Hz. This thread waits for one subscription.
 """
 
@@ -21,18 +21,18 @@ from rclpy.impl.implementation_singleton import rclpy_implementation as _rclpy
 from rclpy.subscription import Subscription
 
 _FOR_EVER = -1
-_ERROR_PAUSE_S = 0.01  # an error that repeats for ever must not take the whole core
+_ERROR_PAUSE_S = 0.01  # an error that repeats for ever must not take a whole core
 
 
 class NoExecutor(CallbackGroup):
-    """What an executor leaves alone; for the subscription of a receiver, and its events."""
+    """Callback group that executors skip; for a receiver's subscription and its events."""
 
     def can_execute(self, entity: Any) -> bool:
-        """Say no; the executor then does not even wait for it."""
+        """Return False; the executor then does not even wait for it."""
         return False
 
     def beginning_execution(self, entity: Any) -> bool:
-        """Say no; see can_execute."""
+        """Return False; see can_execute."""
         return False
 
     def ending_execution(self, entity: Any) -> None:
@@ -40,22 +40,16 @@ class NoExecutor(CallbackGroup):
 
 
 class Receiver:
-    """Calls back for the messages and events of a subscription, in a thread of its own."""
+    """
+    Calls back for the messages and events of a subscription, in its own thread.
+
+    The subscription is in the group NoExecutor; its callback gets each message and its info. An
+    exception in a callback costs the message and goes to `complain`. RuntimeError when the
+    context is gone.
+    """
 
     def __init__(self, subscription: Subscription, context: Context,
                  complain: Callable[[str], None]) -> None:
-        """
-        Start the thread.
-
-        Args:
-            subscription: in the callback group NoExecutor. Its callback gets each message, and
-                what the middleware says about it.
-            context: of its node.
-            complain: told of errors that escape a callback; they cost the message.
-
-        Raises:
-            RuntimeError: the context is gone.
-        """
         self._subscription = subscription
         self._context = context
         self._complain = complain
@@ -72,11 +66,7 @@ class Receiver:
         """
         End the thread; no callback begins afterwards.
 
-        Args:
-            timeout_s: how long to wait for the callback under way.
-
-        Returns:
-            False when it did not come back in time; the thread is left behind.
+        False when the callback under way did not end in time; the thread is left behind.
         """
         self._stopping = True
         self._stop.trigger()
@@ -90,7 +80,7 @@ class Receiver:
         # between a message and its callback caches are cold, and each name looked up costs
         take = partial(handle.take_message, subscription.msg_type, subscription.raw)
         callback = subscription.callback
-        with handle, stop, context.handle:  # in use: nobody destroys them before this thread ends
+        with handle, stop, context.handle:  # in use: not destroyed before this thread ends
             while not self._stopping:
                 try:
                     wait_set.clear_entities()
@@ -102,7 +92,7 @@ class Receiver:
                     taken = None if self._stopping else take()
                     if taken is not None:
                         callback(*taken)
-                    del taken  # its memory is for the next one
+                    del taken  # frees its memory for the next one
                     for event in events:
                         if event.is_ready(wait_set):
                             event.callback(event.take_data())

@@ -1,9 +1,9 @@
 """
-Files of Fast DDS in /dev/shm that no living process uses.
+Remove files of Fast DDS in /dev/shm that no living process uses.
 
-A process that is killed cannot remove its files. Fast DDS removes the segments of dead peers that
-it has mapped. But it counts a dead peer among the users of a port for ever, so that even processes
-that end in order then leave their ports behind.
+A killed process cannot remove its files. Fast DDS removes the segments of dead peers that it
+has mapped, but it counts a dead peer among the users of a port for ever, so that even
+processes that end in order then leave their ports behind.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ FOLDER = Path('/dev/shm')
 
 def remove_unused() -> None:
     """
-    Remove the segments without a living owner and the ports that nobody has mapped; this user's.
+    Remove this user's segments without a living owner and ports that no process maps.
 
-    A port that others still write to must stay even when nobody listens: the next process with
+    A port that others still write to must stay even without a reader: the next process with
     its number would never hear them. Safe while others start: Fast DDS's own locks are taken.
     """
     try:
@@ -36,7 +36,7 @@ def remove_unused() -> None:
     for name in {match[1] for match in map(FILE_NAME.fullmatch, files) if match}:
         try:
             _remove_unused(name)
-        except OSError:  # somebody uses it, is about to, or it is another user's
+        except OSError:  # in use, about to be, or another user's
             continue
 
 
@@ -56,15 +56,15 @@ def _remove_unused(name: str) -> None:
 
 def _refuse_when_mapped(file: TextIO) -> None:
     """Raise OSError when any process, seen from here or not, can write to a file."""
-    fcntl.fcntl(file, fcntl.F_SETSIG, signal.SIGURG)  # ignored; the usual SIGIO would be the end
+    fcntl.fcntl(file, fcntl.F_SETSIG, signal.SIGURG)  # ignored; SIGIO would end us
     fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_RDLCK)  # refused while there is a writer
 
 
 @contextmanager
 def _semaphore(name: str) -> Iterator[None]:
-    """Hold a named semaphore of POSIX; OSError where there is none, or somebody holds it."""
+    """Hold a named POSIX semaphore; OSError where it is missing or held."""
     libc = ctypes.CDLL(None, use_errno=True)
-    libc.sem_open.restype = ctypes.c_void_p  # NULL: there is none
+    libc.sem_open.restype = ctypes.c_void_p  # NULL: not found
     semaphore = ctypes.c_void_p(libc.sem_open(f'/{name}'.encode(), 0))
     if not semaphore:
         raise OSError(ctypes.get_errno(), 'sem_open', name)

@@ -16,16 +16,7 @@ _UNKNOWN_NODE = '_NODE_NAME_UNKNOWN_'  # of rmw_dds_common
 
 
 def why_silent(node: Node, camera: Camera) -> str:
-    """
-    Explain why a camera brings nothing.
-
-    Args:
-        node: sees the ROS graph.
-        camera: subscribed.
-
-    Returns:
-        What is on the topic, what was expected, and what to set.
-    """
+    """Explain why no image comes: what is on the topic, what was expected, what to set."""
     topic = camera.image_topic
     publishers = node.get_publishers_info_by_topic(topic)
     if not publishers:
@@ -43,33 +34,15 @@ def why_silent(node: Node, camera: Camera) -> str:
 
 
 def incompatible_publishers(camera: Camera, publishers: Iterable[Any]) -> list[Any]:
-    """
-    Find publishers that offer less than is asked for.
-
-    Args:
-        camera: asks.
-        publishers: of its image topic, as rclpy describes them.
-
-    Returns:
-        Those whose images cannot arrive.
-    """
+    """Find the publishers whose images cannot arrive because they offer too little."""
     if camera.params.qos_reliability != 'reliable':
-        return []  # best effort takes everything, and the rest is left at what all offer
+        return []  # best effort takes everything; other policies are defaults
     return [info for info in publishers
             if info.qos_profile.reliability == ReliabilityPolicy.BEST_EFFORT]
 
 
 def incompatible_qos(camera: Camera, refused: Iterable[Any]) -> str:
-    """
-    Name both sides of a mismatch in the quality of service.
-
-    Args:
-        camera: asks for reliability.
-        refused: publishers that do not offer it.
-
-    Returns:
-        One sentence with the remedy.
-    """
+    """Name both sides of a mismatch in the quality of service, with the remedy."""
     name = camera.params.name
     return (f'{_names(refused)} offers BEST_EFFORT images on {camera.image_topic}, '
             f'{name}.qos_reliability asks for RELIABLE, so none arrives; set '
@@ -81,7 +54,7 @@ def _wanted_type(camera: Camera) -> str:
 
 
 def _names(publishers: Iterable[Any]) -> str:
-    """Name each node once; one that was just discovered has no name for a moment."""
+    """Name each node once; a newly discovered one has no name for a moment."""
     return ', '.join(dict.fromkeys(
         'a node without a name' if info.node_name == _UNKNOWN_NODE
         else f'{info.node_namespace.rstrip("/")}/{info.node_name}' for info in publishers))

@@ -1,4 +1,4 @@
-"""Warnings that repeat with every frame, said once in a while."""
+"""Log messages that repeat with every frame, written once in a while."""
 
 from __future__ import annotations
 
@@ -9,20 +9,12 @@ import time
 
 class ThrottledLog:
     """
-    Lets one message of each kind through in a period; any thread may call it.
+    Writes one message of each kind in a period; any thread may call it.
 
-    rclpy's own throttle goes by the line of the call: a second camera's trouble would be silenced
-    by the first one's.
+    rclpy's own throttle is keyed by the line of the call: one camera would silence another.
     """
 
     def __init__(self, write: Callable[[str], object], period_s: float = 5.0) -> None:
-        """
-        Start with nothing said.
-
-        Args:
-            write: gets the messages that are let through.
-            period_s: between two messages of one kind.
-        """
         self._write = write
         self._period_s = period_s
         self._lock = threading.Lock()
@@ -31,12 +23,9 @@ class ThrottledLog:
 
     def __call__(self, kind: Hashable, message: str) -> None:
         """
-        Write a message unless one of its kind was written a short time ago.
+        Write a message, with the number suppressed since the last, unless one is too recent.
 
-        Args:
-            kind: what must not silence each other has different kinds. Each is remembered, so
-                it is nothing that changes with every message.
-            message: the text; the number of those left out since is added.
+        Every kind is remembered: it must not change with every message.
         """
         now = time.monotonic()
         with self._lock:

@@ -1,4 +1,4 @@
-"""The topics of a node, looked at before anything is made of them."""
+"""The topics of a node, checked before they are created."""
 
 from __future__ import annotations
 
@@ -11,16 +11,7 @@ from mbv2ssd_ros.ros.parameters import CameraParams
 
 
 def check_topics(node: Node, cameras: Sequence[CameraParams]) -> None:
-    """
-    Refuse names that are none, and two uses of a topic: DDS takes one type, a robot one meaning.
-
-    Args:
-        node: resolves the names; the topics that it publishes already are taken.
-        cameras: all of them.
-
-    Raises:
-        ConfigError: names the parameter and what the topic is already for.
-    """
+    """Refuse (ConfigError) invalid names and topics with two uses, also by the node itself."""
     used = {publisher.topic_name: 'the node itself' for publisher in node.publishers}
     for camera in cameras:
         parameter = f'{camera.name}.detections_topic'

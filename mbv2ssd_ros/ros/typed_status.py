@@ -19,12 +19,7 @@ _UNKNOWN = Percentiles(math.nan, math.nan, math.nan)
 
 
 def status_messages() -> Any | None:
-    """
-    Look for the message package.
-
-    Returns:
-        The module mbv2ssd_msgs.msg, None where it was not built.
-    """
+    """Return the module mbv2ssd_msgs.msg; None where it was not built."""
     try:
         return importlib.import_module('mbv2ssd_msgs.msg')
     except ImportError:
@@ -32,17 +27,7 @@ def status_messages() -> Any | None:
 
 
 def detector_status(messages: Any, report: NodeReport, header: Header) -> Any:
-    """
-    Write a report as a typed message.
-
-    Args:
-        messages: what status_messages returned.
-        report: on the node.
-        header: with the time of the report.
-
-    Returns:
-        A mbv2ssd_msgs/DetectorStatus.
-    """
+    """Write a report as mbv2ssd_msgs/DetectorStatus."""
     return messages.DetectorStatus(
         header=header, model=PurePath(report.model).name,
         model_fingerprint=report.model_fingerprint, backend=report.backend,
