@@ -1,9 +1,9 @@
 """
-What a model says of an image, in a few numbers, and how far two answers differ.
+Reduce a model's outputs for an image to a few numbers, and measure how far two such differ.
 
-The strongest priors show what would be detected, the largest score of each class shows objects
-that are not there, and means over thousands of priors show small faults that all of them share:
-rounding moves single priors, but hardly their means.
+The strongest priors show what would be detected, the largest score of each class shows false
+objects, and means over thousands of priors show small faults common to all of them: rounding
+moves single priors, but hardly their means.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _LEAST_SCORE = 1e-6  # in logarithms
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """Of one image; `scores` and what is made of them without the background."""
+    """The outputs for one image; `scores` and what derives from them without the background."""
 
     strongest: NDArray[np.int32]  # (K,) priors with the largest score of any class, in order
     boxes: NDArray[np.float32]  # (K, 4) of these
@@ -35,7 +35,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Difference:
-    """How far two answers differ; of boxes in units of the image side."""
+    """How far two answers differ; boxes in units of the image side."""
 
     score: float
     box: float
@@ -45,20 +45,12 @@ class Difference:
     level_box: float
 
     def shares(self, limit: Difference) -> dict[str, float]:
-        """
-        Compare with a limit.
-
-        Args:
-            limit: of each figure.
-
-        Returns:
-            Each as a share of its limit, by its field; 1 is as much as is tolerated.
-        """
+        """Return each figure as a share of its limit, by field; 1 is just tolerated."""
         return {name: value / getattr(limit, name)
                 for name, value in dataclasses.asdict(self).items()}
 
     def within(self, limit: Difference) -> bool:
-        """Tell whether no figure exceeds its limit; NaN is never within one."""
+        """Whether no figure exceeds its limit; NaN always exceeds it."""
         return all(share <= 1 for share in self.shares(limit).values())
 
 
@@ -88,18 +80,7 @@ NAMES = {
 
 def summarise(boxes: NDArray[np.float32], scores: NDArray[np.float32], contract: ModelContract,
               strongest: NDArray[np.int32] | None = None) -> Answer:
-    """
-    Keep what matters of a model's outputs.
-
-    Args:
-        boxes: (P, 4).
-        scores: (P, C).
-        contract: of the model.
-        strongest: which priors to keep; by default the strongest ones.
-
-    Returns:
-        The answer.
-    """
+    """Summarise boxes (P, 4) and scores (P, C) at the strongest priors, or at those given."""
     objects = scores if contract.background_index is None else scores[:, 1:]
     if strongest is None:
         order = np.argsort(-objects.max(axis=1), kind='stable')
@@ -115,17 +96,7 @@ def summarise(boxes: NDArray[np.float32], scores: NDArray[np.float32], contract:
 
 
 def difference(found: Answer, expected: Answer, contract: ModelContract) -> Difference:
-    """
-    Compare two answers.
-
-    Args:
-        found: with the same priors as the other one.
-        expected: the other one.
-        contract: of the model.
-
-    Returns:
-        How far they differ.
-    """
+    """Compare two answers for the same priors."""
     scores, boxes, highest, log_scores, level_boxes = (
         getattr(found, name) - getattr(expected, name)
         for name in ('scores', 'boxes', 'highest', 'log_scores', 'level_boxes'))

@@ -25,18 +25,9 @@ class CompressedImageMsg(Protocol):
 
 def image_from_compressed_msg(msg: CompressedImageMsg) -> SourceImage:
     """
-    Decode a compressed image message.
+    Decode a sensor_msgs/CompressedImage to bgr; its bytes decide the format.
 
-    Its bytes say what it is; `format` appears in messages only.
-
-    Args:
-        msg: sensor_msgs/CompressedImage.
-
-    Returns:
-        The image, bgr.
-
-    Raises:
-        UnsupportedImageError: another format, truncated, corrupt or too large.
+    UnsupportedImageError where the data are another format, truncated, corrupt or too large.
     """
     data = bytes(msg.data)
     size_wh = stored_size_wh(data)

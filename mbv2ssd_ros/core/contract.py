@@ -1,7 +1,7 @@
 """
-What a model file says about itself.
+The facts about a model that its file states.
 
-The contract travels as JSON in the ONNX metadata under `METADATA_KEY` (and beside an engine).
+The contract travels as JSON in the ONNX metadata under `METADATA_KEY` (and next to an engine).
 Nothing in it has a default: a fact that is missing from the file is an error, not a guess.
 """
 
@@ -27,7 +27,7 @@ PRECISIONS = ('fp32', 'fp16', 'int8')
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where a model comes from and how good it was found to be."""
+    """Origin of a model and its measured quality."""
 
     package_version: str
     config: str  # the training configuration, as YAML
@@ -43,19 +43,7 @@ class Provenance:
 
     @classmethod
     def from_dict(cls, found: Any, source: str) -> Provenance:
-        """
-        Read the provenance part of a contract.
-
-        Args:
-            found: parsed JSON.
-            source: name of the file, for messages.
-
-        Returns:
-            The provenance.
-
-        Raises:
-            ContractError: a key is unknown, missing or of another type.
-        """
+        """Read parsed JSON; may raise ContractError."""
         values = exact_keys(cls, found, f'{source}: provenance')
         return cls(
             package_version=expect(values, 'package_version', str, source),
@@ -68,10 +56,10 @@ class Provenance:
 @dataclass(frozen=True)
 class ModelContract:
     """
-    Everything the run time must know about a model and cannot read off the graph.
+    What the run time must know about a model and cannot read off the graph.
 
-    `class_names` has one entry for each column of `scores`; where `background_index` is not
-    None that column is named 'background' and is never reported.
+    `class_names` names the columns of `scores`; that of `background_index`, unless None, is
+    'background' and never reported.
     """
 
     schema_version: int
@@ -127,39 +115,22 @@ class ModelContract:
 
     @property
     def label_offset(self) -> int:
-        """What turns the column of a detection into the 1-based label of a data set."""
+        """Add this to a detection's column to get the 1-based label of a data set."""
         return 1 if self.background_index is None else 0
 
     def to_json(self) -> str:
-        """
-        Write the contract as it stands in a model file.
-
-        Returns:
-            JSON with sorted keys.
-        """
+        """Return the contract as stored in a model file; keys are sorted."""
         return json.dumps(dataclasses.asdict(self), sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str, source: str) -> ModelContract:
-        """
-        Read a contract; strict, so that two versions of the package never disagree silently.
-
-        Args:
-            text: JSON as written by to_json.
-            source: name of the file it came from, for messages.
-
-        Returns:
-            The contract, checked.
-
-        Raises:
-            ContractError: not JSON, an unknown or missing key, or a value out of range.
-        """
+        """Read a contract strictly, so that versions never disagree silently; or ContractError."""
         try:
             found = json.loads(text)
         except (ValueError, RecursionError) as err:  # RecursionError: nested too deeply
             raise ContractError(f'{source}: the contract is not JSON: {err}') from err
         if isinstance(found, dict):
-            # Before the keys: a newer version has other keys, and its number is the reason.
+            # Before the keys: a newer version has other keys, and its number explains them.
             _check_version(found.get('schema_version'), f'{source}: ')
         values = exact_keys(cls, found, f'{source}: contract')
         size = integers(values, 'input_size_hw', source)
@@ -185,19 +156,7 @@ class ModelContract:
 
     @classmethod
     def from_metadata(cls, metadata: Mapping[str, str], source: str) -> ModelContract:
-        """
-        Read the contract of a model file.
-
-        Args:
-            metadata: of the file.
-            source: its name, for messages.
-
-        Returns:
-            The contract, checked.
-
-        Raises:
-            ContractError: there is none, or as from_json.
-        """
+        """Read the contract of a model file; ContractError without one or as from_json."""
         if METADATA_KEY not in metadata:
             raise ContractError(
                 f'{source}: no {METADATA_KEY!r} in its metadata, so its classes and input are '
@@ -206,17 +165,7 @@ class ModelContract:
 
     def check_outputs(self, boxes_shape: tuple[Any, ...], scores_shape: tuple[Any, ...],
                       source: str) -> None:
-        """
-        Compare the output shapes of a graph with this contract.
-
-        Args:
-            boxes_shape: of output `boxes`; a dynamic batch is anything that is not an int.
-            scores_shape: of output `scores`.
-            source: name of the model file, for messages.
-
-        Raises:
-            ContractError: a shape disagrees; names what was found and what was expected.
-        """
+        """Raise ContractError where output shapes disagree; a batch need not be an int."""
         described = ' + '.join(str(count) for count in self.priors_per_level)
         for name, shape, last in (
                 ('boxes', boxes_shape, 4), ('scores', scores_shape, self.num_classes)):

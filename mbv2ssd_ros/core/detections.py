@@ -20,12 +20,12 @@ _score_of = itemgetter(0)
 _Candidate = tuple[float, int, int]  # score, label, row of the prior
 _Found = tuple[list[float], float, int]  # box as the model gives it, score, label
 
-# What an evaluation keeps for its curves, which end where detections were left out.
+# What an evaluation keeps for its curves, which end at the first missing detection.
 CURVE_THRESHOLD, CURVE_MAX_DETECTIONS = 0.02, 200
 
 # Both a score and its background may be rounded up, to fp16 or to whole 255ths.
 _ROUNDING = 5e-3
-# Up to so many priors plain Python finds the candidates sooner than numpy does.
+# Up to this many priors plain Python finds the candidates faster than numpy.
 _FEW_ROWS = 64
 _NONSENSE = 'The model computes nonsense: export it again, or try another backend or precision.'
 
@@ -34,7 +34,7 @@ _NONSENSE = 'The model computes nonsense: export it again, or try another backen
 class Detections:
     """The objects found in one image, best first."""
 
-    boxes_xyxy: NDArray[np.float32]  # (K, 4), normalised or pixels: the maker says which
+    boxes_xyxy: NDArray[np.float32]  # (K, 4), normalised or pixels, as the maker documents
     scores: NDArray[np.float32]  # (K,) in [0, 1], descending
     labels: NDArray[np.intp]  # (K,) index into the contract's class_names
 
@@ -51,11 +51,7 @@ class Detections:
 
 @dataclass(frozen=True)
 class DetectionSettings:
-    """
-    What counts as a detection: the run-time parameters that are not baked into a model.
-
-    Checked when made. Thresholds are probabilities in [0, 1].
-    """
+    """What counts as a detection: run-time settings, checked; thresholds are in [0, 1]."""
 
     score_threshold: float = 0.35
     nms_iou: float = 0.45
@@ -83,19 +79,13 @@ class DetectionSettings:
 
 
 class DetectionSelector:
-    """Settings applied to one model's classes: what `select` needs for each frame, ready made."""
+    """
+    Settings resolved for one model's classes: what `select` needs for each frame.
+
+    ConfigError where the settings name a class that the model does not know.
+    """
 
     def __init__(self, contract: ModelContract, settings: DetectionSettings) -> None:
-        """
-        Resolve class names.
-
-        Args:
-            contract: of the model.
-            settings: what counts as a detection.
-
-        Raises:
-            ConfigError: a class name that the model does not know.
-        """
         self.settings = settings
         self._contract = contract
         self._thresholds = np.full(contract.num_classes, settings.score_threshold, np.float32)
@@ -116,42 +106,19 @@ class DetectionSelector:
 
     def select(self, boxes: NDArray[np.float32], scores: NDArray[np.float32]) -> Detections:
         """
-        Find the objects in one image's outputs.
+        Find at most `max_detections` objects, in the coordinates of `boxes`.
 
-        Looks at the background column first: it alone rules out nearly all priors, and reading
-        one column costs a tenth of reading all.
-
-        Args:
-            boxes: (P, 4) float32 xyxy, normalised to the network input.
-            scores: (P, C) float32 probabilities.
-
-        Returns:
-            At most `max_detections`, in the coordinates of `boxes`.
-
-        Raises:
-            BackendError: a candidate's score is no probability or its box is not finite, so the
-                model computes nonsense; an empty result would look like an empty scene.
+        boxes (P, 4) float32 xyxy are normalised to the network input, scores (P, C) float32 are
+        probabilities. The background column comes first: it alone rules out nearly all priors, and
+        reading one column costs a tenth of reading all. BackendError where a candidate's score is
+        no probability or its box is not finite: an empty result would look like an empty scene.
         """
         found = self._found(boxes, scores)
         return _detections([box for box, _, _ in found], found)
 
     def select_in_source(self, boxes: NDArray[np.float32], scores: NDArray[np.float32],
                          geometry: ImageGeometry) -> Detections:
-        """
-        Find the objects in one image's outputs, and where they are in the source image.
-
-        Args:
-            boxes: as for select.
-            scores: as for select.
-            geometry: of the image.
-
-        Returns:
-            As select does, but in pixels of the source image. What lies in the padding of a
-            letterbox only is no object of it and is left out.
-
-        Raises:
-            BackendError: as select does.
-        """
+        """As select, in source pixels; boxes only in a letterbox's padding are left out."""
         found = self._found(boxes, scores)
         inside = _detections([geometry.to_source_box(*box) for box, _, _ in found], found)
         seen = [index for index, (x1, y1, x2, y2) in enumerate(inside.boxes_xyxy.tolist())
@@ -164,14 +131,14 @@ class DetectionSelector:
         """
         Find the objects, best first.
 
-        In plain Python as soon as there are few numbers left: caches are cold after an
-        inference, and then each step of numpy takes longer than such a list.
+        In plain Python as soon as few numbers are left: caches are cold after an inference, and
+        then each step of numpy takes longer than such a list.
         """
         candidates = self._candidates(scores)
         if not candidates:
             return []
         candidates.sort(key=_score_of, reverse=True)  # equal ones stay in their order
-        # a sum with nan is nan, and with nan the order means nothing
+        # a sum with nan is nan, and nan makes the order meaningless
         if candidates[0][0] > 1 + _ROUNDING or math.isnan(sum(map(_score_of, candidates))):
             self._refuse_score(candidates)
         del candidates[self.settings.max_candidates:]
@@ -186,10 +153,10 @@ class DetectionSelector:
 
     def _candidates(self, scores: NDArray[np.float32]) -> list[_Candidate]:
         """
-        Return the scores above their class's threshold, and those of nan.
+        Return the scores above their class's threshold, and NaN scores.
 
-        Of equal scores that of the first prior comes first; of many scores the best are enough.
-        Written as 'not at most', because a comparison with nan is false.
+        Equal scores come in the order of their priors; of many scores the best are enough.
+        Written as 'not at most', because a comparison with NaN is false.
         """
         background = self._contract.background_index
         if background is None:
@@ -207,7 +174,7 @@ class DetectionSelector:
 
     def _candidates_at(self, scores: NDArray[np.float32], rows: NDArray[np.intp],
                        labels: NDArray[np.intp]) -> list[_Candidate]:
-        """Return many candidates as few: the best ones, unless there is nan among them."""
+        """Return the best of many candidates, or all when a score is NaN."""
         values = scores[rows, labels]
         best_first = (-values).argsort(kind='stable')[:self.settings.max_candidates]
         if not np.isnan(values).any():

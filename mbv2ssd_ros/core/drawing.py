@@ -26,15 +26,7 @@ _TO_BGR = {
 
 
 def bgr_pixels(image: SourceImage) -> NDArray[np.uint8]:
-    """
-    Turn a source image into what draw_detections and cv2.imwrite take.
-
-    Args:
-        image: in any channel order.
-
-    Returns:
-        (H, W, 3) uint8; the image's own pixels where they are bgr already.
-    """
+    """Convert to (H, W, 3) uint8 BGR; the image's own pixels where they are bgr already."""
     conversion = _TO_BGR[image.channel_order]
     if conversion is None:
         return image.pixels
@@ -42,15 +34,7 @@ def bgr_pixels(image: SourceImage) -> NDArray[np.uint8]:
 
 
 def class_colour(name: str) -> Colour:
-    """
-    Choose the colour of a class.
-
-    Args:
-        name: of the class.
-
-    Returns:
-        Blue, green, red; bright, and the same for a name in every process and every model.
-    """
+    """Choose a bright colour (B, G, R), the same for a name in every process and model."""
     digest = zlib.crc32(name.encode())
     hue, saturation = digest % 180, (110, 180, 255)[digest // 180 % 3]  # cv2: hue is degrees / 2
     pixel = np.array([[[hue, saturation, 255]]], dtype=np.uint8)
@@ -63,20 +47,9 @@ def draw_detections(image_bgr: NDArray[np.uint8], boxes_xyxy_px: NDArray[np.floa
     """
     Draw boxes and labels such as 'cat 0.87' on a copy of an image.
 
-    Lines and text grow with the image. The first detection is drawn last, so that the best one
-    of a sorted list is on top.
-
-    Args:
-        image_bgr: (H, W, 3) uint8; not changed.
-        boxes_xyxy_px: (K, 4) in pixels of the image.
-        scores: (K,).
-        names: K class names.
-
-    Returns:
-        A new (H, W, 3) uint8 array.
-
-    Raises:
-        ShapeError: the image has not three channels, or boxes, scores and names differ in number.
+    image_bgr is (H, W, 3) uint8, boxes (K, 4) are in its pixels. Lines and text grow with the
+    image. The first detection is drawn last, so that the best of a sorted list is on top.
+    ShapeError for an image without three channels, or differing numbers of boxes, scores, names.
     """
     if not len(boxes_xyxy_px) == len(scores) == len(names):
         raise ShapeError(
@@ -88,20 +61,7 @@ def draw_detections(image_bgr: NDArray[np.uint8], boxes_xyxy_px: NDArray[np.floa
 
 def draw_boxes(image_bgr: NDArray[np.uint8], boxes_xyxy_px: NDArray[np.float32],
                names: Sequence[str]) -> NDArray[np.uint8]:
-    """
-    Draw annotated boxes and their class names on a copy of an image; see draw_detections.
-
-    Args:
-        image_bgr: (H, W, 3) uint8; not changed.
-        boxes_xyxy_px: (K, 4) in pixels of the image.
-        names: K class names.
-
-    Returns:
-        A new (H, W, 3) uint8 array.
-
-    Raises:
-        ShapeError: the image has not three channels, or boxes and names differ in number.
-    """
+    """Draw annotated boxes and their class names on a copy; otherwise as draw_detections."""
     if len(boxes_xyxy_px) != len(names):
         raise ShapeError(f'{len(boxes_xyxy_px)} boxes and {len(names)} names; expected as many')
     return _draw(image_bgr, boxes_xyxy_px, names, names)
@@ -132,7 +92,7 @@ def _draw_box(image: NDArray[np.uint8], box_xyxy_px: Sequence[float], colour: Co
 
 def _draw_label(image: NDArray[np.uint8], corner_xy: tuple[int, int], text: str,
                 colour: Colour) -> None:
-    """Write text on a filled strip above the corner; inside the image wherever the box is."""
+    """Write text on a filled strip above the corner, always inside the image."""
     height, width = image.shape[:2]
     scale = max(0.35, min(height, width) / _SIDE_FOR_ONE)
     stroke = max(1, round(1.5 * scale))

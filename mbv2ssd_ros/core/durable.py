@@ -9,7 +9,7 @@ PARTIAL = '.partial'
 
 
 def partial_of(path: Path) -> Path:
-    """Name the neighbour in which a new version of a file is prepared."""
+    """Name the file next to it in which a new version is prepared."""
     return path.with_name(path.name + PARTIAL)
 
 

@@ -3,9 +3,9 @@
 
 class Mbv2SsdError(Exception):
     """
-    Anything this package refuses or cannot do.
+    Base of all errors of this package.
 
-    The message says what was found, what was expected, in which file or parameter, and the next
+    The message gives what was found, what was expected, in which file or parameter, and the next
     step; command line programs print it alone, without a traceback.
     """
 
@@ -23,11 +23,11 @@ class BackendError(Mbv2SsdError):
 
 
 class ShapeError(Mbv2SsdError):
-    """An array does not have the shape or the dtype its place demands."""
+    """An array has the wrong shape or dtype."""
 
 
 class UnsupportedImageError(Mbv2SsdError):
-    """An image that cannot be used: unknown encoding, impossible size, truncated or corrupt."""
+    """An image has an unknown encoding, an impossible size, or is truncated or corrupt."""
 
 
 class DataError(Mbv2SsdError):
@@ -35,5 +35,5 @@ class DataError(Mbv2SsdError):
 
 
 def one_line(err: object) -> str:
-    """Return a message of whatever layout in one line; the type of an error that has none."""
+    """Return a message in one line; the type of an error without one."""
     return ' '.join(str(err).split()) or type(err).__name__

@@ -21,7 +21,7 @@ RESIZE_MODES = ('stretch', 'letterbox')
 LETTERBOX_GREY = 128  # the mean of the normalisation: the network sees zeros
 MAX_SIDE_PX = 32766  # beyond any camera; parts of cv2 index with 16 bit signed integers
 
-# what turns a small image of each channel order into RGB; None: it is RGB
+# conversion of each channel order to RGB; None: it is RGB
 _TO_RGB = {
     'rgb': None,
     'bgr': cv2.COLOR_BGR2RGB,
@@ -63,7 +63,7 @@ class SourceImage:
 
 @dataclass(frozen=True)
 class ImageGeometry:
-    """How a source image lies in the network input, and the way back. Works it out once."""
+    """Position of a source image in the network input, and the way back; computed once."""
 
     source_size_hw: tuple[int, int]
     input_size_hw: tuple[int, int]
@@ -91,34 +91,17 @@ class ImageGeometry:
         return (self.input_size_hw[0] - height) // 2, (self.input_size_hw[1] - width) // 2
 
     def to_source_pixels(self, boxes_xyxy: NDArray[np.float32]) -> NDArray[np.float32]:
-        """
-        Map boxes of the network input to the source image.
-
-        Args:
-            boxes_xyxy: (K, 4), normalised to the network input.
-
-        Returns:
-            (K, 4) float32 xyxy in pixels of the source image, cut at its border.
-        """
+        """Map normalised boxes (K, 4) of the network input to source pixels, clipped."""
         return np.array([self.to_source_box(*box) for box in boxes_xyxy.tolist()],
                         dtype=np.float32).reshape(-1, 4)
 
     def to_source_box(self, x1: float, y1: float, x2: float, y2: float
                       ) -> tuple[float, float, float, float]:
         """
-        Map one box; see to_source_pixels.
+        Map one box as to_source_pixels, not rounded to float32.
 
-        For a few boxes, and with cold caches, numpy would take longer for each of five steps
-        than this takes for all of them.
-
-        Args:
-            x1: left edge, like the others normalised to the network input.
-            y1: top edge.
-            x2: right edge.
-            y2: bottom edge.
-
-        Returns:
-            xyxy in pixels of the source image, cut at its border, not rounded to float32.
+        For a few boxes, and with cold caches, numpy would take longer for each of five steps than
+        this takes for all of them.
         """
         height, width = self.source_size_hw
         scale_x, scale_y, left, top = self._scale_and_offset
@@ -128,15 +111,7 @@ class ImageGeometry:
                 min(max((y2 - top) / scale_y, 0.0), height))
 
     def to_network(self, boxes_xyxy: NDArray[np.float32]) -> NDArray[np.float32]:
-        """
-        Map boxes of the source image to the network input; the inverse of to_source_pixels.
-
-        Args:
-            boxes_xyxy: (K, 4) in pixels of the source image.
-
-        Returns:
-            (K, 4) float32 xyxy, normalised to the network input.
-        """
+        """Map boxes (K, 4) of source pixels to the normalised network input, float32."""
         scale_x, scale_y, left, top = self._scale_and_offset
         return (boxes_xyxy * (scale_x, scale_y, scale_x, scale_y) + (left, top, left, top)
                 ).astype(np.float32)
@@ -154,19 +129,10 @@ class ImageGeometry:
 
 def resize_into(image: SourceImage, resize_mode: str, slot: NDArray[np.uint8]) -> ImageGeometry:
     """
-    Resize an image into its place of a batch, as RGB.
+    Resize an image into a slot (H, W, 3) uint8 RGB, C-contiguous, of a batch.
 
-    Args:
-        image: the source; not changed.
-        resize_mode: 'stretch' fills the slot, 'letterbox' keeps the aspect ratio and pads with
-            grey.
-        slot: (H, W, 3) uint8, C-contiguous; overwritten.
-
-    Returns:
-        The geometry that maps boxes back.
-
-    Raises:
-        ConfigError: another resize mode.
+    'stretch' fills the slot, 'letterbox' keeps the aspect ratio and pads with grey; another mode
+    is a ConfigError. Returns the geometry that maps boxes back.
     """
     geometry = _geometry(image.size_hw, (slot.shape[0], slot.shape[1]), resize_mode)
     height, width = geometry.placed_size_hw
@@ -191,8 +157,8 @@ def _resize_to_rgb(image: SourceImage, target: NDArray[np.uint8]) -> None:
     pixels = image.pixels
     if image.size_hw == (1, 1):  # OpenCV 4.5.4, of ROS 2 Humble, cannot read that shape
         pixels = pixels.repeat(2, axis=1)
-    # Resize first: the conversion then touches the small image only. Not in place, for which
-    # OpenCV copies it once more. cv2 gives back another array where it could not write to dst.
+    # Resize first, so that only the small image is converted. Not in place: OpenCV would copy it
+    # once more. cv2 returns another array where it could not write to dst.
     small = cv2.resize(
         pixels, size_wh, dst=target if conversion is None else None,
         interpolation=cv2.INTER_LINEAR)

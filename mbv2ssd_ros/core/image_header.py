@@ -1,5 +1,5 @@
 """
-What an encoded image says about itself before it is decoded: JPEG, PNG and WebP.
+What an encoded image declares before it is decoded: JPEG, PNG and WebP.
 
 A decoder fills the missing part of a truncated JPEG with grey, which looks like an empty scene,
 and believes a header that claims gigapixels. So the headers are read first.
@@ -14,24 +14,17 @@ from mbv2ssd_ros.core.errors import UnsupportedImageError
 
 _JPEG_MAGIC, _JPEG_END = b'\xff\xd8', b'\xff\xd9'
 _PNG_MAGIC = b'\x89PNG\r\n\x1a\n'
-# start of frame, in all variants; C4, C8 and CC are something else
+# start of frame, in all variants; C4, C8 and CC are other markers
 _JPEG_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _JPEG_SCAN = 0xDA
 
 
 def stored_size_wh(data: bytes) -> tuple[int, int] | None:
     """
-    Read width and height from the header of a file that is complete.
+    Read width and height as stored, before any orientation in EXIF, of a complete file.
 
-    Args:
-        data: the whole file.
-
-    Returns:
-        Width and height as stored, before any orientation in EXIF; None for another format
-        than JPEG, PNG or WebP.
-
-    Raises:
-        UnsupportedImageError: truncated or corrupt.
+    None for a format other than JPEG, PNG and WebP; UnsupportedImageError where the file is
+    truncated or corrupt.
     """
     if data.startswith(_JPEG_MAGIC):
         return _jpeg_size_wh(data)

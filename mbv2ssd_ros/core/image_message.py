@@ -57,19 +57,11 @@ class ImageMsg(Protocol):
 
 def image_from_msg(msg: ImageMsg) -> SourceImage:
     """
-    See an image message as a source image.
+    Convert an image message to an 8-bit source image, which may share its memory.
 
     16-bit channels are scaled by 255 / 65535, so that 65535 is white. Encodings that are not in
-    ENCODINGS go through cv_bridge where it is installed.
-
-    Args:
-        msg: sensor_msgs/Image; the result may share its memory.
-
-    Returns:
-        The image, 8 bit.
-
-    Raises:
-        UnsupportedImageError: encoding, size, step and data do not make an image.
+    ENCODINGS use cv_bridge where it is installed. UnsupportedImageError where encoding, size,
+    step and data do not make an image.
     """
     encoding = msg.encoding
     if encoding in _PLAIN:
@@ -92,12 +84,7 @@ def image_from_msg(msg: ImageMsg) -> SourceImage:
 
 
 def _view(msg: ImageMsg, rows: int, channels: int, item_bytes: int) -> NDArray[Any]:
-    """
-    View the bytes of a message as an array; a copy only of 16-bit data in foreign layout.
-
-    Returns:
-        (rows, width) or (rows, width, channels), uint8 or uint16 of this machine's byte order.
-    """
+    """View a message as (rows, width[, channels]) uint8, or uint16 copied if in foreign layout."""
     height, width, step, data = msg.height, msg.width, msg.step, msg.data
     if not (1 <= height <= MAX_SIDE_PX and 1 <= width <= MAX_SIDE_PX):
         raise UnsupportedImageError(
@@ -155,7 +142,7 @@ def _image_by_cv_bridge(msg: ImageMsg) -> SourceImage:
             'or let the camera driver publish one of these')
     try:
         return SourceImage(convert(msg, 'bgr8'), 'bgr')
-    except Exception as err:  # cv_bridge raises its own, cv2's, TypeError and what not
+    except Exception as err:  # cv_bridge raises its own errors, cv2's, TypeError and others
         raise UnsupportedImageError(
             f'encoding {msg.encoding!r}: cv_bridge cannot convert it to bgr8: {err}') from err
 

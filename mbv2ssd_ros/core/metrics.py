@@ -2,9 +2,9 @@
 Average precision as the PASCAL VOC devkit measures it.
 
 A detection is right when its IoU with a ground truth of its class and image reaches the match
-threshold and no better detection has taken that one. Objects marked `difficult` count neither
-way: they are not missed, and a detection on one of them is left out. COCO's `iscrowd` objects are
-read as difficult ones and treated alike here; mbv2ssd_ros/evaluation/coco.py has COCO's own way.
+threshold and no better detection has taken that one. `difficult` objects do not count: they
+are not missed, and a detection on one of them is ignored. COCO's `iscrowd` objects are treated
+as difficult ones here; mbv2ssd_ros/evaluation/coco.py has COCO's own rule.
 
 Everingham et al., "The PASCAL Visual Object Classes (VOC) Challenge", IJCV 2010; the area under
 the curve as from VOC2010 on, the 11-point mean as until VOC2007.
@@ -81,7 +81,7 @@ class PrecisionRecall:
 
 @dataclass(frozen=True)
 class ImageMatch:
-    """What became of the detections of one image, in the order of the detections."""
+    """How the detections of one image match, in the order of the detections."""
 
     correct: NDArray[np.bool_]  # (D,)
     counts: NDArray[np.bool_]  # (D,) False for a detection on a difficult object
@@ -93,16 +93,10 @@ def precision_recall(results: Iterable[tuple[Detections, GroundTruth]],
                      labels: Sequence[int], match_iou: float = 0.5
                      ) -> dict[int, PrecisionRecall]:
     """
-    Match the detections of all images with their ground truth.
+    Match the detections of all images with their ground truth; one curve a label.
 
-    Args:
-        results: one pair for each image, its detections in any order (those of other detectors
-            need not be sorted). The order given decides only between equal scores.
-        labels: the classes to measure.
-        match_iou: IoU from which a detection counts as found.
-
-    Returns:
-        The curve of each label.
+    The order of an image's detections decides only between equal scores. match_iou is the IoU
+    from which a detection counts as found.
     """
     scores, correct, kinds, objects = [], [], [], []
     for detections, truth in results:
@@ -119,18 +113,10 @@ def precision_recall(results: Iterable[tuple[Detections, GroundTruth]],
 
 def match_image(detections: Detections, truth: GroundTruth, match_iou: float = 0.5) -> ImageMatch:
     """
-    Match the detections of one image with its objects, each class by itself.
+    Match the detections of one image, in any order, with its objects of the same class.
 
-    Each detection looks at the object of its class that it overlaps most, taken or not, as the
-    devkit does; the best detection takes it.
-
-    Args:
-        detections: in any order.
-        truth: the objects, in the coordinates of the detections.
-        match_iou: IoU from which a detection counts as found.
-
-    Returns:
-        One entry for each detection.
+    As in the devkit, each detection is compared with the object of its class that it overlaps
+    most, taken or not; the best detection with an IoU of at least match_iou takes it.
     """
     count = len(detections)
     correct, counts = np.zeros(count, bool), np.ones(count, bool)
@@ -156,15 +142,8 @@ def curves_by_label(scores: NDArray[Any], correct: NDArray[np.bool_],
     """
     Sort matched detections into one curve for each class.
 
-    Args:
-        scores: (D,) of the detections that count, over all images.
-        correct: (D,) whether each is right.
-        kinds: (D,) their labels.
-        objects: (M,) labels of the objects that are not difficult.
-        labels: the classes to measure.
-
-    Returns:
-        The curve of each label.
+    scores, correct and kinds (their labels) are (D,) over the detections that count in all images;
+    objects (M,) are the labels of the objects that are not difficult.
     """
     order = np.argsort(-scores, kind='stable')
     scores, correct, kinds = scores[order].astype(np.float64), correct[order], kinds[order]
@@ -177,28 +156,12 @@ def curves_by_label(scores: NDArray[Any], correct: NDArray[np.bool_],
 
 
 def mean_ap(curves: Mapping[int, PrecisionRecall]) -> float:
-    """
-    mAP by area, over the classes that have objects.
-
-    Args:
-        curves: from precision_recall.
-
-    Returns:
-        mAP in [0, 1]; nan where no class has an object.
-    """
+    """mAP by area in [0, 1], over the classes with objects; nan without any."""
     return _mean(c.average_precision for c in curves.values() if c.num_objects)
 
 
 def mean_ap_11point(curves: Mapping[int, PrecisionRecall]) -> float:
-    """
-    mAP by the eleven points of VOC2007, over the classes that have objects.
-
-    Args:
-        curves: from precision_recall.
-
-    Returns:
-        mAP in [0, 1]; nan where no class has an object.
-    """
+    """mAP by the eleven points of VOC2007, over the classes with objects; nan without any."""
     return _mean(c.average_precision_11point for c in curves.values() if c.num_objects)
 
 

@@ -18,16 +18,10 @@ _Box = tuple[float, float, float, float, float]  # xyxy and area
 def class_aware_nms(boxes_xyxy: NDArray[np.float32], scores: NDArray[np.float32],
                     labels: NDArray[np.intp], nms_iou: float) -> NDArray[np.intp]:
     """
-    Keep the best boxes; a box suppresses only boxes of its own class.
+    Return the indices of the kept boxes, by descending score; equal scores in order.
 
-    Args:
-        boxes_xyxy: (K, 4), any unit.
-        scores: (K,).
-        labels: (K,) class of each box.
-        nms_iou: a box goes when its IoU with a better one of its class is above this.
-
-    Returns:
-        Indices of the kept boxes, by descending score; equal scores in input order.
+    A box of the (K, 4), in any unit, is suppressed when its IoU with a better one of its class is
+    above nms_iou.
     """
     best_first = (-scores).argsort(kind='stable')
     kept = nms_best_first(boxes_xyxy[best_first].tolist(), labels[best_first].tolist(), nms_iou)
@@ -36,33 +30,13 @@ def class_aware_nms(boxes_xyxy: NDArray[np.float32], scores: NDArray[np.float32]
 
 def class_agnostic_nms(boxes_xyxy: NDArray[np.float32], scores: NDArray[np.float32],
                        nms_iou: float) -> NDArray[np.intp]:
-    """
-    Keep the best boxes; a box suppresses boxes of every class.
-
-    Args:
-        boxes_xyxy: (K, 4), any unit.
-        scores: (K,).
-        nms_iou: a box goes when its IoU with a better one is above this.
-
-    Returns:
-        Indices of the kept boxes, by descending score; equal scores in input order.
-    """
+    """As class_aware_nms, but a box suppresses boxes of every class."""
     return class_aware_nms(boxes_xyxy, scores, np.zeros(len(scores), dtype=np.intp), nms_iou)
 
 
 def nms_best_first(boxes_xyxy: Sequence[Sequence[float]], labels: Sequence[int], nms_iou: float
                    ) -> list[int]:
-    """
-    Keep the best boxes of candidates that come in the order of their scores.
-
-    Args:
-        boxes_xyxy: four numbers each, any unit; the best one first.
-        labels: class of each box; equal ones for all where classes do not matter.
-        nms_iou: a box goes when its IoU with a better one of its class is above this.
-
-    Returns:
-        Indices of the kept boxes, ascending.
-    """
+    """As class_aware_nms for boxes sorted by score, best first; indices ascend."""
     kept: list[int] = []
     kept_by_label: dict[int, list[_Box]] = {}
     for index, (x1, y1, x2, y2) in enumerate(boxes_xyxy):

@@ -1,8 +1,8 @@
 """
 The metadata of an ONNX file, read and changed without its libraries.
 
-Of Protocol Buffers no more than the top level of `ModelProto` (onnx.proto) is understood: the
-graph is passed over, so its bytes stay as they are.
+Only the top level of Protocol Buffers' `ModelProto` (onnx.proto) is parsed: the graph is
+skipped, so its bytes stay as they are.
 """
 
 from __future__ import annotations
@@ -25,19 +25,7 @@ class _Field(NamedTuple):
 
 
 def read_metadata(model: bytes, source: str) -> dict[str, str]:
-    """
-    Read the metadata of a model.
-
-    Args:
-        model: content of an ONNX file.
-        source: its name, for messages.
-
-    Returns:
-        Values by key.
-
-    Raises:
-        ContractError: it is no ONNX file, or a damaged one.
-    """
+    """Read the metadata of an ONNX file; ContractError where it is damaged or not ONNX."""
     try:
         return dict(_entry(model[field.content:field.end]) for field in _fields(model)
                     if field.number == _METADATA_PROPS)
@@ -50,21 +38,7 @@ def read_metadata(model: bytes, source: str) -> dict[str, str]:
 
 
 def with_metadata(model: bytes, key: str, value: str, source: str) -> bytes:
-    """
-    Set an entry of the metadata; all other bytes stay.
-
-    Args:
-        model: content of an ONNX file.
-        key: of the entry; one of the same key is replaced.
-        value: of the entry.
-        source: name of the file, for messages.
-
-    Returns:
-        Content of the changed file.
-
-    Raises:
-        ContractError: as read_metadata.
-    """
+    """Return the file with an entry set or replaced; all other bytes stay. As read_metadata."""
     read_metadata(model, source)  # refuses what cannot be read
     kept = [model[field.start:field.end] for field in _fields(model)
             if field.number != _METADATA_PROPS

@@ -2,7 +2,7 @@
 Prior boxes: the only place where they are made.
 
 Training imports them, the export bakes them into the model, the run time never sees them. They
-are laid out level by level, row by row, cell by cell, shape by shape, which is the order in
+are ordered level by level, row by row, cell by cell, shape by shape, which is the order in
 which a head's (A * 4, H, W) output is flattened after moving channels last.
 
 SSD (arXiv:1512.02325) section 2.2; SSDLite as in MobileNetV2 (arXiv:1801.04381) section 6.2.
@@ -53,14 +53,9 @@ class PriorLevel:
 
 def level_priors(level: PriorLevel) -> NDArray[np.float32]:
     """
-    Place the shapes of one level at the centre of every cell.
+    Place the shapes at every cell centre: (H * W * A, 4) float32 cxcywh.
 
-    Args:
-        level: feature map and shapes.
-
-    Returns:
-        (H * W * A, 4) float32 cxcywh; x runs over the columns, y over the rows. Boxes at the
-        border may reach outside [0, 1].
+    x runs over the columns, y over the rows. Boxes at the border may reach outside [0, 1].
     """
     height, width = level.feature_size_hw
     rows, columns = level.cells_hw or level.feature_size_hw
@@ -73,33 +68,12 @@ def level_priors(level: PriorLevel) -> NDArray[np.float32]:
 
 
 def build_priors(levels: Sequence[PriorLevel]) -> NDArray[np.float32]:
-    """
-    All priors of a model, level after level.
-
-    Args:
-        levels: from the finest map to the coarsest.
-
-    Returns:
-        (P, 4) float32 cxcywh.
-    """
+    """All priors of a model, (P, 4) float32 cxcywh, from the finest level to the coarsest."""
     return np.concatenate([level_priors(level) for level in levels])
 
 
 def linear_scales(smallest: float, largest: float, count: int) -> tuple[float, ...]:
-    """
-    Evenly spaced box scales, one a level (SSD, eq. 4).
-
-    Args:
-        smallest: scale of the first level, as a share of the image side.
-        largest: scale of the last level.
-        count: number of levels, at least 1.
-
-    Returns:
-        `count` scales in ascending order.
-
-    Raises:
-        ConfigError: the scales do not ascend from above 0, or there is no level.
-    """
+    """Evenly spaced box scales, one a level, as shares of the image side (SSD, eq. 4)."""
     if not 0 < smallest <= largest:
         raise ConfigError(
             f'prior scales must satisfy 0 < smallest <= largest, found {smallest} and {largest}')
@@ -114,18 +88,10 @@ def linear_scales(smallest: float, largest: float, count: int) -> tuple[float, .
 def ssd_shapes(scale: float, next_scale: float, aspect_ratios: Sequence[float]
                ) -> tuple[Shape, ...]:
     """
-    The shapes of SSD: two squares, and each aspect ratio lying and standing.
+    The 2 + 2 * len(aspect_ratios) shapes of SSD: two squares, and each ratio and its reciprocal.
 
-    Args:
-        scale: of this level, as a share of the image side.
-        next_scale: of the next level; the second square has the geometric mean of both.
-        aspect_ratios: above 1, width over height; each also gives its reciprocal.
-
-    Returns:
-        2 + 2 * len(aspect_ratios) (width, height).
-
-    Raises:
-        ConfigError: a scale or a ratio is not positive.
+    scale and next_scale are shares of the image side; the second square has their geometric mean.
+    Ratios are width over height, above 1. ConfigError where a number is not positive.
     """
     _require_positive('scales', (scale, next_scale))
     _require_positive('aspect ratios', aspect_ratios)
@@ -140,18 +106,10 @@ def ssd_shapes(scale: float, next_scale: float, aspect_ratios: Sequence[float]
 def grid_shapes(scale: float, next_scale: float, aspect_ratios: Sequence[float]
                 ) -> tuple[Shape, ...]:
     """
-    The shapes of the reference design: both scales of SSD, each square, lying and standing.
+    The shapes of the reference design: both scales of SSD with every aspect ratio.
 
-    Args:
-        scale: of this level, as a share of the image side.
-        next_scale: of the next level; the second scale is the geometric mean of both.
-        aspect_ratios: above 1, width over height; each also gives its reciprocal.
-
-    Returns:
-        2 * (1 + 2 * len(aspect_ratios)) (width, height).
-
-    Raises:
-        ConfigError: a scale or a ratio is not positive.
+    2 * (1 + 2 * len(aspect_ratios)) shapes: at each scale a square, each ratio and its
+    reciprocal; arguments as for ssd_shapes.
     """
     _require_positive('scales', (scale, next_scale))
     _require_positive('aspect ratios', aspect_ratios)
@@ -164,31 +122,15 @@ def lowest_shapes(scale: float, aspect_ratios: Sequence[float]) -> tuple[Shape, 
     """
     The few shapes that TensorFlow's SSDs have on the finest map, which has the most cells.
 
-    Args:
-        scale: of this level, as a share of the image side.
-        aspect_ratios: above 1, width over height; each also gives its reciprocal.
-
-    Returns:
-        1 + 2 * len(aspect_ratios) (width, height): a square of half the scale, and the ratios at
-        the scale.
-
-    Raises:
-        ConfigError: a scale or a ratio is not positive.
+    1 + 2 * len(aspect_ratios) shapes: a square of half the scale, and each ratio and its
+    reciprocal at the scale; arguments as for ssd_shapes.
     """
     _, _, *ratios = ssd_shapes(scale, scale, aspect_ratios)
     return ((scale / 2, scale / 2), *ratios)
 
 
 def clip_shapes(shapes: Sequence[Shape]) -> tuple[Shape, ...]:
-    """
-    Make no shape wider or higher than the image, as torchvision does.
-
-    Args:
-        shapes: (width, height) in units of the image side.
-
-    Returns:
-        As many (width, height), at most 1.
-    """
+    """Limit widths and heights to the image side, 1, as torchvision does."""
     return tuple((min(width, 1.0), min(height, 1.0)) for width, height in shapes)
 
 
@@ -199,20 +141,7 @@ def _require_positive(name: str, values: Sequence[float]) -> None:
 
 def feature_sizes(input_size_hw: tuple[int, int], first_stride: int, levels: int
                   ) -> tuple[tuple[int, int], ...]:
-    """
-    Sizes of the feature maps of a network that halves, rounding up, at every stride-2 step.
-
-    Args:
-        input_size_hw: of the network input, pixels.
-        first_stride: of the first map, a power of two.
-        levels: number of maps, each half as large as the one before.
-
-    Returns:
-        (height, width) of every map.
-
-    Raises:
-        ConfigError: the first stride is not a power of two.
-    """
+    """Sizes of feature maps that halve, rounding up; first_stride is a power of two, pixels."""
     halvings = first_stride.bit_length() - 1
     if first_stride < 1 or first_stride != 1 << halvings:
         raise ConfigError(f'the first stride must be a power of two, found {first_stride}')
@@ -229,20 +158,7 @@ def _halve(side: int, times: int) -> int:
 
 def halving_levels(input_size_hw: tuple[int, int], first_stride: int,
                    shapes: Sequence[Sequence[Shape]]) -> tuple[PriorLevel, ...]:
-    """
-    Levels of a network whose maps halve one after the other, as MobileNet's with SSDLite.
-
-    Args:
-        input_size_hw: of the network input, pixels.
-        first_stride: of the finest map: 16 in SSDLite, 8 for small objects.
-        shapes: of each level.
-
-    Returns:
-        One level for each item of shapes.
-
-    Raises:
-        ConfigError: the first stride is not a power of two.
-    """
+    """Levels of maps that halve, as SSDLite's from stride 16, or 8 for small objects."""
     sizes = feature_sizes(input_size_hw, first_stride, len(shapes))
     return tuple(PriorLevel(size, tuple(level))
                  for size, level in zip(sizes, shapes, strict=True))
@@ -254,17 +170,8 @@ def ssd300_levels(input_size_hw: tuple[int, int], shapes: Sequence[Sequence[Shap
     Levels of SSD300 on VGG16: maps of 38, 19, 10, 5, 3 and 1 cells a side at 300 pixels.
 
     The cells of the first four are 8, 16, 32 and 64 pixels wide, so that the last ones may reach
-    over the border; those of the other two divide the image evenly.
-
-    Args:
-        input_size_hw: of the network input, pixels.
-        shapes: of each of the six levels.
-
-    Returns:
-        Six levels.
-
-    Raises:
-        ConfigError: the input is too small for six maps, or shapes are for another number.
+    over the border; those of the other two divide the image evenly. ConfigError for an input too
+    small for six maps, or shapes for another number of them.
     """
     if len(shapes) != len(_SSD300_STRIDES):
         raise ConfigError(f'SSD300 has {len(_SSD300_STRIDES)} maps, found prior shapes for '

@@ -1,4 +1,4 @@
-"""Which processor this is, and which instructions it has for 8-bit integers."""
+"""The processor's name and its instructions for 8-bit integers."""
 
 from __future__ import annotations
 
@@ -17,11 +17,10 @@ HasFeature = Callable[[int], bool]
 
 def describe_processor() -> str:
     """
-    Name the processor and what it multiplies 8-bit integers with.
+    Name the processor and its instructions for 8-bit integers.
 
-    Returns:
-        'AMD EPYC, x86-64 with AVX512-VNNI' or 'x86-64 with AVX2, without VNNI' for example; the
-        name is left out where the system does not say it, and under emulation.
+    For example 'AMD EPYC, x86-64 with AVX512-VNNI' or 'x86-64 with AVX2, without VNNI'; without
+    the name where the system does not give it, and under emulation.
     """
     try:
         text = Path('/proc/cpuinfo').read_text(encoding='utf-8', errors='replace')
@@ -31,17 +30,7 @@ def describe_processor() -> str:
 
 
 def describe(machine: str, cpuinfo: str, has: HasFeature) -> str:
-    """
-    Put a description together.
-
-    Args:
-        machine: as platform.machine() names it.
-        cpuinfo: text of /proc/cpuinfo; '' where there is none.
-        has: asks the processor itself for a feature, by OpenCV's number.
-
-    Returns:
-        See describe_processor.
-    """
+    """Describe the processor; `has` asks it for a feature by OpenCV's number."""
     machine = {'AMD64': 'x86_64', 'arm64': 'aarch64'}.get(machine, machine)
     facts = _first_processor(cpuinfo)
     flags = set((facts.get('flags') or facts.get('Features') or '').split())

@@ -10,13 +10,9 @@ _SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxother = 3, 120, 120
 
 
 def short(value: object) -> str:
-    """
-    Show a value of any size in some two hundred characters at most.
-
-    A YAML list can contain itself, or grow when it is written out.
-    """
+    """Show a value in about 200 characters at most: a YAML list can contain itself."""
     try:
         text = _SHORT.repr(value)
-    except ValueError:  # Python writes out no integer of thousands of digits
+    except ValueError:  # Python refuses to print integers of thousands of digits
         return f'a {type(value).__name__} that is too large to show'
     return text if len(text) <= _LONGEST else f'{text[:_LONGEST]}...'

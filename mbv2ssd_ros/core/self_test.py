@@ -1,9 +1,9 @@
 """
-The self-test of a model file: small pictures, and what the model answers where it is right.
+The self-test of a model file: small pictures with the model's correct outputs.
 
-It travels as JSON in the ONNX metadata under `SELF_TEST_KEY`. Whoever loads the file runs it once,
-on the way that images of a camera take: another resize, another order of channels, damaged
-weights and kernels that compute something else all show in the answers.
+It travels as JSON in the ONNX metadata under `SELF_TEST_KEY`. It runs once after loading, with
+the preprocessing of camera images: another resize, another order of channels, damaged weights
+and wrong kernels all change the outputs.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ Infer = Callable[[NDArray[np.uint8]], tuple[NDArray[np.float32], NDArray[np.floa
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """A picture and the right answer."""
+    """A picture and the correct answer."""
 
-    picture: NDArray[np.uint8]  # (H, W, 3) BGR; of another size than the network's input
+    picture: NDArray[np.uint8]  # (H, W, 3) BGR; not of the size of the network's input
     answer: Answer
 
 
@@ -51,17 +51,7 @@ class SelfTest:
     @classmethod
     def of(cls, pictures: Sequence[NDArray[np.uint8]], reference: Infer, contract: ModelContract
            ) -> SelfTest:
-        """
-        Make the self-test of a model.
-
-        Args:
-            pictures: (H, W, 3) BGR.
-            reference: computes the model, and is right.
-            contract: of the model.
-
-        Returns:
-            The self-test.
-        """
+        """Make the self-test from (H, W, 3) BGR pictures and a correct implementation."""
         cases = []
         for picture in pictures:
             boxes, scores = reference(_network_input(picture, contract)[None])
@@ -70,17 +60,7 @@ class SelfTest:
 
     def measure(self, infer: Infer, contract: ModelContract, batch_sizes: Sequence[int] = (1,)
                 ) -> Difference:
-        """
-        Run every case in batches of every size.
-
-        Args:
-            infer: computes the model.
-            contract: of the model.
-            batch_sizes: each fills its batches with the pictures in turns.
-
-        Returns:
-            The largest difference from the right answers.
-        """
+        """Run every case in batches of every size; return the largest difference."""
         images = np.stack([_network_input(case.picture, contract) for case in self.cases])
         count, found = len(images), []
         for size in batch_sizes:
@@ -93,12 +73,7 @@ class SelfTest:
         return largest(found)
 
     def to_json(self) -> str:
-        """
-        Write the self-test as it stands in a model file.
-
-        Returns:
-            JSON: pictures are PNG and numbers little-endian float32, both in base64.
-        """
+        """Return JSON: pictures as PNG, numbers as little-endian float32, both in base64."""
         cases = [{'picture': _base64(_png(case.picture)),
                   'answer': {name: _plain(value) for name, value in vars(case.answer).items()}}
                  for case in self.cases]
@@ -106,21 +81,7 @@ class SelfTest:
 
     @classmethod
     def from_json(cls, text: str, contract: ModelContract, source: str) -> SelfTest:
-        """
-        Read a self-test; strict, as the contract is read.
-
-        Args:
-            text: JSON as written by to_json.
-            contract: of the model; says how many priors, levels and classes there are.
-            source: name of the file it came from, for messages.
-
-        Returns:
-            The self-test, checked.
-
-        Raises:
-            ContractError: not JSON, another version, an unknown or missing key, or a picture or
-                numbers that are none or of another shape.
-        """
+        """Read a self-test strictly, as a contract; may raise ContractError."""
         try:
             found = json.loads(text)
         except (ValueError, RecursionError) as err:

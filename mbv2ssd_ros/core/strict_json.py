@@ -10,20 +10,7 @@ from mbv2ssd_ros.core.errors import ContractError
 
 
 def exact_keys(cls: type, found: Any, where: str) -> Mapping[str, Any]:
-    """
-    Take an object whose keys are the fields of a dataclass.
-
-    Args:
-        cls: the dataclass.
-        found: parsed JSON.
-        where: file and part of it, for messages.
-
-    Returns:
-        The object.
-
-    Raises:
-        ContractError: it is no object, or a key is unknown or missing.
-    """
+    """Return an object with exactly the fields of a dataclass as keys; or ContractError."""
     if not isinstance(found, dict):
         raise ContractError(f'{where} is {type(found).__name__}, expected a JSON object')
     expected = {field.name for field in dataclasses.fields(cls)}
@@ -35,21 +22,7 @@ def exact_keys(cls: type, found: Any, where: str) -> Mapping[str, Any]:
 
 
 def expect(values: Mapping[str, Any], key: str, kind: type | tuple[type, ...], source: str) -> Any:
-    """
-    Take a value of a type.
-
-    Args:
-        values: of exact_keys.
-        key: of the value.
-        kind: its type, or several.
-        source: name of the file, for messages.
-
-    Returns:
-        The value.
-
-    Raises:
-        ContractError: it is of another type.
-    """
+    """Return a value of a type; ContractError for another one."""
     value = values[key]
     # bool is an int to Python, never to a contract
     if not isinstance(value, kind) or isinstance(value, bool):

@@ -1,8 +1,8 @@
 """
-Annotated images as files describe them, checked: no box gets in that could do harm.
+Annotated images as files describe them, checked: no harmful box is let in.
 
-A parser hands each fault to `on_fault` and skips what is at fault; the default, `refuse`, raises
-it. Classes stay names: which of them count is for the caller to decide.
+A parser passes each fault to `on_fault` and skips the item; the default, `refuse`, raises it.
+Classes stay names: the caller decides which of them count.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def refuse(fault: DataError) -> None:
 
 def read_each(items: Iterable[Item], read: Callable[[Item], Found], on_fault: OnFault
               ) -> list[Found]:
-    """Read items in order; hand the DataError of each that cannot be read to on_fault."""
+    """Read items in order; pass the DataError of each unreadable one to on_fault."""
     found = []
     for item in items:
         try:
@@ -76,7 +76,7 @@ def read_each(items: Iterable[Item], read: Callable[[Item], Found], on_fault: On
 
 
 def check_size(size_hw: tuple[int, int], where: str) -> tuple[int, int]:
-    """Return the size of an image; DataError where no image can have it."""
+    """Return the size of an image; DataError where it is impossible."""
     height, width = size_hw
     if not (0 < height <= MAX_SIDE_PX and 0 < width <= MAX_SIDE_PX
             and height * width <= MAX_PIXELS):
@@ -87,11 +87,7 @@ def check_size(size_hw: tuple[int, int], where: str) -> tuple[int, int]:
 
 
 def check_object(item: Annotation, size_hw: tuple[int, int] | None) -> Annotation:
-    """
-    Return an object; DataError where its box is not finite, empty or outside the image.
-
-    size_hw is None where the size of the image is unknown; then nothing is outside.
-    """
+    """Return an object; DataError for a box not finite, empty or outside a known size."""
     x1, y1, x2, y2 = item.xyxy
     box = f'{item.where}: box ({x1:g}, {y1:g}, {x2:g}, {y2:g})'
     if not np.isfinite(item.xyxy).all():
@@ -101,7 +97,7 @@ def check_object(item: Annotation, size_hw: tuple[int, int] | None) -> Annotatio
     if size_hw is None:
         return item
     height, width = size_hw
-    # a pixel of slack: tools disagree whether corners are 0-based or 1-based
+    # one pixel of slack: tools disagree on 0-based or 1-based corners
     if x1 < -1 or y1 < -1 or x2 > width + 1 or y2 > height + 1:
         raise DataError(
             f'{box} reaches outside the image of {width} x {height}; correct or remove it')

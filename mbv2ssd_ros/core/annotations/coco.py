@@ -34,12 +34,7 @@ _KEYS: dict[str, dict[str, Any]] = {  # what must be in each item, and of which 
 
 
 def load_coco(path: Path, on_fault: OnFault = refuse) -> list[tuple[Entry, AnnotatedImage]]:
-    """
-    Read a file; DataError where it is missing or not of this form.
-
-    Returns the entry of each image, which has its file name, and the image, in the order of the
-    file; images without objects too.
-    """
+    """Return every entry and its image in file order, negatives too; may raise DataError."""
     found = _load(path, on_fault)
     names = {category['id']: category['name'] for category in found['categories']}
     of_image: defaultdict[Any, list[Entry]] = defaultdict(list)

@@ -24,8 +24,8 @@ from mbv2ssd_ros.core.errors import DataError
 
 
 def parse_voc(content: bytes, source: str, on_fault: OnFault = refuse) -> AnnotatedImage:
-    """Parse a file; source names it in messages. DataError where nothing of it can be used."""
-    if b'<!ENTITY' in content:  # which may be defined to grow without end
+    """Parse a file; source names it in messages. DataError where none of it is usable."""
+    if b'<!ENTITY' in content:  # may expand without limit
         raise DataError(f'{source}: defines entities, which no annotation needs; refused')
     try:
         root = ElementTree.fromstring(content)
@@ -40,8 +40,8 @@ def parse_voc(content: bytes, source: str, on_fault: OnFault = refuse) -> Annota
 
 
 def _lines_of_objects(content: bytes, count: int) -> list[int]:
-    """Find the lines of elements, which the parser does not tell; 1 where they are hidden."""
-    parts = re.split(rb'<object\b', content)  # each line is counted once: objects may be many
+    """Find the lines of elements, which the parser does not give; 1 where hidden."""
+    parts = re.split(rb'<object\b', content)  # counts each line once: there may be many objects
     lines = list(accumulate((part.count(b'\n') for part in parts[:-1]), initial=1))[1:]
     return lines if len(lines) == count else [1] * count
 
