@@ -20,12 +20,10 @@ Attribute = str | int | float | bool | None
 
 def element(name: str, /, *children: Child, **attributes: Attribute) -> Markup:
     """
-    Build an element.
+    Build an element; all text but Markup is escaped, lists are flattened.
 
-    Args:
-        *children: text but Markup is escaped, None is left out, lists are flattened.
-        **attributes: escaped; True gives an attribute without value, None and False none. In
-            names _ becomes -, and a trailing _ avoids Python's keywords: class_.
+    A child of None is left out. An attribute of True has no value, None and False give none; in
+    names _ becomes -, and a trailing _ avoids Python's keywords: class_.
     """
     parts = [f'<{name}']
     for key, value in attributes.items():

@@ -64,10 +64,7 @@ def table(columns: Sequence[Column], rows: Sequence[Sequence[Cell]],
     """
     Build a table that scrolls sideways where it does not fit.
 
-    Args:
-        last_rows: sums and means, which are not sorted.
-        sortable: a click on a heading sorts by its column.
-        **attributes: of the table.
+    last_rows are sums and means, which are not sorted; attributes are those of the table.
     """
     extra = row_attributes or [{}] * len(rows)
     body = [element('tr', _cells(columns, row), **more)
