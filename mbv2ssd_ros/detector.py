@@ -26,23 +26,13 @@ class StageTimes:
 
 class Detector:
     """
-    A backend with everything around it that a frame needs.
+    A backend with pre- and postprocessing; ConfigError if settings name an unknown class.
 
     Owns the batch buffer, so one detector serves one thread at a time; several may share a
     backend that allows it (`Backend.max_concurrency`).
     """
 
     def __init__(self, backend: Backend, settings: DetectionSettings | None = None) -> None:
-        """
-        Make the batch buffer.
-
-        Args:
-            backend: a loaded model.
-            settings: what counts as a detection; defaults where None.
-
-        Raises:
-            ConfigError: settings name a class that the model does not know.
-        """
         contract = backend.contract
         self._backend = backend
         self._selector = DetectionSelector(contract, settings or DetectionSettings())
@@ -51,7 +41,7 @@ class Detector:
 
     @property
     def contract(self) -> ModelContract:
-        """What the model file says about itself."""
+        """The contract of the model file."""
         return self._backend.contract
 
     @property
@@ -66,17 +56,10 @@ class Detector:
 
     def detect(self, images: Sequence[SourceImage]) -> list[Detections]:
         """
-        Find the objects in a batch of images of any sizes.
+        Find the objects in 1 to `backend.max_batch` images (else ShapeError) of any sizes.
 
-        Args:
-            images: 1 to `backend.max_batch`.
-
-        Returns:
-            One Detections for each image, boxes in pixels of that image and inside it.
-
-        Raises:
-            BackendError: the engine failed, or the model computes nonsense.
-            ShapeError: no image, or more than the backend takes.
+        Boxes are in pixels of their image and inside it. BackendError: the engine failed, or the
+        model computes nonsense.
         """
         if not 1 <= len(images) <= len(self._buffer):
             raise ShapeError(f'{len(images)} images, expected 1 to {len(self._buffer)}')

@@ -1,10 +1,9 @@
 """
-The books of one camera: every frame is received once and ends once.
+The counters of one camera: every frame is received once and ends once.
 
-received = published + dropped + in flight holds at every moment, because a frame that ends twice
-is refused and a snapshot is taken under the lock of the counters. A frame that takes the place of
-another is entered in the same step in which that one is crossed out, so that no more than one
-frame of a camera ever waits and one is under way.
+received = published + dropped + in flight holds at every moment: a snapshot is taken under the
+lock of the counters, and a frame is entered in the same step in which the frame that it
+replaces is dropped, so at most one frame of a camera waits and one is under way.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ RATE_LIMITED = 'rate_limited'  # its camera sends more than max_rate_hz
 STALE = 'stale'  # older than max_age_ms
 UNDECODABLE = 'undecodable'  # unknown encoding, impossible size, truncated or corrupt
 BACKEND_ERROR = 'backend_error'  # the inference engine failed
-INTERNAL_ERROR = 'internal_error'  # an error nobody expected; logged with its traceback
+INTERNAL_ERROR = 'internal_error'  # an unexpected error; logged with its traceback
 SHUTDOWN = 'shutdown'  # the node was deactivated before its turn
 DROP_REASONS = (
     SKIPPED, REPLACED, RATE_LIMITED, STALE, UNDECODABLE, BACKEND_ERROR, INTERNAL_ERROR, SHUTDOWN)
@@ -36,7 +35,7 @@ class Books:
 
     received: int  # the skipped ones included
     published: int
-    dropped: dict[str, int]  # every reason, also those that never happened
+    dropped: dict[str, int]  # by every reason, also where 0
 
     @property
     def in_flight(self) -> int:
@@ -48,43 +47,23 @@ class CameraAccount:
     """Counts the frames of one camera; any thread may call it."""
 
     def __init__(self) -> None:
-        """Open with nothing received."""
         self._lock = threading.Lock()
         self._received = 0
         self._published = 0
         self._dropped: Counter[str] = Counter()
 
     def receive(self, camera: int, payload: Payload) -> Frame[Payload]:
-        """
-        Make a frame. It is counted as soon as it waits or ends, whichever is first.
-
-        Args:
-            camera: index of the camera this account belongs to.
-            payload: the frame's message.
-
-        Returns:
-            The frame, which must end by `publish` or `drop`.
-        """
+        """Make a frame, counted as soon as it waits or ends; it must end by publish or drop."""
         return Frame(camera, payload, self)
 
     def skip(self, count: int) -> None:
-        """
-        Enter frames that were published but never came here.
-
-        Args:
-            count: of frames.
-        """
+        """Count frames that were published but never arrived here."""
         with self._lock:
             self._received += count
             self._dropped[SKIPPED] += count
 
     def books(self) -> Books:
-        """
-        Take the counters, consistent with each other.
-
-        Returns:
-            A snapshot.
-        """
+        """Take a snapshot of the counters, consistent with each other."""
         with self._lock:
             dropped = {reason: self._dropped[reason] for reason in DROP_REASONS}
             return Books(self._received, self._published, dropped)
@@ -109,14 +88,6 @@ class Frame(Generic[Payload]):
     __slots__ = ('camera', 'payload', 'arrived', '_account', '_entered', '_ended')
 
     def __init__(self, camera: int, payload: Payload, account: CameraAccount) -> None:
-        """
-        Note the time of arrival.
-
-        Args:
-            camera: index of the camera.
-            payload: the frame's message.
-            account: counts how the frame ends.
-        """
         self.camera = camera
         self.payload = payload
         self.arrived = time.monotonic()  # seconds
@@ -130,12 +101,7 @@ class Frame(Generic[Payload]):
         return self._ended
 
     def enter(self, in_place_of: Frame[Payload] | None = None) -> None:
-        """
-        Count the frame as in flight.
-
-        Args:
-            in_place_of: a frame of the same camera that waited and is dropped as replaced.
-        """
+        """Count the frame as in flight and the waiting one that it replaces as dropped."""
         assert not self._entered, f'a frame of camera {self.camera} is entered twice'
         self._entered = True
         if in_place_of is not None:
@@ -147,12 +113,7 @@ class Frame(Generic[Payload]):
         self._end(None)
 
     def drop(self, reason: str) -> None:
-        """
-        Count the frame as not answered.
-
-        Args:
-            reason: one of DROP_REASONS.
-        """
+        """Count the frame as not answered, for one of DROP_REASONS."""
         assert reason in DROP_REASONS, reason
         self._end(reason)
 

@@ -1,4 +1,4 @@
-"""Percentiles of what each stage of a frame took, one period after the other."""
+"""Percentiles of the time that each stage of a frame took, period by period."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import threading
 
 import numpy as np
 
-# of a frame; docs/node.md says from where to where each goes
+# of a frame; docs/node.md defines where each starts and ends
 STAGES = ('wait', 'convert', 'preprocess', 'infer', 'postprocess', 'publish', 'total',
           'age_at_publish')
 
 
 @dataclass(frozen=True)
 class Percentiles:
-    """How a stage's times are spread, in milliseconds. By nearest rank: each one occurred."""
+    """Spread of a stage's times in milliseconds, by nearest rank: each one occurred."""
 
     p50_ms: float
     p95_ms: float
@@ -24,39 +24,22 @@ class Percentiles:
 
 
 class LatencyWindow:
-    """Collects the stage times of frames; any thread may add, one reads and starts anew."""
+    """Collects times of max_frames frames a period at most; any thread may add, one takes."""
 
     def __init__(self, stages: Sequence[str], max_frames: int = 1000) -> None:
-        """
-        Start empty.
-
-        Args:
-            stages: names, in the order in which `add` gets the times.
-            max_frames: kept in a period; the rest of a period is not looked at.
-        """
         self.stages = tuple(stages)
         self._max_frames = max_frames
         self._lock = threading.Lock()
         self._rows: list[Sequence[float]] = []
 
     def add(self, times_ms: Sequence[float]) -> None:
-        """
-        Enter a frame.
-
-        Args:
-            times_ms: one for each stage; NaN where a stage has no time for this frame.
-        """
+        """Enter a frame: one time for each stage, NaN where it has none."""
         with self._lock:
             if len(self._rows) < self._max_frames:
                 self._rows.append(times_ms)
 
     def take(self) -> dict[str, Percentiles]:
-        """
-        Close the period.
-
-        Returns:
-            Percentiles of each stage that has times in this period; nothing without frames.
-        """
+        """Close the period; return percentiles of the stages that have times in it."""
         with self._lock:
             rows, self._rows = self._rows, []
         if not rows:

@@ -1,11 +1,10 @@
 """
-Which frame is inferred next, and in which thread.
+Chooses the next frame to infer, and its thread.
 
-Every camera has a mailbox for one frame: a newer frame replaces the one that waits, so nothing
-queues and nothing grows old. One camera needs no mailbox: its frame is processed in the thread
-that brings it, which is cheaper than handing it over; the middleware (depth 1) replaces what
-comes meanwhile. Several cameras are served by as many workers as the backend takes, the camera
-that waited longest since its last turn first.
+Every camera has a mailbox for one frame: a newer frame replaces the waiting one, so nothing
+queues. Workers take the camera that waited longest since its last turn first. One camera needs
+no mailbox: its frame is processed in the thread that brings it, which is cheaper than a
+handover; the middleware (depth 1) replaces frames that come meanwhile.
 """
 
 from __future__ import annotations
@@ -19,48 +18,23 @@ from mbv2ssd_ros.frames import Frame, INTERNAL_ERROR, Payload, SHUTDOWN
 
 # Answers a batch: ends every frame of it by publish() or drop(). Called by one thread at a time.
 Processor = Callable[[Sequence[Frame[Payload]]], None]
-# Told of an exception that escaped a processor, in the thread where it happened.
+# Called with an exception that escaped a processor, in the thread where it happened.
 ErrorReport = Callable[[Exception], None]
 
 
 class Scheduler(Protocol[Payload]):
-    """Where frames go."""
+    """Processes submitted frames."""
 
     def submit(self, frame: Frame[Payload]) -> None:
-        """
-        Take a frame over; it will end by itself.
-
-        Args:
-            frame: of a camera whose frames all come from one thread.
-        """
+        """Take over a frame and end it; all frames of a camera come from one thread."""
 
     def stop(self, timeout_s: float = 1.5) -> bool:
-        """
-        End: what waits is dropped, what is under way is finished, later frames are dropped.
-
-        Args:
-            timeout_s: how long to wait for the frames under way.
-
-        Returns:
-            False when a processor did not come back in time; its thread is left behind.
-        """
+        """Drop waiting and later frames; False when a thread outlasts the timeout and stays."""
 
 
 def make_scheduler(camera_count: int, processors: Sequence[Processor[Payload]], max_batch: int,
                    max_batch_wait_s: float, report: ErrorReport) -> Scheduler[Payload]:
-    """
-    Choose the way of processing for a number of cameras.
-
-    Args:
-        camera_count: cameras are numbered from 0.
-        processors: one for each thread that may infer at the same time.
-        max_batch: frames that one processor takes together.
-        max_batch_wait_s: how long a frame may wait for others to fill its batch.
-        report: told of errors nobody expected.
-
-    Returns:
-        A scheduler, running.
-    """
+    """Make a running scheduler; a frame waits max_batch_wait_s at most to fill its batch."""
     if camera_count == 1:
         return InlineScheduler(processors[0], report)
     return WorkerScheduler(
@@ -71,7 +45,6 @@ class InlineScheduler(Generic[Payload]):
     """Processes a frame at once, in the thread that submits it. For one camera."""
 
     def __init__(self, processor: Processor[Payload], report: ErrorReport) -> None:
-        """See make_scheduler."""
         self._processor = processor
         self._report = report
         self._stopped = False
@@ -85,7 +58,7 @@ class InlineScheduler(Generic[Payload]):
             _process(self._processor, [frame], self._report)
 
     def stop(self, timeout_s: float = 1.5) -> bool:
-        """End; see Scheduler.stop. What is under way ends in the thread that submitted it."""
+        """Refuse later frames; one under way ends in the thread that submitted it."""
         self._stopped = True
         return True
 
@@ -94,13 +67,11 @@ class WorkerScheduler(Generic[Payload]):
     """
     A mailbox for each camera and a thread for each processor.
 
-    A camera whose frame is under way is busy: its next frame waits, so that its detections come
-    in the order of its images.
+    While a frame of a camera is under way its next one waits, to keep the detections in order.
     """
 
     def __init__(self, camera_count: int, processors: Sequence[Processor[Payload]],
                  max_batch: int, max_batch_wait_s: float, report: ErrorReport) -> None:
-        """See make_scheduler."""
         self._max_batch = max_batch
         self._max_batch_wait_s = max_batch_wait_s if max_batch > 1 else 0.0
         self._report = report
@@ -160,7 +131,7 @@ class WorkerScheduler(Generic[Payload]):
             return []
 
     def _ready(self) -> list[Frame[Payload]]:
-        """Frames that may be taken, the camera that waited longest for a turn first."""
+        """Frames that may be taken, the camera with the longest wait for a turn first."""
         ready = [frame for frame in self._mailboxes
                  if frame is not None and not self._busy[frame.camera]]
         return sorted(ready, key=lambda frame: self._last_turn[frame.camera])
@@ -181,13 +152,13 @@ class WorkerScheduler(Generic[Payload]):
             self._busy[frame.camera] = True
             self._last_turn[frame.camera] = self._turn
         if len(ready) > len(batch):
-            self._changed.notify()  # another worker may go on with the rest
+            self._changed.notify()  # another worker may take the rest
         return batch
 
 
 def _process(processor: Processor[Payload], batch: Sequence[Frame[Payload]],
              report: ErrorReport) -> None:
-    """Let a processor answer a batch; whatever happens, every frame of it ends."""
+    """Let a processor answer a batch; every frame of it ends, also after an error."""
     try:
         processor(batch)
     except Exception as err:  # a bug must cost its frames, not the thread

@@ -13,20 +13,7 @@ DEFAULT_MODEL = 'mbv2_ssdlite_voc.onnx'  # small enough for a machine without a 
 
 
 def find_model(model_path: str) -> Path:
-    """
-    Find the model that a parameter means.
-
-    Args:
-        model_path: a file, ~ allowed; or the name, without a folder, of a file that comes with
-            this package, such as mbv2_ssdlite_320_voc.onnx; empty: DEFAULT_MODEL.
-
-    Returns:
-        The path; of a file, where it is a shipped one.
-
-    Raises:
-        ConfigError: a name without a folder that is neither a file of the working folder nor of
-            the package.
-    """
+    """Resolve a path (~ allowed), a shipped model's name or ''; ConfigError for other names."""
     path = Path(model_path or DEFAULT_MODEL).expanduser()
     if model_path and (path.name != model_path or path.is_file()):
         return path
@@ -43,12 +30,7 @@ def find_model(model_path: str) -> Path:
 
 
 def share_folders() -> list[Path]:
-    """
-    List where the files that come with the package may be.
-
-    Returns:
-        The source tree, the share folder of an ament prefix and that of a pip installation.
-    """
+    """List the source tree, the ament share folder and that of a pip installation."""
     folders = [Path(__file__).resolve().parents[1]]
     try:
         from ament_index_python.packages import get_package_share_directory
@@ -59,18 +41,7 @@ def share_folders() -> list[Path]:
 
 
 def shipped_path(relative: str) -> Path:
-    """
-    Find a file or folder that the package installs to its share folder.
-
-    Args:
-        relative: path below share/mbv2ssd_ros, the same as in the source tree.
-
-    Returns:
-        The path.
-
-    Raises:
-        ConfigError: it was not installed.
-    """
+    """Find a path below share/mbv2ssd_ros, as in the source tree; ConfigError if missing."""
     candidates = [folder / relative for folder in share_folders()]
     for candidate in candidates:
         if candidate.exists():

@@ -20,7 +20,7 @@ _score_of = itemgetter(0)
 _Candidate = tuple[float, int, int]  # score, label, row of the prior
 _Found = tuple[list[float], float, int]  # box as the model gives it, score, label
 
-# What an evaluation keeps for its curves, which end at the first missing detection.
+# What an evaluation keeps for its curves, which end where detections were dropped.
 CURVE_THRESHOLD, CURVE_MAX_DETECTIONS = 0.02, 200
 
 # Both a score and its background may be rounded up, to fp16 or to whole 255ths.

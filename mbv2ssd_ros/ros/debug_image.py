@@ -94,7 +94,7 @@ class DebugImages:
 def _image_msg(picture: NDArray[np.uint8], header: Header) -> Image:
     height, width = picture.shape[:2]
     message = Image(header=header, height=height, width=width, encoding='bgr8', step=3 * width)
-    message.data.frombytes(picture.data.cast('B'))  # the only way with a single copy
+    message.data.frombytes(picture.data.cast('B'))  # the cheapest way: a single copy
     return message
 
 

@@ -36,7 +36,7 @@ def why_silent(node: Node, camera: Camera) -> str:
 def incompatible_publishers(camera: Camera, publishers: Iterable[Any]) -> list[Any]:
     """Find the publishers whose images cannot arrive because they offer too little."""
     if camera.params.qos_reliability != 'reliable':
-        return []  # best effort takes everything; other policies are defaults
+        return []  # best effort takes everything; all offer the other policies
     return [info for info in publishers
             if info.qos_profile.reliability == ReliabilityPolicy.BEST_EFFORT]
 
