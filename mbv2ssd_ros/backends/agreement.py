@@ -1,8 +1,8 @@
 """
-Does an engine compute what its model does?
+Compare an engine with the model it was built from.
 
-TensorRT has had versions that built wrong engines without a word, so a new one is compared with
-ONNX Runtime, on the very GPU it was built for, before anything relies on it.
+TensorRT has had versions that built wrong engines without an error, so a new one is compared with
+ONNX Runtime, on the GPU it was built for, before use.
 """
 
 from __future__ import annotations
@@ -38,15 +38,7 @@ class Difference:
                 f'scores by {self.score_max:.2g} and {self.score_mean:.2g}')
 
     def within(self, limit: Difference) -> bool:
-        """
-        Compare with a limit; NaN is never within one.
-
-        Args:
-            limit: the largest that is tolerated, each for itself.
-
-        Returns:
-            True when nothing exceeds it.
-        """
+        """Compare each figure with its limit; NaN is never within one."""
         return (self.box_max <= limit.box_max and self.box_mean <= limit.box_mean
                 and self.score_max <= limit.score_max and self.score_mean <= limit.score_mean)
 
@@ -62,16 +54,7 @@ LIMITS = {
 
 
 def fixed_images(count: int, size_hw: tuple[int, int]) -> NDArray[np.uint8]:
-    """
-    Make images to compare on: coloured blobs of many sizes, the same on every machine.
-
-    Args:
-        count: of images.
-        size_hw: of each.
-
-    Returns:
-        (count, H, W, 3) uint8.
-    """
+    """Make (count, H, W, 3) uint8 images of blobs, the same on every machine."""
     rng = np.random.default_rng(_SEED)
     images = np.zeros((count, *size_hw, 3), np.uint8)
     for image in images:
@@ -86,18 +69,7 @@ def fixed_images(count: int, size_hw: tuple[int, int]) -> NDArray[np.uint8]:
 
 def compare(infer: Infer, reference: Infer, batch_sizes: Sequence[int],
             size_hw: tuple[int, int]) -> Difference:
-    """
-    Run both on fixed images, the engine in batches of every size.
-
-    Args:
-        infer: the engine.
-        reference: takes single images.
-        batch_sizes: of the engine.
-        size_hw: of the network input.
-
-    Returns:
-        The largest differences of any batch size.
-    """
+    """Return the largest differences on fixed images, for engine batches of every size."""
     images = fixed_images(max(_MIN_IMAGES, *batch_sizes), size_hw)
     expected = [tuple(output.copy() for output in reference(image[None])) for image in images]
     found = []
@@ -117,17 +89,7 @@ def _difference(found: Outputs, expected: Outputs) -> Difference:
 
 
 def check_agreement(difference: Difference, precision: str, source: str) -> None:
-    """
-    Refuse an engine that computes something else.
-
-    Args:
-        difference: to ONNX Runtime.
-        precision: of the model.
-        source: name of the model file, for messages.
-
-    Raises:
-        BackendError: beyond what rounding explains.
-    """
+    """Raise BackendError for a difference that rounding does not explain."""
     if not difference.within(LIMITS[precision]):
         raise BackendError(
             f'{source}: TensorRT built an engine that computes something else than ONNX Runtime: '

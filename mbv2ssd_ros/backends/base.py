@@ -22,19 +22,19 @@ from mbv2ssd_ros.core.errors import BackendError, ConfigError, ShapeError
 
 ANY_PRECISION = 'auto'
 CPU_PROVIDER = 'CPUExecutionProvider'
-PROGRESS_S = 4.0  # something is said this often while somebody waits: five seconds at most
+PROGRESS_S = 4.0  # seconds between progress lines; users wait five at most
 
 
 @dataclass(frozen=True)
 class BackendOptions:
-    """How a backend may use the machine; each backend reads what concerns it."""
+    """How a backend may use the machine; each one reads its own fields."""
 
     threads: int = 1  # of one inference on a CPU; 1 is as fast as 2 at camera pace
     spin: bool = False  # let waiting CPU threads spin: faster, at the price of a busy core
     workers: int = 2  # inferences at the same time on a CPU, one camera each
     providers: tuple[str, ...] = (CPU_PROVIDER,)  # of ONNX Runtime, the preferred one first
     precision: str = ANY_PRECISION  # what the model must be, or 'auto'
-    engine_cache_dir: str = ''  # where built engines are kept; empty: in the user's cache
+    engine_cache_dir: str = ''  # folder of built engines; empty: in the user's cache
     max_batch: int = 1  # images that may come together, as many as there are cameras
 
     def __post_init__(self) -> None:
@@ -52,13 +52,13 @@ class BackendOptions:
 
 
 class Log(Protocol):
-    """Where a backend says what it does; a logger of Python or of ROS is one."""
+    """Receives messages of a backend; loggers of Python and of ROS fit."""
 
     def info(self, message: str, /) -> Any:
-        """Say what goes as it should."""
+        """Log normal progress."""
 
     def warning(self, message: str, /) -> Any:
-        """Say what somebody should look at."""
+        """Log what a user should check."""
 
 
 def _never() -> bool:
@@ -67,7 +67,7 @@ def _never() -> bool:
 
 @dataclass(frozen=True)
 class Host:
-    """Who opens a model: loading may take minutes, so it is told how it goes and may give up."""
+    """The caller that opens a model; gets progress messages and may cancel."""
 
     log: Log = logging.getLogger('mbv2ssd_ros')
     cancelled: Callable[[], bool] = _never  # asked several times a second, from any thread
@@ -89,7 +89,7 @@ class Backend(Protocol):
 
     @property
     def contract(self) -> ModelContract:
-        """What the model file says about itself."""
+        """Contract of the model file."""
 
     @property
     def max_batch(self) -> int:
@@ -101,7 +101,7 @@ class Backend(Protocol):
 
     @property
     def self_test(self) -> Difference | None:
-        """How far its self-test was from the right answers; None where the file has none."""
+        """Differences from the self-test's reference outputs; None where the file has none."""
 
     def infer(self, images: NDArray[np.uint8]
               ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -126,16 +126,7 @@ class Backend(Protocol):
 
 
 def check_images(images: NDArray[np.uint8], shape: tuple[int, ...]) -> None:
-    """
-    Refuse what `infer` does not take.
-
-    Args:
-        images: as given.
-        shape: (H, W, 3) of one image.
-
-    Raises:
-        ShapeError: another dtype or shape, or no image.
-    """
+    """Raise ShapeError unless images are uint8 (B, *shape) with B >= 1."""
     if images.dtype != np.uint8 or images.shape[1:] != shape or len(images) < 1:
         raise ShapeError(
             f'images are {images.dtype} {images.shape}, expected uint8 '
@@ -143,17 +134,7 @@ def check_images(images: NDArray[np.uint8], shape: tuple[int, ...]) -> None:
 
 
 def check_precision(contract: ModelContract, wanted: str, source: str) -> None:
-    """
-    Refuse a model of another precision than was asked for; a backend never converts one.
-
-    Args:
-        contract: of the model.
-        wanted: 'auto' or one of PRECISIONS.
-        source: name of the model file, for messages.
-
-    Raises:
-        ConfigError: the model has another one.
-    """
+    """Raise ConfigError for another precision than requested; no backend converts a model."""
     if wanted not in (ANY_PRECISION, contract.precision):
         raise ConfigError(
             f'{source}: its precision is {contract.precision}, the parameter precision asks for '
@@ -162,18 +143,7 @@ def check_precision(contract: ModelContract, wanted: str, source: str) -> None:
 
 
 def read_model(path: Path) -> bytes:
-    """
-    Read a model file.
-
-    Args:
-        path: of the file.
-
-    Returns:
-        Its content.
-
-    Raises:
-        BackendError: it cannot be read.
-    """
+    """Read a model file; BackendError where it cannot be read."""
     try:
         return path.read_bytes()
     except OSError as err:

@@ -1,9 +1,8 @@
 """
-The first run of a model, before anything relies on it.
+The first run of a model, before use.
 
-It is the slow one, and it shows whether the model computes here what it computed where it was
-made: by the self-test in its file, or for a file without one merely that a black image gives
-finite numbers.
+It is the slow one, and it checks the results on this machine: by the self-test in the file, else
+only that a black image gives finite numbers.
 """
 
 from __future__ import annotations
@@ -22,41 +21,19 @@ from mbv2ssd_ros.core.self_test import Infer, SELF_TEST_KEY, SelfTest
 
 def read_self_test(metadata: Mapping[str, str], contract: ModelContract, source: str
                    ) -> SelfTest | None:
-    """
-    Read the self-test of a model file.
-
-    Args:
-        metadata: of the file.
-        contract: of the model.
-        source: name of the file, for messages.
-
-    Returns:
-        The self-test; None where the file has none.
-
-    Raises:
-        ContractError: it cannot be read.
-    """
+    """Read the self-test of a model file; None where it has none."""
     text = metadata.get(SELF_TEST_KEY)
     return None if text is None else SelfTest.from_json(text, contract, source)
 
 
 def without_self_test(source: str) -> str:
-    """Say that a file has no self-test, and how it gets one."""
+    """Return the message for a file without self-test."""
     return (f'{source} has no self-test, so whether it is computed right here is not known; '
             f'`mbv2ssd_train self-test --model {source}` adds one')
 
 
 def describe_margin(found: Difference, precision: str) -> str:
-    """
-    Say how far a model is from failing its self-test.
-
-    Args:
-        found: as first_run returned it.
-        precision: of the model.
-
-    Returns:
-        A phrase with the figure that is nearest to its limit.
-    """
+    """Describe the figure of a passed self-test that is nearest to its limit."""
     limit = LIMITS[precision]
     share, name = max((share, name) for name, share in found.shares(limit).items())
     return (f'{100 * share:.2g} % of what {precision} allows ({NAMES[name]}: '
@@ -66,26 +43,15 @@ def describe_margin(found: Difference, precision: str) -> str:
 def first_run(infer: Infer, contract: ModelContract, self_test: SelfTest | None, source: str,
               engine: str, batch_sizes: Sequence[int] = (1,)) -> Difference | None:
     """
-    Run a model for the first time.
+    Run a model for the first time, in every batch size, and check the outputs.
 
-    Args:
-        infer: computes the model.
-        contract: of the model.
-        self_test: of its file, if it has one.
-        source: name of the file, for messages.
-        engine: what computes, with its version, for messages.
-        batch_sizes: of the batches to run.
-
-    Returns:
-        How far the answers are from the right ones; None without a self-test.
-
-    Raises:
-        BackendError: it failed, an output is not finite, or the answers are wrong.
+    Returns the differences from the self-test's outputs, None without a self-test. Raises
+    BackendError where a run fails, an output is not finite or a difference exceeds its limit.
     """
     def finite(images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         outputs = infer(images)
         if complaint := _not_finite(*outputs):
-            del outputs  # which an error would keep, with memory of the GPU
+            del outputs  # an error would keep them, with memory of the GPU
             raise BackendError(f'{source}: {complaint}; export the model again, or in another '
                                'precision')
         return outputs

@@ -1,4 +1,4 @@
-"""Opening a model with the backend of a name, or with the best one that is there."""
+"""Open a model with a named backend, or with the best one available."""
 
 from __future__ import annotations
 
@@ -36,22 +36,12 @@ BACKENDS = ('auto', *_OPENERS)
 def open_backend(name: str, model_path: str | Path, options: BackendOptions,
                  host: Host = DEFAULT_HOST) -> Backend:
     """
-    Load a model into the engine of that name.
+    Load a model into the named engine and warm it up.
 
-    Args:
-        name: one of BACKENDS; 'auto' takes TensorRT where it can be used and ONNX Runtime
-            elsewhere, says which and why, and is the only name that ever chooses.
-        model_path: of an ONNX file with a contract.
-        options: how the engine may use the machine.
-        host: who opens it.
-
-    Returns:
-        The backend, warmed up.
-
-    Raises:
-        ConfigError: no backend of that name, or a model of another precision.
-        BackendError: the engine or the file is missing, or the engine refuses the file.
-        ContractError: the file has no contract or disagrees with it.
+    'auto' takes TensorRT where it is usable, else ONNX Runtime, and logs the choice and why; no
+    other name chooses. Raises ConfigError for an unknown name or a model of another precision,
+    BackendError where the engine or the file is missing or the engine refuses the file,
+    ContractError where the file has no contract or disagrees with it.
     """
     if name not in BACKENDS:
         raise ConfigError(f'backend is {name!r}, expected one of {", ".join(BACKENDS)}')
@@ -64,7 +54,7 @@ def open_backend(name: str, model_path: str | Path, options: BackendOptions,
 
 
 def _choose(log: Log) -> str:
-    """Take TensorRT where it can be used; say what was taken, and why."""
+    """Choose TensorRT where it is usable; log the choice and why."""
     from mbv2ssd_ros.backends.trt.nvidia import describe_gpu, load_nvidia
     if importlib.util.find_spec('tensorrt') is None:
         log.info('backend auto takes onnxruntime: TensorRT is not installed for this Python')
@@ -72,7 +62,7 @@ def _choose(log: Log) -> str:
     try:
         nvidia = load_nvidia()
     except BackendError as err:
-        # Where TensorRT is installed somebody wants it, and should hear what is amiss.
+        # TensorRT is installed, so its user should learn why it is not used.
         log.warning(f'backend auto takes onnxruntime: {err}')
         return 'onnxruntime'
     log.info(f'backend auto takes tensorrt: TensorRT {nvidia.trt.__version__} and a GPU '

@@ -1,4 +1,4 @@
-"""ONNX Runtime: the backend that works on any machine, on its CPU unless told otherwise."""
+"""ONNX Runtime: the backend for any machine, on its CPU by default."""
 
 from __future__ import annotations
 
@@ -30,28 +30,17 @@ _OUTPUTS = ['boxes', 'scores']
 
 class OrtBackend:
     """
-    A model in ONNX Runtime.
+    A model in ONNX Runtime, checked against its contract and self-test once constructed.
 
-    One session serves every thread: run() releases the GIL and is thread safe. Single frames
-    from two threads beat a batch (four cameras: 16.3 against 20.3 ms), so max_batch is 1.
+    One session serves every thread: run() releases the GIL and is thread safe. Single frames from
+    two threads beat a batch (four cameras: 16.3 against 20.3 ms), so max_batch is 1.
+
+    Raises BackendError where a provider is missing, the file is refused or its self-test fails,
+    ConfigError for another precision than requested, ContractError for a wrong contract.
     """
 
     def __init__(self, model_path: Path, options: BackendOptions, log: Log = DEFAULT_HOST.log
                  ) -> None:
-        """
-        Load the file, check it against its contract and run its self-test.
-
-        Args:
-            model_path: ONNX file with a contract.
-            options: precision, providers, threads and spinning.
-            log: told what is to be known about the file.
-
-        Raises:
-            BackendError: ONNX Runtime refuses the file, or lacks a provider.
-            BackendError: it fails, or computes something else, when it is run.
-            ConfigError: the model has another precision than was asked for.
-            ContractError: no contract, or one that disagrees with the graph.
-        """
         _check_providers(options.providers)
         self._source = str(model_path)
         metadata = read_metadata(read_model(model_path), self._source)
@@ -93,7 +82,7 @@ class OrtBackend:
 
     @property
     def contract(self) -> ModelContract:
-        """What the model file says about itself."""
+        """Contract of the model file."""
         return self._contract
 
     @property
@@ -108,7 +97,7 @@ class OrtBackend:
 
     @property
     def self_test(self) -> Difference | None:
-        """How far its self-test was from the right answers."""
+        """Differences from the reference outputs of the self-test."""
         return self._proof
 
     def infer(self, images: NDArray[np.uint8]
@@ -140,7 +129,7 @@ def _check_providers(wanted: tuple[str, ...]) -> None:
 
 
 def _check_used_providers(used: list[str], wanted: tuple[str, ...], source: str) -> None:
-    """Refuse a session without a provider that was asked for: it fell back without a word."""
+    """Refuse a session without a requested provider: ONNX Runtime falls back silently."""
     if missing := [name for name in wanted if name not in used]:
         raise BackendError(
             f'{source}: ONNX Runtime could not start {", ".join(missing)} and would run on '

@@ -1,9 +1,9 @@
 """
-Do ONNX Runtime's integer kernels saturate on this processor?
+Detect whether ONNX Runtime's integer kernels saturate on this processor.
 
 x86-64 without VNNI multiplies uint8 by int8 with vpmaddubsw, which adds two products in 16 bits:
-255 * (|w1| + |w2|) above 32767 is cut, without a word. Asked by trying, since flags of a
-processor do not tell which kernels a build of ONNX Runtime takes.
+255 * (|w1| + |w2|) above 32767 is cut silently. Tested by a product, since processor flags do not
+show which kernels a build of ONNX Runtime uses.
 """
 
 from __future__ import annotations
@@ -25,12 +25,7 @@ EXACT = 8 * 255 * 127  # each element of the product where nothing saturates
 
 @cache
 def kernels_saturate() -> bool:
-    """
-    Multiply integers whose sums leave 16 bits; once in a process.
-
-    Returns:
-        True where the product comes out smaller than it is.
-    """
+    """Multiply integers whose sums exceed 16 bits; True where the product is too small."""
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(

@@ -21,32 +21,18 @@ from mbv2ssd_ros.core.errors import BackendError
 
 class TrtBackend:
     """
-    A model in TensorRT.
+    A model in TensorRT, its engine taken from the cache or built, which takes minutes.
 
-    The engine is taken from the cache or built on the spot, which takes minutes, and runs the
-    model's self-test before anything relies on it. One thread owns the GPU's context; images
-    come together in batches, since a small network leaves most of a GPU idle.
+    The model's self-test runs before use. One thread owns the GPU's context; images are batched,
+    since a small network leaves most of a GPU idle. `engine_path` is None where the engine could
+    not be kept.
 
-    `engine_path` is where the engine is kept, None where it could not be.
+    Raises BackendError where there is no correct engine or the GPU fails, ConfigError for another
+    precision than requested, ContractError for a wrong contract.
     """
 
     def __init__(self, model_path: Path, options: BackendOptions, host: Host, nvidia: Nvidia,
                  build: Build = build_in_child) -> None:
-        """
-        Load or build the engine and run every batch size once.
-
-        Args:
-            model_path: ONNX file with a contract.
-            options: precision, largest batch, folder of the cache.
-            host: told how it goes; may cancel a build.
-            nvidia: the libraries.
-            build: makes an engine.
-
-        Raises:
-            BackendError: there is no engine to be had, or a wrong one; the GPU fails.
-            ConfigError: the model has another precision than was asked for.
-            ContractError: no contract, or one that disagrees with the graph.
-        """
         self._source = str(model_path)
         self._options = options
         self._nvidia = nvidia
@@ -82,7 +68,7 @@ class TrtBackend:
 
     @property
     def contract(self) -> ModelContract:
-        """What the model file says about itself."""
+        """Contract of the model file."""
         return self._contract
 
     @property
@@ -92,12 +78,12 @@ class TrtBackend:
 
     @property
     def max_concurrency(self) -> int:
-        """Threads that may call infer at the same time: the GPU does one thing at a time."""
+        """Threads that may call infer at the same time: the GPU runs one job at a time."""
         return 1
 
     @property
     def self_test(self) -> Difference | None:
-        """How far its self-test was from the right answers."""
+        """Differences from the reference outputs of the self-test."""
         return self._proof
 
     def infer(self, images: NDArray[np.uint8]

@@ -1,4 +1,4 @@
-"""What is asked of TensorRT's builder."""
+"""Build an engine with TensorRT's builder."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from mbv2ssd_ros.backends.trt.nvidia import describe_gpu, failure, made, Nvidia
 from mbv2ssd_ros.core.errors import BackendError
 
-RECIPE = 1  # counts the ways in which this module built engines; a change makes it another engine
+RECIPE = 1  # version of this build procedure, part of the engine's key
 OPTIMIZATION_LEVEL = 3  # TensorRT's own default
 WORKSPACE_MIB = 512  # a limit, not a reservation; ample for a MobileNet [estimate]
 # The workspace, TensorRT's and CUDA's libraries, and the weights a few times over [estimate].
@@ -22,7 +22,7 @@ OnPhase = Callable[[str], None]
 
 @dataclass(frozen=True)
 class BuildRequest:
-    """How to build. Travels to the child as JSON."""
+    """How to build; sent to the child process as JSON."""
 
     source: str  # name of the model file, for messages
     precision: str  # of the model
@@ -35,7 +35,7 @@ class BuildRequest:
 
 @dataclass(frozen=True)
 class BuiltEngine:
-    """What a build gives."""
+    """The result of a build."""
 
     plan: bytes
     timing: bytes  # TensorRT's timing cache
@@ -44,24 +44,13 @@ class BuiltEngine:
 def build_engine(nvidia: Nvidia, model: bytes, request: BuildRequest, timing: bytes,
                  on_phase: OnPhase) -> BuiltEngine:
     """
-    Build an engine in this thread, where the GPU's context is current.
+    Build an engine from an ONNX model in this thread, where the GPU's context is current.
 
-    Each batch size has a profile of its own, of exactly that size, so that its kernels are
-    chosen for it and nothing has to be decided while it runs.
+    Each batch size has its own profile of exactly that size: its kernels are chosen for it and
+    nothing is decided at run time. `timing` is TensorRT's timing cache or empty; `on_phase` gets
+    the phases from TensorRT 10 on.
 
-    Args:
-        nvidia: the libraries.
-        model: ONNX.
-        request: how.
-        timing: TensorRT's timing cache, or nothing.
-        on_phase: told what TensorRT does, where it tells (10 and later).
-
-    Returns:
-        The engine.
-
-    Raises:
-        GpuMemoryError: there is not enough memory.
-        BackendError: TensorRT refuses the model.
+    Raises GpuMemoryError where memory is short, BackendError where TensorRT refuses the model.
     """
     trt, logger = nvidia.trt, nvidia.logger
     _check_memory(nvidia.cuda, request.needed_mib)
@@ -74,7 +63,7 @@ def build_engine(nvidia: Nvidia, model: bytes, request: BuildRequest, timing: by
     config = made(builder.create_builder_config, logger=logger, what='make a configuration')
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, request.workspace_mib * 2 ** 20)
     config.builder_optimization_level = request.optimization_level
-    config.clear_flag(trt.BuilderFlag.TF32)  # fp32 means fp32; who wants speed takes fp16
+    config.clear_flag(trt.BuilderFlag.TF32)  # fp32 means fp32; fp16 is there for speed
     if not is_typed(trt):
         _set_precision(trt, network, config, request.precision)
     for size in request.batch_sizes:
@@ -96,28 +85,12 @@ def build_engine(nvidia: Nvidia, model: bytes, request: BuildRequest, timing: by
 
 
 def is_typed(trt: Any) -> bool:
-    """
-    Tell whether TensorRT takes every precision from the types in the model.
-
-    Args:
-        trt: the module.
-
-    Returns:
-        True from 10 on; earlier it decides by itself and is only asked for precisions.
-    """
+    """Return whether TensorRT takes precisions from the model's types (10 and later)."""
     return hasattr(trt.NetworkDefinitionCreationFlag, 'STRONGLY_TYPED')
 
 
 def network_flags(trt: Any) -> int:
-    """
-    Choose the kind of network: explicit batch, and types that count, where there is a choice.
-
-    Args:
-        trt: the module.
-
-    Returns:
-        Flags for create_network.
-    """
+    """Return create_network flags: explicit batch and strong types, where there is a choice."""
     kinds = trt.NetworkDefinitionCreationFlag
     # The numbers of the flags differ between versions; from 11 on both kinds are the only ones.
     return sum(1 << int(getattr(kinds, name)) for name in ('EXPLICIT_BATCH', 'STRONGLY_TYPED')
@@ -125,7 +98,7 @@ def network_flags(trt: Any) -> int:
 
 
 def _set_precision(trt: Any, network: Any, config: Any, precision: str) -> None:
-    """Ask an untyped TensorRT (8.6) for a precision; decoding and softmax stay in fp32."""
+    """Request a precision of an untyped TensorRT (8.6); decoding and softmax stay in fp32."""
     if precision == 'int8':
         config.set_flag(trt.BuilderFlag.INT8)
     if precision == 'fp16':
@@ -164,7 +137,7 @@ def _keep_fp32(trt: Any, layer: Any) -> None:
 
 def _progress_monitor(trt: Any, on_phase: OnPhase) -> Any:
     class ProgressMonitor(trt.IProgressMonitor):  # type: ignore[misc]
-        """Names the phases. Called from any thread; more would slow the build down."""
+        """Reports phases. Called from any thread; reporting more would slow the build."""
 
         def __init__(self) -> None:
             trt.IProgressMonitor.__init__(self)
@@ -187,15 +160,7 @@ def _parser_errors(parser: Any) -> str:
 
 
 def free_memory_mib(cuda: Any) -> int:
-    """
-    Say how much memory a build may take.
-
-    Args:
-        cuda: pycuda.driver, with a context.
-
-    Returns:
-        MiB; what the system has where GPU and CPU share it.
-    """
+    """Return the MiB a build may take: the system's where GPU and CPU share memory."""
     if describe_gpu(cuda).integrated:  # CUDA's own figure leaves out what could be swapped
         found = re.search(r'^MemAvailable:\s+(\d+) kB', Path('/proc/meminfo').read_text(), re.M)
         if found:

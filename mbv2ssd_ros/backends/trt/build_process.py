@@ -1,9 +1,9 @@
 """
-The process that builds an engine.
+The child process that builds an engine.
 
 A build takes minutes and gigabytes, cannot be interrupted before TensorRT 10, and a crash in it
-must not take a robot's node along. So a child builds; it gets the model and gives the engine back
-in anonymous files, never on a disk.
+must not end a robot's node. The model and the engine are exchanged in anonymous files, never on a
+disk.
 """
 
 from __future__ import annotations
@@ -31,20 +31,10 @@ _STDERR_LINES = 3
 
 def build_in_child(model: bytes, request: BuildRequest, timing: bytes, host: Host) -> BuiltEngine:
     """
-    Build an engine in a child process; says every few seconds that it goes on.
+    Build an engine in a child process and log progress every few seconds.
 
-    Args:
-        model: ONNX.
-        request: how.
-        timing: TensorRT's timing cache, or nothing.
-        host: told how it goes; may cancel, which kills the child.
-
-    Returns:
-        The engine.
-
-    Raises:
-        BackendError: TensorRT refuses the model, memory is short, the child died, or the host
-            cancelled.
+    Raises BackendError where TensorRT refuses the model, memory is short, the child died or the
+    host cancelled, which kills the child.
     """
     with ExitStack() as files:
         given, known, plan, measured, errors = (
@@ -73,7 +63,7 @@ def _start(request: BuildRequest, files: list[int], errors: IO[bytes]) -> subpro
         'request': dataclasses.asdict(request), 'files': files,
         'paths': list(map(os.path.abspath, sys.path))})
     try:
-        # -c, not -m: nothing must be run from the folder that this process happens to be in
+        # -c, not -m: nothing must be imported from the working folder
         return subprocess.Popen(
             [sys.executable, '-c', _CHILD, arguments],
             stdin=subprocess.PIPE,  # never written to; it ends when this process does
@@ -96,14 +86,10 @@ sys.exit(serve(arguments['request'], arguments['files']))
 
 def serve(request: dict[str, Any], files: list[int]) -> int:
     """
-    Build as the child.
+    Build in the child and return its exit code; errors and phases go to stdout as JSON.
 
-    Args:
-        request: BuildRequest as a dict from JSON.
-        files: descriptors of the model, the timing cache, the engine and the new timing cache.
-
-    Returns:
-        The exit code; what went wrong is said on standard output, as are the phases.
+    `request` is a BuildRequest from JSON; `files` are the descriptors of the model, the timing
+    cache, the engine and the new timing cache, in this order.
     """
     threading.Thread(target=_end_with_parent, daemon=True).start()
     given, known, plan, measured = (os.fdopen(number, 'r+b') for number in files)
@@ -126,13 +112,13 @@ def serve(request: dict[str, Any], files: list[int]) -> int:
 
 
 def _end_with_parent() -> None:
-    """End when nobody waits for the engine any more; a node that was killed cannot end us."""
+    """End when the parent ends; a killed node cannot end its child."""
     os.read(0, 1)
     os._exit(1)
 
 
 def _follow(child: subprocess.Popen[str], source: str, host: Host) -> str:
-    """Pass on what the child says, until it ends; returns its complaint, if any."""
+    """Log the child's phases until it ends; returns its error message, if any."""
     assert child.stdout is not None
     lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
     threading.Thread(target=_read_lines, args=(child.stdout, lines), daemon=True).start()
@@ -180,7 +166,7 @@ def _how_it_died(code: int, errors: IO[bytes]) -> str:
 
 
 def _hints(complaint: str) -> str:
-    """Add what messages of TensorRT mean that do not say it."""
+    """Explain messages of TensorRT that hide their cause."""
     if 'Could not find any implementation' in complaint:
         return '. TensorRT says so also when memory runs out: end other programs and try again'
     return ''

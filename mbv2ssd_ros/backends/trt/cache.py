@@ -1,10 +1,10 @@
 """
 Built engines, kept between starts.
 
-An engine takes minutes to build and fits one model, one GPU and one TensorRT. It is kept beside a
-manifest that says what it fits and what its bytes are; whatever does not match is never loaded.
-Files appear whole or not at all (written aside, flushed, renamed), and one process at a time
-writes those of one engine.
+An engine takes minutes to build and fits one model, one GPU and one TensorRT. Its manifest, in the
+same folder, records what it fits and its hash; an engine that does not match is never loaded.
+Files appear whole or not at all (temporary file, fsync, rename), and a lock for each engine lets
+one process write at a time.
 """
 
 from __future__ import annotations
@@ -44,63 +44,28 @@ class KeptEngine:
 
 
 class EngineCache:
-    """A private folder of engines."""
+    """
+    A private folder of engines; empty `folder`: in the user's cache.
+
+    Raises BackendError where it cannot be made or others could change its files.
+    """
 
     def __init__(self, folder: str, host: Host) -> None:
-        """
-        Make or check the folder.
-
-        Args:
-            folder: as the parameter `engine_cache_dir` has it; empty: in the user's cache.
-            host: told what is found and who is waited for.
-
-        Raises:
-            BackendError: it cannot be made, or others could change what is in it.
-        """
         self.folder = cache_folder(folder)
         self.writable = open_private_folder(self.folder)
         self._host = host
 
     def name(self, model_path: Path, key: EngineKey) -> str:
-        """
-        Name an engine.
-
-        Args:
-            model_path: of the model.
-            key: what the engine fits.
-
-        Returns:
-            The name of its files, without suffix.
-        """
+        """Return the name of an engine's files, without suffix."""
         stem = re.sub(r'[^\w.-]', '_', model_path.stem)[:_STEM_LENGTH]
         return f'{stem}.{key.fingerprint}'
 
     def engine_path(self, name: str) -> Path:
-        """
-        Say where an engine lies.
-
-        Args:
-            name: of the engine.
-
-        Returns:
-            The path of its file, there or not; the manifest is beside it, with suffix `.json`.
-        """
+        """Return the path of an engine, there or not; its manifest has suffix `.json`."""
         return self.folder / f'{name}.engine'
 
     def find(self, name: str, key: EngineKey) -> KeptEngine | None:
-        """
-        Read an engine and compare it with its manifest.
-
-        Args:
-            name: of the engine.
-            key: what it must fit.
-
-        Returns:
-            The engine; None where there is none.
-
-        Raises:
-            UnusableEngineError: there is something, and it is not what was written for this key.
-        """
+        """Read an engine; None where missing, UnusableEngineError where not of this key."""
         try:
             text = read_private_file(self._manifest_path(name)).decode()
             plan = read_private_file(self.engine_path(name))
@@ -120,17 +85,7 @@ class EngineCache:
         return KeptEngine(plan, manifest)
 
     def keep(self, name: str, plan: bytes, manifest: Manifest) -> None:
-        """
-        Write an engine, then its manifest: without one an engine is never loaded.
-
-        Args:
-            name: of the engine; locked.
-            plan: its bytes.
-            manifest: of these bytes.
-
-        Raises:
-            OSError: they cannot be written; nothing is left behind.
-        """
+        """Write a locked engine, then its manifest; an OSError leaves nothing behind."""
         self._write(name, self.engine_path(name), plan)
         try:
             self._write(name, self._manifest_path(name), manifest.to_json().encode())
@@ -139,13 +94,7 @@ class EngineCache:
             raise
 
     def quarantine(self, name: str, reason: str) -> None:
-        """
-        Put an engine aside, where it can be looked at but is never loaded.
-
-        Args:
-            name: of the engine; locked.
-            reason: for the log.
-        """
+        """Rename the files of a locked engine: kept for inspection, never loaded."""
         engine = self.engine_path(name)
         fate = f'put aside as {engine.name}.quarantined'
         for path in (engine, self._manifest_path(name)):
@@ -159,15 +108,7 @@ class EngineCache:
             f'{engine} is not used: {reason}. It is {fate}; the engine is built again')
 
     def timing(self, key: EngineKey) -> bytes:
-        """
-        Read what earlier builds measured on this GPU; makes later ones faster.
-
-        Args:
-            key: of the engine to build.
-
-        Returns:
-            TensorRT's timing cache; empty where there is none, or a damaged one.
-        """
+        """Read TensorRT's timing cache for this GPU; empty where missing or damaged."""
         try:
             content = read_private_file(self._timing_path(key))
         except (OSError, BackendError):
@@ -176,34 +117,18 @@ class EngineCache:
         return timing if _DIGEST(timing).digest() == digest else b''
 
     def keep_timing(self, name: str, key: EngineKey, timing: bytes) -> None:
-        """
-        Write what a build measured.
-
-        Args:
-            name: of the engine; locked.
-            key: of the engine that was built.
-            timing: TensorRT's timing cache.
-
-        Raises:
-            OSError: it cannot be written; nothing is left behind.
-        """
+        """Write TensorRT's timing cache of a locked engine; all or nothing on an OSError."""
         self._write(name, self._timing_path(key), _DIGEST(timing).digest() + timing)
 
     @contextmanager
     def locked(self, name: str) -> Iterator[None]:
         """
-        Keep every other process from writing an engine.
+        Keep other processes from writing an engine; wait for one that builds it.
 
-        Waits for one that builds it just now. The lock goes with the process, however it ends.
-
-        Args:
-            name: of the engine.
-
-        Raises:
-            BackendError: the host gave up waiting.
+        The lock ends with the process. Raises BackendError where the host cancels.
         """
         if not self.writable:
-            yield  # nobody can write it
+            yield  # read-only
             return
         try:
             descriptor = os.open(self.folder / f'.{name}.lock',
@@ -243,7 +168,7 @@ class EngineCache:
             time.sleep(_POLL_S)
 
     def _remove_unfinished(self, name: str) -> None:
-        """Remove what a process left that was killed while it wrote."""
+        """Remove temporary files of a killed process."""
         for path in self.folder.glob(f'.{name}.*.tmp'):
             path.unlink(missing_ok=True)
 

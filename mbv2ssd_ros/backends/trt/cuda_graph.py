@@ -1,8 +1,8 @@
 """
-The kernels of one inference, handed to the GPU in one piece.
+The kernels of one inference as a CUDA graph.
 
-A small network is a hundred kernels of a few microseconds, and handing them over one by one takes
-the CPU as long. pycuda has no graphs, so cuda-python makes them where it is installed: the same
+A small network is a hundred kernels of a few microseconds, and launching them one by one takes the
+CPU as long. pycuda has no graphs, so cuda-python makes them where it is installed: the same
 driver, on pycuda's stream and context.
 """
 
@@ -15,29 +15,23 @@ from mbv2ssd_ros.core.errors import BackendError
 
 
 class GraphError(BackendError):
-    """The GPU takes no graph, or does not run one."""
+    """The GPU cannot record or run a graph."""
 
 
 class CudaGraph:
-    """What was handed to a stream while it was recorded; for the thread that recorded it."""
+    """The work that was recorded from a stream; used in the thread that recorded it."""
 
     def __init__(self, driver: Any, stream_handle: int, enqueue: Callable[[], None]) -> None:
         """
-        Record.
+        Record what `enqueue` launches on an idle stream, in the module cuda.bindings.driver.
 
-        Args:
-            driver: the module cuda.bindings.driver.
-            stream_handle: of a stream of its own that is idle.
-            enqueue: hands the work to the stream; has done so before, since TensorRT allocates
-                the first time.
-
-        Raises:
-            GraphError: the work cannot be recorded.
-            BackendError: what enqueue raises; the stream is as it was.
+        `enqueue` must have run once before, since TensorRT allocates in the first run. Raises
+        GraphError where the work cannot be recorded, and what enqueue raises; the stream is then
+        as before.
         """
         self._driver = driver
         self._stream = driver.CUstream(stream_handle)
-        # of this thread: others in this process may go on using CUDA meanwhile
+        # thread-local: other threads may use CUDA meanwhile
         self._call('cuStreamBeginCapture', self._stream,
                    driver.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL)
         try:
@@ -54,16 +48,11 @@ class CudaGraph:
             driver.cuGraphDestroy(graph)
 
     def launch(self) -> None:
-        """
-        Hand the recorded work to the stream.
-
-        Raises:
-            GraphError: the GPU does not take it.
-        """
+        """Launch the recorded work on its stream."""
         self._call('cuGraphLaunch', self._executable, self._stream)
 
     def free(self) -> None:
-        """Free it, before what its kernels use; where the context was lost it went with it."""
+        """Free the graph, before what its kernels use; a lost context has freed it already."""
         self._driver.cuGraphExecDestroy(self._executable)
 
     def _call(self, name: str, *arguments: Any) -> Any:

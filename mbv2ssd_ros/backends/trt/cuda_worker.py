@@ -1,9 +1,9 @@
 """
 The thread that owns the GPU's context.
 
-pycuda frees memory, streams and events only where their context is current, and aborts the
-process when a thread ends with a context on its stack. So one thread makes, uses and frees
-everything; others hand it their calls.
+pycuda frees memory, streams and events only where their context is current, and aborts the process
+when a thread ends with a context on its stack. So one thread makes, uses and frees everything and
+runs the calls of the others.
 """
 
 from __future__ import annotations
@@ -22,18 +22,13 @@ _Job = tuple[Callable[..., Any], tuple[Any, ...], 'Future[Any]']
 
 
 class CudaWorker:
-    """Runs functions, one after the other, in the thread where the context is current."""
+    """
+    Runs functions one after the other in the thread where the context is current.
+
+    Raises BackendError where the context cannot be made current.
+    """
 
     def __init__(self, nvidia: Nvidia) -> None:
-        """
-        Start the thread.
-
-        Args:
-            nvidia: the libraries.
-
-        Raises:
-            BackendError: the context cannot be made current.
-        """
         self._nvidia = nvidia
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._handing_in = threading.Lock()
@@ -45,18 +40,10 @@ class CudaWorker:
 
     def call(self, function: Callable[..., Result], *arguments: Any) -> Result:
         """
-        Run a function in the thread and wait for it.
+        Run a function in the thread and return its result.
 
-        Args:
-            function: to run.
-            arguments: for it.
-
-        Returns:
-            What it returned.
-
-        Raises:
-            BackendError: the worker was closed.
-            Exception: what the function raised; its frames hold nothing of the GPU's any more.
+        Raises BackendError where the worker was closed, and what the function raised; the frames
+        of that error hold no GPU objects.
         """
         answer: Future[Any] = Future()
         with self._handing_in:
@@ -71,15 +58,10 @@ class CudaWorker:
 
     def close(self, last: Callable[[], None] | None = None, timeout_s: float = 1.5) -> bool:
         """
-        Finish what was handed in, run a last function, release the context, end the thread.
+        Finish the queue, run `last`, release the context and end the thread.
 
-        Args:
-            last: frees what was made in the thread.
-            timeout_s: how long to wait.
-
-        Returns:
-            False when the thread did not end in time, as with a GPU that hangs; it is left
-            behind.
+        `last` frees what was made in the thread. Returns False where the thread did not end in
+        time, as with a GPU that hangs; it is left behind.
         """
         with self._handing_in:
             if self._open:

@@ -28,11 +28,11 @@ _SAME = 1e-3  # of boxes and scores: the same kernels on the same image
 
 
 class EngineRunError(BackendError):
-    """The GPU failed while it ran; what it does next cannot be relied on."""
+    """The GPU failed during a run; later results cannot be relied on."""
 
 
 class _Buffer:
-    """Page-locked memory of the CPU and what the GPU knows it by, or a copy on the GPU."""
+    """Page-locked CPU memory and its GPU address, or a copy on the GPU."""
 
     def __init__(self, cuda: Any, shape: tuple[int, ...], dtype: Any, shared: bool) -> None:
         flags = cuda.host_alloc_flags.DEVICEMAP if shared else 0
@@ -58,11 +58,7 @@ class _Buffer:
             self._cuda.memcpy_dtoh_async(part, self._device, stream)
 
     def free(self) -> None:
-        """
-        Free the memory of the GPU and let go of the CPU's.
-
-        The latter goes when nobody looks at the last results any more.
-        """
+        """Free the GPU's memory and release the CPU's, which stays while results refer to it."""
         if self._device is not None:
             try:
                 self._device.free()
@@ -73,7 +69,7 @@ class _Buffer:
 
 @dataclass(frozen=True)
 class _BatchRun:
-    """What runs batches of one size: a context with shapes and addresses set for good."""
+    """A context for one batch size, with shapes and addresses set once."""
 
     context: Any
     images: NDArray[np.uint8]
@@ -86,26 +82,17 @@ class Engine:
     """
     Runs batches of the sizes it was built for. Made, used and closed in one thread.
 
-    A Jetson's GPU reads and writes the CPU's memory itself; elsewhere the data are copied.
-
-    `graphs` says for people whether its kernels are handed over one by one, and why.
+    A Jetson's GPU reads and writes the CPU's memory; elsewhere the data are copied. `graphs` is a
+    phrase for logs: with CUDA graphs, or why not.
     """
 
     def __init__(self, nvidia: Nvidia, plan: bytes, contract: ModelContract,
                  batch_sizes: tuple[int, ...]) -> None:
         """
-        Load an engine, set it up for every batch size and allocate what it needs.
+        Load a trusted plan; the context is current, batch_sizes in the order of profiles.
 
-        Args:
-            nvidia: the libraries, with the context current in this thread.
-            plan: the bytes of the engine; of a trusted source.
-            contract: of its model.
-            batch_sizes: it was built for, in the order of its profiles.
-
-        Raises:
-            GpuMemoryError: there is not enough memory.
-            EngineRunError: the GPU failed.
-            BackendError: TensorRT refuses it, or it is not what the contract describes.
+        Raises GpuMemoryError where memory is short, EngineRunError where the GPU failed,
+        BackendError where TensorRT refuses the plan or it does not match the contract.
         """
         self._nvidia = nvidia
         self._runs: dict[int, _BatchRun] = {}
@@ -129,17 +116,11 @@ class Engine:
     def run(self, images: NDArray[np.uint8]
             ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """
-        Run one batch.
+        Run one batch of images (B, H, W, 3) uint8, B one of the batch sizes.
 
-        Args:
-            images: (B, H, W, 3) uint8, B one of the batch sizes.
-
-        Returns:
-            boxes (B, P, 4) and scores (B, P, C), valid until the next run.
-
-        Raises:
-            GpuMemoryError: there is not enough memory; the next run may succeed.
-            EngineRunError: the GPU failed.
+        Returns boxes (B, P, 4) and scores (B, P, C), valid until the next run. Raises
+        GpuMemoryError where memory is short (the next run may succeed), EngineRunError where the
+        GPU failed.
         """
         run, buffers, stream = self._runs[len(images)], self._buffers, self._stream
         np.copyto(run.images, images)
@@ -160,7 +141,7 @@ class Engine:
         return run.boxes, run.scores
 
     def close(self) -> None:
-        """Free everything, users before what they use; the context must still be current."""
+        """Free everything, users before what they use; the context must be current."""
         self._free_graphs()
         self._runs.clear()
         self._engine = None
@@ -184,7 +165,7 @@ class Engine:
             raise failure(logger, 'run the engine')
 
     def _let_finish(self) -> None:
-        """Wait for what was handed to the GPU before a failure: it uses the buffers."""
+        """Wait for the work launched before a failure: it uses the buffers."""
         try:
             self._stream.synchronize()
         except self._nvidia.cuda.Error as err:
@@ -218,11 +199,11 @@ class Engine:
             self.graphs = f'without CUDA graphs: {err}'
 
     def _record(self, size: int) -> None:
-        """Make a graph of a batch size, and see that it computes what the kernels computed."""
+        """Make a graph of a batch size and compare its results with those of the kernels."""
         run = self._runs[size]
         images = np.random.default_rng(size).integers(0, 256, run.images.shape, np.uint8)
         expected = [output.copy() for output in self.run(images)]
-        self.run(np.zeros_like(images))  # whose results a graph that does nothing would give
+        self.run(np.zeros_like(images))  # an empty graph would return these results
         graph = CudaGraph(self._nvidia.graphs, self._stream.handle, lambda: self._enqueue(run))
         self._runs[size] = dataclasses.replace(run, graph=graph)
         if not all(np.allclose(found, one, atol=_SAME)
@@ -242,7 +223,7 @@ class Engine:
                        what=f'make a context for batches of {size}')
         check(context.set_optimization_profile_async(profile, self._stream.handle), logger,
               f'choose the profile for batches of {size}')
-        self._stream.synchronize()  # what chooses a profile must be done before it is used
+        self._stream.synchronize()  # the profile must be set before use
         for name, (shape, _) in tensors.items():
             if name == 'images':
                 check(context.set_input_shape(name, (size, *shape)), logger,
@@ -262,7 +243,7 @@ _Tensors = dict[str, tuple[tuple[int, ...], Any]]
 
 
 def _tensors(contract: ModelContract) -> _Tensors:
-    """Say what goes in and out: shape without the batch, and type."""
+    """Return shape without the batch, and type, of each input and output."""
     return {
         'images': ((*contract.input_size_hw, 3), np.uint8),
         'boxes': ((contract.num_priors, 4), np.float32),

@@ -1,4 +1,4 @@
-"""What a kept engine fits, and what its bytes are."""
+"""The manifest of a kept engine: what it fits, and its hash."""
 
 from __future__ import annotations
 
@@ -19,11 +19,7 @@ class UnusableEngineError(BackendError):
 
 @dataclass(frozen=True)
 class EngineKey:
-    """
-    What an engine fits; any difference makes it another engine.
-
-    The input size and the precision are the model's, and so part of its hash.
-    """
+    """What an engine fits; input size and precision are part of the model's hash."""
 
     model_sha256: str
     tensorrt: str  # all four numbers
@@ -45,7 +41,7 @@ class EngineKey:
 
     @property
     def tuning(self) -> str:
-        """The same for what measured kernel times are good for: any model on this GPU."""
+        """16 hexadecimal digits for measured kernel times, valid for any model on this GPU."""
         about = (self.tensorrt, self.gpu, self.compute_capability, self.multiprocessors,
                  self.gpu_memory_gib, self.machine)
         return _DIGEST(json.dumps(about).encode()).hexdigest()[:16]
@@ -53,7 +49,7 @@ class EngineKey:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What is known of an engine file."""
+    """The facts about an engine file."""
 
     key: EngineKey
     contract: str  # JSON, as in the model
@@ -63,28 +59,12 @@ class Manifest:
     engine_sha256: str
 
     def to_json(self) -> str:
-        """
-        Write the manifest as it lies beside an engine.
-
-        Returns:
-            JSON.
-        """
+        """Return the manifest as JSON."""
         return json.dumps({'version': MANIFEST_VERSION, **dataclasses.asdict(self)}, indent=2)
 
     @classmethod
     def from_json(cls, text: str) -> Manifest:
-        """
-        Read a manifest.
-
-        Args:
-            text: as written by to_json.
-
-        Returns:
-            The manifest.
-
-        Raises:
-            UnusableEngineError: it is something else.
-        """
+        """Read what to_json wrote; UnusableEngineError for anything else."""
         try:
             values = json.loads(text)
             if values.pop('version') != MANIFEST_VERSION:
@@ -99,31 +79,11 @@ class Manifest:
 
 def manifest_for(key: EngineKey, plan: bytes, contract: str, agreement: str, build_s: float
                  ) -> Manifest:
-    """
-    Describe a new engine.
-
-    Args:
-        key: what it fits.
-        plan: its bytes.
-        contract: JSON of the model.
-        agreement: how it compares with ONNX Runtime.
-        build_s: seconds that the build took.
-
-    Returns:
-        The manifest.
-    """
+    """Describe a new engine; `contract` is the model's as JSON, `build_s` the build time."""
     return Manifest(key, contract, agreement, round(build_s, 1), len(plan),
                     _DIGEST(plan).hexdigest())
 
 
 def sha256(content: bytes) -> str:
-    """
-    Hash a model.
-
-    Args:
-        content: of its file.
-
-    Returns:
-        Hexadecimal digits.
-    """
+    """Return the SHA-256 of a model as hexadecimal digits."""
     return _DIGEST(content).hexdigest()

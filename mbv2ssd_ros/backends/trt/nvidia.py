@@ -1,9 +1,9 @@
 """
-NVIDIA's libraries, and the rules of their Python bindings that everything else relies on.
+NVIDIA's libraries, and the rules of their Python bindings.
 
-They are arguments everywhere (`Nvidia`): importing these modules needs neither TensorRT nor a
-GPU. One API serves TensorRT 8.6 to 11; where versions differ the code asks for the attribute,
-never for a version number.
+They are passed as arguments (`Nvidia`): importing these modules needs neither TensorRT nor a GPU.
+One API serves TensorRT 8.6 to 11; where versions differ the code tests for the attribute, never
+for a version number.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _KEPT_ERRORS = 4
 
 
 class GpuMemoryError(BackendError):
-    """The GPU has not enough memory: nothing is wrong with the model or its engine."""
+    """The GPU has not enough memory; the model and its engine are not at fault."""
 
 
 @dataclass(frozen=True)
@@ -51,13 +51,9 @@ class Gpu:
 
 def load_nvidia() -> Nvidia:
     """
-    Import the libraries and initialise CUDA.
+    Import the libraries and initialise CUDA, with one logger for the process.
 
-    Returns:
-        They, with one logger for the process.
-
-    Raises:
-        BackendError: one is missing, or there is no GPU; says what to do.
+    Raises BackendError, with the next step, where one is missing or there is no GPU.
     """
     trt = _import('tensorrt', 'it comes with JetPack (`sudo apt install python3-libnvinfer`; a '
                   'virtual environment needs --system-site-packages)')
@@ -82,15 +78,7 @@ def load_nvidia() -> Nvidia:
 
 
 def describe_gpu(cuda: Any) -> Gpu:
-    """
-    Look at the first GPU; CUDA_VISIBLE_DEVICES says which that is.
-
-    Args:
-        cuda: pycuda.driver, initialised.
-
-    Returns:
-        What an engine for it depends on.
-    """
+    """Describe the first GPU (see CUDA_VISIBLE_DEVICES); CUDA must be initialised."""
     device, attribute = cuda.Device(0), cuda.device_attribute
     return Gpu(
         name=str(device.name()), compute_capability=tuple(device.compute_capability()),
@@ -105,12 +93,9 @@ def primary_context(cuda: Any) -> Iterator[None]:
     """
     Make the GPU's primary context, which TensorRT uses, current in this thread.
 
-    What was made inside must be gone before the end: TensorRT's and pycuda's objects free their
-    memory when they are destroyed, and need the context for it. An error keeps the frames it
-    passed through, with everything in them, so those are emptied.
-
-    Args:
-        cuda: pycuda.driver, initialised.
+    Everything made inside must be gone before the end: TensorRT's and pycuda's objects need the
+    context when they are destroyed. An error keeps the frames it passed through and their locals,
+    so those are cleared.
     """
     context = cuda.Device(0).retain_primary_context()
     context.push()
@@ -128,12 +113,7 @@ def primary_context(cuda: Any) -> Iterator[None]:
 
 
 def forget_locals(error: BaseException) -> None:
-    """
-    Empty the frames that an error and its causes passed through.
-
-    Args:
-        error: caught; still prints the same traceback.
-    """
+    """Clear the frames of an error and its causes; its traceback prints as before."""
     seen: BaseException | None = error
     while seen is not None:
         traceback.clear_frames(seen.__traceback__)
@@ -142,76 +122,37 @@ def forget_locals(error: BaseException) -> None:
 
 def made(maker: Callable[..., Made | None], *arguments: Any, logger: Any, what: str) -> Made:
     """
-    Call a function of TensorRT that says by None, or a TypeError, that it failed.
+    Call a function of TensorRT that reports failure by None or a TypeError.
 
-    Args:
-        maker: the function.
-        arguments: for it.
-        logger: TensorRT's, which is told why.
-        what: was tried, for the message: 'make a builder'.
-
-    Returns:
-        What it made.
-
-    Raises:
-        GpuMemoryError: for want of memory.
-        BackendError: for another reason.
+    `what` completes 'could not ...' in the message. Raises GpuMemoryError where memory is short,
+    BackendError for other reasons.
     """
     logger.errors.clear()
     try:
         result = maker(*arguments)
     except TypeError as err:  # the binding of a constructor that got a null pointer
         raise failure(logger, what, str(err)) from err
-    # Without a driver a Runtime is returned all the same, and only the log says that it is none.
+    # Without a driver a Runtime is returned all the same, and only the log shows the failure.
     if result is None or (isinstance(maker, type) and logger.errors):
         raise failure(logger, what)
     return result
 
 
 def check(succeeded: bool, logger: Any, what: str) -> None:
-    """
-    Refuse the False by which TensorRT says that a call failed.
-
-    Args:
-        succeeded: what the call returned.
-        logger: TensorRT's, which is told why.
-        what: was tried, for the message.
-
-    Raises:
-        GpuMemoryError: for want of memory.
-        BackendError: for another reason.
-    """
+    """Raise as `made` does where a call of TensorRT returned False."""
     if not succeeded:
         raise failure(logger, what)
 
 
 def failure(logger: Any, what: str, detail: str = '') -> BackendError:
-    """
-    Put what TensorRT logged into an error.
-
-    Args:
-        logger: TensorRT's.
-        what: was tried.
-        detail: to say when nothing was logged.
-
-    Returns:
-        The error, to be raised.
-    """
+    """Return the error with what TensorRT logged, or with `detail` where it logged nothing."""
     reason = ' | '.join(logger.errors) or detail or 'it logged no reason'
     kind = GpuMemoryError if is_about_memory(reason) else BackendError
     return kind(f'TensorRT could not {what}: {reason}')
 
 
 def is_about_memory(reason: str) -> bool:
-    """
-    Tell whether TensorRT ran out of memory.
-
-    Args:
-        reason: as it logged it.
-
-    Returns:
-        True when it says so.
-    """
+    """Return whether TensorRT's message reports a lack of memory."""
     plain = reason.lower().replace(' ', '')
     return 'outofmemory' in plain or 'outofdevicememory' in plain
 
@@ -219,7 +160,7 @@ def is_about_memory(reason: str) -> bool:
 def _import(name: str, remedy: str) -> Any:
     try:
         return importlib.import_module(name)
-    except Exception as err:  # libraries that they load, or numpy's, fail in many ways
+    except Exception as err:  # their own imports fail in many ways
         reason = ' '.join(str(err).split())
         raise BackendError(
             f'backend tensorrt: {name.partition(".")[0]} cannot be imported ({reason}); '
@@ -228,9 +169,9 @@ def _import(name: str, remedy: str) -> Any:
 
 @cache
 def _logger(trt: Any) -> Any:
-    """Make the logger; it must outlive every object of TensorRT, so there is one and it stays."""
+    """Make the one logger of the process; it must outlive every object of TensorRT."""
     class Logger(trt.ILogger):  # type: ignore[misc]
-        """Keeps the last errors, for the messages of ours. Called from any thread."""
+        """Keeps the last errors for our messages. Called from any thread."""
 
         def __init__(self) -> None:
             trt.ILogger.__init__(self)

@@ -1,8 +1,8 @@
 """
-A folder for files that are as good as programs.
+A folder for executable files.
 
-An engine is executable code. So the folder it is loaded from belongs to this user (or to root)
-and nobody else may write to it, nor put another one in its place.
+An engine is executable code. So its folder belongs to this user (or to root), and no other user
+may write to it or replace it.
 """
 
 from __future__ import annotations
@@ -19,16 +19,9 @@ _ROOT = 0
 
 def cache_folder(configured: str) -> Path:
     """
-    Name the folder of engines.
+    Return the configured folder, else one in the user's cache (XDG base directories).
 
-    Args:
-        configured: as the parameter `engine_cache_dir` has it.
-
-    Returns:
-        That folder, or one in the user's cache, as the XDG base directory specification has it.
-
-    Raises:
-        BackendError: the user has no home, as in some containers, and it would be there.
+    Raises BackendError where that needs a home and the user has none, as in some containers.
     """
     cache = os.environ.get('XDG_CACHE_HOME', '')
     in_cache = cache if cache.startswith('/') else '~/.cache'
@@ -42,16 +35,10 @@ def cache_folder(configured: str) -> Path:
 
 def open_private_folder(folder: Path) -> bool:
     """
-    Make a folder of mode 0700, or check the one that is there.
+    Make an absolute folder of mode 0700 with its parents, or check an existing one.
 
-    Args:
-        folder: absolute; missing parents are made.
-
-    Returns:
-        True when files can be written to it, False when it can only be read.
-
-    Raises:
-        BackendError: it is no folder, others can write to it or replace it, or it cannot be made.
+    Returns whether it is writable. Raises BackendError where it is no folder, others can write to
+    it or replace it, or it cannot be made.
     """
     try:
         _make(folder)
@@ -78,15 +65,8 @@ def read_private_file(path: Path) -> bytes:
     """
     Read a file of such a folder.
 
-    Args:
-        path: of the file.
-
-    Returns:
-        What is in it.
-
-    Raises:
-        OSError: it cannot be read.
-        BackendError: it is a link or no file, or somebody else can write to it.
+    Raises OSError where it cannot be read, BackendError where it is no regular file or another
+    user can write to it.
     """
     with open(path, 'rb', opener=_without_links) as stream:
         found = os.fstat(stream.fileno())

@@ -1,4 +1,4 @@
-"""Gets the engine of a model onto the GPU: from the cache, or built, compared and kept."""
+"""Load the engine of a model: from the cache, or built, checked and kept."""
 
 from __future__ import annotations
 
@@ -51,17 +51,16 @@ Build = Callable[[bytes, BuildRequest, bytes, Host], BuiltEngine]
 
 
 class LoadedEngine:
-    """An engine on the GPU, for use from any thread."""
+    """An engine on the GPU, for use from any thread; see Engine."""
 
     def __init__(self, worker: CudaWorker, nvidia: Nvidia, plan: bytes, contract: ModelContract,
                  batch_sizes: tuple[int, ...]) -> None:
-        """See Engine; loads in the thread of the worker."""
         self._worker = worker
         self._engine = worker.call(Engine, nvidia, plan, contract, batch_sizes)
         self.graphs = self._engine.graphs
         self.contract = contract
         self.path: Path | None = None  # where it is kept, if it is
-        self.self_test: Difference | None = None  # how far it was from the right answers
+        self.self_test: Difference | None = None  # differences from the reference outputs
 
     def run(self, images: NDArray[np.uint8]
             ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -69,7 +68,7 @@ class LoadedEngine:
         return self._worker.call(self._engine.run, images)
 
     def free(self) -> None:
-        """Free everything; only in the thread of the worker."""
+        """Free everything; call it in the thread of the worker."""
         self._engine.close()
 
     def close(self) -> None:
@@ -78,25 +77,15 @@ class LoadedEngine:
 
 
 class EngineProvider:
-    """Knows which engine a model needs, where it would lie and how it is made."""
+    """Finds, builds and keeps the engine of one model."""
 
     def __init__(self, model_path: Path, options: BackendOptions, host: Host, nvidia: Nvidia,
                  gpu: Gpu, worker: CudaWorker, build: Build) -> None:
         """
-        Read the model and open the cache.
+        Read the model and open the cache; the worker's thread owns the GPU's context.
 
-        Args:
-            model_path: ONNX file.
-            options: precision, largest batch, folder of the cache.
-            host: told how it goes; may cancel.
-            nvidia: the libraries.
-            gpu: what the engine is for.
-            worker: whose thread owns the GPU's context.
-            build: makes an engine.
-
-        Raises:
-            BackendError: the model cannot be read, or the cache is not to be trusted.
-            ContractError: the model has no contract.
+        Raises BackendError where the model cannot be read or the cache is not private,
+        ContractError where the model has no contract.
         """
         self._model_path = model_path
         self._source = str(model_path)
@@ -124,13 +113,8 @@ class EngineProvider:
         """
         Load the engine, or build it once.
 
-        Returns:
-            The engine.
-
-        Raises:
-            BackendError: there is none to be had, or the one that was built is wrong.
-            ConfigError: the model has another precision than was asked for.
-            ContractError: no contract, or one that disagrees with the graph.
+        Raises BackendError where no correct engine can be had, ConfigError for another precision
+        than requested, ContractError for a wrong contract.
         """
         try:
             if engine := self._kept():
@@ -157,7 +141,7 @@ class EngineProvider:
         try:
             engine = self._load(kept.plan, contract)
             margin = self._checked(engine, contract)
-        except (GpuMemoryError, EngineRunError) as err:  # no fault of the engine
+        except (GpuMemoryError, EngineRunError) as err:  # the engine is not at fault
             raise BackendError(f'{self._source}: {err}') from err
         except BackendError as err:
             raise UnusableEngineError(str(err)) from err
@@ -167,11 +151,11 @@ class EngineProvider:
         return engine
 
     def _built(self) -> LoadedEngine:
-        # Without a self-test ONNX Runtime is what the engine is compared with, and it refuses
-        # what is no model of ours.
+        # Without a self-test the engine is compared with ONNX Runtime, which refuses files
+        # of other origin.
         reference = self._reference() if self._self_test is None else None
         try:
-            if read_model(self._model_path) != self._model:  # which the engine would be kept for
+            if read_model(self._model_path) != self._model:  # the cache key is of _model
                 raise BackendError(
                     f'{self._source}: was written while it was read; open it again')
             contract = self._contract
@@ -208,7 +192,7 @@ class EngineProvider:
 
     def _checked(self, engine: LoadedEngine, contract: ModelContract,
                  reference: Backend | None = None) -> str:
-        """Run an engine for the first time; returns how right it is, or refuses and closes it."""
+        """Run an engine for the first time; returns its agreement, or closes it and raises."""
         try:
             if reference is not None:
                 difference = compare(engine.run, reference.infer, self._key.batch_sizes,
