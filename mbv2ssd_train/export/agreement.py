@@ -1,4 +1,4 @@
-"""Do two models say the same about the same images?"""
+"""Compare the detections of two models on the same images."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from mbv2ssd_ros.core.boxes import iou_matrix
 from mbv2ssd_ros.core.detections import Detections, DetectionSelector, DetectionSettings
 
 SCORE_THRESHOLD = 0.35  # what the detector node reports by default
-_WEAK = 0.5  # share of it that a partner may have: a score near the threshold falls to either side
+_WEAK = 0.5  # a partner may have this share of it: scores near the threshold fall to either side
 _PARTNER_IOU = 0.5
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """Detections of one image and their partners in what another model says."""
+    """Detections of one image and their partners from another model."""
 
     ious: tuple[float, ...]
     score_differences: tuple[float, ...]
@@ -28,14 +28,14 @@ class Pairs:
 
 @dataclass(frozen=True)
 class Agreement:
-    """What two models have in common; a detection counts for each model that has it."""
+    """How far two models agree; a detection counts for each model that has it."""
 
     images: int
     box_max: float  # largest difference of any prior's box, in units of the image side
     score_max: float  # largest difference of any score of any prior
     detections: int
-    alone: int  # of them: no box of the same class in the other model overlaps by half
-    iou_mean: float  # of a detection and its partner; 1 where there is none at all
+    alone: int  # no box of the same class in the other model overlaps by half
+    iou_mean: float  # of a detection and its partner; 1 without detections
     iou_min: float
     pair_score_mean: float  # difference of their scores
     pair_score_max: float
@@ -53,7 +53,7 @@ class Limits:
     alone_share: float
     iou_mean: float
     pair_score_mean: float
-    box_max: float = float('inf')  # of low precisions, a single prior among thousands says little
+    box_max: float = float('inf')  # low precisions have outliers among thousands of priors
     score_max: float = float('inf')
 
 
@@ -70,18 +70,10 @@ class Check:
 def measure_agreement(first: Backend, second: Backend, images: Iterable[NDArray[np.uint8]]
                       ) -> Agreement:
     """
-    Run two models on the same images.
+    Run two models of the same input, priors and classes on the same images.
 
-    Args:
-        first: one model.
-        second: another of the same input, priors and classes.
-        images: (H, W, 3) uint8 RGB, resized as the models take them.
-
-    Returns:
-        What they have in common.
-
-    Raises:
-        BackendError: a model fails, or computes nonsense.
+    Images are (H, W, 3) uint8 RGB in the models' input size. Raises BackendError where a model
+    fails or its outputs are not finite.
     """
     settings = DetectionSettings(score_threshold=_WEAK * SCORE_THRESHOLD)
     selector = DetectionSelector(first.contract, settings)
@@ -89,7 +81,7 @@ def measure_agreement(first: Backend, second: Backend, images: Iterable[NDArray[
     for image in images:
         one, other = (tuple(output.copy() for output in model.infer(image[None]))
                       for model in (first, second))
-        # numpy's maximum keeps a nan
+        # numpy's maximum propagates nan
         largest = np.maximum(largest, [np.abs(a - b).max() for a, b in zip(one, other)])
         found = [selector.select(boxes[0], scores[0]) for boxes, scores in (one, other)]
         pairs += [pair_up(found[0], found[1]), pair_up(found[1], found[0])]
@@ -107,12 +99,8 @@ def pair_up(found: Detections, others: Detections) -> Pairs:
     """
     Give every detection above SCORE_THRESHOLD its partner.
 
-    Args:
-        found: of one model, best first.
-        others: of the other one, weaker ones included.
-
-    Returns:
-        The pairs; a partner has the same class, is the nearest that is left, and serves once.
+    `found` is sorted, best first; `others` includes weaker detections. A partner has the same
+    class, is the nearest unused one, and serves once.
     """
     strong = found.scores >= SCORE_THRESHOLD
     overlaps = iou_matrix(found.boxes_xyxy, others.boxes_xyxy)
@@ -141,19 +129,10 @@ LIMITS = {
 
 
 def check_agreement(agreement: Agreement, limits: Limits) -> list[Check]:
-    """
-    Compare with what rounding explains.
-
-    Args:
-        agreement: as measured.
-        limits: of the lower of both precisions.
-
-    Returns:
-        One check for each limit.
-    """
+    """Return one check for each limit; limits are of the lower of both precisions."""
     allowed = limits.alone_share * agreement.detections
     if limits.alone_share:
-        allowed = max(1, allowed)  # of a few detections one may fall to the other side by chance
+        allowed = max(1, allowed)  # one of a few detections may cross the threshold by chance
     found = agreement
     return [  # a nan is never within a limit
         Check('detections without partner', f'{found.alone} of {found.detections}',
@@ -176,15 +155,6 @@ def _most(limit: float) -> str:
 
 
 def shortfalls(agreement: Agreement, limits: Limits) -> list[str]:
-    """
-    Say in what two models agree less than they should.
-
-    Args:
-        agreement: as measured.
-        limits: of the lower of their precisions.
-
-    Returns:
-        A phrase for each; empty where all is well.
-    """
+    """Describe each failed limit, in a phrase; empty where all pass."""
     return [f'{check.name}: {check.found} (allowed: {check.allowed})'
             for check in check_agreement(agreement, limits) if not check.fine]

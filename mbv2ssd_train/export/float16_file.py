@@ -1,4 +1,4 @@
-"""The float16 copy of a model file, compared with it before anybody gets it."""
+"""The float16 copy of a model file, compared with the original before it is written."""
 
 from __future__ import annotations
 
@@ -20,22 +20,12 @@ from mbv2ssd_train.onnx_files.model_file import check_name, read_float32, save_b
 
 def export_float16(source: Path, output: Path, images: Sequence[NDArray[np.uint8]]) -> Agreement:
     """
-    Write a float16 copy of a float32 model.
+    Write a float16 copy of a file of `mbv2ssd_train export` where both detect the same.
 
-    Args:
-        source: .onnx file of `mbv2ssd_train export`.
-        output: of the copy; written only when both detect the same.
-        images: (H, W, 3) uint8 RGB of the model's input size to compare on; photographs of the
-            kind that the robot sees tell most.
-
-    Returns:
-        How far both agree.
-
-    Raises:
-        ConfigError: the name of the output does not end in .onnx, or is that of the source.
-        ContractError: the source is not a float32 file of ours.
-        Float16Error: a weight or a feature map is too large for float16, or the copy detects
-            something else.
+    The images are (H, W, 3) uint8 RGB of the model's input size; photographs like those of the
+    robot test best. Raises ConfigError where the output does not end in .onnx or is the source,
+    ContractError where the source is not a float32 file of ours, Float16Error where a weight or a
+    feature map is too large for float16 or the copy detects something else.
     """
     check_name(output)
     if output.resolve() == source.resolve():

@@ -1,9 +1,9 @@
 """
-A copy of a model that computes in float16, with float32 at both ends.
+A float16 copy of a model, with float32 at both ends.
 
-TensorRT from 10 on takes every precision from the types in the file, so that the casts are part
-of the model: one before the first convolution, and one for all boxes and one for all scores behind
-the predictors. Normalising, decoding and scores stay in float32: in float16 a coordinate would be
+TensorRT takes precisions from the types in the file from version 10 on, so the casts are part of
+the model: one before the first convolution, one for all boxes and one for all scores behind the
+predictors. Normalisation, decoding and scores stay in float32: in float16 a coordinate would be
 off by half a pixel of a wide image, and an exponential could overflow.
 """
 
@@ -27,25 +27,16 @@ _LAYOUT = ('Transpose', 'Reshape', 'Concat')  # bring predictions into the order
 
 
 class Float16Error(Mbv2SsdError):
-    """A model has numbers that float16 has not."""
+    """A model has numbers outside the range of float16."""
 
 
 def to_float16(model: onnx.ModelProto, source: str) -> onnx.ModelProto:
     """
-    Copy a float32 model, all between the first convolution and the predictions in float16.
+    Copy an exported float32 model with float16 from the first convolution to the predictions.
 
-    The sums of squares in VGG16's L2 norm stay in float32, which float16 has no room for.
-
-    Args:
-        model: as `mbv2ssd_train export` writes it; not changed.
-        source: name of the file, for messages.
-
-    Returns:
-        The copy, checked; its metadata are those of the original.
-
-    Raises:
-        ContractError: not a graph of `mbv2ssd_train export`.
-        Float16Error: a weight is too large.
+    The sums of squares in VGG16's L2 norm stay in float32: they overflow float16. The copy is
+    checked and keeps the metadata. Raises ContractError for a graph of another origin,
+    Float16Error where a weight is too large.
     """
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
@@ -59,17 +50,9 @@ def to_float16(model: onnx.ModelProto, source: str) -> onnx.ModelProto:
 
 def float16_nodes(index: GraphIndex, source: str) -> set[str]:
     """
-    Choose what is computed in float16.
+    Return the names of the nodes to compute in float16.
 
-    Args:
-        index: of a float32 graph.
-        source: name of the file, for messages.
-
-    Returns:
-        Names of nodes.
-
-    Raises:
-        ContractError: not a graph of `mbv2ssd_train export`.
+    Raises ContractError for a graph that `mbv2ssd_train export` did not write.
     """
     body = {node.name for node in index.body(source)} - index.norms()
     layout: set[str] = set()
@@ -83,21 +66,11 @@ def float16_nodes(index: GraphIndex, source: str) -> set[str]:
 def check_activations(model: onnx.ModelProto, images: Iterable[NDArray[np.uint8]], source: str
                       ) -> float:
     """
-    Make sure that no feature map leaves the range of float16.
+    Return the largest magnitude in a float32 model's feature maps.
 
-    ONNX Runtime computes float16 in float32 on a CPU, and would not show it.
-
-    Args:
-        model: float32; not changed.
-        images: (H, W, 3) uint8 RGB of the model's input size.
-        source: name of the file, for messages.
-
-    Returns:
-        The largest magnitude that was seen.
-
-    Raises:
-        ContractError: not a graph of `mbv2ssd_train export`.
-        Float16Error: names the layer with the largest one.
+    ONNX Runtime computes float16 in float32 on a CPU, so it would not show an overflow. Images are
+    (H, W, 3) uint8 RGB of the input size. Raises Float16Error, with the layer, beyond float16's
+    range.
     """
     index = GraphIndex(model.graph)
     inside = float16_nodes(index, source)
@@ -124,7 +97,7 @@ def check_activations(model: onnx.ModelProto, images: Iterable[NDArray[np.uint8]
 
 def _halve_constants(graph: onnx.GraphProto, index: GraphIndex, inside: set[str], source: str
                      ) -> None:
-    """Give the nodes inside float16 constants; one that others read as well is doubled."""
+    """Give the nodes inside float16 constants; those that others also read are doubled."""
     shared = {name for node in index.nodes if node.name not in inside for name in node.input}
     halves: dict[str, onnx.TensorProto] = {}
     for node in index.nodes:

@@ -1,4 +1,4 @@
-"""The self-describing ONNX file, compared with PyTorch before anybody gets it."""
+"""The self-describing ONNX file, compared with PyTorch before it is written."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from mbv2ssd_train.onnx_files.model_file import check_name, save_beside, set_con
 OPSET = 17  # the newest that TensorRT 8.6 (JetPack 6.0) reads
 _IR_VERSION = 8
 _EXPORT_OPSET = 18  # the oldest that PyTorch's exporter writes
-# attributes of Resize since then, with the values that make it the Resize of before
+# newer attributes of Resize, with the values that keep the Resize of opset 17
 _NEW_IN_RESIZE = {'antialias': 0, 'keep_aspect_ratio_policy': b'stretch'}
 TOLERANCE = 1e-4  # of boxes and scores in float32
 
 
 class ExportError(Mbv2SsdError):
-    """The model cannot be written, or the written file computes something else."""
+    """The model cannot be written, or the file does not compute what PyTorch computes."""
 
 
 @dataclass(frozen=True)
@@ -46,25 +46,17 @@ class Parity:
 
     @property
     def within_tolerance(self) -> bool:
-        """Tell whether both differences are rounding."""
+        """Return whether both differences are rounding."""
         # not `>`: a nan is outside
         return self.boxes <= TOLERANCE and self.scores <= TOLERANCE
 
 
 def export_onnx(backend: TorchBackend, path: Path) -> Parity:
     """
-    Write a model as an ONNX file with its contract inside.
+    Write a model with its contract as an ONNX file if it agrees with PyTorch.
 
-    Args:
-        backend: the trained model.
-        path: of the file; written only when the file computes the same as PyTorch.
-
-    Returns:
-        How well it agrees with PyTorch.
-
-    Raises:
-        ExportError: PyTorch cannot export, or the file computes something else.
-        ConfigError: the path does not end in .onnx.
+    Raises ExportError where PyTorch cannot export or the file computes something else, ConfigError
+    where the path does not end in .onnx.
     """
     check_name(path)
     model = _trace(backend.model, backend.contract)
@@ -88,15 +80,9 @@ def export_onnx(backend: TorchBackend, path: Path) -> Parity:
 
 def measure_parity(backend: TorchBackend, path: Path, seed: int = 0) -> Parity:
     """
-    Compare PyTorch with ONNX Runtime.
+    Return the largest differences between PyTorch and ONNX Runtime.
 
-    Args:
-        backend: the model in PyTorch.
-        path: of the ONNX file.
-        seed: of the test images.
-
-    Returns:
-        The largest differences over plain, noisy and smooth images, singly and in a batch.
+    The images are plain, noisy and smooth, singly and in a batch.
     """
     images = _test_images(backend.contract.input_size_hw, seed)
     expected_boxes, expected_scores = backend.infer(images)
@@ -132,7 +118,7 @@ def _trace(model: DeployModel, contract: ModelContract) -> onnx.ModelProto:
 
 
 def _forget_the_source(model: onnx.ModelProto) -> None:
-    """Leave out what PyTorch writes to each node: stack traces with the paths of this machine."""
+    """Remove PyTorch's stack traces, which have paths of this machine."""
     graph = model.graph
     for item in (graph, *graph.node, *graph.value_info, *graph.input, *graph.output,
                  *graph.initializer):
@@ -141,7 +127,7 @@ def _forget_the_source(model: onnx.ModelProto) -> None:
 
 
 def _without_folders(contract: ModelContract) -> ModelContract:
-    """Keep no more than the name of what lies at an absolute path of this machine."""
+    """Reduce absolute paths of this machine to their last name."""
     provenance = contract.provenance
     found = _names_for_paths(yaml.safe_load(provenance.config))
     return dataclasses.replace(contract, provenance=dataclasses.replace(
@@ -155,7 +141,7 @@ def _names_for_paths(value: Any) -> Any:
 
 
 def _lower_opset(model: onnx.ModelProto) -> None:
-    """Declare the older opset, after making sure that every operator is the same in both."""
+    """Declare the older opset if every operator is the same in both."""
     _pool_globally(model)
     for node in model.graph.node:
         if node.op_type == 'Resize' and _resize_as_before(node):
@@ -172,7 +158,7 @@ def _lower_opset(model: onnx.ModelProto) -> None:
 
 
 def _resize_as_before(node: onnx.NodeProto) -> bool:
-    """Leave out what a Resize of opset 17 does by itself; False where anything else is new."""
+    """Remove attributes that opset 17 implies; False where another one is new."""
     kept = [item for item in node.attribute
             if item.name not in _NEW_IN_RESIZE
             or onnx.helper.get_attribute_value(item) != _NEW_IN_RESIZE[item.name]]
@@ -184,7 +170,7 @@ def _resize_as_before(node: onnx.NodeProto) -> bool:
 
 
 def _pool_globally(model: onnx.ModelProto) -> None:
-    """Say GlobalAveragePool for the mean of a map: ReduceMean's axes moved in opset 18."""
+    """Use GlobalAveragePool for the mean of a map: ReduceMean's axes moved in opset 18."""
     constants = {item.name: item for item in model.graph.initializer}
     for node in model.graph.node:
         axes = constants.get(node.input[1]) if len(node.input) == 2 else None
