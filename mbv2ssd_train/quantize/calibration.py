@@ -1,4 +1,4 @@
-"""Which images the ranges of activations are measured on."""
+"""The images to calibrate the ranges of activations on."""
 
 from __future__ import annotations
 
@@ -17,21 +17,10 @@ from mbv2ssd_train.onnx_files.check_images import network_input
 
 def choose_images(dataset: Dataset, count: int, seed: int) -> list[int]:
     """
-    Draw images so that every class is seen, rare ones too.
+    Draw min(count, len(dataset)) training images, with rare classes; ascending indices.
 
-    Goes round the classes and takes a random unused image with that class; images without
-    objects count as a class of their own.
-
-    Args:
-        dataset: to draw from; training images, never those that mAP is measured on.
-        count: wanted, at least 1.
-        seed: of the draw.
-
-    Returns:
-        min(count, len(dataset)) indices, ascending.
-
-    Raises:
-        ConfigError: count is below 1.
+    Takes a random unused image of each class in turn; images without objects count as a class.
+    Never draw from the images that mAP is measured on. Raises ConfigError where count is below 1.
     """
     if count < 1:
         raise ConfigError(f'{count} calibration images, expected at least 1')
@@ -52,31 +41,13 @@ def choose_images(dataset: Dataset, count: int, seed: int) -> list[int]:
 
 
 def unseen_classes(dataset: Dataset, indices: list[int]) -> list[str]:
-    """
-    Name the classes that a choice of images does not show.
-
-    Args:
-        dataset: they come from.
-        indices: of the images.
-
-    Returns:
-        Names in the order of the classes; their ranges are guesses.
-    """
+    """Return the classes that no chosen image shows, in class order; their ranges are guesses."""
     seen = {label for index in indices for label in dataset.records[index].labels.tolist()}
     return [name for label, name in enumerate(dataset.class_names, start=1) if label not in seen]
 
 
 def list_hash(dataset: Dataset, indices: list[int]) -> str:
-    """
-    Name a choice of images.
-
-    Args:
-        dataset: they come from.
-        indices: of the images.
-
-    Returns:
-        12 hexadecimal digits, the same for the same images in any order.
-    """
+    """Return 12 hexadecimal digits that identify a set of images, in any order."""
     names = '\n'.join(sorted(dataset.records[index].image_id for index in indices))
     return hashlib.sha256(names.encode()).hexdigest()[:12]
 
@@ -85,14 +56,6 @@ class CalibrationImages(CalibrationDataReader):  # type: ignore[misc]
     """The chosen images, resized as evaluation and the robot resize them."""
 
     def __init__(self, dataset: Dataset, indices: list[int], contract: ModelContract) -> None:
-        """
-        Prepare to read.
-
-        Args:
-            dataset: they come from.
-            indices: of the images.
-            contract: of the model; says size and resize mode.
-        """
         self._dataset, self._indices, self._contract = dataset, indices, contract
         self.set_range(0, len(indices))
 
@@ -102,18 +65,14 @@ class CalibrationImages(CalibrationDataReader):  # type: ignore[misc]
 
     def portion(self, most: int = 16) -> int:
         """
-        Say how many images to take at a time: every map that a network makes of them is held.
+        Return the largest divisor of the number of images up to `most`.
 
-        Args:
-            most: that memory should hold; of 320 x 320 pixels each image costs 0.1 GB.
-
-        Returns:
-            The largest number up to that by which all can be taken, at least 1.
+        Calibration holds every map of that many images: 0.1 GB each at 320 x 320 pixels.
         """
         return max(count for count in range(1, most + 1) if len(self) % count == 0)
 
     def set_range(self, start_index: int, end_index: int) -> None:
-        """Go on with the images from start_index up to, without it, end_index."""
+        """Continue with the images from start_index up to, without it, end_index."""
         self._images = self._read(self._indices[start_index:end_index])
 
     def get_next(self) -> dict[str, NDArray[np.uint8]] | None:

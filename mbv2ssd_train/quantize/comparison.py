@@ -1,4 +1,4 @@
-"""What integers cost and gain: a float model and its INT8 copy on the same images."""
+"""The cost and gain of INT8: a float model and its INT8 copy on the same images."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _RUNS = 60
 
 @dataclass(frozen=True)
 class ModelFigures:
-    """One file, measured."""
+    """The measurements of one file."""
 
     path: str
     megabytes: float
     map_50: float
-    infer_ms: float  # median of single images on one thread, in turns with the other file
+    infer_ms: float  # median of single images on one thread, interleaved with the other file
 
 
 @dataclass(frozen=True)
@@ -47,24 +47,16 @@ class Comparison:
         return 100 * (self.float_model.map_50 - self.int8_model.map_50)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what `quantize --json` writes."""
+        """Return the content of `quantize --json`."""
         return {**asdict(self), 'drop': self.drop}
 
 
 def compare(float_path: Path, int8_path: Path, dataset: Dataset, settings: DetectionSettings,
             progress: Progress) -> Comparison:
     """
-    Measure both files.
+    Measure both files on images that neither was trained nor calibrated on.
 
-    Args:
-        float_path: the original.
-        int8_path: its INT8 copy.
-        dataset: images neither was trained nor calibrated on.
-        settings: of the evaluation.
-        progress: wraps the batches of each evaluation.
-
-    Returns:
-        The figures.
+    `progress` wraps the batches of each evaluation.
     """
     paths = (float_path, int8_path)
     backends = [open_model(path) for path in paths]
@@ -78,7 +70,7 @@ def compare(float_path: Path, int8_path: Path, dataset: Dataset, settings: Detec
 
 
 def _times_in_turns(backends: list[Backend]) -> list[float]:
-    """Time single images, the backends in turns, so that a slower minute is slower for both."""
+    """Time single images, backends interleaved, so that a slow minute affects both."""
     rng = np.random.default_rng(0)
     height, width = backends[0].contract.input_size_hw
     image = rng.integers(0, 256, (1, height, width, 3), dtype=np.uint8)

@@ -1,4 +1,4 @@
-"""The INT8 file of a network that has learnt with quantisation."""
+"""The INT8 file of a network trained with quantisation."""
 
 from __future__ import annotations
 
@@ -34,21 +34,11 @@ LIMIT = Difference(box_max=0.2, box_mean=2e-3, score_max=0.3, score_mean=1e-2)
 
 def export_learnt(backend: TorchBackend, path: Path) -> Difference:
     """
-    Write the INT8 file of a network that has learnt with quantisation.
+    Write the INT8 file of a network of simulate_integers if it agrees with PyTorch.
 
     The float network is exported and quantised as after training, so that the graph is the same;
-    then its ranges are replaced by those that the network has learnt with.
-
-    Args:
-        backend: of a network of simulate_integers.
-        path: of the file; written only when it computes the same as PyTorch.
-
-    Returns:
-        How far it differs from PyTorch.
-
-    Raises:
-        ExportError: the file computes something else.
-        ConfigError: the path does not end in .onnx.
+    then the learnt ranges replace the calibrated ones. Raises ExportError where the file computes
+    something else, ConfigError where the path does not end in .onnx.
     """
     check_name(path)
     plain = copy.deepcopy(backend.model)

@@ -1,8 +1,8 @@
 """
-Is a Q/DQ graph one that TensorRT accepts and computes in integers?
+Check that TensorRT accepts a Q/DQ graph and computes it in integers.
 
-There is no other check without its library: ONNX Runtime computes many graphs that TensorRT
-refuses, or runs without fusing anything. The rules hold for TensorRT 8.6 to 11.
+Only its library could check otherwise: ONNX Runtime computes many graphs that TensorRT refuses, or
+runs without fusing. The rules hold for TensorRT 8.6 to 11.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from mbv2ssd_ros.core.errors import ContractError
 from mbv2ssd_train.onnx_files.graph import attribute, GraphIndex, is_depthwise
 
 OLDEST_OPSET, NEWEST_OPSET = 13, 17  # scales of channels; what TensorRT 8.6 reads
-# of those that TensorRT's ONNX parser knows, what our graphs are made of
+# the operators of our graphs that TensorRT's ONNX parser knows
 OPERATORS = frozenset({
     'Add', 'AveragePool', 'Cast', 'Clip', 'Concat', 'Conv', 'DequantizeLinear', 'Div', 'Exp',
     'Flatten', 'GlobalAveragePool', 'HardSigmoid', 'Identity', 'MaxPool', 'Mul',
@@ -30,7 +30,7 @@ _Q, _DQ = 'QuantizeLinear', 'DequantizeLinear'
 
 @dataclass(frozen=True)
 class Violation:
-    """One reason why a target would refuse a graph, or compute it slower or worse."""
+    """A reason for a target to refuse a graph, or to compute it slower or worse."""
 
     node: str  # name; '' where it is about the whole file
     rule: str  # short name
@@ -41,36 +41,16 @@ class Violation:
 
 
 def check_qdq(path: str | Path) -> list[Violation]:
-    """
-    Look for what TensorRT does not take, node by node.
-
-    Args:
-        path: of an ONNX file with Q/DQ nodes, as `mbv2ssd_train quantize --target tensorrt`
-            writes it.
-
-    Returns:
-        What is wrong, in the order of execution for each rule; empty for a good file.
-
-    Raises:
-        ContractError: not an ONNX file.
-    """
+    """Return what TensorRT does not take in a file of `quantize --target tensorrt`, by rule."""
     try:
         model = onnx.load(path)
-    except Exception as err:  # protobuf's errors have no common base, and no file is one of them
+    except Exception as err:  # protobuf's errors have no common base; includes a missing file
         raise ContractError(f'{path}: cannot be read as ONNX: {err}') from err
     return check_graph(model)
 
 
 def check_graph(model: onnx.ModelProto) -> list[Violation]:
-    """
-    Look for what TensorRT does not take, in a model in memory.
-
-    Args:
-        model: as for check_qdq.
-
-    Returns:
-        See check_qdq.
-    """
+    """Return the violations of a model in memory; see check_qdq."""
     index = GraphIndex(model.graph)
     rules = (_operators, _bytes_behind_the_cast, _clip_bounds, _resizes, _zero_points, _unsigned,
              _scales, _integer_biases, _before_activations, _additions, _behind_predictors,
@@ -79,15 +59,7 @@ def check_graph(model: onnx.ModelProto) -> list[Violation]:
 
 
 def has_qdq(path: str | Path) -> bool:
-    """
-    Tell whether a file has anything that is computed in integers.
-
-    Args:
-        path: of an ONNX file.
-
-    Returns:
-        True where it has a Q or DQ node.
-    """
+    """Return whether a file has a Q or DQ node, so integer arithmetic."""
     return any(node.op_type in (_Q, _DQ) for node in onnx.load(path).graph.node)
 
 
@@ -174,7 +146,7 @@ def _integer_biases(index: GraphIndex) -> Iterator[Violation]:
 
 
 def _before_activations(index: GraphIndex) -> Iterator[Violation]:
-    """Conv and its activation are fused only when nothing stands between them."""
+    """Conv and its activation fuse only when nothing stands between them."""
     for node in index.of_type(*_ACTIVATIONS):
         quantise = _quantiser(index, node.input[0])
         source = quantise and index.writer(quantise.input[0])
@@ -192,7 +164,7 @@ def _additions(index: GraphIndex) -> Iterator[Violation]:
 
 
 def _quantiser(index: GraphIndex, tensor: str) -> onnx.NodeProto | None:
-    """Return the QuantizeLinear that a tensor has just been through, if it has."""
+    """Return the QuantizeLinear that a tensor has just passed, if any."""
     dequantise = index.writer(tensor)
     if dequantise is None or dequantise.op_type != _DQ:
         return None

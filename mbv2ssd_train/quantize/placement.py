@@ -1,4 +1,4 @@
-"""Which layers of an exported graph are computed in integers."""
+"""The layers of an exported graph that are computed in integers."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class Placement:
     Names of the nodes that matter when a graph is quantised.
 
     Every convolution of `body` and `predictors` reads a quantised map and has quantised weights.
-    Whatever else reads such a map reads the same quantised one: the skips of inverted residuals,
-    for instance, whose other input is then not quantised.
+    Other readers of such a map get the same quantised one: the skips of inverted residuals, for
+    instance, whose other input is then not quantised.
     """
 
-    body: tuple[str, ...]  # convolutions whose output goes on through the network
+    body: tuple[str, ...]  # convolutions whose output the network uses further
     predictors: tuple[str, ...]  # convolutions that give loc and conf_logits
     skips: tuple[str, ...]  # additions of the inverted residuals and of the neck
     activations: tuple[str, ...]  # ReLU6 and ReLU
@@ -34,21 +34,12 @@ class Placement:
 
 def find_placement(model: onnx.ModelProto, source: str) -> Placement:
     """
-    Sort the nodes of a graph that `mbv2ssd_train export` wrote.
+    Sort the nodes of a float graph that `mbv2ssd_train export` wrote.
 
-    Only what lies between the first convolution and the predictors is quantised: boxes and
-    probabilities need more than 8 bits. In between, what squeeze-and-excitation computes on one
-    cell stays float (there is nothing to gain), and so do hard swish and VGG16's L2 norm.
-
-    Args:
-        model: float graph.
-        source: name of the file, for messages.
-
-    Returns:
-        The names.
-
-    Raises:
-        ContractError: the graph is not of that kind.
+    Only the nodes from the first convolution to the predictors are quantised: boxes and
+    probabilities need more than 8 bits. Squeeze-and-excitation on a single cell stays float
+    (nothing to gain), and so do hard swish and VGG16's L2 norm. Raises ContractError for a graph
+    of another kind.
     """
     index = GraphIndex(model.graph)
     kept = index.norms() | index.gates()

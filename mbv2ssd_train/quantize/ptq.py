@@ -52,22 +52,14 @@ METHODS = {'minmax': CalibrationMethod.MinMax, 'entropy': CalibrationMethod.Entr
 def quantize_onnx(source: Path, output: Path, images: CalibrationDataReader, target: str,
                   method: str, note: str, portion: int | None = None) -> None:
     """
-    Write an INT8 copy of a float model.
+    Write an INT8 copy of a float32 model with a contract.
 
-    Args:
-        source: float32 ONNX file with a contract.
-        output: of the INT8 file.
-        images: to measure the ranges of activations on.
-        target: one of TARGETS.
-        method: one of METHODS.
-        note: how it was made; added to the provenance.
-        portion: images that are held in memory with all their maps at a time; their number must
-            be a multiple of it. None: all of them.
+    Images calibrate the ranges of activations; `portion` of them, a divisor of their number, are
+    in memory at a time with all their maps (None: all). `note` is added to the provenance.
 
-    Raises:
-        ContractError: the source has no contract, is not float32, or is not of our graphs; or
-            TensorRT would not take the result, or a CPU could saturate with it.
-        ConfigError: the name of the output does not end in .onnx.
+    Raises ContractError where the source has no contract, is not float32 or not of our graphs,
+    TensorRT would refuse the result or a CPU could saturate; ConfigError where the output does not
+    end in .onnx.
     """
     check_name(output)
     _, contract = read_float32(source, 'quantise')
@@ -79,7 +71,7 @@ def quantize_onnx(source: Path, output: Path, images: CalibrationDataReader, tar
         settings = _settings(target, placement)
         if target == 'cpu':
             settings['extra_options']['TensorQuantOverrides'] = _grid(float_model, placement)
-        settings['extra_options']['CalibStridedMinMax'] = portion  # for all methods, in truth
+        settings['extra_options']['CalibStridedMinMax'] = portion  # applies to all methods
         quantize_static(
             str(prepared), str(quantised), images, quant_format=QuantFormat.QDQ,
             per_channel=True, calibrate_method=METHODS[method],
@@ -110,7 +102,7 @@ def _settings(target: str, placement: Placement) -> dict[str, Any]:
             'extra_options': {'ActivationSymmetric': False, 'WeightSymmetric': True}}
     return {
         'activation_type': QuantType.QInt8, 'weight_type': QuantType.QInt8,
-        # what a Resize repeats stays in integers, up to the addition that it goes into
+        # the output of a Resize stays in integers up to its addition
         'op_types_to_quantize': ['Conv', 'Resize'], 'nodes_to_exclude': list(placement.outside),
         'extra_options': {
             'ActivationSymmetric': True, 'WeightSymmetric': True, 'QuantizeBias': False,
@@ -119,7 +111,7 @@ def _settings(target: str, placement: Placement) -> dict[str, Any]:
 
 
 def _grid(model: onnx.ModelProto, placement: Placement) -> dict[str, list[dict[str, Any]]]:
-    """Return the scales of all convolutions' weights, as ONNX Runtime's quantiser wants them."""
+    """Return the scales of all convolutions' weights in the format of ONNX Runtime's quantiser."""
     index, found = GraphIndex(model.graph), {}
     for node in index.of_type('Conv'):
         weights = index.constant(node, 1)
@@ -139,15 +131,11 @@ def feed_bytes(model: onnx.ModelProto) -> None:
     """
     Let the first convolution read the image's bytes, changing the model in place.
 
-    Normalising to float and quantising again would cost a third of the inference. The image is
-    an 8-bit tensor with scale 1/127.5 and zero point 127.5 already; the half by which the zero
-    point 128 differs is added to the bias, which is exact but for the padded border.
-
-    Args:
-        model: Cast, Transpose, Mul, Add, QuantizeLinear, DequantizeLinear, Conv at the input.
-
-    Raises:
-        ContractError: the graph begins in another way.
+    Normalising to float and quantising again would cost a third of the inference. The image is an
+    8-bit tensor with scale 1/127.5 and zero point 127.5 already; the half by which the zero point
+    128 differs is added to the bias, which is exact except at the padded border. Raises
+    ContractError unless the graph begins with Cast, Transpose, Mul, Add, QuantizeLinear,
+    DequantizeLinear, Conv.
     """
     graph = model.graph
     values = {item.name: numpy_helper.to_array(item) for item in graph.initializer}
@@ -197,7 +185,7 @@ def _replace(graph: onnx.GraphProto, value: Any, name: str, node: onnx.NodeProto
 
 def _shift_bias(graph: onnx.GraphProto, values: dict[str, Any], conv: onnx.NodeProto,
                 image_scale: float, rest: Any) -> None:
-    """Add what a constant `rest` in every input channel contributes to each output channel."""
+    """Add the contribution of a constant `rest` in every input channel to each bias."""
     producers = {output: node for node in graph.node for output in node.output}
     steps, weight_scale = (values[name] for name in producers[conv.input[1]].input[:2])
     weights = steps.astype(np.float64) * weight_scale.reshape(-1, 1, 1, 1)

@@ -1,4 +1,4 @@
-"""Can a kernel saturate that multiplies the weights of an INT8 file? See model.weight_grid."""
+"""Check that the weights of an INT8 file cannot saturate a kernel; see model.weight_grid."""
 
 from __future__ import annotations
 
@@ -18,16 +18,9 @@ LARGEST_BYTE, INT16 = 255, np.iinfo(np.int16)
 
 def check_saturation(model: onnx.ModelProto) -> list[Violation]:
     """
-    Look for two weights of an output channel that can meet and leave 16 bits together.
+    Return the worst weight pair of each layer with a pair beyond 16 bits, in graph order.
 
-    Convolutions, depthwise ones too, and matrix products are looked at, whatever reads a map of
-    bytes.
-
-    Args:
-        model: with Q/DQ nodes.
-
-    Returns:
-        One violation for each such layer, in the order of execution, with the worst pair.
+    Convolutions, depthwise ones too, and matrix products that read a map of bytes are checked.
     """
     index = GraphIndex(model.graph)
     return [found for node in index.of_type('Conv', 'MatMul', 'Gemm')
@@ -55,7 +48,7 @@ def _layer(index: GraphIndex, node: onnx.NodeProto) -> Iterator[Violation]:
 
 
 def _integers(index: GraphIndex, node: onnx.NodeProto) -> NDArray[np.int8] | None:
-    """Return signed weights that are multiplied with a quantised map; float ones are not."""
+    """Return the signed weights of a node with a quantised map; float ones are left out."""
     data, weight = (index.writer(name) for name in node.input[:2])
     if any(part is None or part.op_type != 'DequantizeLinear' for part in (data, weight)):
         return None
@@ -73,7 +66,7 @@ def _output_axis(node: onnx.NodeProto) -> int:
 
 def _worst_pair(channel: NDArray[np.int8], neighbours: bool
                 ) -> list[tuple[int, tuple[int, ...]]]:
-    """Return the two weights of one sign with the largest sum, and where they are."""
+    """Return the positions of the two weights of one sign with the largest sum."""
     values = channel.reshape(-1).astype(int)
     if neighbours:
         pairs = [(at, at + 1) for at in range(len(values) - 1)]
