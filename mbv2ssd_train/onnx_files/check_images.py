@@ -1,4 +1,4 @@
-"""Images as a network takes them, to compare models on."""
+"""Network inputs to compare models on."""
 
 from __future__ import annotations
 
@@ -15,17 +15,7 @@ _SYNTHETIC = 16
 
 
 def network_input(dataset: Dataset, index: int, contract: ModelContract) -> NDArray[np.uint8]:
-    """
-    Read an image as evaluation and the robot give it to the network.
-
-    Args:
-        dataset: it comes from.
-        index: of the image.
-        contract: of the model; says size and resize mode.
-
-    Returns:
-        (H, W, 3) uint8 RGB.
-    """
+    """Read an image as (H, W, 3) uint8 RGB, resized as in evaluation and on the robot."""
     image = np.empty((*contract.input_size_hw, 3), dtype=np.uint8)
     resize_into(SourceImage(dataset.image(index), 'bgr'), contract.resize_mode, image)
     return image
@@ -34,18 +24,9 @@ def network_input(dataset: Dataset, index: int, contract: ModelContract) -> NDAr
 def images_of(dataset: Dataset | None, count: int, contract: ModelContract
               ) -> list[NDArray[np.uint8]]:
     """
-    Take images from all over a data set, or make some where there is none.
+    Take up to count images from all over a data set; make coloured blobs where it is None.
 
-    Args:
-        dataset: photographs, or None for coloured blobs.
-        count: of photographs, at least 1; all where there are fewer.
-        contract: of the model.
-
-    Returns:
-        (H, W, 3) uint8 RGB of the model's input size; the same for the same arguments.
-
-    Raises:
-        ConfigError: count is below 1.
+    (H, W, 3) uint8 RGB, the same for the same arguments; ConfigError where count is below 1.
     """
     if count < 1:
         raise ConfigError(f'{count} images to compare on, expected at least 1')

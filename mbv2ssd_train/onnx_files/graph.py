@@ -1,4 +1,4 @@
-"""An ONNX graph to ask who writes a tensor, who reads it, and what depends on it."""
+"""An ONNX graph, indexed by the writers and readers of its tensors."""
 
 from __future__ import annotations
 
@@ -13,15 +13,9 @@ from mbv2ssd_ros.core.errors import ContractError
 
 
 class GraphIndex:
-    """Nodes of a graph by the tensors between them; it stays valid while no node changes."""
+    """Nodes of a graph by the tensors between them; valid while no node changes."""
 
     def __init__(self, graph: onnx.GraphProto) -> None:
-        """
-        Read a graph.
-
-        Args:
-            graph: nodes in the order of execution, as ONNX demands.
-        """
         self.nodes = list(graph.node)
         self.constants: dict[str, NDArray[Any]] = {
             item.name: numpy_helper.to_array(item) for item in graph.initializer}
@@ -71,7 +65,7 @@ class GraphIndex:
         return found
 
     def norms(self) -> set[str]:
-        """Return the names of the nodes that bring a map to one length, as VGG16's L2Norm."""
+        """Return the names of the nodes that normalise a map, as VGG16's L2Norm."""
         found: set[str] = set()
         for total in self.of_type('ReduceSum'):
             inside = [total, *self.inputs(total), *self.on_the_way(total, 'Conv')]
@@ -79,30 +73,19 @@ class GraphIndex:
         return found
 
     def gates(self) -> set[str]:
-        """Return the names of the nodes that weigh channels, from the mean of a map on."""
+        """Return the names of the nodes that gate channels, from the mean of a map on."""
         found: set[str] = set()
         for mean in self.of_type('GlobalAveragePool'):
             found.update(node.name for node in (mean, *self.on_the_way(mean, 'Mul')))
         return found
 
     def predictors(self) -> list[onnx.NodeProto]:
-        """Return the last convolutions: no other one depends on what they compute."""
+        """Return the last convolutions: no other convolution depends on them."""
         return [node for node in self.of_type('Conv')
                 if not any(other.op_type == 'Conv' for other in self.behind(node.output))]
 
     def body(self, source: str) -> list[onnx.NodeProto]:
-        """
-        Return what lies between the image and the predictions.
-
-        Args:
-            source: name of the file, for messages.
-
-        Returns:
-            The first convolution, the predictors, and all nodes on the way.
-
-        Raises:
-            ContractError: not a graph of `mbv2ssd_train export`.
-        """
+        """Return the first convolution, the predictors and the nodes between, or ContractError."""
         convolutions, predictors = self.of_type('Conv'), self.predictors()
         laid_out = [node for node in predictors
                     if [reader.op_type for reader in self.readers(node)] == ['Transpose']]
@@ -119,17 +102,7 @@ class GraphIndex:
 
 
 def attribute(node: onnx.NodeProto, name: str, default: Any) -> Any:
-    """
-    Read an attribute of a node.
-
-    Args:
-        node: of an ONNX graph.
-        name: of the attribute.
-        default: where the node has none of that name.
-
-    Returns:
-        Its value.
-    """
+    """Return an attribute of a node, or the default."""
     for item in node.attribute:
         if item.name == name:
             return onnx.helper.get_attribute_value(item)
@@ -137,14 +110,5 @@ def attribute(node: onnx.NodeProto, name: str, default: Any) -> Any:
 
 
 def is_depthwise(node: onnx.NodeProto, channels: int) -> bool:
-    """
-    Tell whether a convolution filters every channel by itself.
-
-    Args:
-        node: Conv.
-        channels: that it gives.
-
-    Returns:
-        False also where there is only one channel.
-    """
+    """Return whether a Conv filters every channel separately; False for one channel."""
     return bool(attribute(node, 'group', 1) == channels > 1)

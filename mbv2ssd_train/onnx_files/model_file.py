@@ -1,4 +1,4 @@
-"""ONNX files with a contract: read to be made into another precision, written whole or not."""
+"""ONNX files with a contract: read for conversion, written whole or not at all."""
 
 from __future__ import annotations
 
@@ -16,19 +16,7 @@ from mbv2ssd_train.onnx_files.self_test import with_self_test
 
 
 def read_float32(source: Path, what: str) -> tuple[onnx.ModelProto, ModelContract]:
-    """
-    Read a float32 model.
-
-    Args:
-        source: of an .onnx file that `mbv2ssd_train export` wrote.
-        what: is to be done with it, for messages: 'quantise'.
-
-    Returns:
-        Graph and contract.
-
-    Raises:
-        ContractError: not an ONNX file, without contract, or of another precision.
-    """
+    """Read a float32 model with a contract, else ContractError; `what` is the verb for it."""
     try:
         model = onnx.load(source)
     except OSError:
@@ -46,38 +34,18 @@ def read_float32(source: Path, what: str) -> tuple[onnx.ModelProto, ModelContrac
 
 
 def set_contract(model: onnx.ModelProto, contract: ModelContract) -> None:
-    """
-    Put a contract into a model in place of the one it has.
-
-    Args:
-        model: changed; its other metadata stay.
-        contract: of the model as it is now.
-    """
+    """Replace the contract of a model, in place; other metadata stay."""
     set_metadata(model, METADATA_KEY, contract.to_json())
 
 
 def set_metadata(model: onnx.ModelProto, key: str, value: str) -> None:
-    """
-    Put an entry into the metadata of a model, in place of the one of that key.
-
-    Args:
-        model: changed; its other metadata stay.
-        key: of the entry.
-        value: of the entry.
-    """
+    """Set a metadata entry of a model, in place; others stay."""
     kept = {item.key: item.value for item in model.metadata_props}
     helper.set_model_props(model, {**kept, key: value})
 
 
 def declare_used_opsets(model: onnx.ModelProto) -> None:
-    """
-    Declare no operator set that no node is of: a runtime that lacks one refuses the file.
-
-    ONNX Runtime's quantiser declares all that its own version knows.
-
-    Args:
-        model: changed.
-    """
+    """Remove operator sets without nodes, in place: a runtime may lack one and refuse."""
     used = {_domain(node.domain) for node in model.graph.node}
     kept = [item for item in model.opset_import if _domain(item.domain) in used]
     del model.opset_import[:]
@@ -90,37 +58,19 @@ def _domain(name: str) -> str:
 
 def save_beside(model: onnx.ModelProto, path: Path) -> Path:
     """
-    Write a model with a self-test beside the place it is meant for, to be looked at first.
+    Write a model with its self-test next to its destination; return the temporary path.
 
-    Args:
-        model: to write, with a contract.
-        path: that it is meant for; its folder is created where missing.
-
-    Returns:
-        Where it is; `replace(path)` puts it in place.
-
-    Raises:
-        ConfigError: the path does not end in .onnx.
-        ContractError: the model has no contract, or ONNX Runtime refuses it.
-        BackendError: the file fails its self-test here; nothing was written.
+    `replace(path)` moves it into place. Raises ConfigError for a name without .onnx, ContractError
+    for a refused model, BackendError where the self-test fails; then nothing is written.
     """
     return _write_beside(with_self_test(model.SerializeToString(), str(path)), path)[0]
 
 
 def renew_self_test(path: Path) -> tuple[ModelContract, Difference]:
     """
-    Give a model file a self-test, or a new one in place of the one it has.
+    Add or replace a file's self-test; the graph's bytes stay. Raises as save_beside.
 
-    Args:
-        path: of an .onnx file with a contract; the bytes of its graph stay.
-
-    Returns:
-        Its contract, and how far its answers are here from the right ones.
-
-    Raises:
-        ConfigError: the path does not end in .onnx.
-        BackendError: no such file, or it fails the new self-test here and stays as it was.
-        ContractError: no ONNX file, without contract, or ONNX Runtime refuses it.
+    An error leaves the file as before. Returns the differences from the reference outputs, too.
     """
     partial, backend = _write_beside(with_self_test(read_model(path), str(path)), path)
     partial.replace(path)
@@ -129,7 +79,7 @@ def renew_self_test(path: Path) -> tuple[ModelContract, Difference]:
 
 
 def _write_beside(content: bytes, path: Path) -> tuple[Path, Backend]:
-    """Write a file that proves itself; returns where it is, and how it was opened."""
+    """Write a file and run its self-test; returns its path and the opened model."""
     check_name(path)
     partial = path.with_name(f'{path.name}.partial')
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -144,14 +94,6 @@ def _write_beside(content: bytes, path: Path) -> tuple[Path, Backend]:
 
 
 def check_name(path: Path) -> None:
-    """
-    Refuse a name that no verb would open.
-
-    Args:
-        path: of a model file to be written.
-
-    Raises:
-        ConfigError: it does not end in .onnx.
-    """
+    """Raise ConfigError where a model file's name does not end in .onnx."""
     if path.suffix != '.onnx':
         raise ConfigError(f'{path}: the name of a model file ends in .onnx')

@@ -1,4 +1,4 @@
-"""The ranges of a file that was quantised after training, for a network that learns with them."""
+"""The ranges of a calibrated INT8 file, to start quantisation-aware training from."""
 
 from __future__ import annotations
 
@@ -11,22 +11,14 @@ from mbv2ssd_train.model.fake_quantise import quantisers
 from mbv2ssd_train.model.ssd import SSD
 from mbv2ssd_train.onnx_files.graph import GraphIndex
 
-_PREFIX, _SUFFIX = 'network.', '.weight'  # around the name of a layer in an exported file
+_PREFIX, _SUFFIX = 'network.', '.weight'  # around a layer's name in an exported file
 
 
 def load_ranges(network: SSD, path: str | Path) -> int:
     """
-    Take the ranges of all maps from a file that was quantised after training.
+    Load all ranges of a file of `quantize --target tensorrt`; return their number.
 
-    Args:
-        network: of simulate_integers; changed.
-        path: of a file of `mbv2ssd_train quantize --target tensorrt`, of the same architecture.
-
-    Returns:
-        How many ranges were taken.
-
-    Raises:
-        DataError: no such file, or it computes other layers in integers than the network.
+    Raises DataError where the file is missing or quantises other layers than the network.
     """
     source = Path(path)
     if not source.is_file():
@@ -44,29 +36,13 @@ def load_ranges(network: SSD, path: str | Path) -> int:
 
 
 def read_ranges(model: onnx.ModelProto) -> dict[str, float]:
-    """
-    Read the scale of the map that each quantised convolution reads.
-
-    Args:
-        model: with Q/DQ nodes.
-
-    Returns:
-        Scales by the name of the layer.
-    """
+    """Return the scale of each quantised convolution's input, by layer name."""
     index = GraphIndex(model.graph)
     return {name: float(index.constants[scale]) for name, scale in scale_constants(index).items()}
 
 
 def scale_constants(index: GraphIndex) -> dict[str, str]:
-    """
-    Find the constant that scales the map of each quantised convolution.
-
-    Args:
-        index: of a graph with Q/DQ nodes.
-
-    Returns:
-        Names of constants by the name of the layer.
-    """
+    """Return the constant with the scale of each quantised convolution's input, by layer."""
     found = {}
     for node in index.of_type('Conv'):
         data, weight = (index.writer(name) for name in node.input[:2])

@@ -1,4 +1,4 @@
-"""The self-test that a model file is given when it is written; see mbv2ssd_ros.core.self_test."""
+"""Write the self-test of a model file; see mbv2ssd_ros.core.self_test."""
 
 from __future__ import annotations
 
@@ -20,19 +20,7 @@ PICTURES = ('astronaut.png', 'car.png')
 
 
 def with_self_test(model: bytes, source: str) -> bytes:
-    """
-    Give a model a self-test, or a new one in place of the one that it has.
-
-    Args:
-        model: content of an ONNX file with a contract.
-        source: name of the file, for messages.
-
-    Returns:
-        Content of the file with it; the bytes of the graph are the same.
-
-    Raises:
-        ContractError: no ONNX file, one without contract, or one that ONNX Runtime refuses.
-    """
+    """Return a model file's content with a new self-test; ContractError if unusable."""
     contract = ModelContract.from_metadata(read_metadata(model, source), source)
     try:
         reference = infer_as_written(model)
@@ -44,18 +32,7 @@ def with_self_test(model: bytes, source: str) -> bytes:
 
 
 def infer_as_written(model: bytes) -> Infer:
-    """
-    Run every node of a graph by itself.
-
-    Q and DQ nodes then compute in float, which cannot saturate, and nothing is rounded at another
-    place than the graph says, as in fused kernels.
-
-    Args:
-        model: content of an ONNX file.
-
-    Returns:
-        What computes it.
-    """
+    """Return a function that runs each node separately: Q/DQ in float, no fused rounding."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.log_severity_level = 1, 4
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
