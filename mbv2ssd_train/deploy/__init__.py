@@ -1,1 +1,1 @@
-"""From a checkpoint or a file to a model that detects."""
+"""From a checkpoint or a file to a detector."""

@@ -1,4 +1,4 @@
-"""From a trained network to what is handed over: the deployed graph and its contract."""
+"""From a trained network to the deployed graph and its contract."""
 
 from __future__ import annotations
 
@@ -25,16 +25,7 @@ def build_network(config: TrainConfig) -> SSD:
 
 
 def build_contract(config: TrainConfig, map_50: float | None) -> ModelContract:
-    """
-    Say what a model of this configuration is.
-
-    Args:
-        config: of the training.
-        map_50: mAP@0.5 on config.data.val, None where it was not measured.
-
-    Returns:
-        The contract.
-    """
+    """Build the contract of a configuration; map_50 is mAP@0.5 on config.data.val, if measured."""
     return ModelContract(
         schema_version=SCHEMA_VERSION,
         input_size_hw=config.model.input_size_hw,
@@ -54,19 +45,7 @@ def build_contract(config: TrainConfig, map_50: float | None) -> ModelContract:
 
 
 def open_checkpoint(checkpoint: Checkpoint, device: torch.device | None = None) -> TorchBackend:
-    """
-    Make the averaged weights of a checkpoint ready for use.
-
-    Args:
-        checkpoint: of a run.
-        device: to compute on, by default the CPU.
-
-    Returns:
-        A backend.
-
-    Raises:
-        DataError: weights and configuration of the checkpoint do not belong together.
-    """
+    """Open a checkpoint's averaged weights; DataError if its configuration does not fit."""
     config = checkpoint.parsed_config()
     network = build_network(config)
     try:

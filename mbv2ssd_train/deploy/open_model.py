@@ -1,4 +1,4 @@
-"""Open whatever a user calls a model: a checkpoint or an ONNX file."""
+"""Open a model, a checkpoint or an ONNX file."""
 
 from __future__ import annotations
 
@@ -13,18 +13,10 @@ CHECKPOINT_SUFFIXES = ('.pt', '.pth')
 
 def open_model(path: str | Path) -> Backend:
     """
-    Load a model for evaluation or prediction; a checkpoint on the GPU where there is one.
+    Open an .onnx file or a .pt checkpoint, the latter on the GPU where there is one.
 
-    Args:
-        path: .onnx, or the .pt checkpoint of a run.
-
-    Returns:
-        A backend.
-
-    Raises:
-        DataError: the suffix is neither, or the checkpoint cannot be read.
-        BackendError: ONNX Runtime refuses the file.
-        ContractError: the file has no contract or disagrees with it.
+    Raises DataError for another suffix or a broken checkpoint, BackendError and ContractError as
+    open_backend does.
     """
     source = Path(path)
     if source.suffix == '.onnx':

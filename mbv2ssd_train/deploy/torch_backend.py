@@ -1,4 +1,4 @@
-"""A network in PyTorch behind the run time's Backend, so that one evaluation scores both."""
+"""A PyTorch network with the run time's Backend interface, so that one evaluation scores both."""
 
 from __future__ import annotations
 
@@ -11,21 +11,14 @@ from mbv2ssd_train.model.deploy import DeployModel
 
 
 class TorchBackend:
-    """The deployed graph, computed by PyTorch in float32."""
+    """The deployed graph in PyTorch, float32; the model is in eval mode on its device."""
 
     name = 'torch'
-    self_test = None  # of model files; what is exported gets one
+    self_test = None  # only model files have one
     max_batch = 16
-    max_concurrency = 1  # torch uses all cores by itself
+    max_concurrency = 1  # torch uses all cores in one call
 
     def __init__(self, model: DeployModel, contract: ModelContract) -> None:
-        """
-        Wrap a model.
-
-        Args:
-            model: in eval mode, on the device that computes.
-            contract: what it will say about itself once exported.
-        """
         self.model = model.to(memory_format=torch.channels_last)
         self.contract = contract
         self._device = model.priors.device
