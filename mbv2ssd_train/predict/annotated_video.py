@@ -1,4 +1,4 @@
-"""An annotated video, in a form that this OpenCV can really write."""
+"""An annotated video, in a format that this OpenCV can write."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from mbv2ssd_train.predict.capture import VideoFrame
 
 # MPEG-4 needs a fifth of the space of Motion JPEG; the second is in every OpenCV.
 _FORMS = (('.mp4', 'mp4v'), ('.avi', 'MJPG'))
-_LONGEST_GAP_S = 10.0  # of a stream that stood still; the video goes on after that
+_LONGEST_GAP_S = 10.0  # of a stream that stood still; the video leaves out the rest
 
 
 @dataclass(frozen=True)
 class VideoForm:
-    """A container and what is in it."""
+    """A container and its codec."""
 
     suffix: str
     codec: str  # four characters
@@ -32,23 +32,16 @@ class AnnotatedVideo:
     """
     A video file with a constant rate that follows the time of the frames.
 
-    A frame stays until the next one, as often as the rate asks; of a live source that is faster
-    than the rate, frames are left out. So it plays as fast as the source did.
+    A frame is repeated until the next one; frames of a live source above the rate are left out. So
+    the video plays at the speed of the source.
     """
 
     def __init__(self, path: Path, size_wh: tuple[int, int], rate_hz: float, is_live: bool
                  ) -> None:
         """
-        Open the file.
+        Open a file; its suffix comes from video_form, its size from the first frame.
 
-        Args:
-            path: without suffix, which the form decides.
-            size_wh: width and height of the first frame, pixels.
-            rate_hz: frames in a second.
-            is_live: leave out frames that come too fast.
-
-        Raises:
-            DataError: this OpenCV writes no video of that size.
+        Raises DataError where this OpenCV writes no video of that size.
         """
         # an odd side would be cut by the encoder without a word
         self._size_wh = (size_wh[0] + size_wh[0] % 2, size_wh[1] + size_wh[1] % 2)
@@ -60,13 +53,7 @@ class AnnotatedVideo:
         self._skipped_s = 0.0  # of gaps, which the video leaves out
 
     def add(self, frame: VideoFrame, drawn: NDArray[np.uint8]) -> None:
-        """
-        Write a frame, for as long as it lasts.
-
-        Args:
-            frame: its time is read.
-            drawn: (H, W, 3) uint8, with boxes; fitted into the size of the first frame.
-        """
+        """Write a frame for its duration; `drawn` is fitted into the size of the first frame."""
         gap_s = frame.time_s - self._last_s
         self._skipped_s += max(0.0, gap_s - _LONGEST_GAP_S)
         self._last_s = frame.time_s
@@ -77,12 +64,7 @@ class AnnotatedVideo:
             self._written += 1
 
     def close(self) -> None:
-        """
-        Finish the file and read it back.
-
-        Raises:
-            DataError: what is there is not what was written, as on a full disk.
-        """
+        """Finish the file; DataError where it does not read back, as on a full disk."""
         self._writer.release()
         found = _read_back(self.path)
         if found != (self._written, self._size_wh):
@@ -94,18 +76,7 @@ class AnnotatedVideo:
 
 @lru_cache(maxsize=16)
 def video_form(size_wh: tuple[int, int]) -> VideoForm:
-    """
-    Find a form that can be written and read back, by doing so.
-
-    Args:
-        size_wh: width and height, pixels.
-
-    Returns:
-        The first one that works.
-
-    Raises:
-        DataError: none works.
-    """
+    """Return the first format that OpenCV writes and reads back; DataError where none works."""
     with tempfile.TemporaryDirectory(prefix='mbv2ssd-') as folder:
         for suffix, codec in _FORMS:
             path, form = Path(folder, f'probe{suffix}'), VideoForm(suffix, codec)

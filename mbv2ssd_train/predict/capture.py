@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from mbv2ssd_ros.core.errors import DataError
 from mbv2ssd_train.predict.inputs import VIDEO_SUFFIXES, VideoInput
 
-DEFAULT_RATE_HZ = 25.0  # where a source does not say
+DEFAULT_RATE_HZ = 25.0  # where a source has none
 _WAIT_MS = 10_000  # for a stream to open, and for each frame of it
 _RETRY_S = 1.0  # between two attempts to open a stream again
 
@@ -27,14 +27,14 @@ _RETRY_S = 1.0  # between two attempts to open a stream again
 class VideoFrame:
     """One picture of a video."""
 
-    index: int  # of all frames that the source sent, from 0
+    index: int  # among all frames of the source, from 0
     time_s: float  # since the first frame: of a file as recorded, of a live source as it arrived
     image_bgr: NDArray[np.uint8]  # (H, W, 3)
 
 
 @contextmanager
 def quiet_opencv() -> Iterator[None]:
-    """Keep OpenCV and FFmpeg from writing on stderr what our own messages say."""
+    """Keep OpenCV and FFmpeg from printing on stderr what our errors report."""
     os.environ.setdefault('OPENCV_FFMPEG_LOGLEVEL', '-8')  # read when FFmpeg is first used
     before = cv2.setLogLevel(0)
     try:
@@ -44,26 +44,19 @@ def quiet_opencv() -> Iterator[None]:
 
 
 class Capture:
-    """An open video, webcam or stream; belongs to the thread that reads it."""
+    """
+    An open video, webcam or stream, used by one thread only.
+
+    `frame_count` is None where unknown. `is_live`: frames come at their own pace and are lost
+    unless read. Raises DataError where it cannot be opened, with the likely cause.
+    """
 
     def __init__(self, video: VideoInput) -> None:
-        """
-        Open it.
-
-        `frame_count` is None where the source does not say. `is_live`: frames come at their own
-        pace and are gone when nobody takes them.
-
-        Args:
-            video: what to open.
-
-        Raises:
-            DataError: it cannot be opened; says what there is instead.
-        """
         self._capture = _open(video)
         if not self._capture.isOpened():
             raise DataError(_why_not(video))
         count = self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
-        # where there is no length, some say so by a huge number below zero, webcams by 1
+        # an unknown length is a huge negative number from some sources, 1 from webcams
         has_length = 0 < count < 1e9 and not isinstance(video.source, int)
         self.frame_count = int(count) if has_length else None
         self.is_live = video.path is None and not has_length
@@ -72,12 +65,12 @@ class Capture:
 
     @property
     def position_s(self) -> float:
-        """Time of the last frame in a file; nan where the file does not say."""
+        """Time of the last frame in a file; nan where unknown."""
         position = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
         return position if 0 <= position < 1e9 else math.nan
 
     def skip(self) -> bool:
-        """Pass a frame; False where there is none."""
+        """Skip a frame; False where there is none."""
         return bool(self._capture.grab())
 
     def read(self) -> NDArray[np.uint8] | None:
@@ -117,21 +110,11 @@ def _why_not(video: VideoInput) -> str:
 def video_frames(video: VideoInput, capture: Capture, every: int = 1, reconnect_s: float = 10.0,
                  tell: Callable[[str], None] = print) -> Generator[VideoFrame, None, None]:
     """
-    Read a video to its end, or a live source for ever.
+    Yield the frames 0, every, 2 * every, ... of a video, or of a live source for ever.
 
-    Args:
-        video: what is read.
-        capture: of it; closed at the end.
-        every: yield the frames 0, every, 2 * every, ...
-        reconnect_s: how long to try to open a stream again that has broken; 0: not at all.
-        tell: called with a line when a stream breaks and when it goes on.
-
-    Yields:
-        The frames.
-
-    Raises:
-        DataError: a file ends before its end, or a live source broke and did not come back.
-            Everything before was yielded.
+    The capture is closed at the end. A broken stream is reopened for up to reconnect_s seconds (0:
+    not at all); `tell` gets a line when it breaks and when it resumes. Raises DataError, after all
+    good frames, where a file is truncated or a live source did not come back.
     """
     clock = _FileClock() if not capture.is_live else _LiveClock()
     index = 0
@@ -155,12 +138,12 @@ def video_frames(video: VideoInput, capture: Capture, every: int = 1, reconnect_
 
 
 class _FileClock:
-    """Time as recorded, from 0; goes on where the file's own begins anew, as between clips."""
+    """Time as recorded, from 0; continues where the file's own restarts, as between clips."""
 
     time_s = 0.0
 
     def __init__(self) -> None:
-        self._last_s: float | None = None  # as the file says
+        self._last_s: float | None = None  # position in the file
 
     def tick(self, index: int, capture: Capture) -> None:
         position_s = capture.position_s
@@ -188,9 +171,9 @@ class _LiveClock:
 
 def _refuse_truncated(video: VideoInput, capture: Capture, read: int, last_s: float) -> None:
     """
-    Compare what was read with what the file declares.
+    Raise DataError for a file that ends before its declared length.
 
-    In time, not in frames: of a video with a changing rate the number is only an estimate.
+    Compares times: the number of frames of a video with variable rate is an estimate.
     """
     declared = capture.frame_count or read
     length_s = declared / capture.rate_hz

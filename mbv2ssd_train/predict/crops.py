@@ -1,4 +1,4 @@
-"""What a detection shows, cut out as a picture of its own."""
+"""Crops of the detections, as separate pictures."""
 
 from __future__ import annotations
 
@@ -19,12 +19,7 @@ def save_crops(folder: Path, name: str, image_bgr: NDArray[np.uint8], detections
     """
     Write one JPEG for each detection, NAME.NUMBER_CLASS.jpg.
 
-    Args:
-        folder: created where missing.
-        name: of the image or frame, with / for folders.
-        image_bgr: (H, W, 3) without boxes.
-        detections: boxes in pixels of it, best first.
-        class_names: of the contract.
+    `name` may have folders, with /; boxes are in pixels, best first; the image has no boxes drawn.
     """
     for number, (crop, label) in enumerate(_crops(image_bgr, detections), start=1):
         text = re.sub(r'[^\w-]', '_', class_names[label])
@@ -32,16 +27,7 @@ def save_crops(folder: Path, name: str, image_bgr: NDArray[np.uint8], detections
 
 
 def save_image(path: Path, image_bgr: NDArray[np.uint8]) -> None:
-    """
-    Write an image in the format of its suffix; its folder is created where missing.
-
-    Args:
-        path: of the file.
-        image_bgr: (H, W, 3).
-
-    Raises:
-        DataError: OpenCV cannot encode it.
-    """
+    """Write an (H, W, 3) image in the format of its suffix; DataError where OpenCV fails."""
     try:
         done, encoded = cv2.imencode(path.suffix, image_bgr)
     except cv2.error:
@@ -56,7 +42,7 @@ def save_image(path: Path, image_bgr: NDArray[np.uint8]) -> None:
 
 def _crops(image_bgr: NDArray[np.uint8], detections: Detections
            ) -> Iterator[tuple[NDArray[np.uint8], int]]:
-    """Yield pixels and label; every pixel that a box touches belongs to it."""
+    """Yield pixels and label; a crop includes every pixel that its box touches."""
     for box, label in zip(detections.boxes_xyxy, detections.labels, strict=True):
         left, top = np.floor(box[:2]).astype(int)
         right, bottom = np.ceil(box[2:]).astype(int)

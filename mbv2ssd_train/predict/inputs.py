@@ -1,4 +1,4 @@
-"""What a user may name for prediction: images, folders, globs, videos, webcams, URLs."""
+"""The inputs of prediction: images, folders, globs, videos, webcams, URLs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class ImageInput:
     name: str  # of its entry in detections.json and of its annotated copy, with / for folders
     shown: str  # where it comes from, for messages
     read: Callable[[], bytes]  # the encoded image
-    path: Path | None = None  # None: not of this machine
+    path: Path | None = None  # None: not on this machine
 
 
 @dataclass(frozen=True)
@@ -53,19 +53,11 @@ class Inputs:
 
 def find_inputs(texts: Iterable[str], output: Path, recursive: bool = False) -> Inputs:
     """
-    Find out what is meant by what was typed.
+    Resolve image files, folders, globs, videos, webcam indices and URLs.
 
-    Args:
-        texts: image files, folders of images, globs, video files, indices of webcams, URLs.
-        output: folder of the results; what lies in it is not taken from folders and globs.
-        recursive: look into folders of folders too.
-
-    Returns:
-        At least one image or video. Folders and globs are taken in the order of names.
-
-    Raises:
-        DataError: nothing is there, a URL cannot be read, or two inputs have the same name and
-            so the same results.
+    Folders and globs are read in the order of names, without files in the output folder. Raises
+    DataError where nothing is found, a URL cannot be read, or two inputs have the same name and so
+    the same results.
     """
     images: dict[str, ImageInput] = {}
     videos: dict[str, VideoInput] = {}
@@ -126,7 +118,7 @@ def _of_folder(folder: Path, output: Path, recursive: bool) -> list[ImageInput |
 
 
 def _images_outside(files: Iterable[Path], output: Path) -> Iterator[Path]:
-    """Leave out earlier results, and hidden files: other systems keep notes beside images."""
+    """Skip earlier results and hidden files: other systems keep notes next to images."""
     for file in files:
         if (file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith('.')
                 and output not in file.resolve().parents and file.is_file()):
@@ -143,7 +135,7 @@ def _of_glob(pattern: str, output: Path) -> list[ImageInput | VideoInput]:
 
 
 def _add(known: dict, name: str, item: ImageInput | VideoInput) -> None:
-    """Take an input once, also when a file was named twice; refuse another one of its name."""
+    """Add an input once, even if named twice; refuse a different one of the same name."""
     before = known.setdefault(name, item)
     same_file = item.path and before.path and item.path.resolve() == before.path.resolve()
     if before is not item and not same_file and item.shown != before.shown:

@@ -1,4 +1,4 @@
-"""What is done with one picture: detect, draw, cut out, show."""
+"""Process one picture: detect, draw, crop, show."""
 
 from __future__ import annotations
 
@@ -17,38 +17,27 @@ from mbv2ssd_train.predict.window import Window
 
 
 class Looker:
-    """A detector and what the options ask to do with its answers."""
+    """
+    A detector and the output options of a picture; opens the window if one is wanted.
+
+    `stop` is polled while the window waits for a key. Raises ConfigError where there is no
+    display.
+    """
 
     def __init__(self, detector: Detector, options: PredictOptions,
                  stop: Callable[[], bool]) -> None:
-        """
-        Open the window where one is wanted.
-
-        Args:
-            detector: of one thread.
-            options: what to write and show.
-            stop: asked while a window waits for a key.
-
-        Raises:
-            ConfigError: there is nowhere to show.
-        """
         self.class_names = detector.contract.class_names
-        self.was_closed = False  # by the user: nothing more shall be shown
+        self.was_closed = False  # by the user, to end the run
         self._detector, self._options = detector, options
         self._window = Window(stop) if options.show else None
 
     def look(self, name: str, image_bgr: NDArray[np.uint8], until_key: bool
              ) -> tuple[Detections, NDArray[np.uint8]]:
         """
-        Find the objects in a picture.
+        Detect in an (H, W, 3) picture, write its crops and show it, if wanted.
 
-        Args:
-            name: of the picture, for its crops.
-            image_bgr: (H, W, 3); not changed.
-            until_key: stay until a key is pressed, where pictures are shown.
-
-        Returns:
-            Boxes in pixels, and the picture, with boxes where somebody wants to see them.
+        Returns boxes in pixels and the picture, with boxes drawn for 'annotated' or a window.
+        `until_key`: the window waits for a key.
         """
         detections = self._detector.detect([SourceImage(image_bgr, 'bgr')])[0]
         drawn = self._drawn(image_bgr, detections)

@@ -1,4 +1,4 @@
-"""What to write, and where."""
+"""The options of prediction: what to write, and where."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ SAVE_CHOICES = ('annotated', 'crops', 'none')
 
 @dataclass(frozen=True)
 class PredictOptions:
-    """What to write, and how much of a video to look at."""
+    """What to write, and how much of a video to process."""
 
     output: Path
-    save: str = 'annotated'  # one of SAVE_CHOICES, beside the JSON
-    every: int = 1  # look at the frames 0, every, 2 * every, ...
+    save: str = 'annotated'  # one of SAVE_CHOICES, in addition to the JSON
+    every: int = 1  # process the frames 0, every, 2 * every, ...
     max_frames: int | None = None  # of each video; None: to its end
     reconnect_s: float = 10.0  # how long to try to reach a broken stream again
     show: bool = False
@@ -27,30 +27,14 @@ class PredictOptions:
             raise ConfigError(f'save is {self.save!r}, expected one of {", ".join(SAVE_CHOICES)}')
 
     def picture_path(self, name: str) -> Path:
-        """
-        Choose where the annotated copy of an image goes.
-
-        Args:
-            name: of the image input.
-
-        Returns:
-            The same name; with .jpg behind it where OpenCV could not write its format.
-        """
+        """Return the annotated copy's path; .jpg is added to formats OpenCV cannot write."""
         path = self.output / name
         if path.suffix.lower() in IMAGE_SUFFIXES:
             return path
         return path.with_name(f'{path.name}.jpg')
 
     def refuse_overwriting(self, inputs: Inputs) -> None:
-        """
-        Make sure that no result replaces an input.
-
-        Args:
-            inputs: what is looked at.
-
-        Raises:
-            DataError: an annotated copy would, or the output is a file.
-        """
+        """Raise DataError where a result would replace an input, or the output is a file."""
         if self.output.exists() and not self.output.is_dir():
             raise DataError(f'{self.output}: is a file; the output is a folder')
         if self.save != 'annotated':

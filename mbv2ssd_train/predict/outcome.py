@@ -1,4 +1,4 @@
-"""How far a prediction came."""
+"""The result of a prediction run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mbv2ssd_ros.core.errors import Mbv2SsdError
 
 @dataclass
 class Outcome:
-    """What became of the inputs."""
+    """How many inputs were processed, and which failed."""
 
     images: int = 0
     frames: int = 0
@@ -26,12 +26,5 @@ class Interrupted(Mbv2SsdError):
     """A signal ended the work early; what was done is on disk."""
 
     def __init__(self, signum: int, done: str) -> None:
-        """
-        Note the signal.
-
-        Args:
-            signum: of the signal.
-            done: how far it came, and where the results are.
-        """
         super().__init__(f'stopped by {signal.Signals(signum).name}; {done}')
         self.exit_code = 128 + signum

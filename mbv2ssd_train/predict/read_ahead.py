@@ -1,8 +1,8 @@
 """
-Decoding in one thread while another one infers.
+Decode in one thread while another one infers.
 
 A live source needs it, so that old frames can be dropped. For files it pays where a core is free:
-34 instead of 30 frames/s at 1080p once, no difference beside other programs.
+34 instead of 30 frames/s at 1080p, no difference with other programs running.
 """
 
 from __future__ import annotations
@@ -13,28 +13,20 @@ import threading
 from typing import Generic, TypeVar
 
 Item = TypeVar('Item')
-_LOOK_S = 0.1  # how often a waiting reader looks whether it shall stop
+_LOOK_S = 0.1  # polling interval of a waiting reader
 
 
 class ReadAhead(Generic[Item]):
     """
-    Runs an iterator in a thread of its own, a few items ahead.
+    Runs a generator in its own thread, up to `depth` items ahead.
 
-    Use as a context manager; leaving it ends the thread, unless that hangs in a dead stream,
-    where it ends with the process.
+    The context manager ends the thread, unless it hangs in a dead stream; then it ends with the
+    process. `newest_only` drops the oldest item when the queue is full, for live sources;
+    otherwise the thread waits.
     """
 
     def __init__(self, items: Generator[Item, None, None], depth: int,
                  newest_only: bool = False) -> None:
-        """
-        Prepare the thread.
-
-        Args:
-            items: runs in the thread, which is the only one that touches it.
-            depth: items that may wait; bounds the memory.
-            newest_only: drop the oldest item where all places are taken, for live sources;
-                otherwise the thread waits.
-        """
         self.dropped = 0
         self._items, self._depth, self._newest_only = items, depth, newest_only
         self._ready: deque[Item] = deque()
@@ -55,16 +47,9 @@ class ReadAhead(Generic[Item]):
 
     def until(self, stop: Callable[[], bool]) -> Iterator[Item]:
         """
-        Yield the items in their order.
+        Yield the items in order until the end or stop(), polled before and between items.
 
-        Args:
-            stop: asked before every item, and while there is none.
-
-        Yields:
-            The items, until there are no more or stop says so.
-
-        Raises:
-            BaseException: what the iterator raised, after the items before it.
+        Raises the iterator's error after the items before it.
         """
         while not stop():
             with self._changed:
@@ -84,7 +69,7 @@ class ReadAhead(Generic[Item]):
             for item in self._items:
                 if not self._put(item):
                     break
-        except BaseException as err:  # handed over to who waits for the items
+        except BaseException as err:  # raised in the reader's thread
             self._error = err
         finally:
             self._items.close()

@@ -1,4 +1,4 @@
-"""Detections as JSON, written while they are found, so that an interruption loses nothing."""
+"""Detections as JSON, written during the run, so that an interruption loses none."""
 
 from __future__ import annotations
 
@@ -11,16 +11,7 @@ from mbv2ssd_train.predict.capture import VideoFrame
 
 
 def describe(detections: Detections, class_names: tuple[str, ...]) -> list[dict[str, Any]]:
-    """
-    Turn detections into plain values.
-
-    Args:
-        detections: boxes in pixels.
-        class_names: of the contract.
-
-    Returns:
-        One dictionary for each, best first.
-    """
+    """Return one dictionary for each detection, best first, boxes in pixels."""
     return [
         {'label': class_names[label], 'score': round(float(score), 4),
          'box_xyxy': [round(float(side), 2) for side in box]}
@@ -32,28 +23,17 @@ class ImageRecords:
     """
     detections.json: one JSON object, image name -> list of detections.
 
-    A complete object after every image: each one is written over the closing brace.
+    Replaces the file and is a complete object after every image: each one overwrites the closing
+    brace.
     """
 
     def __init__(self, path: Path) -> None:
-        """
-        Begin with an empty object.
-
-        Args:
-            path: of the file, which is replaced.
-        """
         self._file = path.open('w', encoding='utf-8')
         self._end, self._separator = self._file.write('{'), '\n '
         self._close_object()
 
     def add(self, name: str, detections: list[dict[str, Any]]) -> None:
-        """
-        Write the entry of an image.
-
-        Args:
-            name: of the image, not yet there.
-            detections: as describe returns them.
-        """
+        """Write the entry of a new image; detections as returned by describe."""
         self._file.seek(self._end)
         self._file.write(f'{self._separator}{json.dumps(name)}: {json.dumps(detections)}')
         self._end, self._separator = self._file.tell(), ',\n '
@@ -69,26 +49,13 @@ class ImageRecords:
 
 
 class FrameRecords:
-    """detections.jsonl: a JSON object in each line, for each frame that was looked at."""
+    """detections.jsonl, replaced: a JSON object in each line, for each processed frame."""
 
     def __init__(self, path: Path) -> None:
-        """
-        Begin with no line.
-
-        Args:
-            path: of the file, which is replaced.
-        """
         self._file = path.open('w', encoding='utf-8')
 
     def add(self, source: str, frame: VideoFrame, detections: list[dict[str, Any]]) -> None:
-        """
-        Write the line of a frame.
-
-        Args:
-            source: name of the video, webcam or stream.
-            frame: that was looked at.
-            detections: as describe returns them.
-        """
+        """Write the line of a frame; detections as returned by describe."""
         self._file.write(json.dumps({
             'source': source, 'frame': frame.index, 'time_s': round(frame.time_s, 3),
             'detections': detections}) + '\n')

@@ -1,4 +1,4 @@
-"""From inputs to files: decode ahead, look, write, and end cleanly."""
+"""Run prediction: decode ahead, detect, write, and end cleanly."""
 
 from __future__ import annotations
 
@@ -35,25 +35,13 @@ def predict(backend: Backend, inputs: Inputs, settings: DetectionSettings,
     """
     Detect in images and videos; write pictures and JSON.
 
-    An input that cannot be read is told, counted and passed over. Everything on disk is complete
-    after every image and frame; videos are when this returns or raises.
+    An unreadable input is reported, counted and skipped. Files on disk are complete after every
+    image and frame, videos when this returns or raises. `stop` is polled before every image and
+    frame.
 
-    Args:
-        backend: the model.
-        inputs: what to look at.
-        settings: what counts as a detection.
-        options: what to write where.
-        stop: asked before every image and frame, and while there is none.
-
-    Returns:
-        How much was looked at, and what could not be read.
-
-    Raises:
-        DataError: an input would be overwritten, the output is a file, or a video that was
-            written does not read back.
-        ConfigError: a class that the model does not know, or there is no screen to show on.
-        BackendError: the model failed.
-        OSError: the output folder cannot be written.
+    Raises DataError where an input would be overwritten, the output is a file or a written video
+    does not read back; ConfigError for an unknown class or a missing display; BackendError where
+    the model failed; OSError where the output folder cannot be written.
     """
     options.refuse_overwriting(inputs)
     looker = Looker(Detector(backend, settings), options, stop)
@@ -71,7 +59,7 @@ def predict(backend: Backend, inputs: Inputs, settings: DetectionSettings,
 
 
 class _Run:
-    """One run over all inputs: its open files and its counts."""
+    """One run over all inputs, with its open files and counts."""
 
     def __init__(self, looker: Looker, options: PredictOptions, stop: Callable[[], bool],
                  stack: ExitStack) -> None:
@@ -108,7 +96,7 @@ class _Run:
         with ProgressBar(video.name, total) as bar:
             frames = video_frames(video, capture, self._options.every,
                                   self._options.reconnect_s, bar.write)
-            # of a live source the newest frame counts, so that the results do not fall behind
+            # live sources drop old frames, so that the results do not fall behind
             depth, newest_only = (1, True) if capture.is_live else (_AHEAD, False)
             rate_hz, rate = capture.rate_hz / self._options.every, _Rate()
             seen: Counter[str] = Counter()
@@ -134,7 +122,7 @@ class _Run:
         return describe(detections, self._looker.class_names)
 
     def _frame(self, video: VideoInput, frame: VideoFrame, output: _VideoOutput) -> set[str]:
-        """Look at a frame; return the names of what is in it."""
+        """Process a frame; return the names of its classes."""
         detections, drawn = self._looker.look(
             f'{video.stem}/{frame.index:06}', frame.image_bgr, until_key=False)
         output.add(frame, drawn)
@@ -154,7 +142,7 @@ class _Run:
 
 
 class _VideoOutput:
-    """The annotated video of one source, opened with its first frame; nothing where not wanted."""
+    """The annotated video of one source, opened with its first frame, if wanted."""
 
     def __init__(self, options: PredictOptions, video: VideoInput, rate_hz: float, is_live: bool
                  ) -> None:
@@ -178,7 +166,7 @@ class _VideoOutput:
 
 
 class _Rate:
-    """Frames in a second, since the first one was asked for."""
+    """Frames per second since the first one was requested."""
 
     def __init__(self) -> None:
         self.count, self._started = 0, time.monotonic()
@@ -203,7 +191,7 @@ def _decoded(images: tuple[ImageInput, ...]
 
 
 def _frames_to_come(capture: Capture, options: PredictOptions) -> int | None:
-    """Return how many frames will be looked at; None of a live source without limit."""
+    """Return how many frames will be processed; None: a live source without limit."""
     if capture.frame_count is None:
         return options.max_frames
     wanted = -(-capture.frame_count // options.every)

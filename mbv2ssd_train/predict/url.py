@@ -1,4 +1,4 @@
-"""URLs: single images are fetched here, videos are left to OpenCV."""
+"""URLs: single images are fetched here, OpenCV opens videos."""
 
 from __future__ import annotations
 
@@ -18,18 +18,7 @@ _IMAGE_STARTS = (b'\xff\xd8\xff', b'\x89PNG\r\n\x1a\n', b'BM', b'II*\0', b'MM\0*
 
 
 def is_url(text: str) -> bool:
-    """
-    Tell a URL from the name of a file.
-
-    Args:
-        text: as typed.
-
-    Returns:
-        Whether it is a URL.
-
-    Raises:
-        DataError: a URL of a kind that cannot be read, or that is malformed.
-    """
+    """Return whether a text is a URL; DataError for a malformed one or another scheme."""
     scheme, found, _ = text.partition('://')
     if not found:
         return False
@@ -38,7 +27,7 @@ def is_url(text: str) -> bool:
                         'the path of a file')
     try:
         parts = urllib.parse.urlsplit(text)
-        parts.port  # noqa: B018  # checked when it is asked for
+        parts.port  # noqa: B018  # the property checks it
     except ValueError as err:
         raise DataError(f'a malformed URL ({err}); expected such as {scheme}://host:port/path'
                         ) from err
@@ -49,30 +38,14 @@ def is_url(text: str) -> bool:
 
 
 def without_secrets(url: str) -> str:
-    """
-    Make a URL that may be printed.
-
-    Args:
-        url: maybe with user name, password and tokens.
-
-    Returns:
-        The URL without them.
-    """
+    """Remove user name, password and query from a URL, for messages."""
     parts = urllib.parse.urlsplit(url)
     query = '?...' if parts.query else ''
     return f'{parts.scheme}://{parts.netloc.rpartition("@")[2]}{parts.path}{query}'
 
 
 def name_of_url(url: str) -> str:
-    """
-    Make a file name of a URL.
-
-    Args:
-        url: of an image or a stream.
-
-    Returns:
-        The last part of its path, else its host.
-    """
+    """Return a file name for a URL: the last part of its path, else its host."""
     parts = urllib.parse.urlsplit(url)
     last = PurePosixPath(urllib.parse.unquote(parts.path)).name
     return re.sub(r'[^\w.-]', '_', last or parts.hostname or '').lstrip('.') or 'stream'
@@ -80,16 +53,9 @@ def name_of_url(url: str) -> str:
 
 def fetch_image(url: str) -> bytes | None:
     """
-    Fetch what a URL names, where that is a single image.
+    Fetch a single image, encoded; None for anything else, such as a video.
 
-    Args:
-        url: of any scheme.
-
-    Returns:
-        The encoded image; None for anything else, such as a video.
-
-    Raises:
-        DataError: an HTTP server does not answer, refuses, or sends more than an image has.
+    Raises DataError where an HTTP server does not answer, refuses, or sends more than _MOST_BYTES.
     """
     if not url.lower().startswith(('http://', 'https://')):
         return None

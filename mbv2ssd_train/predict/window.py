@@ -1,4 +1,4 @@
-"""A window on the screen, where there are a screen and an OpenCV with windows."""
+"""A window on the screen, where a display and an OpenCV with windows are available."""
 
 from __future__ import annotations
 
@@ -14,24 +14,19 @@ from mbv2ssd_ros.core.errors import ConfigError
 
 _TITLE = 'mbv2ssd_train predict (q ends)'
 _END_KEYS = (ord('q'), 27)  # Escape
-_LOOK_MS = 50  # how often a waiting window looks whether it was closed
+_LOOK_MS = 50  # polling interval of a waiting window
 
 
 class Window:
-    """Shows pictures until somebody closes it."""
+    """
+    Shows pictures until it is closed; `stop` is polled while it waits for a key.
+
+    Raises ConfigError where there is no display or this OpenCV has no windows.
+    """
 
     def __init__(self, stop: Callable[[], bool]) -> None:
-        """
-        Open the window.
-
-        Args:
-            stop: asked while it waits for a key.
-
-        Raises:
-            ConfigError: there is no display, or this OpenCV has no windows.
-        """
         self._stop = stop
-        # asked first: an OpenCV with Qt aborts the process where there is no display
+        # checked first: an OpenCV with Qt aborts the process where there is no display
         if sys.platform.startswith('linux') and not (
                 os.environ.get('DISPLAY') or os.environ.get('WAYLAND_DISPLAY')):
             raise ConfigError('--show: no display here (DISPLAY and WAYLAND_DISPLAY are not set); '
@@ -46,14 +41,9 @@ class Window:
 
     def show(self, image_bgr: NDArray[np.uint8], until_key: bool) -> bool:
         """
-        Show a picture.
+        Show an (H, W, 3) picture; False after q, Escape or closing the window.
 
-        Args:
-            image_bgr: (H, W, 3).
-            until_key: stay until a key is pressed.
-
-        Returns:
-            False when q or Escape was pressed or the window was closed.
+        `until_key`: stay until a key is pressed.
         """
         cv2.imshow(_TITLE, image_bgr)
         key = cv2.waitKey(1)
