@@ -1,1 +1,1 @@
-"""The folder of a run: what it writes, and how it goes on after any end."""
+"""The folder of a run: its files, and how it resumes."""

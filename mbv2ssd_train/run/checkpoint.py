@@ -1,4 +1,4 @@
-"""Checkpoints: everything a run needs to go on, and a model needs to be used."""
+"""Checkpoints: everything to resume a run or to use its model."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ FORMAT = 2
 
 @dataclass(frozen=True)
 class RunState:
-    """How far a run has come."""
+    """The progress of a run."""
 
     step: int = 0  # optimizer steps made
     epoch: int = 0  # of the next step, 0-based
-    batch: int = 0  # of the next step in its epoch: where the sampler goes on
-    evaluated_epoch: int = 0  # behind which the last evaluation was
+    batch: int = 0  # of the next step in its epoch, where the sampler resumes
+    evaluated_epoch: int = 0  # epochs completed at the last evaluation
     best_map: float = -1.0  # on the validation split, -1 before the first evaluation
-    best_epoch: int = 0  # behind which it was measured
+    best_epoch: int = 0  # epochs completed at best_map
     stale_evaluations: int = 0  # since the best one
 
 
@@ -38,7 +38,7 @@ class Checkpoint:
     class_names: tuple[str, ...]
     state: dict[str, Any]  # of RunState
     model: dict[str, Any]  # weights as trained
-    averaged: dict[str, Any]  # their moving average, which is what is evaluated and exported
+    averaged: dict[str, Any]  # their moving average, for evaluation and export
     learner: dict[str, Any]  # optimizer and loss scaler
     random: dict[str, Any]  # states of torch's generators; images have their own by (seed, place)
     map_50: float | None  # of `averaged` on the validation split, where it was measured
@@ -49,37 +49,21 @@ class Checkpoint:
         return parse_config(self.config, 'the configuration in the checkpoint')
 
     def parsed_state(self) -> RunState:
-        """Return how far the run had come."""
+        """Return the progress of the run."""
         return RunState(**self.state)
 
     def require_run(self, source: Path | str) -> None:
-        """
-        Make sure that there is a run to go on with.
-
-        Args:
-            source: of the checkpoint, for messages.
-
-        Raises:
-            DataError: the weights were imported.
-        """
+        """Raise DataError for imported weights: they have no run to resume."""
         if not self.learner:
             raise DataError(f'{source}: weights that were imported, not a run to go on with; '
                             'begin one with model.weights')
 
     def save(self, path: Path) -> None:
-        """
-        Write the file to disk.
-
-        Args:
-            path: of the file; CheckpointStore puts it in place when it is complete.
-
-        Raises:
-            OSError: the disk is full, say.
-        """
+        """Write and sync the file; OSError on a full disk. CheckpointStore renames it."""
         with path.open('wb') as file:
             try:
                 torch.save(vars(self), file)  # not asdict, which would copy every tensor
-            except RuntimeError as err:  # PyTorch's way to end where a file cannot be written
+            except RuntimeError as err:  # PyTorch's error where a file cannot be written
                 if isinstance(err.__context__, OSError):
                     raise err.__context__ from None
                 raise
@@ -93,12 +77,7 @@ def random_state() -> dict[str, Any]:
 
 
 def restore_random_state(state: dict[str, Any]) -> None:
-    """
-    Go on with random numbers where an earlier process stopped.
-
-    Args:
-        state: from random_state; that of GPUs which are not there is left out.
-    """
+    """Restore random_state; the states of missing GPUs are left out."""
     torch.set_rng_state(state['cpu'])
     for index, value in enumerate(state['cuda'][:torch.cuda.device_count()]):
         torch.cuda.set_rng_state(value, index)
@@ -106,16 +85,9 @@ def restore_random_state(state: dict[str, Any]) -> None:
 
 def load_checkpoint(path: str | Path) -> Checkpoint:
     """
-    Read a checkpoint; executes no code from the file.
+    Read a checkpoint, tensors on the CPU; executes no code from the file.
 
-    Args:
-        path: of a file written by Checkpoint.save.
-
-    Returns:
-        The checkpoint, tensors on the CPU.
-
-    Raises:
-        DataError: no such file, or not a checkpoint of this version.
+    Raises DataError where it is missing or not a checkpoint of this version.
     """
     source = Path(path)
     if source.is_dir():
@@ -125,7 +97,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         raise DataError(f'{source}: no such checkpoint')
     try:
         found = torch.load(source, map_location='cpu', weights_only=True)
-    except pickle.UnpicklingError as err:  # whose own words advise to run the file's code
+    except pickle.UnpicklingError as err:  # its message advises to run the file's code
         raise DataError(f'{source}: not a checkpoint of mbv2ssd_train: not written by torch.save, '
                         'or with more in it than tensors and plain values') from err
     except Exception as err:  # torch.load's errors have no common base
@@ -144,6 +116,6 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
 
 
 def _others_beside(path: Path) -> str:
-    """Say which other checkpoints of the run may be whole."""
+    """Name other checkpoints of the run that may be whole."""
     others = sorted(other.name for other in path.parent.glob('step_*.pt') if other != path)
     return f'. Beside it are {", ".join(others)}: copy one over it' if others else ''

@@ -16,27 +16,18 @@ Write = Callable[[Path], None]  # writes a complete checkpoint to a path
 
 
 class CheckpointError(Mbv2SsdError):
-    """A checkpoint could not be written; the one before it is still there."""
+    """A checkpoint could not be written; the previous one is still there."""
 
 
 class CheckpointStore:
     """
-    `last.pt`, `best.pt` and the newest `step_00001234.pt` in one folder.
+    `last.pt`, `best.pt` and the newest `keep` files `step_00001234.pt` in one folder.
 
-    A process that is killed at any moment leaves last.pt whole: the one before or the new one.
+    A process that is killed at any moment leaves last.pt whole: the previous or the new one.
+    Opening removes partial files of a killed process; ConfigError where keep is negative.
     """
 
     def __init__(self, folder: Path, keep: int) -> None:
-        """
-        Make the folder where it is missing, and remove what a killed process was writing.
-
-        Args:
-            folder: of the checkpoints alone.
-            keep: step files that stay beside last.pt and best.pt.
-
-        Raises:
-            ConfigError: keep is negative.
-        """
         if keep < 0:
             raise ConfigError(f'{folder}: cannot keep {keep} checkpoints; 0 keeps only the last '
                               'and the best')
@@ -48,20 +39,10 @@ class CheckpointStore:
 
     def save(self, step: int, write: Write) -> Path:
         """
-        Write the checkpoint of a step and make it the last one.
+        Write a step's checkpoint, make it last.pt, and return its own or that path.
 
-        Files of later steps, from which somebody went back, are removed with those that are too
-        many.
-
-        Args:
-            step: optimizer steps made.
-            write: writes it to a path.
-
-        Returns:
-            The step's own file, or last.pt where none is kept.
-
-        Raises:
-            CheckpointError: the disk is full, say; last.pt is what it was.
+        Removes files of later steps, after a return to an earlier one, and the oldest beyond
+        `keep`. Raises CheckpointError, on a full disk for instance; last.pt then stays as before.
         """
         path = self._path(step)
         _write(path, write)
@@ -74,23 +55,12 @@ class CheckpointStore:
         return path if self.keep else self.last
 
     def save_best(self, write: Write) -> Path:
-        """
-        Write the best checkpoint so far.
-
-        Args:
-            write: writes it to a path.
-
-        Returns:
-            best.pt.
-
-        Raises:
-            CheckpointError: the disk is full, say; best.pt is what it was.
-        """
+        """Write best.pt; on CheckpointError the previous one stays."""
         _write(self.best, write)
         return self.best
 
     def steps(self) -> list[int]:
-        """Return the steps that have a file of their own, in order."""
+        """Return the steps with a file, in order."""
         found = (_STEP_FILE.fullmatch(path.name) for path in self.folder.iterdir())
         return sorted(int(match[1]) for match in found if match)
 
@@ -98,7 +68,7 @@ class CheckpointStore:
         return self.folder / f'step_{step:08}.pt'
 
     def _point_last_at(self, path: Path) -> None:
-        # of a save that a kill ended; copying would write through it
+        # a killed save left it; copying would write through its link
         partial_of(self.last).unlink(missing_ok=True)
 
         def copy(partial: Path) -> None:
@@ -116,7 +86,7 @@ def _write(path: Path, write: Write) -> None:
         write(partial)
         put_in_place(partial, path)
     except OSError as err:
-        partial.unlink(missing_ok=True)  # or there is no room to write down what happened
+        partial.unlink(missing_ok=True)  # makes room for the status file
         raise CheckpointError(
             f'{path}: cannot be written: {err.strerror or err}; make room, and go on with '
             '--resume from the checkpoint before it') from err

@@ -1,4 +1,4 @@
-"""What a run was started with: program versions, source commit, processor."""
+"""The environment of a run: program versions, source commit, processor."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _USER_OF_URL = re.compile(r'(?<=://)[^/@\s]+@')
 
 
 def describe_environment() -> dict[str, Any]:
-    """Return versions, source commit and hardware, ready for JSON; what is unknown is None."""
+    """Return versions, source commit and hardware for JSON; None where unknown."""
     return {
         'mbv2ssd_ros': package_version(), 'commit': source_commit(),
         'python': platform.python_version(), 'torch': torch.__version__,
@@ -29,35 +29,19 @@ def describe_environment() -> dict[str, Any]:
 
 
 def command_line(arguments: Sequence[str]) -> str:
-    """
-    Write a command line so that a shell takes it back.
-
-    Args:
-        arguments: program and arguments, as in sys.argv.
-
-    Returns:
-        One line; user names and passwords in URLs are left out.
-    """
+    """Quote a command line for a shell, without users and passwords in URLs."""
     return shlex.join(without_user(argument) for argument in arguments)
 
 
 def without_user(text: str) -> str:
-    """
-    Make a text fit to be shown and kept.
-
-    Args:
-        text: with URLs in it, perhaps.
-
-    Returns:
-        The text without user names and passwords of its URLs.
-    """
+    """Remove user names and passwords from the URLs in a text."""
     return _USER_OF_URL.sub('', text)
 
 
 def source_commit() -> str | None:
     """Return the git commit of this source tree, with '+changes' where files differ from it."""
     folder = Path(__file__).resolve().parent
-    # an installed copy may lie in somebody else's work tree, which does not track it
+    # an installed copy may be inside another work tree, which does not track it
     if _git(folder, 'ls-files', '--error-unmatch', Path(__file__).name) is None:
         return None
     commit = _git(folder, 'rev-parse', 'HEAD')

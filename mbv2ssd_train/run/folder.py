@@ -1,4 +1,4 @@
-"""The folder that tells the story of a run: configuration, status, metrics, checkpoints."""
+"""The folder of a run: configuration, status, metrics, checkpoints."""
 
 from __future__ import annotations
 
@@ -24,22 +24,19 @@ __all__ = ['CheckpointStore', 'describe_runs', 'latest_run', 'read_status', 'Run
            'RunStatus', 'RunSummary']
 
 STATUSES = ('running', 'success', 'failed', 'preempted')
-DAMAGED = 'damaged'  # what is read where a file of a run is not what this package writes
-INTERRUPTED = 'interrupted'  # what is read where a running process ended without a word
+DAMAGED = 'damaged'  # status of a run with an invalid file
+INTERRUPTED = 'interrupted'  # status of a run whose process died
 _TIME = '%Y-%m-%dT%H:%M:%S%z'
 
 
 class RunFolder:
-    """`<runs>/<name>_<recipe fingerprint>/`: the same experiment is the same folder."""
+    """
+    `<runs>/<name>_<recipe fingerprint>/`: the same experiment is the same folder.
+
+    The constructor writes nothing.
+    """
 
     def __init__(self, runs: Path, config: TrainConfig) -> None:
-        """
-        Name the folder; nothing is written yet.
-
-        Args:
-            runs: parent of all runs.
-            config: of the experiment.
-        """
         self._config = config
         self.path = runs / f'{config.name}_{config.recipe_fingerprint()}'
         self.checkpoints = self.path / 'checkpoints'
@@ -51,16 +48,11 @@ class RunFolder:
     def open(self, resume: bool, arguments: Sequence[str] | None = None,
              begun_with: str = '') -> None:
         """
-        Create the folder, take it for this process, and note what was started.
+        Create or resume the folder, lock it for this process, and record the start.
 
-        Args:
-            resume: go on where the run stopped.
-            arguments: command line to note; that of the process where None.
-            begun_with: what of which weights the network was given, for people.
-
-        Raises:
-            ConfigError: another process runs this experiment, or the run exists and resume was
-                not asked for, or the other way round.
+        `arguments` is the command line to record (None: the process's), `begun_with` a phrase
+        about the initial weights. Raises ConfigError where another process runs this experiment,
+        where it exists without `resume`, or where there is nothing to resume.
         """
         if resume and not self.last.exists() and self._lock.is_free():
             raise ConfigError(f'{self.last}: nothing to resume; leave --resume out to begin'
@@ -75,26 +67,15 @@ class RunFolder:
             raise
 
     def close(self) -> None:
-        """Let other processes have the folder; nothing happens where it is not open."""
+        """Unlock the folder; no effect where it is not open."""
         self._lock.release()
 
     def open_checkpoints(self, keep: int) -> CheckpointStore:
-        """
-        Return the checkpoints of the run; the folder is open.
-
-        Args:
-            keep: step files that stay beside last.pt and best.pt.
-        """
+        """Return the checkpoints of the open run; see CheckpointStore."""
         return CheckpointStore(self.checkpoints, keep)
 
     def set_status(self, status: str, **facts: Any) -> None:
-        """
-        Note what became of the run.
-
-        Args:
-            status: 'running', 'success', 'failed' or 'preempted'.
-            **facts: anything worth knowing beside it, such as step, best_map_50 and reason.
-        """
+        """Write 'running', 'success', 'failed' or 'preempted', with facts such as step."""
         assert status in STATUSES, status
         write_whole(self.path / 'status.json', json.dumps({
             'status': status, 'time': time.strftime(_TIME), 'pid': os.getpid(),
@@ -140,25 +121,19 @@ class RunFolder:
 
 @dataclass(frozen=True)
 class RunStatus:
-    """What became of a run."""
+    """The status of a run."""
 
     status: str  # one of STATUSES, or 'interrupted'
-    time: str  # when that was written, ISO 8601; '' where nothing was
+    time: str  # when it was written, ISO 8601; '' where it was not
     facts: dict[str, Any] = field(default_factory=dict)  # step, best_map_50, reason, pid, host
 
 
 def read_status(folder: Path) -> RunStatus:
     """
-    Read what became of a run, which may be running in another process.
+    Read the status of a run, which another process may be running.
 
-    Args:
-        folder: of the run.
-
-    Returns:
-        Its status; 'interrupted' where it says that it is running and no process has it.
-
-    Raises:
-        DataError: status.json is not what set_status writes.
+    It is 'interrupted' where the file has 'running' and no process holds the lock. Raises
+    DataError where status.json is not what set_status writes.
     """
     path = folder / 'status.json'
     try:
@@ -175,18 +150,7 @@ def read_status(folder: Path) -> RunStatus:
 
 
 def latest_run(runs: Path) -> Path:
-    """
-    Find the run to go on with where none was named.
-
-    Args:
-        runs: parent of all runs.
-
-    Returns:
-        The folder that was written to last among those with a checkpoint.
-
-    Raises:
-        ConfigError: there is none.
-    """
+    """Return the last modified run with a checkpoint; ConfigError where there is none."""
     found = [folder for folder in _run_folders(runs) if (folder / 'checkpoints/last.pt').is_file()]
     if not found:
         raise ConfigError(f'{runs}: no run with a checkpoint to resume; name a configuration to '
@@ -208,23 +172,12 @@ class RunSummary:
     fault: str = ''  # what is wrong with a damaged run
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what `runs --json` writes."""
+        """Return the content of `runs --json`."""
         return asdict(self)
 
 
 def describe_runs(runs: Path) -> list[RunSummary]:
-    """
-    Summarise all runs of a folder.
-
-    Args:
-        runs: parent of all runs.
-
-    Returns:
-        A row for each, the one that was written to last first.
-
-    Raises:
-        ConfigError: no such folder.
-    """
+    """Summarise the runs of a folder, newest first; ConfigError where it is missing."""
     if not runs.is_dir():
         raise ConfigError(f'{runs}: no such folder of runs; name it with --runs')
     newest_first = sorted(_run_folders(runs), key=_touched, reverse=True)

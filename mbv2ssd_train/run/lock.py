@@ -15,7 +15,7 @@ import weakref
 
 from mbv2ssd_ros.core.errors import ConfigError
 
-_TRIES, _PAUSE_S = 5, 0.1  # is_free of another process holds the lock for a moment
+_TRIES, _PAUSE_S = 5, 0.1  # is_free in another process holds the lock for a moment
 _NO_LOCKS = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL}
 
 
@@ -23,28 +23,19 @@ class RunLock:
     """
     The file `lock` of a run folder, locked with flock while its process lives.
 
-    The system takes the lock off a process that ends, however it ends: the file that a killed
-    process leaves behind keeps nobody out.
+    The system releases the lock of a process that ends, however it ends, so a file that is left
+    behind blocks no other process.
     """
 
     def __init__(self, path: Path) -> None:
-        """
-        Name the lock; it is not taken yet.
-
-        Args:
-            path: of the file.
-        """
         self.path = path
         self._file: IO[str] | None = None
 
     def acquire(self) -> None:
         """
-        Take the lock and write down who has it.
+        Take the lock and record its holder; ConfigError where another process has it.
 
-        Within one process it goes to whoever asks last, as a notebook that begins anew expects.
-
-        Raises:
-            ConfigError: another process has it.
+        Within one process the last caller gets it, as a restarted notebook expects.
         """
         for lock in [lock for lock in _HELD if lock.path.resolve() == self.path.resolve()]:
             lock.release()
@@ -61,14 +52,14 @@ class RunLock:
         _HELD.add(self)
 
     def release(self) -> None:
-        """Give the lock back; nothing happens where it is not held."""
+        """Release the lock; no effect where it is not held."""
         if self._file is not None:
             self._file.close()
             self._file = None
             _HELD.discard(self)
 
     def is_free(self) -> bool:
-        """Tell whether no living process, this one included, has the lock."""
+        """Return whether no living process, this one included, holds the lock."""
         try:
             with self.path.open(encoding='utf-8') as file:
                 return _try_lock(file, fcntl.LOCK_SH)
@@ -96,7 +87,7 @@ _HELD: weakref.WeakSet[RunLock] = weakref.WeakSet()
 
 
 def _release_in_child() -> None:
-    # A forked worker shares the lock. Were it to outlive a killed parent, nobody could resume.
+    # A forked worker shares the lock. If it outlived a killed parent, no process could resume.
     # Closing its copy leaves the parent's lock in place.
     for lock in list(_HELD):
         lock.release()

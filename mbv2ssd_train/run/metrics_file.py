@@ -1,4 +1,4 @@
-"""metrics.jsonl: what a run measured, a line each, ready for every JSON reader."""
+"""metrics.jsonl: the measurements of a run, one JSON object a line."""
 
 from __future__ import annotations
 
@@ -16,26 +16,15 @@ class MetricsFile:
     """
     Lines of measured values, each with its `step`.
 
-    A line reaches the system whole before the next one begins: a killed process loses none that
-    was appended, and leaves a torn one at most at the end.
+    Each line is flushed whole before the next one: a killed process loses none that was appended,
+    and leaves a torn one at most at the end.
     """
 
     def __init__(self, path: Path) -> None:
-        """
-        Name the file; nothing is written yet.
-
-        Args:
-            path: of the file.
-        """
         self.path = path
 
     def append(self, values: Mapping[str, Any]) -> None:
-        """
-        Write a line.
-
-        Args:
-            values: with `step`; what is not finite becomes null, which every reader takes.
-        """
+        """Write a line with `step`; non-finite values become null, for any reader."""
         line = json.dumps(plain(values), allow_nan=False) + '\n'
         with self.path.open('a', encoding='utf-8') as file:
             file.write(line)
@@ -46,29 +35,14 @@ class MetricsFile:
             sync(self.path)
 
     def read(self) -> list[dict[str, Any]]:
-        """
-        Read all lines; one that is torn at the end is left out.
-
-        Returns:
-            The lines, none where there is no file.
-
-        Raises:
-            DataError: a line before the last one is not JSON.
-        """
+        """Read all lines but a torn last one; DataError where another one is not JSON."""
         return list(self._lines())
 
     def cut_after(self, step: int) -> list[dict[str, Any]]:
         """
-        Go back: drop a torn line and the lines of later steps.
+        Drop a torn line and the lines of later steps; return the others.
 
-        Args:
-            step: the last one whose lines stay.
-
-        Returns:
-            The lines that stay.
-
-        Raises:
-            DataError: a line before the last one is not JSON.
+        Raises DataError where a line before the last one is not JSON.
         """
         kept = [line for line in self._lines() if line.get('step', 0) <= step]
         if self.path.exists():
@@ -79,7 +53,7 @@ class MetricsFile:
         if not self.path.exists():
             return
         lines = self.path.read_bytes().split(b'\n')
-        for number, line in enumerate(lines[:-1], 1):  # what no newline ends is torn
+        for number, line in enumerate(lines[:-1], 1):  # a last line without newline is torn
             try:
                 found = json.loads(line)
             except ValueError as err:
@@ -92,15 +66,7 @@ class MetricsFile:
 
 
 def plain(value: Any) -> Any:
-    """
-    Turn measured values into what every JSON reader takes.
-
-    Args:
-        value: numbers, texts, arrays and tensors of any device, in dicts and lists.
-
-    Returns:
-        Plain Python; None for a number that is not finite.
-    """
+    """Convert numbers, arrays and tensors, in dicts and lists, to JSON; non-finite to None."""
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

@@ -1,4 +1,4 @@
-"""Pictures of what a run measured, drawn from its metrics.jsonl."""
+"""Plots of a run, drawn from its metrics.jsonl."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _SMOOTH_OVER = 1 / 30  # of the points, for the bold line
 
 @dataclass(frozen=True)
 class Plot:
-    """A picture of all values whose names match, over epochs."""
+    """A plot over epochs of all values with matching names."""
 
     name: str  # of the file
     title: str
-    kind: str  # of the lines that have the values
+    kind: str  # of the lines with the values
     keys: str  # regular expression for the whole name of a value
     y_label: str
     y_range: tuple[float, float] | None = None  # free where None
@@ -52,18 +52,9 @@ PLOTS = (
 
 def draw_plots(metrics: Path, folder: Path) -> list[Path]:
     """
-    Draw all plots for which something was measured.
+    Draw all plots with measured values; return the PNG files.
 
-    Args:
-        metrics: metrics.jsonl of a run.
-        folder: of the pictures; made where it is missing.
-
-    Returns:
-        The PNG files.
-
-    Raises:
-        DataError: metrics.jsonl is broken.
-        ModuleNotFoundError: matplotlib is not installed.
+    Raises DataError where metrics.jsonl is broken, ModuleNotFoundError without matplotlib.
     """
     lines = MetricsFile(metrics).read()
     run = metrics.resolve().parent.name
@@ -109,16 +100,7 @@ def _draw_series(plot: Plot, series: dict[str, list[tuple[float, float]]], run: 
 
 
 def running_mean(values: Sequence[float], window: int) -> NDArray[np.float64]:
-    """
-    Average each value with those before it.
-
-    Args:
-        values: (N,) in order of time.
-        window: how many, this one included; fewer at the beginning.
-
-    Returns:
-        (N,) means.
-    """
+    """Average each of (N,) values with the window - 1 before it, fewer at the beginning."""
     sums = np.concatenate([[0.0], np.cumsum(values, dtype=np.float64)])
     ends = np.arange(1, len(sums))
     begins = np.maximum(ends - window, 0)

@@ -1,4 +1,4 @@
-"""One place for everything that a run measures: metrics.jsonl, TensorBoard, plots, pictures."""
+"""Record the measurements of a run: metrics.jsonl, TensorBoard, plots, pictures."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mbv2ssd_train.run.metrics_file import MetricsFile, plain
 from mbv2ssd_train.run.plots import BEGIN, draw_plots, EVALUATION, TRAIN
 
 _DRAW_EVERY_S, _DRAW_SHARE = 60.0, 0.01  # drawing may take this share of a run's time
-_FLUSH_S = 10  # what TensorBoard's file may lack after a kill; metrics.jsonl lacks nothing
+_FLUSH_S = 10  # TensorBoard's file may lack this much after a kill; metrics.jsonl lacks nothing
 
 
 def _say(text: str) -> None:
@@ -37,16 +37,10 @@ class Recorder:
     def __init__(self, folder: Path, total_steps: int, step: int = 0,
                  say: Callable[[str], None] = _say) -> None:
         """
-        Begin, or go on behind a step: what was recorded of later ones is dropped.
+        Open the records of an existing folder; those of steps after `step` are dropped.
 
-        Args:
-            folder: of the run; exists.
-            total_steps: of the whole run.
-            step: steps made before.
-            say: takes a line about what cannot be recorded.
-
-        Raises:
-            DataError: metrics.jsonl is broken.
+        `say` gets a line about what cannot be recorded. Raises DataError where metrics.jsonl is
+        broken.
         """
         self.folder, self._say = folder, say
         self._metrics = MetricsFile(folder / 'metrics.jsonl')
@@ -62,24 +56,14 @@ class Recorder:
             self._record(BEGIN, 0, 0.0, {'total_steps': total_steps})
 
     def train_step(self, step: int, epoch: float, values: Mapping[str, float]) -> None:
-        """
-        Record what a step measured.
-
-        Args:
-            step: optimizer steps made, this one included.
-            epoch: passes over the data, with a fraction.
-            values: by name, such as class_loss, learning_rate, positives, images_per_s.
-        """
+        """Record the values of a step (counted from 1); `epoch` has a fraction."""
         self._add_scalars(TRAIN, step, self._record(TRAIN, step, epoch, values))
 
     def evaluation(self, step: int, epoch: float, result: Mapping[str, Any]) -> None:
         """
-        Record an evaluation; one that was recorded before the run was resumed is not repeated.
+        Record Evaluation.to_dict once; its numbers, at any depth, go to TensorBoard.
 
-        Args:
-            step: optimizer steps made.
-            epoch: passes over the data.
-            result: of Evaluation.to_dict; its numbers go to TensorBoard, at any depth.
+        An evaluation that was recorded before the run was resumed is skipped.
         """
         if step in self._evaluated:
             return
@@ -93,15 +77,9 @@ class Recorder:
 
     def images(self, tag: str, step: int, picture: NDArray[np.uint8]) -> None:
         """
-        Record a picture: the newest as images/TAG.png, all of them in TensorBoard.
+        Record a picture, (H, W, 3) uint8 BGR, else ShapeError.
 
-        Args:
-            tag: name, such as first_batch or worst/0.
-            step: optimizer steps made.
-            picture: (H, W, 3) uint8 BGR, as draw_batch returns it.
-
-        Raises:
-            ShapeError: picture is something else.
+        The newest is images/TAG.png, all are in TensorBoard; a tag such as worst/0 makes folders.
         """
         if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8:
             raise ShapeError(f'picture {tag!r} is {picture.shape} {picture.dtype}, expected '
@@ -114,14 +92,7 @@ class Recorder:
             self._writer.add_image(tag, picture[..., ::-1].copy(), step, dataformats='HWC')
 
     def histogram(self, tag: str, step: int, tensor: torch.Tensor) -> None:
-        """
-        Record the distribution of weights or gradients; TensorBoard alone can show it.
-
-        Args:
-            tag: name, such as weights/conf_heads.
-            step: optimizer steps made.
-            tensor: any shape and device; what is not finite is left out.
-        """
+        """Record the finite values of weights or gradients, for TensorBoard alone."""
         if self._writer:
             values = tensor.detach().float()
             if len(values := values[torch.isfinite(values)]):
@@ -165,7 +136,7 @@ class Recorder:
         begun = time.monotonic()
         try:
             draw_plots(self._metrics.path, self.folder / 'plots')
-        except Exception as err:  # of matplotlib, of the disk: no picture is worth a run
+        except Exception as err:  # of matplotlib or the disk: a plot must not end a run
             self._can_draw = False
             self._say(f'no plots are drawn: {err}; metrics.jsonl has all figures')
         now = time.monotonic()
@@ -174,14 +145,9 @@ class Recorder:
 
 def numbers_in(values: Mapping[str, Any], prefix: str = '') -> Iterator[tuple[str, float]]:
     """
-    Find the numbers of a result, at any depth.
+    Yield name and number of a result's numbers, levels joined by '/'.
 
-    Args:
-        values: by name; dicts are entered, texts, lists and None are left out.
-        prefix: in front of every name.
-
-    Yields:
-        Name, with '/' between the levels, and number.
+    Dicts are entered; texts, lists and None are left out.
     """
     for name, value in values.items():
         if isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""Runs from elsewhere: copied whole from a path or a URL into the folder of runs, and checked."""
+"""Fetch runs from a path or a URL into the folder of runs, whole and checked."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mbv2ssd_train.run.checkpoint import load_checkpoint
 from mbv2ssd_train.run.environment import without_user
 from mbv2ssd_train.run.metrics_file import MetricsFile
 
-# A remote folder is never listed: only these names are asked for, so none can lead outside.
+# A remote folder is never listed: only these names are read, so none can lead outside.
 _TEXTS = ('config.yaml', 'fingerprints.json')
 _CHECKPOINTS = ('checkpoints/last.pt', 'checkpoints/best.pt')
 _OPTIONAL = ('metrics.jsonl', _CHECKPOINTS[1])
@@ -28,24 +28,16 @@ _TIMEOUT_S = 60.0
 
 def fetch_run(source: str | Path, runs: Path) -> Path:
     """
-    Copy a run, so that it can be resumed here.
+    Copy a run folder or a .pt checkpoint, so that it can be resumed here; return its folder.
 
-    Args:
-        source: a run folder or a single checkpoint (.pt): a path, http(s)://, or any URL of
-            fsspec such as s3://bucket/runs/name or zip://name::https://host/runs.zip.
-        runs: parent of the run folders.
-
-    Returns:
-        The run's folder, named by its own configuration. Where that very run lies there already,
-        as far advanced, it is left as it is.
-
-    Raises:
-        DataError: nothing to be had there, it is not a whole run, its parts do not belong
-            together, or another state of this run lies in runs.
+    The source is a path, http(s):// or any URL of fsspec, such as s3://bucket/runs/name or
+    zip://name::https://host/runs.zip. The folder is named by the run's configuration; the same run
+    at the same step is left as it is. Raises DataError where nothing is found, the run is
+    incomplete or inconsistent, or `runs` has another state of it.
     """
     place = _open_place(str(source))
     runs.mkdir(parents=True, exist_ok=True)
-    # hidden, and beside its destination: moving it there is one step
+    # hidden, in the folder of its destination: moving it is one step
     with tempfile.TemporaryDirectory(prefix='.fetching_', dir=runs) as name:
         found = Path(name) / 'run'
         (found / 'checkpoints').mkdir(parents=True)
@@ -57,14 +49,14 @@ def fetch_run(source: str | Path, runs: Path) -> Path:
 
 
 class _Files(Protocol):
-    """Where files can be read by their address."""
+    """A file system that opens files by address."""
 
     def open(self, address: str) -> Any:
         """Return a binary stream to read from; FileNotFoundError where there is none."""
 
 
 class _Place:
-    """A folder or a checkpoint, here or elsewhere."""
+    """A run folder or a checkpoint, local or remote."""
 
     def __init__(self, files: _Files, address: str, query: str, shown: str) -> None:
         self._files, self._address, self._query = files, address, query
@@ -72,7 +64,7 @@ class _Place:
         self.is_checkpoint = PurePosixPath(address).suffix == '.pt'
 
     def fetch(self, target: Path, name: str = '', max_bytes: int | None = None) -> None:
-        """Copy the file of a name in the folder, or what the address itself names."""
+        """Copy the named file of the folder, or the file at the address."""
         address = (f'{self._address.rstrip("/")}/{name}' if name and self._address.strip('/')
                    else name or self._address) + self._query
         shown = f'{self.shown}/{name}' if name else self.shown
@@ -83,14 +75,14 @@ class _Place:
 
 
 class _Http:
-    """Plain web servers, by the standard library: fsspec would need another two packages."""
+    """Plain web servers, with the standard library: fsspec would need another two packages."""
 
     def __init__(self, user: str) -> None:
         self._user = user  # NAME:PASSWORD, may be empty
 
     def open(self, address: str) -> Any:
         asked = request.Request(address)
-        if self._user:  # not told to another server that this one redirects to
+        if self._user:  # not sent to a server that this one redirects to
             code = base64.b64encode(parse.unquote(self._user).encode()).decode()
             asked.add_unredirected_header('Authorization', f'Basic {code}')
         try:
@@ -210,7 +202,7 @@ def _config_of(path: Path, shown: str) -> TrainConfig:
 
 @contextmanager
 def _named(copy: Path, shown: str) -> Iterator[None]:
-    """Name the source where an error names the copy, of which nobody knows."""
+    """Replace the copy's path in errors by the source, which the user knows."""
     try:
         yield
     except Mbv2SsdError as err:
