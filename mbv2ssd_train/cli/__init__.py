@@ -1,4 +1,4 @@
-"""The command line of the package: one file for each verb."""
+"""The command line of the package, one file for each verb."""
 
 from mbv2ssd_train.cli.program import main
 

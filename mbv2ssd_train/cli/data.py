@@ -1,4 +1,4 @@
-"""`mbv2ssd_train data`: look after data sets."""
+"""`mbv2ssd_train data`: check, show and convert data sets."""
 
 from __future__ import annotations
 

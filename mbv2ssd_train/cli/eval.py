@@ -57,7 +57,7 @@ def _run(options: argparse.Namespace) -> None:
     from mbv2ssd_train.evaluate import detect_all, summarise
     coco_library()
     for folder in filter(None, (options.report, options.json and options.json.parent)):
-        folder.mkdir(parents=True, exist_ok=True)  # now, rather than fail after all the work
+        folder.mkdir(parents=True, exist_ok=True)  # fail now rather than after all the work
     settings = replace(detection_settings(options), score_threshold=options.curve_threshold)
     backend = open_model(options.model)
     names = backend.contract.object_names

@@ -1,4 +1,4 @@
-"""`mbv2ssd_train import-weights`: detectors of others as checkpoints."""
+"""`mbv2ssd_train import-weights`: convert other projects' detectors to checkpoints."""
 
 from __future__ import annotations
 

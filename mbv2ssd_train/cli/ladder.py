@@ -20,16 +20,9 @@ _LOOK_EVERY_S = 0.5  # for a signal
 
 
 class LadderError(Mbv2SsdError):
-    """Some rows have not ended well, or a signal ended the ladder."""
+    """Some rows failed, or a signal ended the ladder."""
 
     def __init__(self, message: str, exit_code: int = 1) -> None:
-        """
-        Note what happened.
-
-        Args:
-            message: for people.
-            exit_code: of the program.
-        """
         super().__init__(message)
         self.exit_code = exit_code
 
@@ -71,7 +64,7 @@ def _run(options: argparse.Namespace) -> None:
                 failed.append(row.name)
             elif options.test:
                 _test(row, options)
-        finally:  # where a signal has ended it, too
+        finally:  # also after a signal
             path = write_table(collect(rows, options.runs), options.runs, options.overrides)
     print(path.read_text(encoding='utf-8'), end='')
     print(f'table: {path}')
@@ -81,14 +74,14 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _train(row: Row, options: argparse.Namespace) -> bool:
-    """Train a row to its end; False where it does not get there."""
+    """Train a row to its end; False where it fails."""
     from mbv2ssd_train.ladder.rows import SUCCESS
     from mbv2ssd_train.run.folder import read_status, RunFolder
     folder = RunFolder(options.runs, row.config)
     if folder.path.is_dir() and read_status(folder.path).status == SUCCESS:
         return True
     print(f'{row.name}: {row.change}', flush=True)
-    # its own process: memory of the GPU, seeds and failures are those of this row
+    # a process for each row keeps GPU memory, seeds and failures apart
     return _run_program(['train', str(row.path), *options.overrides, '--runs', str(options.runs),
                          *(['--resume'] if folder.last.exists() else [])]) == 0
 
@@ -107,17 +100,12 @@ def _test(row: Row, options: argparse.Namespace) -> None:
 
 
 def _run_program(arguments: list[str]) -> int:
-    """
-    Run a verb in a process of its own, which gets each signal once.
-
-    Raises:
-        LadderError: a signal ended it.
-    """
+    """Run a verb in its own process, which gets each signal once; LadderError after one."""
     with StopRequest() as stop:
         process = subprocess.Popen([*_PROGRAM, *arguments], start_new_session=True)
         try:
             code = _wait(process, stop)
-        except BaseException:  # a second signal: it means now, for both
+        except BaseException:  # a second signal ends both at once
             process.terminate()
             process.wait()
             raise

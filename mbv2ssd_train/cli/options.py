@@ -1,4 +1,4 @@
-"""Options that several verbs share, and what they do with them."""
+"""Options that several verbs share, and their use."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def add_model(verb: argparse.ArgumentParser) -> None:
 
 
 def add_runs(verb: argparse.ArgumentParser) -> None:
-    """Add the option that says where runs lie."""
+    """Add the option for the folder of runs."""
     verb.add_argument('--runs', type=Path, default=Path('runs'),
                       help='parent of the run folders, default runs')
 
 
 def add_settings(verb: argparse.ArgumentParser, score_threshold: float, max_detections: int,
                  score_help: str = 'of a detection') -> None:
-    """Add the options that decide what counts as a detection, with their defaults."""
+    """Add the options that define a detection, with their defaults."""
     verb.add_argument('--score-threshold', type=float, default=score_threshold,
                       help=f'{score_help}; default {score_threshold}')
     verb.add_argument('--nms-iou', type=float, default=0.45,
@@ -46,7 +46,7 @@ def add_settings(verb: argparse.ArgumentParser, score_threshold: float, max_dete
 
 
 def detection_settings(options: argparse.Namespace) -> DetectionSettings:
-    """Return what add_settings has asked for."""
+    """Return the settings from the options of add_settings."""
     return DetectionSettings(
         score_threshold=options.score_threshold, nms_iou=options.nms_iou,
         max_detections=options.max_detections)
@@ -60,7 +60,7 @@ def write_json(path: Path, value: dict[str, Any]) -> None:
 
 def refuse_training_data(config_yaml: str, options: argparse.Namespace, measured: Dataset
                          ) -> None:
-    """Refuse to score a model on the images it learnt from, as far as its data are at hand."""
+    """Refuse to score a model on its training images, where its data are available."""
     from mbv2ssd_train.config import parse_data_section
     from mbv2ssd_train.data.dataset import refuse_overlap
     from mbv2ssd_train.data.sources.open import open_dataset
@@ -70,7 +70,7 @@ def refuse_training_data(config_yaml: str, options: argparse.Namespace, measured
         print(f'note: not compared with the images that the model learnt from: {err}',
               file=sys.stderr)
         return
-    # where it was trained, else where the data may have been moved to
+    # in the place of training, else in the new place of the data
     roots = [root for root in dict.fromkeys((data.root, options.data)) if Path(root).is_dir()]
     learnt = []
     for split in data.train:

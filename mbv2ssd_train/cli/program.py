@@ -1,4 +1,4 @@
-"""The program `mbv2ssd_train`: its verbs, and how it ends."""
+"""The program `mbv2ssd_train`: its verbs and exit codes."""
 
 from __future__ import annotations
 
@@ -31,18 +31,10 @@ _LESS_MEMORY = ('Where this was training, training.accumulate=2 goes through a b
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """
-    Run a verb.
-
-    Args:
-        arguments: of the command line; those of the process where None.
-
-    Returns:
-        Exit code: 0, 1 after an error, 2 for arguments that are none, 128 + n after signal n.
-    """
+    """Run a verb; exit codes are 0, 1 (error), 2 (invalid arguments), 128 + n (signal n)."""
     options = _parse(arguments)
     # Read when PyTorch is imported. By default its threads wait by spinning, and lose their turn
-    # to any other busy program: an epoch of 11 s took over 100 s beside two of them, so 22 s.
+    # to any other busy program: an epoch of 11 s took over 100 s with two running, so 22 s.
     os.environ.setdefault('GOMP_SPINCOUNT', '2000')
     try:
         return int(options.run(options) or 0)
@@ -68,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = _parser()
     options, rest = parser.parse_known_args(arguments)
-    # argparse gives up overrides that stand behind an option: train CONFIG --resume key=value
+    # argparse rejects overrides behind an option: train CONFIG --resume key=value
     if 'overrides' in options and all('=' in text and text[0] != '-' for text in rest):
         options.overrides, rest = [*options.overrides, *rest], []
     if rest:

@@ -1,4 +1,4 @@
-"""`mbv2ssd_train runs`: what was trained here, and how far it came."""
+"""`mbv2ssd_train runs`: list the runs of a folder and their progress."""
 
 from __future__ import annotations
 

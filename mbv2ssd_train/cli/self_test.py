@@ -1,4 +1,4 @@
-"""`mbv2ssd_train self-test`: let a model file prove itself wherever it is loaded."""
+"""`mbv2ssd_train self-test`: add a self-test to a model file, run whenever it is loaded."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _fetch(options: argparse.Namespace, world: World) -> Path:
-    """Copy a run, by one process for all, and return its folder."""
+    """Copy a run, in one process for all, and return its folder."""
     from mbv2ssd_train.run.remote import fetch_run
     found = world.together(
         lambda: str(fetch_run(options.run_from, options.runs)) if world.is_main else '')
@@ -109,7 +109,7 @@ def _refuse_contradictions(options: argparse.Namespace) -> None:
 
 
 def _load(options: argparse.Namespace) -> TrainConfig:
-    """Read the configuration that was named, else that of the latest run."""
+    """Read the named configuration, else that of the latest run."""
     from mbv2ssd_train.config import load_config
     if options.config:
         return load_config(options.config, tuple(options.overrides))
@@ -118,7 +118,7 @@ def _load(options: argparse.Namespace) -> TrainConfig:
 
 
 def _load_run(folder: Path, overrides: list[str]) -> TrainConfig:
-    """Read the configuration of a run; only what lies elsewhere on this machine may change."""
+    """Read the configuration of a run; only places and devices may change."""
     from mbv2ssd_train.config import load_config
     config = load_config(folder / 'config.yaml', tuple(overrides))
     if not folder.name.endswith(config.recipe_fingerprint()):

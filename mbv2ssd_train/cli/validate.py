@@ -1,4 +1,4 @@
-"""`mbv2ssd_train validate`: can one model file stand in for another?"""
+"""`mbv2ssd_train validate`: check whether one model file can replace another."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def _check_map(options: argparse.Namespace, models: tuple[Backend, Backend], dat
                ) -> Check | None:
     from mbv2ssd_train.validation import check_map, lower_precision, MAX_DROP
     if models[0].contract.object_names != models[1].contract.object_names:
-        return None  # told by the contracts
+        return None  # the contracts have it
     max_drop = options.max_drop
     if max_drop is None:
         max_drop = MAX_DROP[lower_precision(*models)]
