@@ -3,8 +3,8 @@ Training on several processes, as torchrun starts them.
 
     torchrun --nproc-per-node 2 -m mbv2ssd_train train CONFIG
 
-Every process makes its share of each batch, and what is added up over them (gradients, losses,
-stop requests) is the same as if one process had made it all.
+Every process computes its share of each batch, and the sums over all of them (gradients, losses,
+stop requests) equal those of a single process.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from torch import distributed, Tensor
 from mbv2ssd_ros.core.errors import ConfigError, Mbv2SsdError
 
 _TIMEOUT = timedelta(minutes=30)  # rank 0 may be decoding a whole validation set
-_LOST = re.compile(r'closed by peer|reset by peer|Broken pipe')  # how gloo says it
+_LOST = re.compile(r'closed by peer|reset by peer|Broken pipe')  # gloo's messages
 Item = TypeVar('Item')
 Found = TypeVar('Found')
 
@@ -33,32 +33,15 @@ class ProcessLostError(Mbv2SsdError):
 
 
 class World:
-    """The processes of a run; one alone needs no others."""
+    """The processes of a run; rank 0 writes files, local_rank counts on one machine."""
 
     def __init__(self, rank: int = 0, size: int = 1, local_rank: int = 0,
                  device: torch.device | None = None) -> None:
-        """
-        Describe this process.
-
-        Args:
-            rank: of this process, 0 writes files.
-            size: number of processes.
-            local_rank: of this process on its machine.
-            device: that it computes on.
-        """
         self.rank, self.size, self._local_rank = rank, size, local_rank
         self.device = device or torch.device('cpu')
 
     def on(self, device: str) -> World:
-        """
-        Return the world with this process on a device.
-
-        Args:
-            device: 'auto', 'cpu', 'cuda' or 'cuda:1'; without a number each takes its own.
-
-        Raises:
-            ConfigError: there is no such device.
-        """
+        """Return the world on a device, see choose_device; ConfigError where it is missing."""
         chosen = choose_device(device, self._local_rank)
         if chosen.type == 'cuda':
             torch.cuda.set_device(chosen)
@@ -66,7 +49,7 @@ class World:
 
     @property
     def is_main(self) -> bool:
-        """Whether this process writes files and talks."""
+        """Whether this process writes files and messages."""
         return self.rank == 0
 
     def sum(self, values: Tensor) -> Tensor:
@@ -107,19 +90,9 @@ class World:
 
     def together(self, work: Callable[[], Found]) -> Found:
         """
-        Do something in every process; where it fails in one of them, it fails in all.
+        Run work in every process; where it fails in one, raise its error in all.
 
-        Otherwise the others would wait for what never comes, and tell of lost connections.
-
-        Args:
-            work: of this process.
-
-        Returns:
-            What this process found.
-
-        Raises:
-            Mbv2SsdError: of this process, else of the first one that failed.
-            OSError: likewise.
+        Otherwise the others would wait for ever and report lost connections.
         """
         fault: Exception | None = None
         try:
@@ -131,18 +104,9 @@ class World:
             raise fault or faults[0]
         return found
 
-
     @contextmanager
     def in_our_words(self) -> Iterator[None]:
-        """
-        Name a lost connection for what it is.
-
-        Yields:
-            Nothing; the context is of what may lose it.
-
-        Raises:
-            ProcessLostError: another process has ended.
-        """
+        """Raise ProcessLostError for a lost connection."""
         try:
             yield
         except RuntimeError as err:
@@ -157,13 +121,9 @@ class World:
 @contextmanager
 def join_world() -> Iterator[World]:
     """
-    Meet the other processes that torchrun has started, if it has.
+    Join torchrun's processes, if any, while the context lasts; else a World of one.
 
-    Yields:
-        The world, as long as the run lasts.
-
-    Raises:
-        ProcessLostError: another process ended; what it said tells why.
+    Raises ProcessLostError where another process ended; its output has the cause.
     """
     size, rank, local_rank = (int(os.environ.get(name, default)) for name, default in
                               (('WORLD_SIZE', 1), ('RANK', 0), ('LOCAL_RANK', 0)))
@@ -183,19 +143,7 @@ def join_world() -> Iterator[World]:
 
 
 def choose_device(name: str, local_rank: int = 0) -> torch.device:
-    """
-    Choose where to compute.
-
-    Args:
-        name: 'auto' takes a GPU where PyTorch has one; 'cpu', 'cuda', 'cuda:1'.
-        local_rank: of this process on its machine, which is its GPU where none is named.
-
-    Returns:
-        The device.
-
-    Raises:
-        ConfigError: PyTorch has no such device.
-    """
+    """Return a device ('auto': a GPU if any; local_rank: its default number) or ConfigError."""
     count = torch.cuda.device_count()
     if name == 'cpu' or (name == 'auto' and not count):
         return torch.device('cpu')

@@ -1,4 +1,4 @@
-"""Progress for people: a bar on a terminal, a line now and then in a log."""
+"""Progress display: a bar on a terminal, a line now and then in a log."""
 
 from __future__ import annotations
 
@@ -12,19 +12,10 @@ _LOG_EVERY_S = 30.0
 
 
 class ProgressBar:
-    """A bar with a changing text; use as a context manager."""
+    """A bar with a changing text, as a context manager; total None: unknown."""
 
     def __init__(self, title: str, total: int | None, done: int = 0, shown: bool = True
                  ) -> None:
-        """
-        Prepare the bar.
-
-        Args:
-            title: in front of it.
-            total: steps; None where nobody knows.
-            done: steps made before.
-            shown: or of a process that keeps quiet.
-        """
         self._shown = shown
         self._title, self._total, self._done = title, total, done
         self._started, self._start_done, self._logged = time.monotonic(), done, time.monotonic()
@@ -45,12 +36,7 @@ class ProgressBar:
             self._bar.stop()
 
     def advance(self, note: str = '') -> None:
-        """
-        Count a step.
-
-        Args:
-            note: shown behind the bar.
-        """
+        """Count a step and show the note behind the bar."""
         self._done += 1
         self._bar.update(self._task, advance=1, note=note)
         now = time.monotonic()
@@ -67,26 +53,13 @@ class ProgressBar:
         return f'/{self._total}, {left / 60:.0f} min left'
 
     def write(self, text: str) -> None:
-        """
-        Print a line above the bar.
-
-        Args:
-            text: to print.
-        """
+        """Print a line above the bar."""
         if self._shown:
             self._bar.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 def with_progress(title: str) -> Any:
-    """
-    Make a function that shows progress over items.
-
-    Args:
-        title: in front of the bar.
-
-    Returns:
-        A function of (items, total) that yields the items.
-    """
+    """Return a function of (items, total) that yields the items and shows a bar."""
     def wrap(items: Iterable[Any], total: int) -> Iterator[Any]:
         with ProgressBar(title, total) as bar:
             for item in items:

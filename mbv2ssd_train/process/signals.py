@@ -1,4 +1,4 @@
-"""Ending a run early: the first signal asks, the second one means now."""
+"""Stop a run early: the first signal requests it, the second stops at once."""
 
 from __future__ import annotations
 
@@ -13,26 +13,15 @@ class Preempted(Mbv2SsdError):
     """A signal ended the run early; it can be resumed."""
 
     def __init__(self, signum: int) -> None:
-        """
-        Note the signal.
-
-        Args:
-            signum: its number.
-        """
         super().__init__(
             f'stopped by {signal.Signals(signum).name}; the state is saved, go on with --resume')
         self.exit_code = 128 + signum
 
 
 class StopRequest:
-    """
-    SIGINT, SIGTERM and SIGHUP while the context lasts, noted for the next good moment.
-
-    The last one is of a terminal that was closed; under nohup nobody need hear of it.
-    """
+    """Records SIGINT, SIGTERM and SIGHUP, unless nohup ignores it, while the context lasts."""
 
     def __init__(self) -> None:
-        """Begin without a request."""
         self.signum = 0
         self._handlers: dict[int, Any] = {}
 
