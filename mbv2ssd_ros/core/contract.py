@@ -23,6 +23,7 @@ SATURATION_FREE_KEY = 'mbv2ssd.saturation_free'  # '1': no sum of two products l
 SCHEMA_VERSION = 1
 BACKGROUND = 'background'
 PRECISIONS = ('fp32', 'fp16', 'int8')
+NOT_MEASURED = 'not measured'  # as the metric of a model without a figure
 
 
 @dataclass(frozen=True)
@@ -33,24 +34,33 @@ class Provenance:
     config: str  # the training configuration, as YAML
     datasets: tuple[str, ...]  # names of the training sets
     metric: str  # name and split of the selection metric, e.g. 'map_50 on voc07_trainval:val'
-    metric_value: float
+    metric_value: float | None  # None: not measured
 
     def __post_init__(self) -> None:
-        if not math.isfinite(self.metric_value):
+        if self.metric_value is not None and not math.isfinite(self.metric_value):
             raise ContractError(
                 f'metric_value is {self.metric_value}, expected a finite number; was the model '
                 'evaluated on images that have objects?')
+
+    @property
+    def measured(self) -> str:
+        """The metric and its value in one phrase."""
+        return (self.metric if self.metric_value is None
+                else f'{self.metric} = {self.metric_value:.4g}')
 
     @classmethod
     def from_dict(cls, found: Any, source: str) -> Provenance:
         """Read parsed JSON; may raise ContractError."""
         values = exact_keys(cls, found, f'{source}: provenance')
+        metric = expect(values, 'metric', str, source)
+        value = expect(values, 'metric_value', (int, float, type(None)), source)
+        if metric == NOT_MEASURED:  # older files have 0.0 then
+            value = None
         return cls(
             package_version=expect(values, 'package_version', str, source),
             config=expect(values, 'config', str, source),
             datasets=strings(values, 'datasets', source),
-            metric=expect(values, 'metric', str, source),
-            metric_value=float(expect(values, 'metric_value', (int, float), source)))
+            metric=metric, metric_value=None if value is None else float(value))
 
 
 @dataclass(frozen=True)

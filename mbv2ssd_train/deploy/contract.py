@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import torch
 
-from mbv2ssd_ros.core.contract import BACKGROUND, ModelContract, Provenance, SCHEMA_VERSION
+from mbv2ssd_ros.core.contract import (
+    BACKGROUND,
+    ModelContract,
+    NOT_MEASURED,
+    Provenance,
+    SCHEMA_VERSION,
+)
 from mbv2ssd_ros.core.errors import DataError
 from mbv2ssd_train.config import TrainConfig
 from mbv2ssd_train.deploy.torch_backend import TorchBackend
@@ -40,8 +46,8 @@ def build_contract(config: TrainConfig, map_50: float | None) -> ModelContract:
         provenance=Provenance(
             package_version=package_version() or 'not installed', config=config.to_yaml(),
             datasets=config.data.train,
-            metric='not measured' if map_50 is None else f'map_50 on {config.data.val}',
-            metric_value=map_50 or 0.0))
+            metric=NOT_MEASURED if map_50 is None else f'map_50 on {config.data.val}',
+            metric_value=map_50))
 
 
 def open_checkpoint(checkpoint: Checkpoint, device: torch.device | None = None) -> TorchBackend:

@@ -177,6 +177,14 @@ def test_a_whole_metric_value_is_read_as_a_float():
     assert isinstance(contract.provenance.metric_value, float)
 
 
+@pytest.mark.parametrize('value', [None, 0.0])  # older files have 0.0
+def test_what_was_not_measured_has_no_value(value):
+    contract = ModelContract.from_json(
+        with_provenance(metric='not measured', metric_value=value), 'ssd.onnx')
+    assert contract.provenance.metric_value is None
+    assert contract.provenance.measured == 'not measured'
+
+
 @pytest.mark.parametrize(('provenance', 'shown'), [(None, 'NoneType'), ([], 'list'), ('x', 'str')])
 def test_a_provenance_that_is_no_object_is_refused(provenance, shown):
     with pytest.raises(ContractError, match=f'^ssd.onnx: provenance is {shown}, expected'):

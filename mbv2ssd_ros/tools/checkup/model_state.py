@@ -36,8 +36,7 @@ def model(model_path: str) -> Iterator[Finding]:
     height, width = contract.input_size_hw
     yield Finding(
         'model', OK, f'{path}: {path.stat().st_size / 1e6:.1f} MB, {contract.precision}, {width}x'
-        f'{height}, {len(contract.object_names)} classes, {contract.provenance.metric} = '
-        f'{contract.provenance.metric_value:.4g}')
+        f'{height}, {len(contract.object_names)} classes, {contract.provenance.measured}')
     for warning in log.warnings:
         yield Finding('model', WARNING, warning, 'docs/training.md, "INT8"')
     if backend.self_test is None:
