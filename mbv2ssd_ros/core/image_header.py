@@ -12,6 +12,9 @@ import zlib
 
 from mbv2ssd_ros.core.errors import UnsupportedImageError
 
+# of the files that are taken for images, in lower case
+IMAGE_SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.png', '.ppm', '.tif', '.tiff', '.webp')
+
 _JPEG_MAGIC, _JPEG_END = b'\xff\xd8', b'\xff\xd9'
 _PNG_MAGIC = b'\x89PNG\r\n\x1a\n'
 # start of frame, in all variants; C4, C8 and CC are other markers

@@ -12,9 +12,9 @@ import re
 import cv2
 
 from mbv2ssd_ros.core.errors import DataError
+from mbv2ssd_ros.core.image_header import IMAGE_SUFFIXES
 from mbv2ssd_train.predict.url import fetch_image, is_url, name_of_url, without_secrets
 
-IMAGE_SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.png', '.ppm', '.tif', '.tiff', '.webp')
 VIDEO_SUFFIXES = ('.avi', '.m4v', '.mkv', '.mov', '.mp4', '.mpg', '.ts', '.webm', '.wmv')
 
 

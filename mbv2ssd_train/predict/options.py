@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mbv2ssd_ros.core.errors import ConfigError, DataError
-from mbv2ssd_train.predict.inputs import IMAGE_SUFFIXES, Inputs
+from mbv2ssd_ros.core.image_header import IMAGE_SUFFIXES
+from mbv2ssd_train.predict.inputs import Inputs
 
 SAVE_CHOICES = ('annotated', 'crops', 'none')
 

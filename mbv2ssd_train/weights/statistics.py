@@ -13,12 +13,12 @@ from torch import nn, Tensor
 
 from mbv2ssd_ros.core.errors import DataError
 from mbv2ssd_ros.core.image import resize_into, SourceImage
+from mbv2ssd_ros.core.image_header import IMAGE_SUFFIXES
 from mbv2ssd_train.config import ModelConfig
 from mbv2ssd_train.data.image_files import decode_image, read_file
 from mbv2ssd_train.deploy.contract import build_network
 from mbv2ssd_train.model.deploy import DeployModel
 from mbv2ssd_train.model.fold import conv_norm_pairs
-from mbv2ssd_train.predict.inputs import IMAGE_SUFFIXES
 from mbv2ssd_train.run.checkpoint import Checkpoint
 
 

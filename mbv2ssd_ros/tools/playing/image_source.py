@@ -12,9 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mbv2ssd_ros.core.errors import DataError, UnsupportedImageError
-from mbv2ssd_ros.core.image_header import stored_size_wh
+from mbv2ssd_ros.core.image_header import IMAGE_SUFFIXES, stored_size_wh
 
-IMAGE_SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.png', '.ppm', '.tif', '.tiff', '.webp')
 _KEEP_BYTES = 128 << 20  # decoded images of a folder that is played in a loop
 
 
