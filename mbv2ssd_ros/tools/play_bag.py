@@ -19,6 +19,7 @@ import time
 from typing import Any
 
 from mbv2ssd_ros.core.errors import ConfigError, DataError, Mbv2SsdError
+from mbv2ssd_ros.core.stamps import split_stamp, stamp_ns
 from mbv2ssd_ros.tools.cli.arguments import positive
 from mbv2ssd_ros.tools.cli.ros_session import parse, report_error, ros_node
 from mbv2ssd_ros.tools.play_images import (
@@ -30,7 +31,6 @@ from mbv2ssd_ros.tools.play_images import (
 
 PROGRAM = 'play_bag'
 SETTLE_S = 0.3  # discovery is not symmetric: we may see a subscriber that does not see us yet
-_NS = 1_000_000_000
 
 
 @dataclass(frozen=True)
@@ -71,17 +71,15 @@ def paced_as_recorded(messages: Iterable[Any], factor: float) -> Iterator[Any]:
         yield message
 
 
-def image_message(kind: Any, content: Any, stamp_ns: int | None) -> Any:
+def image_message(kind: Any, content: Any, now_ns: int | None) -> Any:
     """
     Make a ROS message of the class `kind` from rosbags' one, its data copied once.
 
-    `stamp_ns` is for the header; None: as it was recorded.
+    `now_ns` is for the header; None: the stamp that was recorded.
     """
     message = kind()
-    stamp = content.header.stamp
-    if stamp_ns is None:
-        stamp_ns = int(stamp.sec) * _NS + int(stamp.nanosec)
-    message.header.stamp.sec, message.header.stamp.nanosec = divmod(stamp_ns, _NS)
+    stamp = message.header.stamp
+    stamp.sec, stamp.nanosec = split_stamp(stamp_ns(content.header) if now_ns is None else now_ns)
     message.header.frame_id = content.header.frame_id
     names = (('format',) if hasattr(content, 'format')
              else ('height', 'width', 'encoding', 'is_bigendian', 'step'))
@@ -166,16 +164,16 @@ class _Player:
         topic = message.topic
         now_ns = self._node.get_clock().now().nanoseconds if self._args.stamps == 'now' else None
         out = image_message(self._kinds[topic], message.content, now_ns)
-        stamp_ns = out.header.stamp.sec * _NS + out.header.stamp.nanosec
-        self._answers.expect(topic, stamp_ns)
+        sent_ns = stamp_ns(out.header)
+        self._answers.expect(topic, sent_ns)
         if self._args.reliable and not self._counts['published'][topic] % QOS_DEPTH:
             # a publisher keeps no more for a late subscriber
             let_frames_arrive(self._publishers[topic], reliable=True)
         self._publishers[topic].publish(out)
         self._counts['published'][topic] += 1
-        if not self._answers.wait(topic, stamp_ns, self._args.patience):
+        if not self._answers.wait(topic, sent_ns, self._args.patience):
             self._counts['unanswered'][topic] += 1
-        return PlayedFrame(topic, stamp_ns)
+        return PlayedFrame(topic, sent_ns)
 
 
 class _Answers:
@@ -222,8 +220,7 @@ class _Answers:
 
     def _receiver(self, topic: str) -> Any:
         def receive(message: Any) -> None:
-            stamp = message.header.stamp
-            self._stamps[topic].add(stamp.sec * _NS + stamp.nanosec)
+            self._stamps[topic].add(stamp_ns(message.header))
         return receive
 
 

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from mbv2ssd_ros.core.drawing import bgr_pixels, draw_detections
 from mbv2ssd_ros.core.errors import ConfigError, Mbv2SsdError, UnsupportedImageError
 from mbv2ssd_ros.core.image import SourceImage
+from mbv2ssd_ros.core.stamps import stamp_ns
 from mbv2ssd_ros.tools.cli.arguments import positive, whole
 from mbv2ssd_ros.tools.cli.ros_session import parse, report_error, ros_module, ros_node
 
@@ -88,7 +89,7 @@ def viewed_frame(message: Any, number: int, received_ns: int) -> ViewedFrame:
 
     `received_ns` is of the clock that the stamp is from.
     """
-    stamp_ns = stamp_of(message)
+    sent_ns = stamp_ns(message.header)
     found = [detection for detection in message.detections if detection.results]
     best = [detection.results[0].hypothesis for detection in found]
     centres_sizes = np.array([
@@ -97,16 +98,9 @@ def viewed_frame(message: Any, number: int, received_ns: int) -> ViewedFrame:
     half = centres_sizes[:, 2:] / 2
     boxes = np.hstack([centres_sizes[:, :2] - half, centres_sizes[:, :2] + half])
     return ViewedFrame(
-        number, stamp_ns, 1e-6 * (received_ns - stamp_ns), boxes,
+        number, sent_ns, 1e-6 * (received_ns - sent_ns), boxes,
         np.array([hypothesis.score for hypothesis in best], dtype=np.float32),
         tuple(hypothesis.class_id for hypothesis in best))
-
-
-def stamp_of(message: Any) -> int:
-    """Return the stamp of a message with a header, in ns."""
-    stamp = message.header.stamp
-    nanoseconds: int = stamp.sec * 1_000_000_000 + stamp.nanosec
-    return nanoseconds
 
 
 class Viewer:
@@ -200,9 +194,10 @@ class Viewer:
 
     def _on_image(self, message: Any) -> None:
         self._images_seen += 1
-        frame = self._waiting.pop(stamp_of(message), None)
+        taken_ns = stamp_ns(message.header)
+        frame = self._waiting.pop(taken_ns, None)
         if frame is None:
-            _remember(self._images, stamp_of(message), message)
+            _remember(self._images, taken_ns, message)
         else:
             self._annotate(message, frame)
 

@@ -21,6 +21,7 @@ import numpy as np
 
 from mbv2ssd_ros.backends import BackendOptions, open_backend
 from mbv2ssd_ros.core.image import resize_into, SourceImage
+from mbv2ssd_ros.core.stamps import split_stamp, stamp_ns
 from mbv2ssd_ros.tools.cli.arguments import size_wh
 from mbv2ssd_ros.tools.cli.ros_session import ros_node
 from mbv2ssd_ros.tools.play_images import camera_qos, image_message, passes
@@ -90,9 +91,9 @@ def _camera(args: argparse.Namespace) -> None:
                 message = messages[number % len(messages)]
                 stamp = message.header.stamp
                 for publisher in chosen:  # as cameras with a common trigger do
-                    stamp_ns = time.time_ns()
-                    stamp.sec, stamp.nanosec = divmod(stamp_ns, 1_000_000_000)
-                    sent.append((stamp_ns, time.monotonic_ns()))
+                    now_ns = time.time_ns()
+                    stamp.sec, stamp.nanosec = split_stamp(now_ns)
+                    sent.append((now_ns, time.monotonic_ns()))
                     publisher.publish(message)
             run_paced(command['count'], command['rate_hz'], step)
             return {'sent': sent}
@@ -177,10 +178,8 @@ class _Inbox:
         return {'received': received}
 
     def _receive(self, now_ns: int, message: Any, detections: int) -> None:
-        stamp = message.header.stamp
         with self._arrived:
-            self._received.append(
-                (stamp.sec * 1_000_000_000 + stamp.nanosec, now_ns, detections))
+            self._received.append((stamp_ns(message.header), now_ns, detections))
             self._arrived.notify()
 
 

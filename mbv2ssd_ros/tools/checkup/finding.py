@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from mbv2ssd_ros.core.errors import one_line
+
 OK, SKIPPED, WARNING, ERROR = 'ok', 'skipped', 'warning', 'error'
 LEVELS = (OK, SKIPPED, WARNING, ERROR)  # better ones first
 
@@ -36,9 +38,8 @@ def examine(subject: str, probe: Callable[[], Iterable[Finding]]) -> list[Findin
         for finding in probe():
             found.append(finding)
     except Exception as err:  # one failing check must not end the report
-        reason = ' '.join(str(err).split())
         found.append(Finding(
-            subject, WARNING, f'could not be looked at: {type(err).__name__}: {reason}',
+            subject, WARNING, f'could not be looked at: {type(err).__name__}: {one_line(err)}',
             'the other lines are not affected; report this one as a fault of the doctor'))
     return found
 

@@ -9,6 +9,7 @@ import time
 from typing import Any
 
 from mbv2ssd_ros.core.image_header import stored_size_wh
+from mbv2ssd_ros.core.stamps import stamp_ns
 from mbv2ssd_ros.tools.checkup.camera_state import IMAGE_TYPES, ImageTopic, Publisher
 
 # Nodes discover each other within a second, or with the announcement every third second.
@@ -159,8 +160,7 @@ class _Listener:
     def _describe(self, data: bytes) -> None:
         from rclpy.serialization import deserialize_message
         message = deserialize_message(data, self._type)
-        stamp = message.header.stamp
-        stamp_s = stamp.sec + 1e-9 * stamp.nanosec
+        stamp_s = 1e-9 * stamp_ns(message.header)
         now_s = 1e-9 * self._node.get_clock().now().nanoseconds
         raw = self._kind == IMAGE_TYPES['raw']
         self._facts = replace(

@@ -8,7 +8,7 @@ from pathlib import Path
 import re
 from typing import Any
 
-from mbv2ssd_ros.core.errors import ConfigError
+from mbv2ssd_ros.core.errors import ConfigError, one_line
 from mbv2ssd_ros.tools.checkup.camera_state import WantedCamera
 from mbv2ssd_ros.tools.checkup.finding import ERROR, Finding, OK, WARNING
 
@@ -27,7 +27,7 @@ def read_overrides(path: Path, node: str) -> dict[str, Any]:
     try:
         content = yaml.safe_load(path.read_text(encoding='utf-8'))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as err:
-        raise ConfigError(f'{path}: cannot be read as YAML: {" ".join(str(err).split())}') from err
+        raise ConfigError(f'{path}: cannot be read as YAML: {one_line(err)}') from err
     sections = dict(_sections(content, ''))
     fitting = [values for pattern, values in sections.items() if _names_node(pattern, node)]
     if not fitting:

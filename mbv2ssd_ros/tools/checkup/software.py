@@ -9,6 +9,7 @@ import importlib.util
 from pathlib import Path
 import sys
 
+from mbv2ssd_ros.core.errors import one_line
 from mbv2ssd_ros.tools.checkup.finding import ERROR, Finding, OK, SKIPPED, WARNING
 from mbv2ssd_ros.tools.checkup.machine import Machine
 
@@ -57,7 +58,7 @@ def library(name: str, title: str, remedy: str) -> Finding:
     try:
         module = importlib.import_module(name)
     except Exception as err:  # one built for another NumPy raises anything
-        return Finding(title, ERROR, f'cannot be imported: {_one_line(err)}', remedy)
+        return Finding(title, ERROR, f'cannot be imported: {one_line(err)}', remedy)
     version = str(getattr(module, '__version__', 'of unknown version'))
     if name == 'numpy' and _numbers(version)[:2] < LOWEST_NUMPY:
         return Finding(title, ERROR, f'{version}, expected 1.21 or later',
@@ -86,11 +87,11 @@ def ros(machine: Machine) -> Iterator[Finding]:
     except ImportError as err:
         if distribution:
             yield Finding('ROS 2', ERROR, f'{distribution} is sourced, but rclpy cannot be '
-                          f'imported by {sys.executable}: {_one_line(err)}',
+                          f'imported by {sys.executable}: {one_line(err)}',
                           'run the doctor with the Python that ROS was built for, usually '
                           '/usr/bin/python3')
         else:
-            yield Finding('ROS 2', SKIPPED, f'not here ({_one_line(err)}); topics, cameras and '
+            yield Finding('ROS 2', SKIPPED, f'not here ({one_line(err)}); topics, cameras and '
                           'nodes are left out', _SOURCE_ROS)
         return
     yield Finding('ROS 2', OK, f'{distribution or "rclpy without ROS_DISTRO"}, {rmw}')
@@ -137,7 +138,3 @@ def _domain(machine: Machine) -> Finding:
 
 def _numbers(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in version.split('.')[:2] if part.isdecimal())
-
-
-def _one_line(err: Exception) -> str:
-    return ' '.join(str(err).split()) or type(err).__name__

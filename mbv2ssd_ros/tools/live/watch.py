@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import time
 from typing import Any
 
+from mbv2ssd_ros.core.stamps import stamp_ns
 from mbv2ssd_ros.tools.cli.processes import ProcessError
 from mbv2ssd_ros.tools.live.account import CameraOutcome, NodeBooks
 from mbv2ssd_ros.tools.live.cameras import BagCamera
@@ -159,9 +160,8 @@ class Watch:
         latencies = self._latencies_ms[camera.name]
 
         def receive(message: Any) -> None:
-            stamp = message.header.stamp
             camera.arrived += 1
-            latencies.append(1e-6 * (time.time_ns() - stamp.sec * 10 ** 9 - stamp.nanosec))
+            latencies.append(1e-6 * (time.time_ns() - stamp_ns(message.header)))
         return receive
 
     def _latency(self, name: str) -> dict[str, float] | None:
