@@ -16,6 +16,11 @@ from pathlib import Path
 import sys
 
 from mbv2ssd_ros.backends.opening import BACKENDS
+from mbv2ssd_ros.core.detections import (
+    CURVE_MAX_DETECTIONS,
+    CURVE_THRESHOLD,
+    DetectionSettings,
+)
 from mbv2ssd_ros.core.errors import ConfigError, Mbv2SsdError
 from mbv2ssd_ros.evaluation.analysis import Analysis
 from mbv2ssd_ros.evaluation.bags.frames import CLOCKS
@@ -276,10 +281,10 @@ def add_model(parser: argparse.ArgumentParser) -> None:
                         help='what runs the model (default %(default)s)')
     parser.add_argument('--threads', type=whole, default=1, metavar='N',
                         help='of one inference on a CPU (default %(default)s)')
-    parser.add_argument('--nms-iou', type=share, default=0.45, metavar='IOU',
+    parser.add_argument('--nms-iou', type=share, default=DetectionSettings.nms_iou, metavar='IOU',
                         help='default %(default)s')
-    parser.add_argument('--max-detections', type=whole, default=200, metavar='N',
-                        help='of a frame (default %(default)s)')
+    parser.add_argument('--max-detections', type=whole, default=CURVE_MAX_DETECTIONS,
+                        metavar='N', help='of a frame (default %(default)s)')
 
 
 def _add_truth(parser: argparse.ArgumentParser) -> None:
@@ -305,10 +310,11 @@ def _add_truth(parser: argparse.ArgumentParser) -> None:
 
 def _add_measures(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group('figures')
-    group.add_argument('--score-threshold', type=share, default=0.35, metavar='SCORE',
+    group.add_argument('--score-threshold', type=share, metavar='SCORE',
+                       default=DetectionSettings.score_threshold,
                        help='operating point of precision, recall, confusion and '
                             'detections.mcap (default %(default)s)')
-    group.add_argument('--curve-threshold', type=share, default=0.02, metavar='SCORE',
+    group.add_argument('--curve-threshold', type=share, default=CURVE_THRESHOLD, metavar='SCORE',
                        help='score above which detections are kept for mAP (default %(default)s)')
     group.add_argument('--baseline', type=Path, metavar='JSON',
                        help='metrics.json of an earlier evaluation to compare with')

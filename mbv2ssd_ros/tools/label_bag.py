@@ -98,7 +98,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument('--every', type=_seconds, default=1.0, metavar='S',
                         help='least time between two frames of a camera, since neighbours show '
                              'the same; 0: every frame (default %(default)g)')
-    parser.add_argument('--score-threshold', type=share, default=0.35, metavar='SCORE',
+    parser.add_argument('--score-threshold', type=share, metavar='SCORE',
+                        default=DetectionSettings.score_threshold,
                         help='from which an object gets a box (default %(default)s)')
     parser.add_argument('--only-with-objects', action='store_true',
                         help='leave out frames in which nothing is found')
