@@ -55,7 +55,7 @@ from mbv2ssd_ros.tools.benchmarking.figures import (
     summary,
     table,
 )
-from mbv2ssd_ros.tools.benchmarking.run import Processes, START_TIMEOUT_S
+from mbv2ssd_ros.tools.benchmarking.run import Processes, Setup, START_TIMEOUT_S
 from mbv2ssd_ros.tools.benchmarking.targets import comparison, targets
 from mbv2ssd_ros.tools.cli.arguments import domain_id, positive, size_wh, whole
 from mbv2ssd_ros.tools.cli.json_file import check_writable, write_json
@@ -105,13 +105,15 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     if not model.is_file():
         raise ConfigError(f'--model {model}: no such file; expected an ONNX file made by '
                           '`mbv2ssd_train export`')
-    if args.images is None:
-        args.images = shipped_path('config/demo/images')
-    open_source(args.images)  # fail here, not in a log
+    setup = Setup(
+        images=args.images or shipped_path('config/demo/images'), size_wh=args.size,
+        rate_hz=args.rate, reliable=args.reliable, backend=args.backend,
+        domain_id=args.domain_id)
+    open_source(setup.images)  # fail here, not in a log
     load_before = os.getloadavg()[0]
     programs: list[Program] = []
     with tempfile.TemporaryDirectory(prefix='mbv2ssd_benchmark_') as folder, ending(programs):
-        bench = start(args, model, Path(folder), programs)
+        bench = start(setup, model, Path(folder), programs)
         _say('waiting for the first detections')
         bench.wait_until_answered()
         samples = Samples()
@@ -130,11 +132,11 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
             'model': model.name, 'backend': samples.backend, 'precision': samples.precision,
             'size': '{}x{}'.format(*args.size),
             'rate_hz': args.rate, 'frames': args.frames, 'rounds': args.rounds,
-            'images': args.images.name, 'reliable': args.reliable},
+            'images': setup.images.name, 'reliable': args.reliable},
         'machine': {**machine(), 'load_before': round(load_before, 2)}}
     if args.cameras > 1:
         _say(f'{args.cameras} cameras')
-        result['cameras'] = measure_cameras(args, model)
+        result['cameras'] = measure_cameras(setup, args.cameras, args.frames, model)
     result['targets'] = targets(result)
     return result
 
@@ -142,9 +144,9 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
 class Bench:
     """The processes of the benchmark."""
 
-    def __init__(self, args: argparse.Namespace, processes: Processes, camera: Program,
-                 node: Program, listener: Program, inference: Program | None) -> None:
-        self._rate_hz = args.rate
+    def __init__(self, rate_hz: float, processes: Processes, camera: Program, node: Program,
+                 listener: Program, inference: Program | None) -> None:
+        self._rate_hz = rate_hz
         self._camera, self.node = camera, node
         self._listener, self._inference = listener, inference
         self._processes = processes
@@ -223,18 +225,17 @@ class Bench:
         return received
 
 
-def start(args: argparse.Namespace, model: Path, folder: Path, programs: list[Program],
+def start(setup: Setup, model: Path, folder: Path, programs: list[Program],
           with_inference: bool = True) -> Bench:
     """
     Start camera, node and listener, and the backend alone.
 
-    Of `args` images, size, rate, reliable, backend and domain_id are used. The processes are
-    added to `programs`; the caller ends them. `with_inference=False` leaves the backend alone
-    out; Bench.round cannot be used then.
+    The processes are added to `programs`; the caller ends them. `with_inference=False` leaves
+    the backend alone out; Bench.round cannot be used then.
     """
-    processes = Processes(args, folder, programs)
+    processes = Processes(setup, folder, programs)
     return Bench(
-        args, processes,
+        setup.rate_hz, processes,
         camera=processes.camera([IMAGE_TOPIC, TRANSPORT_TOPIC]),
         node=processes.node(model, [CAMERA]),
         listener=processes.listener(TRANSPORT_TOPIC, [DETECTIONS_TOPIC]),

@@ -35,6 +35,7 @@ from mbv2ssd_ros.tools.benchmarking.compare_figures import (
     table,
 )
 from mbv2ssd_ros.tools.benchmarking.figures import latencies_ms, machine
+from mbv2ssd_ros.tools.benchmarking.run import Setup
 from mbv2ssd_ros.tools.cli.arguments import domain_id, positive, size_wh, whole
 from mbv2ssd_ros.tools.cli.json_file import check_writable, write_json
 from mbv2ssd_ros.tools.cli.processes import ending, ProcessError, Program, ros_environment
@@ -218,11 +219,10 @@ def _start_bench(entrant: Entrant, args: argparse.Namespace, number: int, folder
                  programs: list[Program]) -> None:
     logs = folder / f'ros_{number}'
     # One domain per node: each must receive its own camera only.
-    given = argparse.Namespace(
-        images=args.images, size=args.size, rate=args.rate, reliable=False,
-        domain_id=(args.domain_id + number) % 102, backend=entrant.backend)
+    setup = Setup(images=args.images, size_wh=args.size, rate_hz=args.rate, reliable=False,
+                  backend=entrant.backend, domain_id=(args.domain_id + number) % 102)
     entrant.bench = benchmark.start(
-        given, entrant.model, logs, programs, with_inference=False)
+        setup, entrant.model, logs, programs, with_inference=False)
     _say(f'waiting for the first detections of {entrant.title}')
     entrant.bench.wait_until_answered()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ from mbv2ssd_ros.tools.benchmarking.figures import (
     Sent,
     stages_of,
 )
-from mbv2ssd_ros.tools.benchmarking.run import Processes, START_TIMEOUT_S
+from mbv2ssd_ros.tools.benchmarking.run import Processes, Setup, START_TIMEOUT_S
 from mbv2ssd_ros.tools.cli.processes import ending, ProcessError, Program
 
 MAX_AGE_MS = 100.0  # three periods of a camera of 30 Hz
@@ -44,12 +43,12 @@ class CamerasRun:
     record: Record
 
 
-def measure_cameras(args: argparse.Namespace, model: Path) -> dict[str, Any]:
+def measure_cameras(setup: Setup, cameras: int, frames: int, model: Path) -> dict[str, Any]:
     """Start a node for several cameras, measure, end everything; see cameras_summary."""
-    names = [f'camera{number + 1}' for number in range(args.cameras)]
+    names = [f'camera{number + 1}' for number in range(cameras)]
     programs: list[Program] = []
     with tempfile.TemporaryDirectory(prefix='mbv2ssd_benchmark_') as folder, ending(programs):
-        processes = Processes(args, Path(folder), programs)
+        processes = Processes(setup, Path(folder), programs)
         topics = [f'/{name}/image_raw' for name in names]
         camera = processes.camera(topics)
         node = processes.node(model, names, max_age_ms=MAX_AGE_MS)
@@ -59,19 +58,19 @@ def measure_cameras(args: argparse.Namespace, model: Path) -> dict[str, Any]:
 
         def exchange(instants: int) -> tuple[Sent, Received]:
             answer = camera.ask(
-                {'topics': topics, 'count': instants, 'rate_hz': args.rate},
-                START_TIMEOUT_S + 2 * instants / args.rate)
+                {'topics': topics, 'count': instants, 'rate_hz': setup.rate_hz},
+                START_TIMEOUT_S + 2 * instants / setup.rate_hz)
             count = len(topics) * instants
             return answer['sent'], listener.ask(
                 {'count': count, 'timeout_s': _LAST_ARRIVAL_S}, START_TIMEOUT_S)['received']
 
         _wait_until_all_are_answered(exchange, len(names), node)
         before = _books(listener)
-        sent, received = exchange(WARM_UP_INSTANTS + args.frames)
+        sent, received = exchange(WARM_UP_INSTANTS + frames)
         time.sleep(_SETTLE_S)
         after = _books(listener)
         node.end()
-        run = CamerasRun(args.cameras, sent, received, before, after, processes.record())
+        run = CamerasRun(cameras, sent, received, before, after, processes.record())
     return cameras_summary(run)
 
 

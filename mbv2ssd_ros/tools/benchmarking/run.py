@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 import json
 from pathlib import Path
 
@@ -14,17 +14,25 @@ from mbv2ssd_ros.tools.play_images import share_large_images
 START_TIMEOUT_S = 30.0
 
 
+@dataclass(frozen=True)
+class Setup:
+    """What is measured: a camera, and a backend behind it."""
+
+    images: Path
+    size_wh: tuple[int, int]
+    rate_hz: float
+    reliable: bool
+    backend: str
+    domain_id: int | None  # None: one of their own
+
+
 class Processes:
     """Starts the processes of one ROS graph, with their logs in one folder."""
 
-    def __init__(self, args: argparse.Namespace, folder: Path, programs: list[Program]) -> None:
-        """
-        Start nothing yet; of `args` images, size, reliable, backend and domain_id are used.
-
-        Processes are added to `programs`; the caller ends them.
-        """
-        self._args, self._folder, self._programs = args, folder, programs
-        self._environment = ros_environment(folder, args.domain_id)
+    def __init__(self, setup: Setup, folder: Path, programs: list[Program]) -> None:
+        """Start nothing yet. Processes are added to `programs`; the caller ends them."""
+        self._setup, self._folder, self._programs = setup, folder, programs
+        self._environment = ros_environment(folder, setup.domain_id)
         self._record_file = folder / 'record.json'
 
     def camera(self, topics: Sequence[str]) -> Program:
@@ -45,13 +53,13 @@ class Processes:
     def inference(self, model: Path) -> Program:
         """Start the backend alone, with the model of the node."""
         return self._role('inference', *self._images(), '--model', str(model), '--backend',
-                          self._args.backend)
+                          self._setup.backend)
 
     def node(self, model: Path, cameras: Sequence[str], **parameters: object) -> Program:
         """Start the detector as users run it, with more parameters if given."""
-        reliability = 'reliable' if self._args.reliable else 'best_effort'
+        reliability = 'reliable' if self._setup.reliable else 'best_effort'
         settings = {'autostart': 'true', 'model_path': model.resolve(),
-                    'backend': self._args.backend, 'cameras': f'[{",".join(cameras)}]',
+                    'backend': self._setup.backend, 'cameras': f'[{",".join(cameras)}]',
                     **{f'{name}.qos_reliability': reliability for name in cameras}, **parameters}
         arguments = [str(self._record_file), '--ros-args']
         for name, value in settings.items():
@@ -64,10 +72,11 @@ class Processes:
         return record
 
     def _images(self) -> list[str]:
-        return ['--images', str(self._args.images), '--size', '{}x{}'.format(*self._args.size)]
+        size = '{}x{}'.format(*self._setup.size_wh)
+        return ['--images', str(self._setup.images), '--size', size]
 
     def _reliable(self) -> list[str]:
-        return ['--reliable'] if self._args.reliable else []
+        return ['--reliable'] if self._setup.reliable else []
 
     def _role(self, name: str, *arguments: str, environment: Mapping[str, str] | None = None
               ) -> Program:
