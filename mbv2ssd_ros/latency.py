@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 import math
 import threading
@@ -12,6 +12,9 @@ import numpy as np
 # of a frame; docs/node.md defines where each starts and ends
 STAGES = ('wait', 'convert', 'preprocess', 'infer', 'postprocess', 'publish', 'total',
           'age_at_publish')
+
+# called with the stamp of each published frame in ns and its STAGES in ms, from any thread
+Recorder = Callable[[int, Sequence[float]], None]
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from rclpy.parameter import Parameter
 from std_msgs.msg import Header
 
 from mbv2ssd_ros.core.errors import ConfigError, Mbv2SsdError
+from mbv2ssd_ros.latency import Recorder
 from mbv2ssd_ros.ros.camera_monitor import CameraReport
 from mbv2ssd_ros.ros.diagnostics import diagnostics, NodeReport
 from mbv2ssd_ros.ros.events import NO_EVENTS
@@ -44,9 +45,10 @@ class DetectorNode(LifecycleNode):
     be configured again.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, recorder: Recorder | None = None) -> None:
         """Declare the parameters; nothing is loaded before configure."""
         super().__init__('detector')
+        self._recorder = recorder
         self._state = UNCONFIGURED
         self._failure = ''
         self._pipeline: Pipeline | None = None
@@ -124,7 +126,7 @@ class DetectorNode(LifecycleNode):
         self._table.declare_cameras()
         for warning in self._table.check():
             self.get_logger().warning(warning)
-        self._pipeline = Pipeline(self, self._table.read())
+        self._pipeline = Pipeline(self, self._table.read(), self._recorder)
         freeze_loaded()
         give_back_unused()
         self.get_logger().info(describe(self._pipeline.backend, self._pipeline.model_path))
@@ -221,7 +223,8 @@ def _refusing(change_state: Callable[..., Any], node: LifecycleNode) -> Callable
     return callback
 
 
-def run(args: list[str] | None, interrupted: Callable[[], bool]) -> int:
+def run(args: list[str] | None, interrupted: Callable[[], bool],
+        recorder: Recorder | None = None) -> int:
     """
     Serve a node until SIGINT or SIGTERM and return the exit code.
 
@@ -235,7 +238,7 @@ def run(args: list[str] | None, interrupted: Callable[[], bool]) -> int:
     except RuntimeError as err:  # the base of rclpy's RCLError
         raise _cannot_start(err) from err
     try:
-        return 0 if interrupted() else _serve()
+        return 0 if interrupted() else _serve(recorder)
     except ParameterException as err:  # of a parameter of rclpy itself
         raise _cannot_start(err) from err
     except Exception:
@@ -252,8 +255,8 @@ def _cannot_start(err: Exception) -> SystemExit:
     return SystemExit(f'detector_node cannot start: {type(err).__name__}: {err}')
 
 
-def _serve() -> int:
-    node = DetectorNode()
+def _serve(recorder: Recorder | None) -> int:
+    node = DetectorNode(recorder)
     try:
         executor = SingleThreadedExecutor()
         executor.add_node(node)

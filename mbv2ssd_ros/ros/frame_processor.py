@@ -12,8 +12,10 @@ from rclpy.clock import Clock
 from mbv2ssd_ros.core.detections import Detections
 from mbv2ssd_ros.core.errors import BackendError, UnsupportedImageError
 from mbv2ssd_ros.core.image import SourceImage
+from mbv2ssd_ros.core.stamps import stamp_ns
 from mbv2ssd_ros.detector import Detector
 from mbv2ssd_ros.frames import BACKEND_ERROR, Frame, STALE, UNDECODABLE
+from mbv2ssd_ros.latency import Recorder
 from mbv2ssd_ros.ros.camera import Camera
 from mbv2ssd_ros.ros.debug_image import DebugImages
 from mbv2ssd_ros.ros.detection_bytes import message_maker
@@ -40,13 +42,14 @@ class FrameProcessor:
 
     def __init__(self, detector: Detector, cameras: Sequence[Camera],
                  live: Callable[[], LiveParams], debug_images: DebugImages, clock: Clock,
-                 warn: ThrottledLog) -> None:
+                 warn: ThrottledLog, recorder: Recorder | None = None) -> None:
         self._detector = detector
         self._cameras = cameras
         self._live = live
         self._debug_images = debug_images
         self._clock = clock
         self._warn = warn
+        self._recorder = recorder
         self._messages = message_maker(detector.contract.class_names)
 
     def __call__(self, batch: Sequence[Frame[Any]]) -> None:
@@ -88,11 +91,14 @@ class FrameProcessor:
         published = time.monotonic()
         frame.publish()
         times = self._detector.last_times
-        camera.latency.add((
+        times_ms = (
             1e3 * (one.started - frame.arrived), 1e3 * (one.converted - one.started),
             times.preprocess_ms, times.infer_ms, times.postprocess_ms,
             1e3 * (published - answered), 1e3 * (published - frame.arrived),
-            self._age_ms(frame)))
+            self._age_ms(frame))
+        camera.latency.add(times_ms)
+        if self._recorder is not None:
+            self._recorder(stamp_ns(header), times_ms)
         if live.publish_debug_image:
             self._debug_images.offer(
                 camera, one.image, detections, header, live.debug_image_rate_hz)
@@ -110,9 +116,8 @@ class FrameProcessor:
 
     def _age_ms(self, frame: Frame[Any]) -> float:
         """Return now minus the stamp; NaN for an image without a stamp."""
-        stamp = frame.payload.header.stamp
-        stamp_ns = stamp.sec * 1_000_000_000 + stamp.nanosec
-        return 1e-6 * (self._clock.now().nanoseconds - stamp_ns) if stamp_ns else math.nan
+        image_ns = stamp_ns(frame.payload.header)
+        return 1e-6 * (self._clock.now().nanoseconds - image_ns) if image_ns else math.nan
 
     def _drop(self, frame: Frame[Any], reason: str, error: str) -> None:
         camera = self._cameras[frame.camera]

@@ -7,13 +7,17 @@ import os
 import signal
 import sys
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from mbv2ssd_ros.ros.memory import keep_large_buffers
+
+if TYPE_CHECKING:  # it loads numpy, before which the handlers must be set
+    from mbv2ssd_ros.latency import Recorder
 
 _interrupted = False
 
 
-def main(args: list[str] | None = None) -> int:
+def main(args: list[str] | None = None, recorder: Recorder | None = None) -> int:
     """
     Run the detector node until SIGINT, SIGTERM or the end of its terminal.
 
@@ -27,7 +31,7 @@ def main(args: list[str] | None = None) -> int:
     keep_large_buffers()
     from mbv2ssd_ros.ros.detector_node import run  # takes seconds on a small computer
     _handle(_interrupt)
-    code = run(args, lambda: _interrupted)
+    code = run(args, lambda: _interrupted, recorder)
     # A second Ctrl-C, or that of `ros2 launch` after that of the terminal, would reach the
     # interpreter after it has removed the handlers.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

@@ -20,6 +20,7 @@ from mbv2ssd_ros.backends.opening import open_backend
 from mbv2ssd_ros.core.detections import DetectionSelector
 from mbv2ssd_ros.detector import Detector
 from mbv2ssd_ros.frames import Frame, RATE_LIMITED
+from mbv2ssd_ros.latency import Recorder
 from mbv2ssd_ros.ros.camera import Camera
 from mbv2ssd_ros.ros.camera_monitor import CameraMonitor, CameraReport
 from mbv2ssd_ros.ros.debug_image import DebugImages
@@ -38,11 +39,14 @@ class Pipeline:
     """
     The working parts of a configured node; runs between `start` and `stop`.
 
-    A constructor that fails (Mbv2SsdError) leaves nothing behind.
+    A constructor that fails (Mbv2SsdError) leaves nothing behind. `recorder` gets the latency of
+    each published frame.
     """
 
-    def __init__(self, node: LifecycleNode, params: DetectorParams) -> None:
+    def __init__(self, node: LifecycleNode, params: DetectorParams,
+                 recorder: Recorder | None = None) -> None:
         self._node = node
+        self._recorder = recorder
         self._params = params
         self.live = params.live
         self._warn = ThrottledLog(node.get_logger().warning)
@@ -137,7 +141,8 @@ class Pipeline:
         count = min(len(self._cameras), self.backend.max_concurrency)
         return [
             FrameProcessor(Detector(self.backend, self.live.detection), self._cameras,
-                           lambda: self.live, debug_images, self._node.get_clock(), self._warn)
+                           lambda: self.live, debug_images, self._node.get_clock(), self._warn,
+                           self._recorder)
             for _ in range(count)]
 
     def _router(self, scheduler: Scheduler[Any]) -> Callable[[Camera, Frame[Any]], None]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 import os
@@ -17,12 +16,10 @@ from mbv2ssd_ros.tools.cli.processes import ProcessError
 
 Sent = list[tuple[int, int]]  # stamp and time in nanoseconds of each image
 Received = list[tuple[int, int, int]]  # stamp, time in nanoseconds, detections of each arrival
-Record = list[tuple[Any, ...]]  # by the node, per frame: time of day in ns, STAGES in ms
+Record = list[tuple[Any, ...]]  # by the node, per frame: stamp in ns, STAGES in ms
 
 # the node's own stages around `infer`; the small rest is time between stages
 OWN_STAGES = ('wait', 'convert', 'preprocess', 'postprocess', 'publish')
-
-_RECORDED_WITHIN_NS = 1_000_000  # after publish; later only where the node was interrupted
 
 
 @dataclass
@@ -90,21 +87,10 @@ def answered_stamps(sent: Sent, received: Received) -> list[int]:
 
 
 def stages_of(stamps: Iterable[int], record: Record) -> dict[int, dict[str, float]]:
-    """
-    Find frames in the node's record: ms of each stage by stamp, unanswered frames left out.
-
-    The node writes no stamp but the age of each frame, a moment after it was published. So the
-    frame is the youngest of all that are at least that old.
-    """
-    ordered = sorted(stamps)
-    found = {}
-    for now_ns, *times_ms in record:
-        times = dict(zip(STAGES, times_ms, strict=True))
-        stamp_ns = now_ns - round(1e6 * times['age_at_publish'])  # or a little more
-        position = bisect_right(ordered, stamp_ns)
-        if position and stamp_ns - ordered[position - 1] < _RECORDED_WITHIN_NS:
-            found[ordered[position - 1]] = times
-    return found
+    """Find frames in the node's record: ms of each stage by stamp, unanswered frames left out."""
+    wanted = set(stamps)
+    return {stamp: dict(zip(STAGES, times_ms, strict=True))
+            for stamp, *times_ms in record if stamp in wanted}
 
 
 def own_ms(times_ms: Mapping[str, float]) -> float:

@@ -11,9 +11,7 @@ from collections.abc import Sequence
 import json
 from pathlib import Path
 import sys
-import time
 
-from mbv2ssd_ros.latency import LatencyWindow
 from mbv2ssd_ros.ros import node
 
 
@@ -24,14 +22,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     The first argument is the file of the record; the others are the node's own.
     """
     record_file, *node_args = sys.argv[1:] if argv is None else argv
-    frames: list[tuple[float, ...]] = []
-    add = LatencyWindow.add
+    frames: list[tuple[float, ...]] = []  # stamp in ns, STAGES in ms
 
-    def record(self: LatencyWindow, times_ms: Sequence[float]) -> None:
-        frames.append((time.time_ns(), *times_ms))
-        add(self, times_ms)
-    LatencyWindow.add = record  # type: ignore[method-assign]  # the node makes its windows itself
-    code = node.main(node_args)
+    def record(stamp_ns: int, times_ms: Sequence[float]) -> None:
+        frames.append((stamp_ns, *times_ms))
+    code = node.main(node_args, record)
     Path(record_file).write_text(json.dumps(frames))
     return code
 
