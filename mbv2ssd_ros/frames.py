@@ -30,7 +30,7 @@ DROP_REASONS = (
 
 
 @dataclass(frozen=True)
-class Books:
+class FrameCounts:
     """The counters of one camera at one moment."""
 
     received: int  # the skipped ones included
@@ -43,7 +43,7 @@ class Books:
         return self.received - self.published - sum(self.dropped.values())
 
 
-class CameraAccount:
+class FrameCounters:
     """Counts the frames of one camera; any thread may call it."""
 
     def __init__(self) -> None:
@@ -62,11 +62,11 @@ class CameraAccount:
             self._received += count
             self._dropped[SKIPPED] += count
 
-    def books(self) -> Books:
+    def counts(self) -> FrameCounts:
         """Take a snapshot of the counters, consistent with each other."""
         with self._lock:
             dropped = {reason: self._dropped[reason] for reason in DROP_REASONS}
-            return Books(self._received, self._published, dropped)
+            return FrameCounts(self._received, self._published, dropped)
 
     def _enter(self, replaces: bool) -> None:
         with self._lock:
@@ -83,15 +83,15 @@ class CameraAccount:
 
 
 class Frame(Generic[Payload]):
-    """One frame under way. Made by CameraAccount.receive; ends exactly once."""
+    """One frame under way. Made by FrameCounters.receive; ends exactly once."""
 
-    __slots__ = ('camera', 'payload', 'arrived', '_account', '_entered', '_ended')
+    __slots__ = ('camera', 'payload', 'arrived', '_counters', '_entered', '_ended')
 
-    def __init__(self, camera: int, payload: Payload, account: CameraAccount) -> None:
+    def __init__(self, camera: int, payload: Payload, counters: FrameCounters) -> None:
         self.camera = camera
         self.payload = payload
         self.arrived = time.monotonic()  # seconds
-        self._account = account
+        self._counters = counters
         self._entered = False
         self._ended = False
 
@@ -106,7 +106,7 @@ class Frame(Generic[Payload]):
         self._entered = True
         if in_place_of is not None:
             in_place_of._close()
-        self._account._enter(in_place_of is not None)
+        self._counters._enter(in_place_of is not None)
 
     def publish(self) -> None:
         """Count the frame as answered."""
@@ -119,7 +119,7 @@ class Frame(Generic[Payload]):
 
     def _end(self, drop_reason: str | None) -> None:
         self._close()
-        self._account._end(drop_reason, self._entered)
+        self._counters._end(drop_reason, self._entered)
 
     def _close(self) -> None:
         assert not self._ended, f'a frame of camera {self.camera} ends twice'

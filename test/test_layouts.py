@@ -66,11 +66,11 @@ def test_foxglove_selects_the_status_of_the_camera():
     need('diagnostic_msgs')
     from std_msgs.msg import Header
 
-    from mbv2ssd_ros.frames import CameraAccount
+    from mbv2ssd_ros.frames import FrameCounters
     from mbv2ssd_ros.ros.camera_monitor import CameraReport
     from mbv2ssd_ros.ros.diagnostics import diagnostics, NodeReport
     camera = CameraReport(
-        'camera', 0, '', False, False, CameraAccount().books(), 0.0, 0.0, {}, None, 0)
+        'camera', 0, '', False, False, FrameCounters().counts(), 0.0, 0.0, {}, None, 0)
     status = diagnostics(NodeReport('/detector', 'active', '', cameras=(camera,)), Header()).status
     selected = panels('DiagnosticStatusPanel')[0]
     assert (selected['selectedHardwareId'], selected['selectedName']) in [

@@ -4,7 +4,7 @@ import re
 
 from helpers.needs import need
 from helpers.paths import ROOT
-from mbv2ssd_ros.frames import CameraAccount, DROP_REASONS
+from mbv2ssd_ros.frames import DROP_REASONS, FrameCounters
 from mbv2ssd_ros.latency import Percentiles
 
 PAGE = (ROOT / 'docs' / 'node.md').read_text(encoding='utf-8')
@@ -36,7 +36,7 @@ def test_every_key_of_the_diagnostics_is_explained_and_no_other():
     from mbv2ssd_ros.ros.diagnostics import diagnostics, NodeReport
     spread = {stage: Percentiles(1.0, 2.0, 3.0) for stage in STAGES}
     camera = CameraReport(
-        'camera', 0, '', False, False, CameraAccount().books(), 0.0, 0.0, spread, None, 0)
+        'camera', 0, '', False, False, FrameCounters().counts(), 0.0, 0.0, spread, None, 0)
     array = diagnostics(NodeReport('/detector', 'active', '', cameras=(camera,)), Header())
     found = {entry.key for status in array.status for entry in status.values}
     named = first_cells(section('/diagnostics'))

@@ -1,4 +1,4 @@
-"""The scheduler: newest frame first, every camera its turn, nothing lost from the books."""
+"""The scheduler: newest frame first, every camera its turn, every frame counted."""
 
 import random
 import threading
@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from mbv2ssd_ros.frames import CameraAccount, INTERNAL_ERROR, REPLACED, SHUTDOWN
+from mbv2ssd_ros.frames import FrameCounters, INTERNAL_ERROR, REPLACED, SHUTDOWN
 from mbv2ssd_ros.scheduler import InlineScheduler, make_scheduler, WorkerScheduler
 
 TIMEOUT_S = 5.0
@@ -34,23 +34,23 @@ class Recorder:
 
 
 class Rig:
-    """Cameras with accounts on a worker scheduler."""
+    """Cameras with counters on a worker scheduler."""
 
     def __init__(self, cameras, *processors, max_batch=1, wait_s=0.0):
-        self.accounts = [CameraAccount() for _ in range(cameras)]
+        self.counters = [FrameCounters() for _ in range(cameras)]
         self.errors = []
         self.scheduler = WorkerScheduler(
             cameras, processors, max_batch, wait_s, self.errors.append)
 
     def submit(self, camera, payload='image'):
-        self.scheduler.submit(self.accounts[camera].receive(camera, payload))
+        self.scheduler.submit(self.counters[camera].receive(camera, payload))
 
-    def books(self, camera=0):
-        return self.accounts[camera].books()
+    def counts(self, camera=0):
+        return self.counters[camera].counts()
 
     def wait_published(self, total):
         deadline = time.monotonic() + TIMEOUT_S
-        while sum(account.books().published for account in self.accounts) < total:
+        while sum(counters.counts().published for counters in self.counters) < total:
             assert time.monotonic() < deadline
             time.sleep(0.001)
 
@@ -70,16 +70,16 @@ def test_one_camera_is_processed_in_the_thread_that_submits():
         1, [lambda batch: (threads.append(threading.current_thread()), batch[0].publish())],
         max_batch=4, max_batch_wait_s=1.0, report=pytest.fail)
     assert isinstance(scheduler, InlineScheduler)
-    scheduler.submit(CameraAccount().receive(0, 'image'))
+    scheduler.submit(FrameCounters().receive(0, 'image'))
     assert threads == [threading.current_thread()]
 
 
 def test_a_stopped_inline_scheduler_drops():
-    account, recorder = CameraAccount(), Recorder()
+    counters, recorder = FrameCounters(), Recorder()
     scheduler = InlineScheduler(recorder, pytest.fail)
     assert scheduler.stop()
-    scheduler.submit(account.receive(0, 'late'))
-    assert account.books().dropped[SHUTDOWN] == 1
+    scheduler.submit(counters.receive(0, 'late'))
+    assert counters.counts().dropped[SHUTDOWN] == 1
     assert recorder.batches == []
 
 
@@ -94,7 +94,7 @@ def test_the_newest_frame_replaces_the_waiting_one():
     recorder, rig = busy_rig(2)
     for payload in ('old', 'newer', 'newest'):
         rig.submit(0, payload)
-    assert rig.books().dropped[REPLACED] == 2
+    assert rig.counts().dropped[REPLACED] == 2
     recorder.gate.set()
     rig.wait_published(2)
     assert recorder.batches == [[(0, 'busy')], [(0, 'newest')]]
@@ -126,13 +126,13 @@ def test_the_camera_that_waited_longest_for_a_turn_is_next():
 def test_a_fast_camera_does_not_starve_a_slow_one_under_overload():
     rig = Rig(2, lambda batch: (time.sleep(0.002), batch[0].publish()))
     deadline = time.monotonic() + TIMEOUT_S
-    while rig.books(1).published <= 20:
+    while rig.counts(1).published <= 20:
         assert time.monotonic() < deadline
         for camera in (0, 0, 0, 1):
             rig.submit(camera)
         time.sleep(0.0005)
     assert rig.scheduler.stop()
-    fast, slow = rig.books(0).published, rig.books(1).published
+    fast, slow = rig.counts(0).published, rig.counts(1).published
     assert abs(fast - slow) <= 0.1 * (fast + slow)
 
 
@@ -194,15 +194,15 @@ def test_stop_finishes_the_frame_under_way_and_drops_the_waiting_one():
     rig.submit(1)
     threading.Timer(0.05, recorder.gate.set).start()
     assert rig.scheduler.stop()
-    assert rig.books(0).published == 1
-    assert rig.books(1).dropped[SHUTDOWN] == 1
+    assert rig.counts(0).published == 1
+    assert rig.counts(1).dropped[SHUTDOWN] == 1
     assert not [t for t in threading.enumerate() if t.name.startswith('infer-')]
 
 
 def test_stop_says_when_a_processor_does_not_come_back():
     recorder, rig = busy_rig(2)
     assert not rig.scheduler.stop(timeout_s=0.05)
-    assert rig.books(0).in_flight == 1
+    assert rig.counts(0).in_flight == 1
     recorder.gate.set()
     assert rig.scheduler.stop()
 
@@ -211,7 +211,7 @@ def test_a_frame_after_stop_is_dropped():
     rig = Rig(2, Recorder())
     assert rig.scheduler.stop()
     rig.submit(1)
-    assert rig.books(1).dropped[SHUTDOWN] == 1
+    assert rig.counts(1).dropped[SHUTDOWN] == 1
 
 
 @pytest.mark.parametrize('cameras', [1, 2])
@@ -222,37 +222,37 @@ def test_an_error_costs_its_frame_and_is_reported(cameras):
         batch[0].publish()
 
     errors = []
-    account = CameraAccount()
+    counters = FrameCounters()
     scheduler = make_scheduler(cameras, [explode_once], 1, 0.0, errors.append)
     for payload in ('bomb', 'image'):
-        scheduler.submit(account.receive(0, payload))
+        scheduler.submit(counters.receive(0, payload))
         deadline = time.monotonic() + TIMEOUT_S
-        while account.books().in_flight:
+        while counters.counts().in_flight:
             assert time.monotonic() < deadline
             time.sleep(0.001)
     assert scheduler.stop()
     assert [str(err) for err in errors] == ['boom']
-    assert (account.books().dropped[INTERNAL_ERROR], account.books().published) == (1, 1)
+    assert (counters.counts().dropped[INTERNAL_ERROR], counters.counts().published) == (1, 1)
 
 
 def test_a_frame_the_processor_forgot_is_counted():
     rig = Rig(2, lambda batch: None)
     rig.submit(0)
     deadline = time.monotonic() + TIMEOUT_S
-    while rig.books().in_flight:
+    while rig.counts().in_flight:
         assert time.monotonic() < deadline
         time.sleep(0.001)
     assert rig.scheduler.stop()
-    assert rig.books().dropped[INTERNAL_ERROR] == 1
+    assert rig.counts().dropped[INTERNAL_ERROR] == 1
 
 
 def test_no_more_than_one_frame_waits_also_while_another_arrives():
     recorder, rig = busy_rig(2)
     rig.submit(0)
-    arriving = rig.accounts[0].receive(0, 'newest')
-    assert rig.books(0).in_flight == 2  # one waits, one is under way
+    arriving = rig.counters[0].receive(0, 'newest')
+    assert rig.counts(0).in_flight == 2  # one waits, one is under way
     rig.scheduler.submit(arriving)
-    assert (rig.books(0).in_flight, rig.books(0).dropped[REPLACED]) == (2, 1)
+    assert (rig.counts(0).in_flight, rig.counts(0).dropped[REPLACED]) == (2, 1)
     recorder.gate.set()
     assert rig.scheduler.stop()
 
@@ -271,13 +271,13 @@ def test_books_balance_after_a_storm(seed):
     rig = Rig(4, process, process, max_batch=rng.choice((1, 3)), wait_s=0.001)
     for _ in range(1000):
         rig.submit(rng.randrange(4))
-        books = rig.books(rng.randrange(4))
-        assert 0 <= books.in_flight <= 2  # one waits, one is under way
+        counts = rig.counts(rng.randrange(4))
+        assert 0 <= counts.in_flight <= 2  # one waits, one is under way
         if rng.random() < 0.05:
             time.sleep(0.001)
     assert rig.scheduler.stop()
     for camera in range(4):
-        books = rig.books(camera)
-        assert books.in_flight == 0
-        assert books.received == books.published + sum(books.dropped.values())
-    assert sum(rig.books(camera).received for camera in range(4)) == 1000
+        counts = rig.counts(camera)
+        assert counts.in_flight == 0
+        assert counts.received == counts.published + sum(counts.dropped.values())
+    assert sum(rig.counts(camera).received for camera in range(4)) == 1000

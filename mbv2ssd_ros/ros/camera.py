@@ -15,7 +15,7 @@ from vision_msgs.msg import Detection2DArray
 from mbv2ssd_ros.core.compressed_message import image_from_compressed_msg
 from mbv2ssd_ros.core.image import SourceImage
 from mbv2ssd_ros.core.image_message import image_from_msg
-from mbv2ssd_ros.frames import CameraAccount, Frame, UNDECODABLE
+from mbv2ssd_ros.frames import Frame, FrameCounters, UNDECODABLE
 from mbv2ssd_ros.latency import LatencyWindow, STAGES
 from mbv2ssd_ros.rate_limit import RateLimit
 from mbv2ssd_ros.ros.events import NO_EVENTS, SubscriptionEventCallbacks
@@ -54,10 +54,10 @@ class Camera:
         self._receiver: Receiver | None = None
         log = ThrottledLog(node.get_logger().error)
         self._complain = lambda error: log(params.name, f'{params.name}: {error}')
-        self._open_books()
+        self._reset_counters()
 
-    def _open_books(self) -> None:
-        self.account = CameraAccount()
+    def _reset_counters(self) -> None:
+        self.counters = FrameCounters()
         self.latency = LatencyWindow(STAGES)
         self.last_arrival: float | None = None  # monotonic seconds
         self.last_stamp: Any = None  # builtin_interfaces/Time of the newest image
@@ -81,7 +81,7 @@ class Camera:
         on_incompatible_qos is called when a publisher appears whose quality of service does not
         match.
         """
-        self._open_books()
+        self._reset_counters()
         # Depth 1: a frame that arrives during processing replaces its predecessor in the
         # middleware. A depth of 5 costs 16 ms at the 99th percentile.
         qos = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=1,
@@ -127,7 +127,7 @@ class Camera:
         number: the publisher's sequence number; None where the middleware does not pass it on.
         """
         self._count_skipped(number)
-        frame = self.account.receive(self.index, message)
+        frame = self.counters.receive(self.index, message)
         stamp = message.header.stamp
         stamp_ns = stamp.sec * 1_000_000_000 + stamp.nanosec
         if 0 < stamp_ns <= self._last_stamp_ns:
@@ -144,7 +144,7 @@ class Camera:
     def _refuse(self, number: int | None, error: str) -> None:
         """Count a message that cannot be read as dropped."""
         self._count_skipped(number)
-        frame = self.account.receive(self.index, None)
+        frame = self.counters.receive(self.index, None)
         self.last_arrival, self.last_error = frame.arrived, error
         frame.drop(UNDECODABLE)
         self._complain(f'frame dropped: {error}')
@@ -157,4 +157,4 @@ class Camera:
         # Numbers of several publishers mix, and the last one may be of a publisher that is gone.
         was_alone, self._alone = self._alone, self._subscription.get_publisher_count() == 1
         if number > last and was_alone and self._alone:  # else the publisher restarted
-            self.account.skip(number - last - 1)
+            self.counters.skip(number - last - 1)

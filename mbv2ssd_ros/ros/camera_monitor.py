@@ -8,7 +8,7 @@ from typing import Any
 
 from mbv2ssd_ros.frames import (
     BACKEND_ERROR,
-    Books,
+    FrameCounts,
     INTERNAL_ERROR,
     SKIPPED,
     STALE,
@@ -32,7 +32,7 @@ class CameraReport:
     reason: str  # empty when OK
     silent: bool  # no image for longer than silence_timeout_s
     stuck: bool  # images, but no answer to any for longer than that
-    books: Books
+    counts: FrameCounts
     input_rate_hz: float
     output_rate_hz: float
     spread: dict[str, Percentiles]  # by stage
@@ -49,20 +49,20 @@ class CameraMonitor:
         self._opened = now
         self._last_time = now
         self._last_progress = now
-        self._last_books = camera.account.books()
+        self._last_counts = camera.counters.counts()
 
     def report(self, now: float, silence_timeout_s: float) -> CameraReport:
         """Close the period; silence_timeout_s without an image or an answer is an error."""
-        camera, books = self._camera, self._camera.account.books()
+        camera, counts = self._camera, self._camera.counters.counts()
         elapsed = max(now - self._last_time, 1e-3)
-        before, self._last_books, self._last_time = self._last_books, books, now
-        if not books.in_flight or processed(books) != processed(before):
+        before, self._last_counts, self._last_time = self._last_counts, counts, now
+        if not counts.in_flight or processed(counts) != processed(before):
             self._last_progress = now
         stuck_s = now - self._last_progress
         silent_s = now - (camera.last_arrival or self._opened)
         stuck = stuck_s > silence_timeout_s
         # while an image is under way the thread that receives the next one may be busy
-        silent = silent_s > silence_timeout_s and not books.in_flight
+        silent = silent_s > silence_timeout_s and not counts.in_flight
         if stuck:
             level, reason = ERROR, (
                 f'no image was answered for {stuck_s:.0f} s: the inference engine hangs, or this '
@@ -70,47 +70,47 @@ class CameraMonitor:
         elif silent:
             level, reason = ERROR, f'no image for {silent_s:.0f} s: {self._why_silent()}'
         else:
-            level, reason = judge_drops(before, books, camera.last_error)
+            level, reason = judge_drops(before, counts, camera.last_error)
         spread = camera.latency.take()
         if level == OK:
             slowest_s = 1e-3 * spread['total'].p99_ms if 'total' in spread else 0.0
-            level, reason = judge_skips(before, books, slowest_s / elapsed)
+            level, reason = judge_skips(before, counts, slowest_s / elapsed)
         return CameraReport(
             name=camera.params.name, level=level, reason=reason, silent=silent, stuck=stuck,
-            books=books,
-            input_rate_hz=(books.received - before.received) / elapsed,
-            output_rate_hz=(books.published - before.published) / elapsed,
+            counts=counts,
+            input_rate_hz=(counts.received - before.received) / elapsed,
+            output_rate_hz=(counts.published - before.published) / elapsed,
             spread=spread, last_stamp=camera.last_stamp,
             stamps_not_increasing=camera.stamps_not_increasing)
 
 
-def processed(books: Books) -> int:
+def processed(counts: FrameCounts) -> int:
     """Count the images that were answered or found faulty, without those dropped unseen."""
-    return books.published + sum(books.dropped[reason] for reason in FAULTS)
+    return counts.published + sum(counts.dropped[reason] for reason in FAULTS)
 
 
-def judge_drops(before: Books, books: Books, last_error: str) -> tuple[int, str]:
+def judge_drops(before: FrameCounts, counts: FrameCounts, last_error: str) -> tuple[int, str]:
     """Return level and reason: OK without a fault, WARN if some images were answered, or ERROR."""
     faults = {reason: count for reason in FAULTS
-              if (count := books.dropped[reason] - before.dropped[reason])}
+              if (count := counts.dropped[reason] - before.dropped[reason])}
     if not faults:
         return OK, ''
-    published = books.published - before.published
-    counts = ', '.join(f'{count} {reason}' for reason, count in faults.items())
+    published = counts.published - before.published
+    listed = ', '.join(f'{count} {reason}' for reason, count in faults.items())
     if published:
-        return WARN, f'{sum(faults.values())} images dropped ({counts}); the last: {last_error}'
-    return ERROR, f'every image was dropped ({counts}); the last: {last_error}'
+        return WARN, f'{sum(faults.values())} images dropped ({listed}); the last: {last_error}'
+    return ERROR, f'every image was dropped ({listed}); the last: {last_error}'
 
 
-def judge_skips(before: Books, books: Books, slowest_frame: float) -> tuple[int, str]:
+def judge_skips(before: FrameCounts, counts: FrameCounts, slowest_frame: float) -> tuple[int, str]:
     """
     Judge what never reached the node: an overload is the policy at work, a loss is a fault.
 
     slowest_frame is the share of the period that the slowest frame took. WARN, with a remedy, when
     a tenth of the images was lost although each received one was done before the next was due.
     """
-    skipped = books.dropped[SKIPPED] - before.dropped[SKIPPED]
-    received = books.received - before.received
+    skipped = counts.dropped[SKIPPED] - before.dropped[SKIPPED]
+    received = counts.received - before.received
     if skipped <= 0.1 * received or slowest_frame * received >= 1:
         return OK, ''
     return WARN, (

@@ -46,11 +46,11 @@ def _node_status(report: NodeReport) -> DiagnosticStatus:
 
 
 def _camera_status(node: str, camera: CameraReport) -> DiagnosticStatus:
-    books = camera.books
+    counts = camera.counts
     values: list[tuple[str, Any]] = [
-        ('received', books.received), ('published', books.published),
-        ('dropped', sum(books.dropped.values())), ('in_flight', books.in_flight)]
-    values += [(f'dropped.{reason}', count) for reason, count in books.dropped.items()]
+        ('received', counts.received), ('published', counts.published),
+        ('dropped', sum(counts.dropped.values())), ('in_flight', counts.in_flight)]
+    values += [(f'dropped.{reason}', count) for reason, count in counts.dropped.items()]
     values += [('input_rate_hz', f'{camera.input_rate_hz:.2f}'),
                ('output_rate_hz', f'{camera.output_rate_hz:.2f}'),
                ('stamps_not_increasing', camera.stamps_not_increasing)]

@@ -40,9 +40,9 @@ def _camera_status(messages: Any, camera: CameraReport) -> Any:
     age = camera.spread.get(_AGE, _UNKNOWN)
     return messages.CameraStatus(
         name=camera.name, level=camera.level, state=LEVEL_NAMES[camera.level],
-        reason=camera.reason, received=camera.books.received, published=camera.books.published,
-        in_flight=camera.books.in_flight, drop_reasons=list(camera.books.dropped),
-        drop_counts=list(camera.books.dropped.values()),
+        reason=camera.reason, received=camera.counts.received, published=camera.counts.published,
+        in_flight=camera.counts.in_flight, drop_reasons=list(camera.counts.dropped),
+        drop_counts=list(camera.counts.dropped.values()),
         input_rate_hz=camera.input_rate_hz, output_rate_hz=camera.output_rate_hz,
         stages=list(stages),
         p50_ms=[spread.p50_ms for spread in stages.values()],

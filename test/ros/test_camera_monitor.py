@@ -1,13 +1,13 @@
-"""The verdict on a camera, from its books."""
+"""The verdict on a camera, from its frame counters."""
 
 from types import SimpleNamespace
 
 import pytest
 
 from mbv2ssd_ros.frames import (
-    Books,
-    CameraAccount,
     DROP_REASONS,
+    FrameCounters,
+    FrameCounts,
     REPLACED,
     STALE,
 )
@@ -23,57 +23,57 @@ from mbv2ssd_ros.ros.camera_monitor import (
 )
 
 
-def books(received=0, published=0, **dropped):
-    """Make books with some drops."""
-    return Books(received, published, {**dict.fromkeys(DROP_REASONS, 0), **dropped})
+def counts(received=0, published=0, **dropped):
+    """Make counts with drops for some reasons."""
+    return FrameCounts(received, published, {**dict.fromkeys(DROP_REASONS, 0), **dropped})
 
 
 def camera(**attributes):
     """Make what the monitor looks at, without ROS."""
     return SimpleNamespace(**{
-        'params': SimpleNamespace(name='front'), 'account': CameraAccount(),
+        'params': SimpleNamespace(name='front'), 'counters': FrameCounters(),
         'latency': LatencyWindow(STAGES), 'last_arrival': None, 'last_error': '',
         'last_stamp': None, 'stamps_not_increasing': 0, **attributes})
 
 
 def test_drops_by_policy_are_no_fault():
-    after = books(90, 30, replaced=40, rate_limited=20)
-    assert judge_drops(books(), after, '') == (OK, '')
+    after = counts(90, 30, replaced=40, rate_limited=20)
+    assert judge_drops(counts(), after, '') == (OK, '')
 
 
 def test_some_faults_are_a_warning_with_counts_and_reason():
-    level, reason = judge_drops(books(), books(5, 3, undecodable=2), 'truncated')
+    level, reason = judge_drops(counts(), counts(5, 3, undecodable=2), 'truncated')
     assert level == WARN
     assert reason == '2 images dropped (2 undecodable); the last: truncated'
 
 
 def test_only_faults_are_an_error():
-    level, reason = judge_drops(books(), books(3, 0, stale=1, undecodable=2), 'old')
+    level, reason = judge_drops(counts(), counts(3, 0, stale=1, undecodable=2), 'old')
     assert level == ERROR
     assert reason == 'every image was dropped (1 stale, 2 undecodable); the last: old'
 
 
 def test_faults_of_an_earlier_period_are_forgotten():
-    before = books(3, 0, undecodable=3)
-    assert judge_drops(before, books(6, 3, undecodable=3), 'truncated') == (OK, '')
+    before = counts(3, 0, undecodable=3)
+    assert judge_drops(before, counts(6, 3, undecodable=3), 'truncated') == (OK, '')
 
 
 def test_images_lost_while_there_was_time_are_a_warning():
-    level, reason = judge_skips(books(), books(30, 20, skipped=10), slowest_frame=1 / 40)
+    level, reason = judge_skips(counts(), counts(30, 20, skipped=10), slowest_frame=1 / 40)
     assert level == WARN
     assert reason.startswith('10 of 30 images were lost on the way')
 
 
 def test_images_skipped_for_want_of_time_are_the_policy():
-    assert judge_skips(books(), books(30, 20, skipped=10), slowest_frame=1 / 20) == (OK, '')
+    assert judge_skips(counts(), counts(30, 20, skipped=10), slowest_frame=1 / 20) == (OK, '')
 
 
 def test_rates_are_counted_in_the_period():
     front = camera(last_arrival=12.0)
     monitor = CameraMonitor(front, 10.0, lambda: '')
     for _ in range(6):
-        front.account.receive(0, 'image').publish()
-    front.account.receive(0, 'image').drop(STALE)
+        front.counters.receive(0, 'image').publish()
+    front.counters.receive(0, 'image').drop(STALE)
     report = monitor.report(12.0, silence_timeout_s=1.0)
     assert (report.input_rate_hz, report.output_rate_hz) == (3.5, 3.0)
     assert monitor.report(13.0, silence_timeout_s=2.0).input_rate_hz == 0.0
@@ -95,7 +95,7 @@ def test_nobody_asks_why_while_images_come():
 def test_an_image_without_an_answer_is_an_error_of_the_engine_and_no_silence():
     front = camera(last_arrival=10.5)
     monitor = CameraMonitor(front, 10.0, lambda: pytest.fail('asked'))
-    frame = front.account.receive(0, 'image')
+    frame = front.counters.receive(0, 'image')
     frame.enter()
     assert monitor.report(11.0, silence_timeout_s=2.0).level == OK
     report = monitor.report(13.0, silence_timeout_s=2.0)
@@ -108,9 +108,9 @@ def test_an_image_without_an_answer_is_an_error_of_the_engine_and_no_silence():
 def test_replacing_images_that_wait_is_no_answer():
     front = camera(last_arrival=13.0)
     monitor = CameraMonitor(front, 10.0, lambda: pytest.fail('asked'))
-    front.account.receive(0, 'under way').enter()
+    front.counters.receive(0, 'under way').enter()
     for now in (11.0, 12.0, 13.0):
-        front.account.receive(0, 'image').drop(REPLACED)
+        front.counters.receive(0, 'image').drop(REPLACED)
         report = monitor.report(now, silence_timeout_s=2.0)
     assert (report.level, report.stuck) == (ERROR, True)
 
@@ -118,9 +118,9 @@ def test_replacing_images_that_wait_is_no_answer():
 def test_a_slow_engine_that_answers_in_time_is_not_stuck():
     front = camera(last_arrival=13.0)
     monitor = CameraMonitor(front, 10.0, lambda: pytest.fail('asked'))
-    front.account.receive(0, 'always one under way').enter()
+    front.counters.receive(0, 'always one under way').enter()
     for now in (11.0, 12.0, 13.0):
-        front.account.receive(0, 'image').publish()
+        front.counters.receive(0, 'image').publish()
         assert not monitor.report(now, silence_timeout_s=2.0).stuck
 
 

@@ -2,18 +2,18 @@
 
 from types import SimpleNamespace
 
-from mbv2ssd_ros.frames import CameraAccount, SKIPPED
+from mbv2ssd_ros.frames import FrameCounters, SKIPPED
 from mbv2ssd_ros.ros.camera import Camera
 
 
 def skipped(*messages):
     """Count what a camera misses that sees messages of these (number, publishers there are)."""
     camera = Camera.__new__(Camera)
-    camera.account, camera._last_number, camera._alone = CameraAccount(), None, True
+    camera.counters, camera._last_number, camera._alone = FrameCounters(), None, True
     for number, publishers in messages:
         camera._subscription = SimpleNamespace(get_publisher_count=lambda count=publishers: count)
         camera._count_skipped(number)
-    return camera.account.books().dropped[SKIPPED]
+    return camera.counters.counts().dropped[SKIPPED]
 
 
 def test_a_gap_is_what_was_skipped():
