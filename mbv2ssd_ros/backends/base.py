@@ -66,14 +66,14 @@ def _never() -> bool:
 
 
 @dataclass(frozen=True)
-class Host:
-    """The caller that opens a model; gets progress messages and may cancel."""
+class LoadContext:
+    """Log and cancel hook for a load that may take minutes."""
 
     log: Log = logging.getLogger('mbv2ssd_ros')
     cancelled: Callable[[], bool] = _never  # asked several times a second, from any thread
 
 
-DEFAULT_HOST = Host()
+DEFAULT_LOAD_CONTEXT = LoadContext()
 
 
 class Backend(Protocol):

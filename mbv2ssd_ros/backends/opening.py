@@ -6,13 +6,19 @@ from collections.abc import Callable
 import importlib.util
 from pathlib import Path
 
-from mbv2ssd_ros.backends.base import Backend, BackendOptions, DEFAULT_HOST, Host, Log
+from mbv2ssd_ros.backends.base import (
+    Backend,
+    BackendOptions,
+    DEFAULT_LOAD_CONTEXT,
+    LoadContext,
+    Log,
+)
 from mbv2ssd_ros.core.errors import BackendError, ConfigError
 
-Opener = Callable[[Path, BackendOptions, Host], Backend]
+Opener = Callable[[Path, BackendOptions, LoadContext], Backend]
 
 
-def _open_onnxruntime(model_path: Path, options: BackendOptions, host: Host) -> Backend:
+def _open_onnxruntime(model_path: Path, options: BackendOptions, loading: LoadContext) -> Backend:
     # Imported here: a machine needs the library of the backend it uses, no other.
     try:
         from mbv2ssd_ros.backends.ort import OrtBackend
@@ -20,13 +26,13 @@ def _open_onnxruntime(model_path: Path, options: BackendOptions, host: Host) -> 
         raise BackendError(
             f'backend onnxruntime: onnxruntime cannot be imported ({err}); `pip install '
             'onnxruntime`, or set another backend') from err
-    return OrtBackend(model_path, options, host.log)
+    return OrtBackend(model_path, options, loading.log)
 
 
-def _open_tensorrt(model_path: Path, options: BackendOptions, host: Host) -> Backend:
+def _open_tensorrt(model_path: Path, options: BackendOptions, loading: LoadContext) -> Backend:
     from mbv2ssd_ros.backends.trt.backend import TrtBackend
     from mbv2ssd_ros.backends.trt.nvidia import load_nvidia
-    return TrtBackend(model_path, options, host, load_nvidia())
+    return TrtBackend(model_path, options, loading, load_nvidia())
 
 
 _OPENERS: dict[str, Opener] = {'onnxruntime': _open_onnxruntime, 'tensorrt': _open_tensorrt}
@@ -34,7 +40,7 @@ BACKENDS = ('auto', *_OPENERS)
 
 
 def open_backend(name: str, model_path: str | Path, options: BackendOptions,
-                 host: Host = DEFAULT_HOST) -> Backend:
+                 loading: LoadContext = DEFAULT_LOAD_CONTEXT) -> Backend:
     """
     Load a model into the named engine and warm it up.
 
@@ -50,7 +56,7 @@ def open_backend(name: str, model_path: str | Path, options: BackendOptions,
         raise BackendError(
             f'{path}: no such model file; set model_path to an ONNX file made by '
             '`mbv2ssd_train export`')
-    return _OPENERS[_choose(host.log) if name == 'auto' else name](path, options, host)
+    return _OPENERS[_choose(loading.log) if name == 'auto' else name](path, options, loading)
 
 
 def _choose(log: Log) -> str:

@@ -13,7 +13,7 @@ from mbv2ssd_ros.backends.base import (
     check_images,
     check_precision,
     CPU_PROVIDER,
-    DEFAULT_HOST,
+    DEFAULT_LOAD_CONTEXT,
     Log,
     read_model,
 )
@@ -39,8 +39,8 @@ class OrtBackend:
     ConfigError for another precision than requested, ContractError for a wrong contract.
     """
 
-    def __init__(self, model_path: Path, options: BackendOptions, log: Log = DEFAULT_HOST.log
-                 ) -> None:
+    def __init__(self, model_path: Path, options: BackendOptions,
+                 log: Log = DEFAULT_LOAD_CONTEXT.log) -> None:
         _check_providers(options.providers)
         self._source = str(model_path)
         metadata = read_metadata(read_model(model_path), self._source)

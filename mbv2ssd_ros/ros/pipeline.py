@@ -15,7 +15,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from std_msgs.msg import Header
 from vision_msgs.msg import LabelInfo
 
-from mbv2ssd_ros.backends.base import Backend, Host
+from mbv2ssd_ros.backends.base import Backend, LoadContext
 from mbv2ssd_ros.backends.opening import open_backend
 from mbv2ssd_ros.core.detections import DetectionSelector
 from mbv2ssd_ros.detector import Detector
@@ -63,8 +63,8 @@ class Pipeline:
             check_topics(node, params.cameras)
             self.model_path = find_model(params.model_path)
             # building an engine may take minutes and stops with the process
-            host = Host(node.get_logger(), lambda: not node.context.ok())
-            self.backend = open_backend(params.backend, self.model_path, params.options, host)
+            loading = LoadContext(node.get_logger(), lambda: not node.context.ok())
+            self.backend = open_backend(params.backend, self.model_path, params.options, loading)
             undo.callback(self.backend.close)
             self.check(params.live)
             self._cameras = []

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from mbv2ssd_ros.backends.agreement import fixed_images
-from mbv2ssd_ros.backends.base import ANY_PRECISION, Backend, BackendOptions, Host
+from mbv2ssd_ros.backends.base import ANY_PRECISION, Backend, BackendOptions, LoadContext
 from mbv2ssd_ros.backends.trt.backend import TrtBackend
 from mbv2ssd_ros.backends.trt.nvidia import load_nvidia
 from mbv2ssd_ros.backends.trt.provider import Build
@@ -61,8 +61,8 @@ def build(args: argparse.Namespace, build_engine: Build | None = None) -> int:
         precision=args.precision, engine_cache_dir=args.engine_cache_dir, max_batch=args.batch)
     more = () if build_engine is None else (build_engine,)
     with _Interruption() as interruption:
-        host = Host(_Printer(), lambda: interruption.came)
-        backend = TrtBackend(path, options, host, load_nvidia(), *more)
+        loading = LoadContext(_Printer(), lambda: interruption.came)
+        backend = TrtBackend(path, options, loading, load_nvidia(), *more)
     try:
         kept = backend.engine_path
         print(f'engine: {kept or "not kept"}\n{backend.detail}', flush=True)

@@ -47,10 +47,10 @@ def tensorrt_here(double, monkeypatch):
     """Make `open_backend('tensorrt', ...)` use a double, and build in this process."""
     from mbv2ssd_ros.backends import opening
 
-    def open_here(model_path, options, host):
+    def open_here(model_path, options, loading):
         from mbv2ssd_ros.backends.trt.backend import TrtBackend
         from mbv2ssd_ros.backends.trt.nvidia import load_nvidia
-        return TrtBackend(model_path, options, host, load_nvidia(), build_here)
+        return TrtBackend(model_path, options, loading, load_nvidia(), build_here)
 
     monkeypatch.setitem(opening._OPENERS, 'tensorrt', open_here)
     return double

@@ -14,7 +14,7 @@ from helpers.crowding import crowding
 from helpers.paths import DOUBLES, ROOT
 from helpers.tiny_model import write_tiny_model
 from helpers.trt_doubles import ListLog
-from mbv2ssd_ros.backends.base import Host
+from mbv2ssd_ros.backends.base import LoadContext
 from mbv2ssd_ros.backends.trt import build as engine_build
 from mbv2ssd_ros.backends.trt import build_process
 from mbv2ssd_ros.backends.trt.build import build_engine, BuildRequest
@@ -149,14 +149,14 @@ def test_a_builder_that_cannot_be_made_is_our_error(double, model):
 def test_the_child_builds_what_is_built_here(double, model, log):
     double(version='11.4')
     here = build(model)[1]
-    assert build_in_child(model, REQUEST, b'', Host(log)) == here
+    assert build_in_child(model, REQUEST, b'', LoadContext(log)) == here
 
 
 def test_a_child_that_crashes_is_an_error_and_not_our_crash(double, model, log):
     double(build='crash')
     with pytest.raises(BackendError, match=(
             'tiny.onnx: no engine was built: its process was killed by signal 11')):
-        build_in_child(model, REQUEST, b'', Host(log))
+        build_in_child(model, REQUEST, b'', LoadContext(log))
 
 
 def test_a_machine_without_room_for_a_child_says_so(double, model, log, monkeypatch):
@@ -167,34 +167,34 @@ def test_a_machine_without_room_for_a_child_says_so(double, model, log, monkeypa
 
     monkeypatch.setattr(subprocess, 'Popen', no_memory)
     with pytest.raises(BackendError, match='tiny.onnx: no engine was built: .*Cannot allocate'):
-        build_in_child(model, REQUEST, b'', Host(log))
+        build_in_child(model, REQUEST, b'', LoadContext(log))
 
 
 def test_nothing_is_written_to_a_disk(double, model, log, monkeypatch, tmp_path):
     double(build='refuse')
     monkeypatch.setattr('tempfile.tempdir', str(tmp_path / 'none'))
     with pytest.raises(BackendError, match='Assertion'):
-        build_in_child(model, REQUEST, b'', Host(log))
+        build_in_child(model, REQUEST, b'', LoadContext(log))
 
 
 def test_what_the_child_complains_of_is_passed_on(double, model, log):
     double(build='refuse')
     with pytest.raises(BackendError, match=(
             'tiny.onnx: no engine was built: TensorRT could not read the model: Assertion')):
-        build_in_child(model, REQUEST, b'', Host(log))
+        build_in_child(model, REQUEST, b'', LoadContext(log))
 
 
 def test_a_child_without_gpu_says_so(double, model, log):
     double(devices=0)
     with pytest.raises(BackendError, match='no engine was built: .*CUDA sees no GPU'):
-        build_in_child(model, REQUEST, b'', Host(log))
+        build_in_child(model, REQUEST, b'', LoadContext(log))
 
 
 def test_a_child_that_fails_in_another_way_shows_its_last_words(double, model, log, monkeypatch):
     double()
     monkeypatch.setattr(build_process, '_CHILD', 'import sys; sys.exit("a word")')
     with pytest.raises(BackendError, match='ended with code 1, having said: a word'):
-        build_in_child(model, REQUEST, b'', Host(log))
+        build_in_child(model, REQUEST, b'', LoadContext(log))
 
 
 def is_running(pid):
@@ -226,7 +226,7 @@ def test_progress_is_said_every_few_seconds_and_the_build_ends_when_it_is_no_lon
     monkeypatch.setattr(build_process, 'PROGRESS_S', 0.2)
     before = set(children(os.getpid()))
     with pytest.raises(BackendError, match='tiny.onnx: building the engine was cancelled'):
-        build_in_child(model, REQUEST, b'', Host(log, lambda: any(
+        build_in_child(model, REQUEST, b'', LoadContext(log, lambda: any(
             'Building Engine' in line for line in log.lines)))
     assert log.lines[-1].startswith('tiny.onnx: building the engine, ')
     assert set(children(os.getpid())) == before
@@ -239,11 +239,11 @@ def test_a_build_ends_with_the_process_that_wanted_it_however_that_ends(double, 
 from pathlib import Path
 from test_engine_build import REQUEST
 from mbv2ssd_ros.backends.trt import build_process
-from mbv2ssd_ros.backends.base import Host
+from mbv2ssd_ros.backends.base import LoadContext
 class Log:
     def info(self, message): print(message, flush=True)
 build_process.PROGRESS_S = 0.1
-build_process.build_in_child(Path({str(path)!r}).read_bytes(), REQUEST, b'', Host(Log()))
+build_process.build_in_child(Path({str(path)!r}).read_bytes(), REQUEST, b'', LoadContext(Log()))
 '''
     folders = map(str, (DOUBLES, ROOT, HERE, HERE.parent))
     parent = subprocess.Popen(
@@ -273,5 +273,5 @@ def test_a_cancelled_build_ends_at_once(double, model, log):
         return len(asked) > 3
 
     with pytest.raises(BackendError, match='cancelled'):
-        build_in_child(model, REQUEST, b'', Host(log, cancelled))
+        build_in_child(model, REQUEST, b'', LoadContext(log, cancelled))
     assert (time.monotonic() - asked[-1]) / crowding() < 1.0

@@ -15,7 +15,7 @@ import pytest
 
 from helpers.paths import ROOT
 from helpers.trt_doubles import ListLog
-from mbv2ssd_ros.backends.base import Host
+from mbv2ssd_ros.backends.base import LoadContext
 from mbv2ssd_ros.backends.trt.cache import EngineCache
 from mbv2ssd_ros.backends.trt.manifest import (
     EngineKey,
@@ -42,7 +42,7 @@ def log():
 @pytest.fixture
 def cache(tmp_path, log):
     """Return an empty cache."""
-    return EngineCache(str(tmp_path / 'engines'), Host(log))
+    return EngineCache(str(tmp_path / 'engines'), LoadContext(log))
 
 
 def keep(cache, plan=PLAN, key=KEY):
@@ -301,7 +301,7 @@ def test_an_engine_is_flushed_before_it_gets_its_name(cache, monkeypatch):
 PREPARE = '''
 import os, random, signal, sys, time
 from pathlib import Path
-from mbv2ssd_ros.backends.base import Host
+from mbv2ssd_ros.backends.base import LoadContext
 from mbv2ssd_ros.backends.trt.cache import EngineCache
 from mbv2ssd_ros.backends.trt.manifest import EngineKey, manifest_for, UnusableEngineError
 
@@ -313,7 +313,7 @@ key = EngineKey('a' * 64, '10.3.0', 'Orin', (8, 7), 8, 7, 'aarch64', (1,), 3, 51
 plan = bytes(range(256)) * 2000
 
 def opened():
-    return EngineCache(sys.argv[1], Host(Log()))
+    return EngineCache(sys.argv[1], LoadContext(Log()))
 
 def keep(cache, name):
     cache.keep(name, plan, manifest_for(key, plan, '{}', 'equal', 1.0))
@@ -397,7 +397,7 @@ def test_only_one_at_a_time_builds(cache):
     inside, most = [0], []
 
     def build():
-        own = EngineCache(str(cache.folder), Host(ListLog()))
+        own = EngineCache(str(cache.folder), LoadContext(ListLog()))
         with own.locked(NAME):
             inside[0] += 1
             most.append(inside[0])
@@ -422,7 +422,7 @@ def test_who_waits_says_for_what_and_can_give_up(cache, log):
     def cancelled():
         return bool(log.lines)
 
-    waiting = EngineCache(str(cache.folder), Host(log, cancelled))
+    waiting = EngineCache(str(cache.folder), LoadContext(log, cancelled))
     with cache.locked(NAME):
         with pytest.raises(BackendError, match='waiting for the engine was cancelled'):
             with waiting.locked(NAME):

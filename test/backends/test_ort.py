@@ -10,7 +10,7 @@ import pytest
 from helpers.tiny_model import add_self_test, CONTRACT, write_tiny_model
 from helpers.trt_doubles import ListLog
 from mbv2ssd_ros.backends import BackendOptions, open_backend, ort
-from mbv2ssd_ros.backends.base import Host
+from mbv2ssd_ros.backends.base import LoadContext
 from mbv2ssd_ros.core.answer import Difference
 from mbv2ssd_ros.core.contract import SATURATION_FREE_KEY
 from mbv2ssd_ros.core.errors import BackendError, ConfigError, ContractError
@@ -136,7 +136,7 @@ def exact_setting(path, monkeypatch, saturates, options=None):
 
     monkeypatch.setattr(ort, 'kernels_saturate', lambda: saturates)
     monkeypatch.setattr(onnxruntime, 'InferenceSession', recorded)
-    open_backend('onnxruntime', path, options or BackendOptions(), Host(log))
+    open_backend('onnxruntime', path, options or BackendOptions(), LoadContext(log))
     try:
         return made[0].get_session_config_entry('session.x64quantprecision'), log
     except RuntimeError:  # never set
@@ -173,7 +173,7 @@ def test_the_detail_says_that_integers_are_computed_exactly(tmp_path, monkeypatc
 
 def test_a_file_without_self_test_is_told_in_one_line_that_says_how_it_gets_one(path):
     log = ListLog()
-    assert open_backend('onnxruntime', path, BackendOptions(), Host(log)).self_test is None
+    assert open_backend('onnxruntime', path, BackendOptions(), LoadContext(log)).self_test is None
     line, = log.lines
     assert line.startswith(f'{path} has no self-test')
     assert f'`mbv2ssd_train self-test --model {path}`' in line
@@ -182,7 +182,7 @@ def test_a_file_without_self_test_is_told_in_one_line_that_says_how_it_gets_one(
 def test_a_self_test_that_passes_is_not_worth_a_line_and_its_figures_are_kept(path):
     add_self_test(path)
     log = ListLog()
-    backend = open_backend('onnxruntime', path, BackendOptions(), Host(log))
+    backend = open_backend('onnxruntime', path, BackendOptions(), LoadContext(log))
     assert log.lines == [] and backend.self_test.within(Difference(*[1e-6] * 6))
 
 

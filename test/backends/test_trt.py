@@ -16,7 +16,7 @@ from helpers.paths import DOUBLES, ROOT
 from helpers.tiny_model import add_self_test, CONTRACT, PRIORS, write_tiny_model
 from helpers.trt_doubles import build_here, ListLog
 from mbv2ssd_ros.backends import BackendOptions, open_backend
-from mbv2ssd_ros.backends.base import Host
+from mbv2ssd_ros.backends.base import LoadContext
 from mbv2ssd_ros.core.answer import Difference
 from mbv2ssd_ros.core.errors import BackendError, ConfigError
 
@@ -48,14 +48,14 @@ def opened(double, path, log, tmp_path):
         builds.append(arguments[1])
         return build_here(*arguments)
 
-    def open_it(options=None, host=None, build=counted, state=None, **settings):
+    def open_it(options=None, loading=None, build=counted, state=None, **settings):
         from mbv2ssd_ros.backends.trt.backend import TrtBackend
         from mbv2ssd_ros.backends.trt.nvidia import load_nvidia
         if open_it.state is None:
             open_it.state = double(**settings)
         backend = TrtBackend(
             path, options or BackendOptions(engine_cache_dir=str(tmp_path / 'engines')),
-            host or Host(log), load_nvidia(), build)
+            loading or LoadContext(log), load_nvidia(), build)
         backends.append(backend)
         return backend
 
@@ -328,12 +328,12 @@ def judge():  # runs last: registered first
     print('clean')
 atexit.register(judge)
 from helpers.trt_doubles import build_here
-from mbv2ssd_ros.backends.base import BackendOptions, Host
+from mbv2ssd_ros.backends.base import BackendOptions, LoadContext
 from mbv2ssd_ros.backends.trt.nvidia import load_nvidia
 from mbv2ssd_ros.backends.trt.backend import TrtBackend
 from pathlib import Path
-backend = TrtBackend(Path(sys.argv[3]), BackendOptions(engine_cache_dir=sys.argv[4]), Host(),
-                     load_nvidia(), build_here)
+backend = TrtBackend(Path(sys.argv[3]), BackendOptions(engine_cache_dir=sys.argv[4]),
+                     LoadContext(), load_nvidia(), build_here)
 '''
     found = subprocess.run(
         [sys.executable, '-c', script, str(DOUBLES), str(ROOT / 'test'), str(path),
@@ -518,9 +518,9 @@ def test_a_full_disk_costs_the_next_start_and_not_this_one(opened, log, monkeypa
 def test_a_later_build_gets_the_times_that_the_first_one_measured(opened, tmp_path):
     given = []
 
-    def build(model, request, timing, host):
+    def build(model, request, timing, loading):
         given.append(timing)
-        return build_here(model, request, timing, host)
+        return build_here(model, request, timing, loading)
 
     opened(build=build).close()
     opened(three(tmp_path), build=build).close()
@@ -619,7 +619,7 @@ def test_another_precision_than_was_asked_for_is_refused_before_a_build(opened, 
 
 def test_auto_takes_tensorrt_where_it_is_and_says_why(tensorrt_here, path, log):
     tensorrt_here()
-    backend = open_backend('auto', path, BackendOptions(), Host(log))
+    backend = open_backend('auto', path, BackendOptions(), LoadContext(log))
     backend.close()
     assert backend.name == 'tensorrt'
     assert log.infos[0] == (
@@ -628,7 +628,7 @@ def test_auto_takes_tensorrt_where_it_is_and_says_why(tensorrt_here, path, log):
 
 def test_auto_takes_onnxruntime_elsewhere_and_says_why(path, log, monkeypatch):
     monkeypatch.setitem(sys.modules, 'tensorrt', None)
-    assert open_backend('auto', path, BackendOptions(), Host(log)).name == 'onnxruntime'
+    assert open_backend('auto', path, BackendOptions(), LoadContext(log)).name == 'onnxruntime'
     assert log.infos[0] == (
         'backend auto takes onnxruntime: TensorRT is not installed for this Python')
     assert log.warnings == []
@@ -646,7 +646,7 @@ def test_tensorrt_that_cannot_be_used_is_an_error_and_for_auto_a_warning(
         monkeypatch.setitem(sys.modules, missing, None)
     with pytest.raises(BackendError, match=message):
         open_backend('tensorrt', path, BackendOptions())
-    assert open_backend('auto', path, BackendOptions(), Host(log)).name == 'onnxruntime'
+    assert open_backend('auto', path, BackendOptions(), LoadContext(log)).name == 'onnxruntime'
     assert len(log.warnings) == 1 and not any('backend auto' in line for line in log.infos)
 
 

@@ -17,7 +17,7 @@ import pytest
 from helpers.changed_models import called_free_of_saturation, changed, eight_bits, NAMES, proved
 from helpers.trt_doubles import ListLog
 from mbv2ssd_ros.backends import BackendOptions, open_backend
-from mbv2ssd_ros.backends.base import Host
+from mbv2ssd_ros.backends.base import LoadContext
 from mbv2ssd_ros.core.answer import LIMITS
 from mbv2ssd_ros.core.contract import SATURATION_FREE_KEY
 from mbv2ssd_ros.core.onnx_metadata import with_metadata
@@ -33,7 +33,7 @@ pytestmark = [
 PROGRAM = '''
 import json, logging, sys
 from mbv2ssd_ros.backends import BackendOptions, open_backend
-from mbv2ssd_ros.backends.base import Host
+from mbv2ssd_ros.backends.base import LoadContext
 from mbv2ssd_ros.backends.saturation import kernels_saturate
 from mbv2ssd_ros.core.answer import LIMITS
 from mbv2ssd_ros.core.errors import BackendError
@@ -46,7 +46,7 @@ class Log(list):
 def opened(path):
     log = Log()
     try:
-        found = open_backend('onnxruntime', path, BackendOptions(), Host(log)).self_test
+        found = open_backend('onnxruntime', path, BackendOptions(), LoadContext(log)).self_test
     except BackendError as err:
         return {'error': str(err), 'warnings': log}
     return {'share': max(found.shares(LIMITS['int8']).values()), 'warnings': log}
@@ -126,6 +126,6 @@ def test_on_this_processor_each_is_right_unless_it_saturates_too(files, name):
         pytest.skip('this processor has no VNNI either')
     for path in files[name]:
         log = ListLog()
-        backend = open_backend('onnxruntime', path, BackendOptions(), Host(log))
+        backend = open_backend('onnxruntime', path, BackendOptions(), LoadContext(log))
         assert max(backend.self_test.shares(LIMITS['int8']).values()) < 0.5
         assert log.lines == []

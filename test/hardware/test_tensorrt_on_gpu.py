@@ -16,7 +16,7 @@ from helpers.paths import ROOT
 from helpers.tiny_model import cell_box, COLUMNS, CONTRACT, ROWS, write_tiny_model
 from mbv2ssd_ros.backends import BackendOptions, open_backend
 from mbv2ssd_ros.backends.agreement import check_agreement, compare
-from mbv2ssd_ros.backends.base import Host
+from mbv2ssd_ros.backends.base import LoadContext
 from mbv2ssd_ros.core.contract import PRECISIONS
 from mbv2ssd_ros.core.errors import BackendError
 
@@ -54,11 +54,11 @@ def path(tmp_path):
     return write_tiny_model(tmp_path / 'tiny.onnx')
 
 
-def open_tiny(path, folder, log=None, max_batch=1, **host):
+def open_tiny(path, folder, log=None, max_batch=1, **loading):
     """Open the tiny model in TensorRT."""
     return open_backend(
         'tensorrt', path, BackendOptions(engine_cache_dir=str(folder), max_batch=max_batch),
-        Host(log or ListLog(), **host))
+        LoadContext(log or ListLog(), **loading))
 
 
 def images(count, seed=0):
@@ -88,7 +88,7 @@ def test_a_build_says_something_every_five_seconds(nvidia, tmp_path, engine_fold
     log = ListLog()
     started = time.monotonic()
     backend = open_backend('tensorrt', SHIPPED, BackendOptions(
-        engine_cache_dir=str(engine_folder / 'shipped')), Host(log))
+        engine_cache_dir=str(engine_folder / 'shipped')), LoadContext(log))
     backend.close()
     times = [started, *(when for when, _ in log.lines), time.monotonic()]
     assert max(np.diff(times)) < 6.0, log.lines
@@ -145,7 +145,7 @@ def test_a_build_that_is_no_longer_wanted_ends_in_two_seconds(nvidia, tmp_path):
 
     try:
         backend = open_backend('tensorrt', SHIPPED, BackendOptions(
-            engine_cache_dir=str(tmp_path / 'engines')), Host(ListLog(), cancelled))
+            engine_cache_dir=str(tmp_path / 'engines')), LoadContext(ListLog(), cancelled))
     except BackendError as err:
         assert 'cancelled' in str(err)
     else:
@@ -301,7 +301,7 @@ def test_the_latency_of_a_model_without_cuda_graphs(both, nvidia, engine_folder,
     path, backend, _ = both
     if 'with CUDA graphs' not in backend.detail:
         pytest.skip(backend.detail)
-    plain = TrtBackend(path, for_two_cameras(engine_folder), Host(ListLog()),
+    plain = TrtBackend(path, for_two_cameras(engine_folder), LoadContext(ListLog()),
                        dataclasses.replace(nvidia, graphs=None))
     measured.setdefault(path.name, {})['infer_without_graphs_ms'] = latencies_ms(
         plain, (1, 2), RUNS)

@@ -31,7 +31,7 @@ def forget_doubles():
         del sys.modules[name]
 
 
-def build_here(model, request, timing, host):
+def build_here(model, request, timing, loading):
     """Build as the child process does, in this one: a conformance test needs no process."""
     from mbv2ssd_ros.backends.trt.build import build_engine
     from mbv2ssd_ros.backends.trt.nvidia import load_nvidia, primary_context

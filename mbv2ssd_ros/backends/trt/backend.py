@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mbv2ssd_ros.backends.base import BackendOptions, check_images, Host
+from mbv2ssd_ros.backends.base import BackendOptions, check_images, LoadContext
 from mbv2ssd_ros.backends.trt.build_process import build_in_child
 from mbv2ssd_ros.backends.trt.cuda_worker import CudaWorker
 from mbv2ssd_ros.backends.trt.engine import EngineRunError
@@ -31,19 +31,19 @@ class TrtBackend:
     precision than requested, ContractError for a wrong contract.
     """
 
-    def __init__(self, model_path: Path, options: BackendOptions, host: Host, nvidia: Nvidia,
-                 build: Build = build_in_child) -> None:
+    def __init__(self, model_path: Path, options: BackendOptions, loading: LoadContext,
+                 nvidia: Nvidia, build: Build = build_in_child) -> None:
         self._source = str(model_path)
         self._options = options
         self._nvidia = nvidia
-        self._log = host.log
+        self._log = loading.log
         self._gpu = describe_gpu(nvidia.cuda)
         self._engine: LoadedEngine | None = None
         self._lost = ''  # why the GPU cannot be used any more
         self._worker = CudaWorker(nvidia)
         try:
             provider = EngineProvider(
-                model_path, options, host, nvidia, self._gpu, self._worker, build)
+                model_path, options, loading, nvidia, self._gpu, self._worker, build)
             self._engine = provider.obtain()
             self.engine_path, self._graphs = self._engine.path, self._engine.graphs
             self._contract, self._proof = self._engine.contract, self._engine.self_test

@@ -20,7 +20,7 @@ import threading
 import time
 from typing import Any, IO
 
-from mbv2ssd_ros.backends.base import Host, PROGRESS_S
+from mbv2ssd_ros.backends.base import LoadContext, PROGRESS_S
 from mbv2ssd_ros.backends.trt.build import build_engine, BuildRequest, BuiltEngine
 from mbv2ssd_ros.backends.trt.nvidia import load_nvidia, primary_context
 from mbv2ssd_ros.core.errors import BackendError, Mbv2SsdError
@@ -29,12 +29,13 @@ _POLL_S = 0.1
 _STDERR_LINES = 3
 
 
-def build_in_child(model: bytes, request: BuildRequest, timing: bytes, host: Host) -> BuiltEngine:
+def build_in_child(model: bytes, request: BuildRequest, timing: bytes, loading: LoadContext
+                   ) -> BuiltEngine:
     """
     Build an engine in a child process and log progress every few seconds.
 
     Raises BackendError where TensorRT refuses the model, memory is short, the child died or the
-    host cancelled, which kills the child.
+    caller cancelled, which kills the child.
     """
     with ExitStack() as files:
         given, known, plan, measured, errors = (
@@ -44,7 +45,7 @@ def build_in_child(model: bytes, request: BuildRequest, timing: bytes, host: Hos
         child = _start(
             request, [stream.fileno() for stream in (given, known, plan, measured)], errors)
         try:
-            complaint = _follow(child, request.source, host)
+            complaint = _follow(child, request.source, loading)
         finally:
             if child.poll() is None:
                 child.kill()
@@ -117,7 +118,7 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _follow(child: subprocess.Popen[str], source: str, host: Host) -> str:
+def _follow(child: subprocess.Popen[str], source: str, loading: LoadContext) -> str:
     """Log the child's phases until it ends; returns its error message, if any."""
     assert child.stdout is not None
     lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
@@ -134,10 +135,10 @@ def _follow(child: subprocess.Popen[str], source: str, host: Host) -> str:
             return complaint
         said = _message(line)
         phase, complaint = said.get('phase', phase), said.get('error', complaint)
-        if host.cancelled():
+        if loading.cancelled():
             raise BackendError(f'{source}: building the engine was cancelled')
         if (now := time.monotonic()) >= say_next:
-            host.log.info(f'{source}: building the engine, {now - started:.0f} s: {phase}')
+            loading.log.info(f'{source}: building the engine, {now - started:.0f} s: {phase}')
             say_next = now + PROGRESS_S
 
 

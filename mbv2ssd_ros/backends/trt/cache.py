@@ -21,7 +21,7 @@ import re
 import tempfile
 import time
 
-from mbv2ssd_ros.backends.base import Host, PROGRESS_S
+from mbv2ssd_ros.backends.base import LoadContext, PROGRESS_S
 from mbv2ssd_ros.backends.trt.manifest import EngineKey, Manifest, UnusableEngineError
 from mbv2ssd_ros.backends.trt.private_folder import (
     cache_folder,
@@ -50,10 +50,10 @@ class EngineCache:
     Raises BackendError where it cannot be made or others could change its files.
     """
 
-    def __init__(self, folder: str, host: Host) -> None:
+    def __init__(self, folder: str, loading: LoadContext) -> None:
         self.folder = cache_folder(folder)
         self.writable = open_private_folder(self.folder)
-        self._host = host
+        self._loading = loading
 
     def name(self, model_path: Path, key: EngineKey) -> str:
         """Return the name of an engine's files, without suffix."""
@@ -104,7 +104,7 @@ class EngineCache:
                 pass
             except OSError as err:
                 fate = f'still there, {path.name} cannot be renamed: {err.strerror}'
-        self._host.log.warning(
+        self._loading.log.warning(
             f'{engine} is not used: {reason}. It is {fate}; the engine is built again')
 
     def timing(self, key: EngineKey) -> bytes:
@@ -125,7 +125,7 @@ class EngineCache:
         """
         Keep other processes from writing an engine; wait for one that builds it.
 
-        The lock ends with the process. Raises BackendError where the host cancels.
+        The lock ends with the process. Raises BackendError where the caller cancels.
         """
         if not self.writable:
             yield  # read-only
@@ -134,7 +134,7 @@ class EngineCache:
             descriptor = os.open(self.folder / f'.{name}.lock',
                                  os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         except OSError as err:  # a full disk: what is built cannot be kept, but used
-            self._host.log.warning(
+            self._loading.log.warning(
                 f'{self.folder}: no lock can be made ({err.strerror}), so another process may '
                 'build the same engine')
             yield
@@ -158,10 +158,10 @@ class EngineCache:
                     raise BackendError(
                         f'{self.folder}: its file system has no locks ({err.strerror}); set '
                         'engine_cache_dir to a folder on a local disk') from err
-            if self._host.cancelled():
+            if self._loading.cancelled():
                 raise BackendError(f'{name}: waiting for the engine was cancelled')
             if (now := time.monotonic()) >= say_next:
-                self._host.log.info(
+                self._loading.log.info(
                     f'{self.engine_path(name)}: another process builds this engine, waiting for '
                     f'it since {now - started:.0f} s')
                 say_next = now + PROGRESS_S

@@ -15,7 +15,7 @@ from mbv2ssd_ros.backends.base import (
     Backend,
     BackendOptions,
     check_precision,
-    Host,
+    LoadContext,
     read_model,
 )
 from mbv2ssd_ros.backends.first_run import (
@@ -47,7 +47,7 @@ from mbv2ssd_ros.core.contract import ModelContract
 from mbv2ssd_ros.core.errors import BackendError, ContractError
 from mbv2ssd_ros.core.onnx_metadata import read_metadata
 
-Build = Callable[[bytes, BuildRequest, bytes, Host], BuiltEngine]
+Build = Callable[[bytes, BuildRequest, bytes, LoadContext], BuiltEngine]
 
 
 class LoadedEngine:
@@ -79,8 +79,8 @@ class LoadedEngine:
 class EngineProvider:
     """Finds, builds and keeps the engine of one model."""
 
-    def __init__(self, model_path: Path, options: BackendOptions, host: Host, nvidia: Nvidia,
-                 gpu: Gpu, worker: CudaWorker, build: Build) -> None:
+    def __init__(self, model_path: Path, options: BackendOptions, loading: LoadContext,
+                 nvidia: Nvidia, gpu: Gpu, worker: CudaWorker, build: Build) -> None:
         """
         Read the model and open the cache; the worker's thread owns the GPU's context.
 
@@ -90,7 +90,7 @@ class EngineProvider:
         self._model_path = model_path
         self._source = str(model_path)
         self._options = options
-        self._host = host
+        self._loading = loading
         self._nvidia = nvidia
         self._worker = worker
         self._build = build
@@ -99,8 +99,8 @@ class EngineProvider:
         self._contract = ModelContract.from_metadata(metadata, self._source)
         self._self_test = read_self_test(metadata, self._contract, self._source)
         if self._self_test is None:
-            host.log.info(without_self_test(self._source))
-        self._cache = EngineCache(options.engine_cache_dir, host)
+            loading.log.info(without_self_test(self._source))
+        self._cache = EngineCache(options.engine_cache_dir, loading)
         self._key = EngineKey(
             model_sha256=sha256(self._model), tensorrt=str(nvidia.trt.__version__), gpu=gpu.name,
             compute_capability=gpu.compute_capability, multiprocessors=gpu.multiprocessors,
@@ -146,7 +146,7 @@ class EngineProvider:
         except BackendError as err:
             raise UnusableEngineError(str(err)) from err
         engine.path = self._cache.engine_path(self._name)
-        self._host.log.info(
+        self._loading.log.info(
             f'{engine.path}: engine loaded ({margin or kept.manifest.agreement})')
         return engine
 
@@ -163,7 +163,7 @@ class EngineProvider:
             self._announce(contract)
             started = time.monotonic()
             built = self._build(
-                self._model, self._request(contract), self._cache.timing(self._key), self._host)
+                self._model, self._request(contract), self._cache.timing(self._key), self._loading)
             build_s = time.monotonic() - started
             try:
                 engine = self._load(built.plan, contract)
@@ -173,7 +173,7 @@ class EngineProvider:
         finally:
             if reference is not None:
                 reference.close()
-        self._host.log.info(f'{self._source}: engine built in {build_s:.0f} s; {agreement}')
+        self._loading.log.info(f'{self._source}: engine built in {build_s:.0f} s; {agreement}')
         if self._cache.writable:
             engine.path = self._keep(built, manifest_for(
                 self._key, built.plan, contract.to_json(), agreement, build_s))
@@ -185,7 +185,7 @@ class EngineProvider:
             self._cache.keep_timing(self._name, self._key, built.timing)
             return self._cache.engine_path(self._name)
         except OSError as err:
-            self._host.log.warning(
+            self._loading.log.warning(
                 f'{self._cache.folder}: the engine cannot be kept ({err.strerror}), so it will '
                 'be built again at the next start; make room or set engine_cache_dir')
             return None
@@ -228,15 +228,15 @@ class EngineProvider:
             self._source, contract.precision, contract.input_size_hw, self._key.batch_sizes)
 
     def _announce(self, contract: ModelContract) -> None:
-        self._host.log.info(
+        self._loading.log.info(
             f'{self._source}: building a TensorRT engine for batches of 1 to '
             f'{self._key.batch_sizes[-1]} on {self._key.gpu}; this takes minutes on a Jetson')
         if contract.precision == 'fp32':
-            self._host.log.info(
+            self._loading.log.info(
                 f'{self._source} is fp32; a GPU is usually faster with its fp16 copy: '
                 '`mbv2ssd_train export --precision fp16` (docs/jetson.md)')
         if not self._cache.writable:
-            self._host.log.warning(
+            self._loading.log.warning(
                 f'{self._cache.folder} is read-only, so the engine will be built again at the '
                 'next start; set engine_cache_dir to a folder that can be written')
 

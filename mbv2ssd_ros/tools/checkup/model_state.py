@@ -26,8 +26,8 @@ def model(model_path: str) -> Iterator[Finding]:
     try:
         path = find_model(model_path)
         from mbv2ssd_ros.backends import BackendOptions, open_backend
-        from mbv2ssd_ros.backends.base import Host
-        backend = open_backend('onnxruntime', path, BackendOptions(), Host(log))
+        from mbv2ssd_ros.backends.base import LoadContext
+        backend = open_backend('onnxruntime', path, BackendOptions(), LoadContext(log))
     except Mbv2SsdError as err:
         yield Finding('model', ERROR, str(err), 'correct the parameter model_path')
         return

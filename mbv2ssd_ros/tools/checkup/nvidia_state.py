@@ -114,7 +114,7 @@ def support(facts: NvidiaFacts, timeout_s: float = TRIAL_TIMEOUT_S) -> Iterator[
     """Try whether this TensorRT builds anything for this GPU; no finding unless both are there."""
     if not facts.gpu:
         return
-    from mbv2ssd_ros.backends.base import Host
+    from mbv2ssd_ros.backends.base import LoadContext
     from mbv2ssd_ros.backends.trt.build import BuildRequest
     from mbv2ssd_ros.backends.trt.build_process import build_in_child
     deadline = time.monotonic() + timeout_s
@@ -125,7 +125,7 @@ def support(facts: NvidiaFacts, timeout_s: float = TRIAL_TIMEOUT_S) -> Iterator[
     pair = f'TensorRT {facts.tensorrt} and {facts.gpu.partition(" (")[0]}'
     try:
         build_in_child(TRIAL_MODEL, request, b'',
-                       Host(quiet, lambda: time.monotonic() > deadline))
+                       LoadContext(quiet, lambda: time.monotonic() > deadline))
     except BackendError as err:
         if time.monotonic() > deadline:
             yield Finding('TensorRT on GPU', WARNING, f'{pair}: a network of one layer was not '
