@@ -139,7 +139,7 @@ def test_a_builder_that_cannot_be_made_is_our_error(double, model):
     with primary_context(nvidia.cuda):
         import_module('pycuda.driver').GPU.initialised = False
         with pytest.raises(BackendError, match='could not make a builder: .*returned nullptr'):
-            engine_build.made(
+            engine_build.create_or_raise(
                 nvidia.trt.Builder, nvidia.logger, logger=nvidia.logger, what='make a builder')
         import_module('pycuda.driver').GPU.initialised = True
 

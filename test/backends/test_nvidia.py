@@ -11,12 +11,12 @@ import pytest
 from mbv2ssd_ros.backends.trt.cuda_worker import CudaWorker
 from mbv2ssd_ros.backends.trt.nvidia import (
     check,
+    create_or_raise,
     describe_gpu,
     failure,
     forget_locals,
     GpuMemoryError,
     load_nvidia,
-    made,
     primary_context,
 )
 from mbv2ssd_ros.core.errors import BackendError
@@ -67,7 +67,7 @@ def test_want_of_memory_is_an_error_of_its_own(nvidia, logged, kind):
 def test_an_error_of_an_earlier_call_is_not_blamed(nvidia):
     nvidia.logger.errors.append('long ago')
     with pytest.raises(BackendError, match='could not make it: it logged no reason'):
-        made(lambda: None, logger=nvidia.logger, what='make it')
+        create_or_raise(lambda: None, logger=nvidia.logger, what='make it')
 
 
 def test_false_is_a_failure(nvidia):
@@ -82,7 +82,7 @@ def test_a_runtime_that_logs_an_error_is_none(nvidia):
             logger.log(nvidia.trt.ILogger.ERROR, 'CUDA initialization failure with error: 35')
 
     with pytest.raises(BackendError, match='make a runtime: CUDA initialization failure'):
-        made(Runtime, nvidia.logger, logger=nvidia.logger, what='make a runtime')
+        create_or_raise(Runtime, nvidia.logger, logger=nvidia.logger, what='make a runtime')
 
 
 class Thing:

@@ -8,7 +8,7 @@ from pathlib import Path
 import re
 from typing import Any
 
-from mbv2ssd_ros.backends.trt.nvidia import describe_gpu, failure, made, Nvidia
+from mbv2ssd_ros.backends.trt.nvidia import create_or_raise, describe_gpu, failure, Nvidia
 from mbv2ssd_ros.core.errors import BackendError
 
 RECIPE = 1  # version of this build procedure, part of the engine's key
@@ -54,13 +54,14 @@ def build_engine(nvidia: Nvidia, model: bytes, request: BuildRequest, timing: by
     """
     trt, logger = nvidia.trt, nvidia.logger
     _check_memory(nvidia.cuda, request.needed_mib)
-    builder = made(trt.Builder, logger, logger=logger, what='make a builder')
-    network = made(builder.create_network, network_flags(trt), logger=logger,
-                   what='make a network')
-    parser = made(trt.OnnxParser, network, logger, logger=logger, what='make a parser')
+    builder = create_or_raise(trt.Builder, logger, logger=logger, what='make a builder')
+    network = create_or_raise(builder.create_network, network_flags(trt), logger=logger,
+                              what='make a network')
+    parser = create_or_raise(trt.OnnxParser, network, logger, logger=logger, what='make a parser')
     if not parser.parse(model):
         raise failure(logger, 'read the model', _parser_errors(parser))
-    config = made(builder.create_builder_config, logger=logger, what='make a configuration')
+    config = create_or_raise(builder.create_builder_config, logger=logger,
+                             what='make a configuration')
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, request.workspace_mib * 2 ** 20)
     config.builder_optimization_level = request.optimization_level
     config.clear_flag(trt.BuilderFlag.TF32)  # fp32 means fp32; fp16 is there for speed
@@ -72,15 +73,16 @@ def build_engine(nvidia: Nvidia, model: bytes, request: BuildRequest, timing: by
         profile.set_shape('images', shape, shape, shape)
         if config.add_optimization_profile(profile) < 0:
             raise failure(logger, f'use a profile for batches of {size}')
-    cache = made(config.create_timing_cache, timing, logger=logger, what='make a timing cache')
+    cache = create_or_raise(config.create_timing_cache, timing, logger=logger,
+                            what='make a timing cache')
     # One of another GPU or TensorRT is refused, which only costs time: the empty one is used.
     if not config.set_timing_cache(cache, False):
         cache = config.create_timing_cache(b'')
         config.set_timing_cache(cache, False)
     if hasattr(config, 'progress_monitor'):
         config.progress_monitor = _progress_monitor(trt, on_phase)
-    plan = made(builder.build_serialized_network, network, config, logger=logger,
-                what='build an engine')
+    plan = create_or_raise(builder.build_serialized_network, network, config, logger=logger,
+                           what='build an engine')
     return BuiltEngine(bytes(plan), bytes(config.get_timing_cache().serialize()))
 
 

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from mbv2ssd_ros.backends.trt.cuda_graph import CudaGraph, GraphError
 from mbv2ssd_ros.backends.trt.nvidia import (
     check,
+    create_or_raise,
     describe_gpu,
     failure,
     forget_locals,
     GpuMemoryError,
-    made,
     Nvidia,
 )
 from mbv2ssd_ros.core.contract import ModelContract
@@ -173,9 +173,9 @@ class Engine:
 
     def _load(self, plan: bytes, contract: ModelContract, batch_sizes: tuple[int, ...]) -> None:
         trt, cuda, logger = self._nvidia.trt, self._nvidia.cuda, self._nvidia.logger
-        self._runtime = made(trt.Runtime, logger, logger=logger, what='make a runtime')
-        self._engine = made(self._runtime.deserialize_cuda_engine, plan, logger=logger,
-                            what='load the engine')
+        self._runtime = create_or_raise(trt.Runtime, logger, logger=logger, what='make a runtime')
+        self._engine = create_or_raise(self._runtime.deserialize_cuda_engine, plan, logger=logger,
+                                       what='load the engine')
         tensors = _tensors(contract)
         _check_tensors(trt, self._engine, tensors, len(batch_sizes))
         self._stream = cuda.Stream(_NON_BLOCKING)
@@ -219,8 +219,8 @@ class Engine:
     def _prepare(self, profile: int, size: int, tensors: _Tensors) -> _BatchRun:
         """Make a context for one batch size; two contexts cannot share a profile."""
         logger = self._nvidia.logger
-        context = made(self._engine.create_execution_context, logger=logger,
-                       what=f'make a context for batches of {size}')
+        context = create_or_raise(self._engine.create_execution_context, logger=logger,
+                                  what=f'make a context for batches of {size}')
         check(context.set_optimization_profile_async(profile, self._stream.handle), logger,
               f'choose the profile for batches of {size}')
         self._stream.synchronize()  # the profile must be set before use

@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 from mbv2ssd_ros.core.errors import BackendError
 
-Made = TypeVar('Made')
+Created = TypeVar('Created')
 _KEPT_ERRORS = 4
 
 
@@ -120,7 +120,8 @@ def forget_locals(error: BaseException) -> None:
         seen = seen.__cause__ or seen.__context__
 
 
-def made(maker: Callable[..., Made | None], *arguments: Any, logger: Any, what: str) -> Made:
+def create_or_raise(factory: Callable[..., Created | None], *arguments: Any, logger: Any,
+                    what: str) -> Created:
     """
     Call a function of TensorRT that reports failure by None or a TypeError.
 
@@ -129,17 +130,17 @@ def made(maker: Callable[..., Made | None], *arguments: Any, logger: Any, what: 
     """
     logger.errors.clear()
     try:
-        result = maker(*arguments)
+        result = factory(*arguments)
     except TypeError as err:  # the binding of a constructor that got a null pointer
         raise failure(logger, what, str(err)) from err
     # Without a driver a Runtime is returned all the same, and only the log shows the failure.
-    if result is None or (isinstance(maker, type) and logger.errors):
+    if result is None or (isinstance(factory, type) and logger.errors):
         raise failure(logger, what)
     return result
 
 
 def check(succeeded: bool, logger: Any, what: str) -> None:
-    """Raise as `made` does where a call of TensorRT returned False."""
+    """Raise as `create_or_raise` does where a call of TensorRT returned False."""
     if not succeeded:
         raise failure(logger, what)
 
