@@ -53,7 +53,7 @@ class Camera:
         self._subscription: Any = None
         self._receiver: Receiver | None = None
         log = ThrottledLog(node.get_logger().error)
-        self._complain = lambda error: log(params.name, f'{params.name}: {error}')
+        self._log_error = lambda error: log(params.name, f'{params.name}: {error}')
         self._reset_counters()
 
     def _reset_counters(self) -> None:
@@ -102,7 +102,7 @@ class Camera:
             callback_group=NoExecutor(), raw=True,
             event_callbacks=SubscriptionEventCallbacks(
                 incompatible_qos=lambda event: on_incompatible_qos(self)))
-        self._receiver = Receiver(self._subscription, self._node.context, self._complain)
+        self._receiver = Receiver(self._subscription, self._node.context, self._log_error)
 
     def close(self) -> None:
         """Unsubscribe after the image under way; the counters stay readable."""
@@ -147,7 +147,7 @@ class Camera:
         frame = self.counters.receive(self.index, None)
         self.last_arrival, self.last_error = frame.arrived, error
         frame.drop(UNDECODABLE)
-        self._complain(f'frame dropped: {error}')
+        self._log_error(f'frame dropped: {error}')
 
     def _count_skipped(self, number: int | None) -> None:
         """Count the frames that a gap in the publisher's numbers shows as lost."""

@@ -270,7 +270,7 @@ def _serve(recorder: Recorder | None) -> int:
         node.destroy_node()
 
 
-def spin(executor: Executor, complain: ThrottledLog) -> None:
+def spin(executor: Executor, log_error: ThrottledLog) -> None:
     """Serve callbacks until the context is shut down; an error costs its callback only."""
     while True:
         try:
@@ -281,5 +281,5 @@ def spin(executor: Executor, complain: ThrottledLog) -> None:
         except Exception as err:  # whatever it is, a robot's detector continues
             if not executor.context.ok():
                 return
-            complain(type(err).__name__, f'unexpected error:\n{traceback.format_exc()}')
+            log_error(type(err).__name__, f'unexpected error:\n{traceback.format_exc()}')
             time.sleep(_ERROR_PAUSE_S)

@@ -50,7 +50,7 @@ class Pipeline:
         self._params = params
         self.live = params.live
         self._warn = ThrottledLog(node.get_logger().warning)
-        self._complain = ThrottledLog(node.get_logger().error)
+        self._log_error = ThrottledLog(node.get_logger().error)
         self._running: ExitStack | None = None
         self._monitors: list[CameraMonitor] = []
         self._silent: dict[str, bool] = {}
@@ -166,7 +166,7 @@ class Pipeline:
 
     def _report_error(self, error: Exception) -> None:
         if self._node.context.ok():  # at the end of the process nothing can be published
-            self._complain(type(error).__name__, 'frame dropped, unexpected error:\n' + ''.join(
+            self._log_error(type(error).__name__, 'frame dropped, unexpected error:\n' + ''.join(
                 traceback.format_exception(type(error), error, error.__traceback__)))
 
     def _publish_labels(self) -> None:

@@ -44,15 +44,15 @@ class Receiver:
     Calls back for the messages and events of a subscription, in its own thread.
 
     The subscription is in the group NoExecutor; its callback gets each message and its info. An
-    exception in a callback costs the message and goes to `complain`. RuntimeError when the
+    exception in a callback costs the message and goes to `log_error`. RuntimeError when the
     context is gone.
     """
 
     def __init__(self, subscription: Subscription, context: Context,
-                 complain: Callable[[str], None]) -> None:
+                 log_error: Callable[[str], None]) -> None:
         self._subscription = subscription
         self._context = context
-        self._complain = complain
+        self._log_error = log_error
         self._stopping = False
         self._stop = GuardCondition(None, None, context=context)
         with context.handle:
@@ -99,5 +99,5 @@ class Receiver:
                 except Exception:  # a bug must cost its message, not the thread
                     if not context.ok():
                         return
-                    self._complain(f'unexpected error:\n{traceback.format_exc()}')
+                    self._log_error(f'unexpected error:\n{traceback.format_exc()}')
                     time.sleep(_ERROR_PAUSE_S)

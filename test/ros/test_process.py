@@ -98,7 +98,7 @@ def test_errors_whose_text_is_new_every_time_are_said_once_in_a_while():
     assert len(said) == 1
     pipeline = SimpleNamespace(
         _node=SimpleNamespace(context=SimpleNamespace(ok=lambda: True)),
-        _complain=ThrottledLog(said.append, period_s=60))
+        _log_error=ThrottledLog(said.append, period_s=60))
     for number in range(3):
         Pipeline._report_error(pipeline, ValueError(f'{number} boxes'))
     assert len(said) == 2
