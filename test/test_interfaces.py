@@ -82,7 +82,7 @@ def test_label_info_carries_index_and_name():
 def test_status_survives_a_round_trip():
     messages = need('mbv2ssd_msgs.msg')
     camera = messages.CameraStatus(
-        name='front', level=messages.CameraStatus.STALE, state='STALE', reason='no image for 2 s',
+        name='front', level=messages.CameraStatus.ERROR, state='ERROR', reason='no image for 2 s',
         received=2**40, published=2**40 - 3, in_flight=1,
         drop_reasons=['replaced', 'bad_image'], drop_counts=[1, 1],
         input_rate_hz=30.0, output_rate_hz=29.5,
