@@ -15,6 +15,7 @@ from vision_msgs.msg import Detection2DArray
 from mbv2ssd_ros.core.compressed_message import image_from_compressed_msg
 from mbv2ssd_ros.core.image import SourceImage
 from mbv2ssd_ros.core.image_message import image_from_msg
+from mbv2ssd_ros.core.stamps import stamp_ns
 from mbv2ssd_ros.frames import Frame, FrameCounters, UNDECODABLE
 from mbv2ssd_ros.latency import LatencyWindow, STAGES
 from mbv2ssd_ros.rate_limit import RateLimit
@@ -128,11 +129,11 @@ class Camera:
         """
         self._count_skipped(number)
         frame = self.counters.receive(self.index, message)
-        stamp = message.header.stamp
-        stamp_ns = stamp.sec * 1_000_000_000 + stamp.nanosec
-        if 0 < stamp_ns <= self._last_stamp_ns:
+        image_ns = stamp_ns(message.header)
+        if 0 < image_ns <= self._last_stamp_ns:
             self.stamps_not_increasing += 1
-        self.last_arrival, self.last_stamp, self._last_stamp_ns = frame.arrived, stamp, stamp_ns
+        self._last_stamp_ns = image_ns
+        self.last_arrival, self.last_stamp = frame.arrived, message.header.stamp
         return frame
 
     def admits(self, frame: Frame[Any], max_rate_hz: float) -> bool:
