@@ -9,7 +9,7 @@ from helpers.paths import ROOT
 from mbv2ssd_ros.tools import compare_models, doctor, evaluate_live, play_bag
 from mbv2ssd_ros.tools.benchmarking.compare_figures import Rounds, row, table
 from mbv2ssd_ros.tools.checkup.finding import LEVELS
-from mbv2ssd_ros.tools.live.account import CameraOutcome, NodeBooks
+from mbv2ssd_ros.tools.live.account import CameraOutcome, NodeCounts
 from mbv2ssd_ros.tools.live.account import table as live_table
 
 DOCTOR = (ROOT / 'docs' / 'doctor.md').read_text(encoding='utf-8')
@@ -76,7 +76,7 @@ def test_the_columns_of_models_are_explained():
 
 
 def test_the_columns_of_a_live_run_are_shown():
-    outcome = CameraOutcome('front', '/a', '/b', 1, NodeBooks(1, 1, 0, {}), 1, None)
+    outcome = CameraOutcome('front', '/a', '/b', 1, NodeCounts(1, 1, 0, {}), 1, None)
     head = live_table([outcome]).splitlines()[0].split()
     assert ' '.join(head) in ' '.join(MEASURING.split())
 

@@ -2,7 +2,7 @@
 Play a recording through the live detector node, and account for every image.
 
 Starts the node and a player, each a process of its own, and says for each camera what was lost
-before the node, dropped by it (with the reasons of its own books), and lost on the way to a
+before the node, dropped by it (with its own reasons), and lost on the way to a
 subscriber. `ros2 launch mbv2ssd_ros evaluate.launch.py` does the same with `ros2 bag play`.
 """
 

@@ -28,7 +28,7 @@ _REPORT_TIMEOUT_S = 5.0  # the node reports once a second
 _LAST_ARRIVAL_S = 0.5
 _SETTLE_S = 1.2  # a report then covers everything before
 
-Books = dict[str, int]  # drops of all cameras, by reason
+Drops = dict[str, int]  # of all cameras, by reason
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,8 @@ class CamerasRun:
     cameras: int
     sent: Sent  # camera by camera at each instant
     received: Received
-    before: Books
-    after: Books
+    before: Drops
+    after: Drops
     record: Record
 
 
@@ -65,10 +65,10 @@ def measure_cameras(setup: Setup, cameras: int, frames: int, model: Path) -> dic
                 {'count': count, 'timeout_s': _LAST_ARRIVAL_S}, START_TIMEOUT_S)['received']
 
         _wait_until_all_are_answered(exchange, len(names), node)
-        before = _books(listener)
+        before = _read_drops(listener)
         sent, received = exchange(WARM_UP_INSTANTS + frames)
         time.sleep(_SETTLE_S)
-        after = _books(listener)
+        after = _read_drops(listener)
         node.end()
         run = CamerasRun(cameras, sent, received, before, after, processes.record())
     return cameras_summary(run)
@@ -135,7 +135,7 @@ def _wait_until_all_are_answered(exchange: Any, cameras: int, node: Program) -> 
                                f'node: {node.tail()}')
 
 
-def _books(listener: Program) -> Books:
+def _read_drops(listener: Program) -> Drops:
     """Add up the counters of all cameras in the node's next report."""
     report = listener.ask({'diagnostics': True, 'timeout_s': _REPORT_TIMEOUT_S}, START_TIMEOUT_S)
     if report['diagnostics'] is None:

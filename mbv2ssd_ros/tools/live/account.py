@@ -13,7 +13,7 @@ _DROPPED = 'dropped.'
 
 
 @dataclass(frozen=True)
-class NodeBooks:
+class NodeCounts:
     """The counters of one camera as the node publishes them on /diagnostics."""
 
     received: int
@@ -22,23 +22,23 @@ class NodeBooks:
     dropped: dict[str, int]  # by reason, those that happened
 
     @classmethod
-    def from_values(cls, values: Mapping[str, str]) -> NodeBooks:
+    def from_values(cls, values: Mapping[str, str]) -> NodeCounts:
         """
         Parse the diagnostic status of a camera.
 
         Raises DataError when a figure is missing, or they do not add up.
         """
         try:
-            books = cls(
+            counts = cls(
                 int(values['received']), int(values['published']), int(values['in_flight']),
                 {reason: count for reason in DROP_REASONS
                  if (count := int(values[f'{_DROPPED}{reason}']))})
         except (KeyError, ValueError) as err:
             raise DataError(f'/diagnostics: a camera has no usable figure ({err}); is the node '
                             'of the same version?') from err
-        if books.received != books.published + books.in_flight + sum(books.dropped.values()):
-            raise DataError(f'/diagnostics: the books of a camera do not add up: {books}')
-        return books
+        if counts.received != counts.published + counts.in_flight + sum(counts.dropped.values()):
+            raise DataError(f'/diagnostics: the counters of a camera do not add up: {counts}')
+        return counts
 
 
 @dataclass(frozen=True)
@@ -49,19 +49,19 @@ class CameraOutcome:
     image_topic: str
     detections_topic: str
     sent: int  # images
-    books: NodeBooks
+    counts: NodeCounts
     arrived: int  # detection messages, at a subscriber
     latency_ms: dict[str, float] | None  # p50, p95, p99 from publishing to arrival, where known
 
     @property
     def lost_before_node(self) -> int:
         """Images that the node never counted; below 0 when there was another publisher."""
-        return self.sent - self.books.received
+        return self.sent - self.counts.received
 
     @property
     def lost_after_node(self) -> int:
         """Detection messages that did not arrive."""
-        return self.books.published - self.arrived
+        return self.counts.published - self.arrived
 
     @property
     def answered(self) -> float:
@@ -73,8 +73,8 @@ class CameraOutcome:
         return {
             'image_topic': self.image_topic, 'detections_topic': self.detections_topic,
             'sent': self.sent, 'lost_before_node': self.lost_before_node,
-            'received': self.books.received, 'dropped': self.books.dropped,
-            'in_flight': self.books.in_flight, 'published': self.books.published,
+            'received': self.counts.received, 'dropped': self.counts.dropped,
+            'in_flight': self.counts.in_flight, 'published': self.counts.published,
             'lost_after_node': self.lost_after_node, 'arrived': self.arrived,
             'answered': round(self.answered, 6), 'latency_ms': self.latency_ms}
 
@@ -85,15 +85,15 @@ def table(outcomes: Sequence[CameraOutcome]) -> str:
     lines = [f'{"camera":{width}} {"sent":>7} {"lost before":>12} {"received":>9} '
              f'{"dropped":>8} {"published":>10} {"lost after":>11} {"arrived":>8} {"answered":>9}']
     for outcome in outcomes:
-        books = outcome.books
+        counts = outcome.counts
         lines.append(
             f'{outcome.name:{width}} {outcome.sent:7} {outcome.lost_before_node:12} '
-            f'{books.received:9} {sum(books.dropped.values()):8} {books.published:10} '
+            f'{counts.received:9} {sum(counts.dropped.values()):8} {counts.published:10} '
             f'{outcome.lost_after_node:11} {outcome.arrived:8} {100 * outcome.answered:7.1f} %')
     for outcome in outcomes:
-        if outcome.books.dropped:
+        if outcome.counts.dropped:
             reasons = ', '.join(f'{count} {reason}'
-                                for reason, count in outcome.books.dropped.items())
+                                for reason, count in outcome.counts.dropped.items())
             lines.append(f'{outcome.name}: dropped {reasons}')
         if outcome.latency_ms:
             spread = ', '.join(f'{name} {value:.1f}' for name, value in outcome.latency_ms.items())

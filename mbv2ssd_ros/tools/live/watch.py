@@ -9,7 +9,7 @@ from typing import Any
 
 from mbv2ssd_ros.core.stamps import stamp_ns
 from mbv2ssd_ros.tools.cli.processes import ProcessError
-from mbv2ssd_ros.tools.live.account import CameraOutcome, NodeBooks
+from mbv2ssd_ros.tools.live.account import CameraOutcome, NodeCounts
 from mbv2ssd_ros.tools.live.cameras import BagCamera
 
 SILENT_S = 6.0  # longest gap between reports (one per second) of a living node
@@ -27,7 +27,7 @@ class WatchedCamera:
     image_topic: str
     detections_topic: str  # full name
     arrived: int = 0
-    books: NodeBooks | None = None
+    counts: NodeCounts | None = None
 
 
 class Watch:
@@ -77,7 +77,7 @@ class Watch:
                 if found.state == 'active' and found.parameters:
                     self._full_name = name
                     self._subscribe(found)
-        self.until(lambda: all(camera.books for camera in self.cameras), check)
+        self.until(lambda: all(camera.counts for camera in self.cameras), check)
 
     def until_played(self, timeout_s: float) -> None:
         """
@@ -93,7 +93,7 @@ class Watch:
                                    f'{timeout_s:g} s; the log of the player says why')
             # a short bag may end before we discover its player
             return self._is_played() or any(
-                camera.books and camera.books.received for camera in self.cameras)
+                camera.counts and camera.counts.received for camera in self.cameras)
         self.until(has_begun)
         self.until(lambda: not self._is_played())
 
@@ -106,10 +106,10 @@ class Watch:
             if self._last_report == last_report:
                 continue
             last_report = self._last_report
-            now = [(camera.books, camera.arrived) for camera in self.cameras]
+            now = [(camera.counts, camera.arrived) for camera in self.cameras]
             if now != before:
                 before, changed, steady = now, time.monotonic(), 0
-            elif not any(books.in_flight for books, _ in now if books):
+            elif not any(counts.in_flight for counts, _ in now if counts):
                 steady += 1
 
     def until(self, condition: Callable[[], bool], check: Callable[[], None] = lambda: None
@@ -131,9 +131,9 @@ class Watch:
         """Return the outcome of each camera, given the number of sent images by topic."""
         return [
             CameraOutcome(camera.name, camera.image_topic, camera.detections_topic,
-                          sent.get(camera.image_topic, 0), camera.books, camera.arrived,
+                          sent.get(camera.image_topic, 0), camera.counts, camera.arrived,
                           self._latency(camera.name))
-            for camera in self.cameras if camera.books is not None]
+            for camera in self.cameras if camera.counts is not None]
 
     def _subscribe(self, found: Any) -> None:
         from rclpy.qos import QoSProfile, ReliabilityPolicy
@@ -179,5 +179,5 @@ class Watch:
             self._last_report = time.monotonic()
             for camera in self.cameras:
                 if status.name == f'{self._full_name}: camera {camera.name}':
-                    camera.books = NodeBooks.from_values(
+                    camera.counts = NodeCounts.from_values(
                         {entry.key: entry.value for entry in status.values})
