@@ -37,8 +37,7 @@ import time
 from typing import Any
 
 from mbv2ssd_ros.backends.opening import BACKENDS
-from mbv2ssd_ros.core.errors import ConfigError, Mbv2SsdError
-from mbv2ssd_ros.shipped import find_model, shipped_path
+from mbv2ssd_ros.shipped import shipped_path
 from mbv2ssd_ros.tools.benchmarking.cameras import cameras_table, measure_cameras
 from mbv2ssd_ros.tools.benchmarking.figures import (
     answered_stamps,
@@ -60,6 +59,7 @@ from mbv2ssd_ros.tools.benchmarking.targets import comparison, targets
 from mbv2ssd_ros.tools.cli.arguments import domain_id, positive, size_wh, whole
 from mbv2ssd_ros.tools.cli.json_file import check_writable, write_json
 from mbv2ssd_ros.tools.cli.processes import ending, ProcessError, Program
+from mbv2ssd_ros.tools.cli.program import log, model_file, run
 from mbv2ssd_ros.tools.playing.image_source import open_source
 
 PROGRAM = 'benchmark'
@@ -78,21 +78,18 @@ BARE_TIMEOUT_S = 120.0
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; the exit code is 1 when the node could not be measured."""
     args = _parser().parse_args(argv)
-    try:
-        check_writable(args.json)
-        result = measure(args)
-        write_json(args.json, result)
-    except Mbv2SsdError as err:
-        print(f'{PROGRAM}: error: {err}', file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print(f'{PROGRAM}: interrupted; nothing was written', file=sys.stderr)
-        return 1
+    return run(PROGRAM, lambda: _benchmark(args), 'interrupted; nothing was written',
+               interrupted_code=1)
+
+
+def _benchmark(args: argparse.Namespace) -> None:
+    check_writable(args.json)
+    result = measure(args)
+    write_json(args.json, result)
     print(table(result))
     if result['cameras'] is not None:
         print(f'\n{cameras_table(result["cameras"])}')
     print(f'\n{comparison(result["targets"])}')
-    return 0
 
 
 def measure(args: argparse.Namespace) -> dict[str, Any]:
@@ -101,10 +98,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
 
     Raises ProcessError with the end of the log when a process failed.
     """
-    model = find_model(args.model)
-    if not model.is_file():
-        raise ConfigError(f'--model {model}: no such file; expected an ONNX file made by '
-                          '`mbv2ssd_train export`')
+    model = model_file(args.model)
     setup = Setup(
         images=args.images or shipped_path('config/demo/images'), size_wh=args.size,
         rate_hz=args.rate, reliable=args.reliable, backend=args.backend,
@@ -114,13 +108,13 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     programs: list[Program] = []
     with tempfile.TemporaryDirectory(prefix='mbv2ssd_benchmark_') as folder, ending(programs):
         bench = start(setup, model, Path(folder), programs)
-        _say('waiting for the first detections')
+        log(PROGRAM, 'waiting for the first detections')
         bench.wait_until_answered()
         samples = Samples()
         for number in range(args.rounds):
-            _say(f'round {number + 1} of {args.rounds}: inference, transport, end to end')
+            log(PROGRAM, f'round {number + 1} of {args.rounds}: inference, transport, end to end')
             bench.round(samples, -(-args.frames // args.rounds))
-        _say('saturation')
+        log(PROGRAM, 'saturation')
         saturation = bench.saturate()
         rss_mb, rss_shared_mb = resident_mb(bench.node.pid), shared_mb(bench.node.pid)
         record = bench.end_node()
@@ -135,7 +129,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
             'images': setup.images.name, 'reliable': args.reliable},
         'machine': {**machine(), 'load_before': round(load_before, 2)}}
     if args.cameras > 1:
-        _say(f'{args.cameras} cameras')
+        log(PROGRAM, f'{args.cameras} cameras')
         result['cameras'] = measure_cameras(setup, args.cameras, args.frames, model)
     result['targets'] = targets(result)
     return result
@@ -240,10 +234,6 @@ def start(setup: Setup, model: Path, folder: Path, programs: list[Program],
         node=processes.node(model, [CAMERA]),
         listener=processes.listener(TRANSPORT_TOPIC, [DETECTIONS_TOPIC]),
         inference=processes.inference(model) if with_inference else None)
-
-
-def _say(text: str) -> None:
-    print(f'{PROGRAM}: {text}', file=sys.stderr, flush=True)
 
 
 def _parser() -> argparse.ArgumentParser:

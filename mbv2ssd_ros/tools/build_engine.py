@@ -23,27 +23,18 @@ from mbv2ssd_ros.backends.trt.backend import TrtBackend
 from mbv2ssd_ros.backends.trt.nvidia import load_nvidia
 from mbv2ssd_ros.backends.trt.provider import Build
 from mbv2ssd_ros.core.contract import PRECISIONS
-from mbv2ssd_ros.core.errors import BackendError, Mbv2SsdError
-from mbv2ssd_ros.shipped import find_model
 from mbv2ssd_ros.tools.cli.arguments import whole
 from mbv2ssd_ros.tools.cli.json_file import check_writable, write_json
+from mbv2ssd_ros.tools.cli.program import model_file, run
 
 PROGRAM = 'build_engine'
 _RUNS = 200
-_CANCELLED = 130  # exit code that a shell gives to a program ended by SIGINT
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; 1 when no engine was built or, with --build-only, none was kept."""
     args = _parser().parse_args(argv)
-    try:
-        return build(args)
-    except Mbv2SsdError as err:
-        print(f'{PROGRAM}: error: {err}', file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print(f'{PROGRAM}: cancelled', file=sys.stderr)
-        return _CANCELLED
+    return run(PROGRAM, lambda: build(args), 'cancelled')
 
 
 def build(args: argparse.Namespace, build_engine: Build | None = None) -> int:
@@ -53,10 +44,7 @@ def build(args: argparse.Namespace, build_engine: Build | None = None) -> int:
     `build_engine` None: in a child process. Raises Mbv2SsdError when there is no engine.
     """
     check_writable(args.json)
-    path = find_model(args.model)
-    if not path.is_file():
-        raise BackendError(
-            f'{path}: no such model file; give one that `mbv2ssd_train export` made')
+    path = model_file(args.model)
     options = BackendOptions(
         precision=args.precision, engine_cache_dir=args.engine_cache_dir, max_batch=args.batch)
     more = () if build_engine is None else (build_engine,)

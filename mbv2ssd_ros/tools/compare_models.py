@@ -23,7 +23,7 @@ import tempfile
 from typing import Any
 
 from mbv2ssd_ros.backends.opening import BACKENDS
-from mbv2ssd_ros.core.errors import ConfigError, DataError, Mbv2SsdError
+from mbv2ssd_ros.core.errors import ConfigError, DataError
 from mbv2ssd_ros.shipped import find_model, shipped_path
 from mbv2ssd_ros.tools import benchmark
 from mbv2ssd_ros.tools.benchmarking.compare_figures import (
@@ -39,6 +39,7 @@ from mbv2ssd_ros.tools.benchmarking.run import Setup
 from mbv2ssd_ros.tools.cli.arguments import domain_id, positive, size_wh, whole
 from mbv2ssd_ros.tools.cli.json_file import check_writable, write_json
 from mbv2ssd_ros.tools.cli.processes import ending, ProcessError, Program, ros_environment
+from mbv2ssd_ros.tools.cli.program import EXPECTED_MODEL, log, run
 from mbv2ssd_ros.tools.playing.image_source import open_source
 
 PROGRAM = 'compare_models'
@@ -67,20 +68,17 @@ class Entrant:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; the exit code is 1 when a model could not be measured."""
     args = _parser().parse_args(argv)
-    try:
-        _check(args)
-        result = compare(args)
-        print(table(result['rows']))
-        write_json(args.json, result)
-        measured = [found for found in result['rows'] if not found.get('error')]
-        if args.plot is not None and measured:
-            plot(measured, args.plot)
-    except Mbv2SsdError as err:
-        print(f'{PROGRAM}: error: {err}', file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print(f'{PROGRAM}: interrupted; nothing was written', file=sys.stderr)
-        return 130
+    return run(PROGRAM, lambda: _compare(args), 'interrupted; nothing was written')
+
+
+def _compare(args: argparse.Namespace) -> int:
+    _check(args)
+    result = compare(args)
+    print(table(result['rows']))
+    write_json(args.json, result)
+    measured = [found for found in result['rows'] if not found.get('error')]
+    if args.plot is not None and measured:
+        plot(measured, args.plot)
     return int(len(measured) < len(result['rows']))
 
 
@@ -92,7 +90,7 @@ def compare(args: argparse.Namespace) -> dict[str, Any]:
     programs: list[Program] = []
     with tempfile.TemporaryDirectory(prefix='mbv2ssd_compare_') as folder, ending(programs):
         for number, entrant in enumerate(entrants):
-            _say(f'loading {entrant.title}')
+            log(PROGRAM, f'loading {entrant.title}')
             _load(entrant, args, Path(folder) / f'{number}.log', programs)
             if entrant.program is not None:
                 entrant.described.update(_accuracy(entrant, args, maps, Path(folder) / 'bag'))
@@ -100,7 +98,7 @@ def compare(args: argparse.Namespace) -> dict[str, Any]:
                     _start_bench(entrant, args, number, Path(folder), programs)
         running = [entrant for entrant in entrants if entrant.program is not None]
         for number in range(args.rounds if running else 0):
-            _say(f'round {number + 1} of {args.rounds}')
+            log(PROGRAM, f'round {number + 1} of {args.rounds}')
             # the first finds a machine after a pause: start with another one in each round
             for place in range(len(running)):
                 _measure(running[(place + number) % len(running)], args)
@@ -126,8 +124,7 @@ def models_of(paths: Sequence[Path]) -> list[Path]:
         if not files:
             raise ConfigError(f'{path}: no .onnx file in this folder')
         if not files[0].is_file():
-            raise ConfigError(f'{path}: no such file; expected an ONNX file made by '
-                              '`mbv2ssd_train export`, or a folder of them')
+            raise ConfigError(f'{path}: no such file; {EXPECTED_MODEL}, or a folder of them')
         found += [file.resolve() for file in files]
     return list(dict.fromkeys(found))
 
@@ -177,12 +174,13 @@ def _backends(args: argparse.Namespace) -> list[str]:
     return ['onnxruntime', *(['tensorrt'] if here else [])]
 
 
-def _load(entrant: Entrant, args: argparse.Namespace, log: Path, programs: list[Program]) -> None:
+def _load(entrant: Entrant, args: argparse.Namespace, log_file: Path, programs: list[Program]
+          ) -> None:
     """Start the process of a model; one that cannot be loaded is a row with the reason."""
     program = Program('mbv2ssd_ros.tools.benchmarking.compare_worker', [
         '--model', str(entrant.model), '--backend', entrant.backend, '--threads',
         str(args.threads), '--images', str(args.images), '--size', '{}x{}'.format(*args.size)],
-        ros_environment(log.parent), log, pipes=True)
+        ros_environment(log_file.parent), log_file, pipes=True)
     programs.append(program)
     assert program.process.stdout is not None
     line = ''
@@ -201,7 +199,7 @@ def _accuracy(entrant: Entrant, args: argparse.Namespace,
               maps: dict[Path, tuple[float, str]], folder: Path) -> dict[str, Any]:
     if args.bag is not None:
         from mbv2ssd_ros.evaluation.runs.task import BagTask, perform
-        _say(f'mAP of {entrant.title}')
+        log(PROGRAM, f'mAP of {entrant.title}')
         found = perform(BagTask(
             args.bag, folder / f'{entrant.model.stem}_{entrant.backend}', model=entrant.model,
             backend=entrant.backend, threads=args.threads, ground_truth=args.ground_truth))
@@ -223,7 +221,7 @@ def _start_bench(entrant: Entrant, args: argparse.Namespace, number: int, folder
                   backend=entrant.backend, domain_id=(args.domain_id + number) % 102)
     entrant.bench = benchmark.start(
         setup, entrant.model, logs, programs, with_inference=False)
-    _say(f'waiting for the first detections of {entrant.title}')
+    log(PROGRAM, f'waiting for the first detections of {entrant.title}')
     entrant.bench.wait_until_answered()
 
 
@@ -249,10 +247,6 @@ def _ask(entrant: Entrant, what: str, count: int, rate_hz: float) -> dict[str, A
     return entrant.program.ask(
         {'what': what, 'count': count, 'warm_up': WARM_UP, 'rate_hz': rate_hz},
         ANSWER_TIMEOUT_S + 2 * seconds)
-
-
-def _say(text: str) -> None:
-    print(f'{PROGRAM}: {text}', file=sys.stderr, flush=True)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -22,10 +22,11 @@ from typing import Any
 import cv2
 import numpy as np
 
-from mbv2ssd_ros.core.errors import ConfigError, Mbv2SsdError
-from mbv2ssd_ros.shipped import find_model, shipped_path
+from mbv2ssd_ros.core.errors import ConfigError
+from mbv2ssd_ros.shipped import shipped_path
 from mbv2ssd_ros.tools.cli.arguments import domain_id, positive, whole
 from mbv2ssd_ros.tools.cli.processes import ending, ProcessError, Program, ros_environment
+from mbv2ssd_ros.tools.cli.program import model_file, run, say
 from mbv2ssd_ros.tools.playing.contact_sheet import contact_sheet
 from mbv2ssd_ros.tools.playing.image_source import open_source
 
@@ -38,19 +39,15 @@ _POLL_S = 0.05
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the demo; the exit code is 0 when every image had a detection."""
     args = _parser().parse_args(argv)
-    try:
-        images, model, params = _inputs(args)
-        frames = run(args, images, model, params)
-        seen = best_frames(frames, images)
-        write_contact_sheet(seen, args.output)
-        _report(frames, seen, args.output)
-    except Mbv2SsdError as err:
-        print(f'{PROGRAM}: error: {err}', file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print(f'{PROGRAM}: interrupted', file=sys.stderr)
-        return 130
-    return 0
+    return run(PROGRAM, lambda: _demo(args))
+
+
+def _demo(args: argparse.Namespace) -> None:
+    images, model, params = _inputs(args)
+    frames = play(args, images, model, params)
+    seen = best_frames(frames, images)
+    write_contact_sheet(seen, args.output)
+    _report(frames, seen, args.output)
 
 
 @dataclass(frozen=True)
@@ -74,8 +71,8 @@ class DemoFrame:
         return f'{self.image_name}: {found or "nothing"}'
 
 
-def run(args: argparse.Namespace, images: Sequence[str], model: Path, params: Path
-        ) -> list[DemoFrame]:
+def play(args: argparse.Namespace, images: Sequence[str], model: Path, params: Path
+         ) -> list[DemoFrame]:
     """
     Play the images through the detector until each was answered --rounds times.
 
@@ -86,8 +83,8 @@ def run(args: argparse.Namespace, images: Sequence[str], model: Path, params: Pa
     _clear(output)
     played, viewed = logs / 'played.jsonl', logs / 'viewed.jsonl'
     environment = ros_environment(logs, args.domain_id)
-    _say(f'{len(images)} images, model {model}')
-    _say(f'ROS_DOMAIN_ID={environment["ROS_DOMAIN_ID"]}; logs in {logs}')
+    say(PROGRAM, f'{len(images)} images, model {model}')
+    say(PROGRAM, f'ROS_DOMAIN_ID={environment["ROS_DOMAIN_ID"]}; logs in {logs}')
     programs: list[Program] = []
     with ending(programs):
         node = Program('mbv2ssd_ros.ros.node', [
@@ -170,11 +167,7 @@ def _inputs(args: argparse.Namespace) -> tuple[list[str], Path, Path]:
     images = [frame.name for frame in source]
     if not images:
         raise ConfigError(f'--images {args.images}: not one of the images can be decoded')
-    model = find_model(args.model).resolve()
-    if not model.is_file():
-        raise ConfigError(f'--model {model}: no such file; expected an ONNX file made by '
-                          '`mbv2ssd_train export`')
-    return images, model, shipped_path('config/detector.yaml')
+    return images, model_file(args.model).resolve(), shipped_path('config/detector.yaml')
 
 
 def _clear(output: Path) -> None:
@@ -232,7 +225,7 @@ def _lines(path: Path) -> list[dict[str, Any]]:
 
 def _report(frames: Sequence[DemoFrame], seen: Mapping[str, DemoFrame], output: Path) -> None:
     for frame in seen.values():
-        _say(frame.caption())
+        say(PROGRAM, frame.caption())
     answered = [frame for frame in frames if frame.answered]
     counted = f'{len(answered)} of {len(frames)} frames were answered'
     if missed := [name for name, frame in seen.items() if not frame.scores]:
@@ -242,12 +235,9 @@ def _report(frames: Sequence[DemoFrame], seen: Mapping[str, DemoFrame], output: 
         raise ProcessError(f'no annotated picture of {", ".join(missing)} was written; see '
                            f'{output / "log" / "view_detections.log"}')
     latency_ms = statistics.median(frame.latency_ms for frame in answered)
-    _say(f'detections in all {len(seen)} images; {counted}, latency median {latency_ms:.1f} ms')
-    _say(f'see {output / CONTACT_SHEET}')
-
-
-def _say(text: str) -> None:
-    print(f'{PROGRAM}: {text}', flush=True)
+    say(PROGRAM, f'detections in all {len(seen)} images; {counted}, latency median '
+        f'{latency_ms:.1f} ms')
+    say(PROGRAM, f'see {output / CONTACT_SHEET}')
 
 
 def _parser() -> argparse.ArgumentParser:

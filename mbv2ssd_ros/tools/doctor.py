@@ -44,7 +44,8 @@ from mbv2ssd_ros.tools.checkup.machine import Machine
 from mbv2ssd_ros.tools.checkup.parameter_file import judge, read_overrides, wanted_cameras
 from mbv2ssd_ros.tools.cli.arguments import positive
 from mbv2ssd_ros.tools.cli.json_file import write_json
-from mbv2ssd_ros.tools.cli.ros_session import parse, report_error, ros_node
+from mbv2ssd_ros.tools.cli.program import run
+from mbv2ssd_ros.tools.cli.ros_session import parse, ros_node
 
 PROGRAM = 'doctor'
 _REPORT_LEVELS = (OK, WARNING, ERROR)  # of diagnostic_msgs
@@ -54,20 +55,17 @@ _WHY = 'see "Why is nothing coming?" in docs/node.md'
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; 1 when a line is an error, with --strict also for a warning."""
     args = parse(_parser(), argv)
+    return run(PROGRAM, lambda: _check_all(args))
+
+
+def _check_all(args: argparse.Namespace) -> int:
     findings: list[Finding] = []
-    to_screen = args.json != '-'
-    try:
-        for finding in examination(args, Machine()):
-            findings.append(finding)
-            if to_screen:
-                print(finding.line(), flush=True)
-        verdict = worst(findings)
-        _report(findings, verdict, args.json)
-    except Mbv2SsdError as err:
-        return report_error(PROGRAM, err)
-    except KeyboardInterrupt:
-        print(f'{PROGRAM}: interrupted', file=sys.stderr)
-        return 130
+    for finding in examination(args, Machine()):
+        findings.append(finding)
+        if args.json != '-':
+            print(finding.line(), flush=True)
+    verdict = worst(findings)
+    _report(findings, verdict, args.json)
     return int(verdict == ERROR or args.strict and verdict == WARNING)
 
 

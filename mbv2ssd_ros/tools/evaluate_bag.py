@@ -21,7 +21,7 @@ from mbv2ssd_ros.core.detections import (
     CURVE_THRESHOLD,
     DetectionSettings,
 )
-from mbv2ssd_ros.core.errors import ConfigError, Mbv2SsdError
+from mbv2ssd_ros.core.errors import ConfigError
 from mbv2ssd_ros.evaluation.analysis import Analysis
 from mbv2ssd_ros.evaluation.bags.frames import CLOCKS
 from mbv2ssd_ros.evaluation.runs.baseline import changes, notes, read_metrics, table
@@ -42,6 +42,7 @@ from mbv2ssd_ros.evaluation.runs.outputs import METRICS, REPORT, write_text
 from mbv2ssd_ros.evaluation.runs.task import BagTask, INTERRUPTED, perform
 from mbv2ssd_ros.shipped import find_model
 from mbv2ssd_ros.tools.cli.arguments import points, positive, share, whole
+from mbv2ssd_ros.tools.cli.program import INTERRUPTED_CODE, log, run
 from mbv2ssd_ros.tools.cli.progress import frame_progress
 
 PROGRAM = 'evaluate_bag'
@@ -56,14 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     an interruption.
     """
     args = _parser().parse_args(argv)
-    try:
-        return _evaluate(args)
-    except Mbv2SsdError as err:
-        print(f'{PROGRAM}: error: {err}', file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print(f'{PROGRAM}: interrupted; the same command goes on from there', file=sys.stderr)
-        return 130
+    return run(PROGRAM, lambda: _evaluate(args),
+               'interrupted; the same command goes on from there')
 
 
 def _evaluate(args: argparse.Namespace) -> int:
@@ -79,7 +74,7 @@ def _evaluate(args: argparse.Namespace) -> int:
         raise ConfigError('--workers shares bags between processes here, --scheduler between '
                           'those of a cluster; give one of them')
     if len(bags) == 1 and (args.scheduler or args.workers > 1):
-        print(f'{PROGRAM}: note: there is one bag, which one process evaluates', file=sys.stderr)
+        log(PROGRAM, 'note: there is one bag, which one process evaluates')
     if args.restart:
         for journal in (task.output / JOURNAL, *task.output.glob(f'*/{JOURNAL}')):
             journal.unlink(missing_ok=True)
@@ -108,9 +103,9 @@ def _evaluate_set(args: argparse.Namespace, bags: Sequence[Path], task: BagTask,
     print(f'see {task.output / REPORT} and {task.output / METRICS}')
     troubled = [outcome for outcome in outcomes if outcome.trouble]
     if troubled:
-        print(f'{PROGRAM}: {len(troubled)} of {len(bags)} bags are not whole', file=sys.stderr)
+        log(PROGRAM, f'{len(troubled)} of {len(bags)} bags are not whole')
         stopped = any(INTERRUPTED in outcome.trouble for outcome in troubled)
-        return 130 if stopped else 1
+        return INTERRUPTED_CODE if stopped else 1
     return 0 if baseline is None else _judge(args, baseline, found.to_dict())
 
 
@@ -125,10 +120,10 @@ def _tell(outcome: BagOutcome) -> None:
 
 def _code(evaluation: BagEvaluation) -> int:
     if reason := evaluation.incomplete_because:
-        print(f'{PROGRAM}: incomplete: {reason}', file=sys.stderr)
-        return 130 if reason.startswith(INTERRUPTED) else 1
+        log(PROGRAM, f'incomplete: {reason}')
+        return INTERRUPTED_CODE if reason.startswith(INTERRUPTED) else 1
     if not evaluation.answered:
-        print(f'{PROGRAM}: error: not one frame was answered', file=sys.stderr)
+        log(PROGRAM, 'error: not one frame was answered')
         return 1
     return 0
 
@@ -161,8 +156,7 @@ def _judge(args: argparse.Namespace, baseline: dict, now: dict) -> int:
     for note in notes(baseline, now):
         print(f'note: {note}')
     if any(change.is_worse(args.max_drop) for change in found):
-        print(f'{PROGRAM}: worse than {args.baseline} by more than {args.max_drop:g} points',
-              file=sys.stderr)
+        log(PROGRAM, f'worse than {args.baseline} by more than {args.max_drop:g} points')
         return 1
     return 0
 

@@ -17,12 +17,12 @@ from pathlib import Path
 import sys
 import tempfile
 
-from mbv2ssd_ros.core.errors import ConfigError, Mbv2SsdError
-from mbv2ssd_ros.shipped import find_model, shipped_path
+from mbv2ssd_ros.shipped import shipped_path
 from mbv2ssd_ros.tools.cli.arguments import domain_id, positive, share
 from mbv2ssd_ros.tools.cli.json_file import check_writable, write_json
 from mbv2ssd_ros.tools.cli.processes import ending, Program, ros_environment
-from mbv2ssd_ros.tools.cli.ros_session import parse, report_error, ros_node
+from mbv2ssd_ros.tools.cli.program import log, model_file, run
+from mbv2ssd_ros.tools.cli.ros_session import parse, ros_node
 from mbv2ssd_ros.tools.live.account import CameraOutcome, table
 from mbv2ssd_ros.tools.live.cameras import BagCamera, cameras_of, node_parameters
 from mbv2ssd_ros.tools.live.watch import Watch, WatchedCamera
@@ -35,26 +35,21 @@ READY = f'{PROGRAM}: ready, play the bag'
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; 1 when the run failed, or less was answered than --min-answered."""
     args = parse(_parser(), argv)
-    try:
-        outcomes = _watch_only(args) if args.attach else run(args)
-        print(table(outcomes), flush=True)
-        _write(args, outcomes)
-    except Mbv2SsdError as err:
-        return report_error(PROGRAM, err)
-    except KeyboardInterrupt:
-        print(f'{PROGRAM}: interrupted', file=sys.stderr)
-        return 130
+    return run(PROGRAM, lambda: _evaluate(args))
+
+
+def _evaluate(args: argparse.Namespace) -> int:
+    outcomes = _watch_only(args) if args.attach else play_and_watch(args)
+    print(table(outcomes), flush=True)
+    _write(args, outcomes)
     return _judge(outcomes, args.min_answered)
 
 
-def run(args: argparse.Namespace) -> list[CameraOutcome]:
+def play_and_watch(args: argparse.Namespace) -> list[CameraOutcome]:
     """Start the node and the player, watch, end both; return the outcome of each camera."""
     check_writable(args.json)
     cameras = cameras_of(args.bag, args.topic)
-    model = find_model(args.model).resolve()
-    if not model.is_file():
-        raise ConfigError(f'--model {model}: no such file; expected an ONNX file made by '
-                          '`mbv2ssd_train export`')
+    model = model_file(args.model).resolve()
     programs: list[Program] = []
     with tempfile.TemporaryDirectory(prefix='mbv2ssd_live_') as folder, ending(programs):
         logs = Path(folder)
@@ -113,10 +108,9 @@ def _player_arguments(args: argparse.Namespace, cameras: Sequence[WatchedCamera]
 def _judge(outcomes: Sequence[CameraOutcome], least: float) -> int:
     few = [outcome.name for outcome in outcomes if outcome.answered < least]
     if few:
-        print(f'{PROGRAM}: less than {100 * least:g} % answered: {", ".join(few)}',
-              file=sys.stderr)
+        log(PROGRAM, f'less than {100 * least:g} % answered: {", ".join(few)}')
     if nothing := [outcome.name for outcome in outcomes if not outcome.sent]:
-        print(f'{PROGRAM}: nothing was sent for {", ".join(nothing)}', file=sys.stderr)
+        log(PROGRAM, f'nothing was sent for {", ".join(nothing)}')
     return int(bool(few or nothing))
 
 

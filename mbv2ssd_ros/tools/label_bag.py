@@ -15,7 +15,7 @@ import sys
 
 from mbv2ssd_ros.backends import BackendOptions, open_backend
 from mbv2ssd_ros.core.detections import DetectionSettings
-from mbv2ssd_ros.core.errors import DataError, Mbv2SsdError
+from mbv2ssd_ros.core.errors import DataError
 from mbv2ssd_ros.detector import Detector
 from mbv2ssd_ros.evaluation.bags.frames import CLOCKS, image_topics
 from mbv2ssd_ros.evaluation.bags.reader import Bag
@@ -24,6 +24,7 @@ from mbv2ssd_ros.evaluation.runs.labels import label, LabelCounts
 from mbv2ssd_ros.evaluation.runs.task import INTERRUPTED
 from mbv2ssd_ros.shipped import find_model
 from mbv2ssd_ros.tools.cli.arguments import share
+from mbv2ssd_ros.tools.cli.program import INTERRUPTED_CODE, log, run
 from mbv2ssd_ros.tools.cli.progress import frame_progress
 from mbv2ssd_ros.tools.evaluate_bag import add_model
 
@@ -37,14 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     The exit code is 1 after an error or a bag that ends early; 130 when interrupted.
     """
     args = _parser().parse_args(argv)
-    try:
-        return _label(args)
-    except Mbv2SsdError as err:
-        print(f'{PROGRAM}: error: {err}', file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print(f'{PROGRAM}: interrupted', file=sys.stderr)
-        return 130
+    return run(PROGRAM, lambda: _label(args))
 
 
 def _label(args: argparse.Namespace) -> int:
@@ -64,8 +58,8 @@ def _label(args: argparse.Namespace) -> int:
     if counts.first_error:
         print(f'first error: {counts.first_error}')
     if counts.incomplete_because:
-        print(f'{PROGRAM}: incomplete: {counts.incomplete_because}', file=sys.stderr)
-        return 130 if counts.incomplete_because.startswith(INTERRUPTED) else 1
+        log(PROGRAM, f'incomplete: {counts.incomplete_because}')
+        return INTERRUPTED_CODE if counts.incomplete_because.startswith(INTERRUPTED) else 1
     if not len(labelled):
         raise DataError(f'{args.bag}: not one of its {counts.read} frames was labelled')
     return 0

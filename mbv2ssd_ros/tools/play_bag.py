@@ -18,10 +18,11 @@ import sys
 import time
 from typing import Any
 
-from mbv2ssd_ros.core.errors import ConfigError, DataError, Mbv2SsdError
+from mbv2ssd_ros.core.errors import ConfigError, DataError
 from mbv2ssd_ros.core.stamps import split_stamp, stamp_ns
 from mbv2ssd_ros.tools.cli.arguments import positive
-from mbv2ssd_ros.tools.cli.ros_session import parse, report_error, ros_node
+from mbv2ssd_ros.tools.cli.program import run, say
+from mbv2ssd_ros.tools.cli.ros_session import parse, ros_node
 from mbv2ssd_ros.tools.play_images import (
     camera_qos,
     let_frames_arrive,
@@ -44,16 +45,7 @@ class PlayedFrame:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; 0 also after SIGINT, 1 when the bag cannot be played to its end."""
     args = parse(_parser(), argv)
-    try:
-        if args.answered_by and len(args.answered_by) != len(args.topic):
-            raise ConfigError('--answered-by is needed once for each --topic, in their order')
-        share_large_images(os.environ)
-        _play(args)
-    except Mbv2SsdError as err:
-        return report_error(PROGRAM, err)
-    except KeyboardInterrupt:
-        pass
-    return 0
+    return run(PROGRAM, lambda: _play(args), interrupted='', interrupted_code=0)
 
 
 def paced_as_recorded(messages: Iterable[Any], factor: float) -> Iterator[Any]:
@@ -94,6 +86,9 @@ def image_message(kind: Any, content: Any, now_ns: int | None) -> Any:
 def _play(args: argparse.Namespace) -> None:
     from mbv2ssd_ros.evaluation.bags.frames import IMAGE_KINDS
     from mbv2ssd_ros.evaluation.bags.reader import Bag
+    if args.answered_by and len(args.answered_by) != len(args.topic):
+        raise ConfigError('--answered-by is needed once for each --topic, in their order')
+    share_large_images(os.environ)
     with Bag(args.bag) as bag:
         found = {topic.name: topic.kind for topic in bag.topics if topic.kind in IMAGE_KINDS}
         if not found:
@@ -104,7 +99,7 @@ def _play(args: argparse.Namespace) -> None:
             player = _Player(node, topics, args)
             if not args.no_wait:
                 player.wait_for_subscribers()
-            print(f'{PROGRAM}: {args.bag}: {", ".join(topics)}', flush=True)
+            say(PROGRAM, f'{args.bag}: {", ".join(topics)}')
             try:
                 for frame in player.play(bag.messages(list(topics))):
                     record.write(json.dumps(
@@ -157,8 +152,8 @@ class _Player:
         for name in self._publishers:
             extra = ''.join(f', {counts[name]} {what}' for what, counts in self._counts.items()
                             if what != 'published' and counts[name])
-            print(f'{PROGRAM}: {self._counts["published"][name]} frames published on {name}'
-                  f'{extra}', flush=True)
+            say(PROGRAM,
+                f'{self._counts["published"][name]} frames published on {name}{extra}')
 
     def _publish(self, message: Any) -> PlayedFrame:
         topic = message.topic

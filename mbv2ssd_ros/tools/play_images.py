@@ -13,11 +13,12 @@ from typing import Any, TextIO
 
 import cv2
 
-from mbv2ssd_ros.core.errors import ConfigError, DataError, Mbv2SsdError
+from mbv2ssd_ros.core.errors import ConfigError, DataError
 from mbv2ssd_ros.ros.fast_dds import offer_profile
 from mbv2ssd_ros.shipped import shipped_path
 from mbv2ssd_ros.tools.cli.arguments import positive, size_wh, whole
-from mbv2ssd_ros.tools.cli.ros_session import parse, report_error, ros_node
+from mbv2ssd_ros.tools.cli.program import log, run, say
+from mbv2ssd_ros.tools.cli.ros_session import parse, ros_node
 from mbv2ssd_ros.tools.playing.image_source import CameraFrame, ImageSource, open_source
 
 PROGRAM = 'play_images'
@@ -31,16 +32,7 @@ SETTLE_S = 0.3  # discovery is not symmetric: we may see a subscriber that does 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; 0 also after SIGINT, 1 when there is nothing to play."""
     args = parse(_parser(), argv)
-    try:
-        source = open_source(args.path, args.size)
-        share_large_images(os.environ)
-        with ros_node(PROGRAM, args.ros_args) as node:
-            _play(source, node, args)
-    except Mbv2SsdError as err:
-        return report_error(PROGRAM, err)
-    except KeyboardInterrupt:
-        pass
-    return 0
+    return run(PROGRAM, lambda: _play(args), interrupted='', interrupted_code=0)
 
 
 def share_large_images(environment: MutableMapping[str, str]) -> None:
@@ -68,7 +60,7 @@ def passes(source: ImageSource, repeat: bool) -> Iterator[CameraFrame]:
         for file, reason in source.skipped.items():
             if file not in told:
                 told.add(file)
-                print(f'{PROGRAM}: skipped {file}: {reason}', file=sys.stderr)
+                log(PROGRAM, f'skipped {file}: {reason}')
         if empty:
             raise DataError(
                 'nothing to play: not one of the files can be decoded; see the skipped files '
@@ -115,13 +107,19 @@ def camera_qos(reliable: bool) -> Any:
         else ReliabilityPolicy.BEST_EFFORT)
 
 
-def _play(source: ImageSource, node: Any, args: argparse.Namespace) -> None:
+def _play(args: argparse.Namespace) -> None:
+    source = open_source(args.path, args.size)
+    share_large_images(os.environ)
+    with ros_node(PROGRAM, args.ros_args) as node:
+        _publish(source, node, args)
+
+
+def _publish(source: ImageSource, node: Any, args: argparse.Namespace) -> None:
     camera = _Camera(node, args)
     if args.subscribers:
         _wait_for_subscribers(camera.publisher, args.subscribers)
     rate_hz = args.rate or source.rate_hz or DEFAULT_RATE_HZ
-    print(f'{PROGRAM}: {args.path} on {camera.publisher.topic_name} at {rate_hz:g} Hz',
-          flush=True)
+    say(PROGRAM, f'{args.path} on {camera.publisher.topic_name} at {rate_hz:g} Hz')
     with _record_file(args.record) as record:
         frames = passes(source, repeat=args.loop or args.count is not None)
         for count, frame in enumerate(paced(frames, rate_hz), start=1):
@@ -130,7 +128,7 @@ def _play(source: ImageSource, node: Any, args: argparse.Namespace) -> None:
             if count == args.count:
                 break
     let_frames_arrive(camera.publisher, args.reliable)
-    print(f'{PROGRAM}: {count} frames published', flush=True)
+    say(PROGRAM, f'{count} frames published')
 
 
 class _Camera:

@@ -23,7 +23,8 @@ from mbv2ssd_ros.core.errors import ConfigError, Mbv2SsdError, UnsupportedImageE
 from mbv2ssd_ros.core.image import SourceImage
 from mbv2ssd_ros.core.stamps import stamp_ns
 from mbv2ssd_ros.tools.cli.arguments import positive, whole
-from mbv2ssd_ros.tools.cli.ros_session import parse, report_error, ros_module, ros_node
+from mbv2ssd_ros.tools.cli.program import log, run
+from mbv2ssd_ros.tools.cli.ros_session import parse, ros_module, ros_node
 
 PROGRAM = 'view_detections'
 PAIRING_FRAMES = 60  # images, and detections without their image, kept for pairing
@@ -38,6 +39,10 @@ class NothingArrivedError(Mbv2SsdError):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; 0 also after SIGINT, 1 when detections did not come."""
     args = parse(_parser(), argv)
+    return run(PROGRAM, lambda: _view(args), interrupted='', interrupted_code=0)
+
+
+def _view(args: argparse.Namespace) -> None:
     try:
         args.output.mkdir(parents=True, exist_ok=True)
         with ros_node(PROGRAM, args.ros_args) as node, Viewer(node, args) as viewer:
@@ -47,10 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 pass
         print(viewer.summary(), flush=True)
     except OSError as err:
-        return report_error(PROGRAM, ConfigError(f'--output {args.output}: {err}'))
-    except Mbv2SsdError as err:
-        return report_error(PROGRAM, err)
-    return 0
+        raise ConfigError(f'--output {args.output}: {err}') from err
 
 
 @dataclass(frozen=True)
@@ -209,7 +211,7 @@ class Viewer:
         try:
             image = _source_image(message, self._args.transport)
         except UnsupportedImageError as err:
-            print(f'{PROGRAM}: frame {frame.number} is not drawn: {err}', file=sys.stderr)
+            log(PROGRAM, f'frame {frame.number} is not drawn: {err}')
             return
         self._written += 1
         self._unwritten.append(

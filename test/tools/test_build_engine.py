@@ -73,7 +73,7 @@ def test_build_only_fails_when_the_engine_cannot_be_kept(path, monkeypatch, caps
 
 @pytest.mark.parametrize(('arguments', 'message'), [
     (['--precision', 'fp16'], 'its precision is fp32, the parameter precision asks for fp16'),
-    (['--model', '/none.onnx'], '/none.onnx: no such model file')])
+    (['--model', '/none.onnx'], '--model /none.onnx: no such file; expected an ONNX file')])
 def test_a_refusal_is_one_line_and_exit_code_1(path, arguments, message):
     found = run(path, *arguments)
     assert found.returncode == 1

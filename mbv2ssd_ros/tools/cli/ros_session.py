@@ -11,7 +11,7 @@ import sys
 from types import FrameType
 from typing import Any
 
-from mbv2ssd_ros.core.errors import ConfigError, Mbv2SsdError
+from mbv2ssd_ros.core.errors import ConfigError
 
 ROS_ARGS = '--ros-args'
 
@@ -64,12 +64,6 @@ def ros_module(name: str) -> Any:
         raise ConfigError(
             f'this Python ({sys.executable}) has no {name.partition(".")[0]}: {err}. Source the '
             'setup.bash of ROS 2, or run `make setup` and activate .venv') from err
-
-
-def report_error(program: str, error: Mbv2SsdError) -> int:
-    """Print the message without a traceback; return the exit code, 1."""
-    print(f'{program}: error: {error}', file=sys.stderr)
-    return 1
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
