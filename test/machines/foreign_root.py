@@ -65,7 +65,9 @@ def foreign_root(arch):
     Raises:
         Absent: a program is missing, or a registry does not have what is needed.
     """
-    wanted = [CONSTRAINTS.read_text(), *DEBIAN_PACKAGES, *WHEELS, *WHEEL_TAGS]
+    pins = [line for line in CONSTRAINTS.read_text().splitlines()
+            if line.startswith(tuple(f'{name.lower()}==' for name in WHEELS))]
+    wanted = [*pins, *DEBIAN_PACKAGES, *WHEELS, *WHEEL_TAGS]
     digest = hashlib.sha256('\0'.join(wanted).encode()).hexdigest()[:12]
     return made_once(cache_folder() / f'{arch}-{digest}', partial(_make_root, arch))
 
