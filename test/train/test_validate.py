@@ -179,6 +179,7 @@ def test_limits_can_be_given(first, tmp_path, capsys):
     assert code == 1 and text.endswith('failed: overlap with the partner\n')
 
 
+@pytest.mark.needs('pydantic')
 def test_map_is_measured_where_there_are_data(tmp_path, capsys):
     names = {'class_names': ('background', 'disc', 'square')}
     first = write(tmp_path / 'first.onnx', **names)

@@ -11,7 +11,7 @@ from helpers.synthetic import add_image, add_list
 from helpers.tiny_model import CELL_PX, INPUT_SIZE_HW, write_tiny_model
 from mbv2ssd_train.cli import main
 
-pytestmark = pytest.mark.needs('faster_coco_eval')
+pytestmark = pytest.mark.needs('faster_coco_eval', 'pydantic')
 
 
 

@@ -16,6 +16,8 @@ from mbv2ssd_train.predict.look import Looker
 from mbv2ssd_train.predict.options import PredictOptions
 from mbv2ssd_train.predict.run import predict
 
+pytestmark = pytest.mark.needs('rich')  # of the progress bar
+
 
 @pytest.fixture(scope='module')
 def backend(tmp_path_factory):

@@ -18,6 +18,8 @@ from mbv2ssd_train.cli import main
 from mbv2ssd_train.predict import capture
 from mbv2ssd_train.predict.read_ahead import ReadAhead
 
+pytestmark = pytest.mark.needs('pydantic', 'rich')  # of the data and of the progress bar
+
 
 @pytest.fixture(scope='module')
 def model(tmp_path_factory):
