@@ -47,8 +47,7 @@ def test_every_cell_has_its_row_in_the_docs(versions):
 
 @pytest.mark.parametrize(('model', 'change', 'told'), [
     ('m.onnx', 0.001, 0), ('m.onnx', 0.01, 2), ('m_int8_cpu.onnx', 0.01, 0),
-    ('m_int8_cpu.onnx', 0.03, 2), ('m_float16.onnx', 0.01, 0), ('m_int8_tensorrt.onnx', 0.1, 0),
-    ('m_int8_tensorrt.onnx', 0.2, 2)])
+    ('m_int8_cpu.onnx', 0.03, 2), ('m_float16.onnx', 0.01, 0)])
 def test_a_score_may_differ_by_as_much_as_its_precision_allows(versions, model, change, told):
     moved = ['cat', 0.9 - change, *CAT[2:]]
     assert len(differences(versions, model, [CAT], [moved])) == told  # each side has one more
@@ -62,7 +61,7 @@ def test_another_class_or_box_and_a_lost_object_are_told(versions, other):
 
 def test_an_object_too_many_is_told_unless_it_is_close_to_the_threshold(versions):
     assert differences(versions, 'm.onnx', [], [CAT])
-    assert differences(versions, 'm.onnx', [], [['cat', 0.351, *CAT[2:]]]) == []
+    assert differences(versions, 'm.onnx', [], [['cat', 0.36, *CAT[2:]]]) == []
 
 
 def test_a_model_that_does_not_load_is_told_with_the_reason(versions):
