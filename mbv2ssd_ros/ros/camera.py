@@ -22,7 +22,7 @@ from mbv2ssd_ros.rate_limit import RateLimit
 from mbv2ssd_ros.ros.events import NO_EVENTS, SubscriptionEventCallbacks
 from mbv2ssd_ros.ros.image_bytes import image_reader
 from mbv2ssd_ros.ros.parameters import CameraParams
-from mbv2ssd_ros.ros.receiver import NoExecutor, Receiver
+from mbv2ssd_ros.ros.receiver import NoExecutor, Receiver, WaitSetUnavailable
 from mbv2ssd_ros.ros.throttle import ThrottledLog
 
 _RELIABILITY = {
@@ -98,12 +98,19 @@ class Camera:
                 self._refuse(number, f'not a sensor_msgs/{self.message_type.__name__}: {err}')
             else:
                 on_frame(self, self.receive(message, number))
-        self._subscription = self._node.create_subscription(
-            self.message_type, self.params.image_topic, on_message, qos,
-            callback_group=NoExecutor(), raw=True,
-            event_callbacks=SubscriptionEventCallbacks(
+        subscribe = partial(
+            self._node.create_subscription, self.message_type, self.params.image_topic, on_message,
+            qos, raw=True, event_callbacks=SubscriptionEventCallbacks(
                 incompatible_qos=lambda event: on_incompatible_qos(self)))
-        self._receiver = Receiver(self._subscription, self._node.context, self._log_error)
+        self._subscription = subscribe(callback_group=NoExecutor())
+        try:
+            self._receiver = Receiver(self._subscription, self._node.context, self._log_error)
+        except WaitSetUnavailable as err:
+            self._node.get_logger().warning(
+                f"images are received by rclpy's executor, each 0.25 ms later: the wait set of "
+                f'this rclpy is not the expected one ({err})', once=True)
+            self._node.destroy_subscription(self._subscription)
+            self._subscription = subscribe()
 
     def close(self) -> None:
         """Unsubscribe after the image under way; the counters stay readable."""

@@ -1,8 +1,9 @@
 """
-The thread in which the images of one camera arrive.
+The thread that receives the images of one camera.
 
-rclpy's executor checks everything that the node owns, between the arrival of a message and
-its callback, and once more after it: 0.25 ms at 30 Hz. This thread waits for one subscription.
+Between the arrival of a message and its callback, and again after it, rclpy's executor checks all
+that the node owns: 0.25 ms at 30 Hz. This thread waits for one subscription only. rclpy has no
+public API for that; `WaitSetUnavailable` means that this version of it differs.
 """
 
 from __future__ import annotations
@@ -17,11 +18,15 @@ from typing import Any
 from rclpy.callback_groups import CallbackGroup
 from rclpy.context import Context
 from rclpy.guard_condition import GuardCondition
-from rclpy.impl.implementation_singleton import rclpy_implementation as _rclpy
+from rclpy.impl import implementation_singleton
 from rclpy.subscription import Subscription
 
-_FOR_EVER = -1
-_ERROR_PAUSE_S = 0.01  # an error that repeats for ever must not take a whole core
+_FOREVER = -1
+_ERROR_PAUSE_S = 0.01  # a repeating error must not take a whole core
+
+
+class WaitSetUnavailable(Exception):
+    """Raised where rclpy lacks private functions that the receiver needs; an executor works."""
 
 
 class NoExecutor(CallbackGroup):
@@ -44,20 +49,30 @@ class Receiver:
     Calls back for the messages and events of a subscription, in its own thread.
 
     The subscription is in the group NoExecutor; its callback gets each message and its info. An
-    exception in a callback costs the message and goes to `log_error`. RuntimeError when the
-    context is gone.
+    exception in a callback costs the message and goes to `log_error`.
+
+    Raises:
+        RuntimeError: the context is shut down.
+        WaitSetUnavailable: see there.
     """
 
     def __init__(self, subscription: Subscription, context: Context,
                  log_error: Callable[[str], None]) -> None:
-        self._subscription = subscription
+        self._handle, self._events = subscription.handle, subscription.event_handlers
+        self._callback = subscription.callback
         self._context = context
         self._log_error = log_error
         self._stopping = False
         self._stop = GuardCondition(None, None, context=context)
-        with context.handle:
-            self._wait_set = _rclpy.WaitSet(
-                1, 1, 0, 0, 0, len(subscription.event_handlers), context.handle)
+        with self._handle, self._stop.handle, context.handle:
+            try:
+                self._wait_set = implementation_singleton.rclpy_implementation.WaitSet(
+                    1, 1, 0, 0, 0, len(self._events), context.handle)
+                self._wait(0)
+                self._take = partial(
+                    self._handle.take_message, subscription.msg_type, subscription.raw)
+            except (AttributeError, TypeError) as err:
+                raise WaitSetUnavailable(str(err)) from err
         self._thread = threading.Thread(
             target=self._run, name=f'receive-{subscription.topic_name}', daemon=True)
         self._thread.start()
@@ -73,28 +88,29 @@ class Receiver:
         self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
+    def _wait(self, timeout_ns: int) -> None:
+        """Wait for a message, an event or the stop."""
+        wait_set = self._wait_set
+        wait_set.clear_entities()
+        wait_set.add_subscription(self._handle)
+        wait_set.add_guard_condition(self._stop.handle)
+        for event in self._events:
+            event.add_to_wait_set(wait_set)
+        wait_set.wait(timeout_ns)
+
     def _run(self) -> None:
-        subscription, stop, context = self._subscription, self._stop.handle, self._context
-        handle, events, wait_set = (
-            subscription.handle, subscription.event_handlers, self._wait_set)
-        # between a message and its callback caches are cold, and each name looked up costs
-        take = partial(handle.take_message, subscription.msg_type, subscription.raw)
-        callback = subscription.callback
-        with handle, stop, context.handle:  # in use: not destroyed before this thread ends
+        context = self._context
+        # entered: not destroyed before this thread ends
+        with self._handle, self._stop.handle, context.handle:
             while not self._stopping:
                 try:
-                    wait_set.clear_entities()
-                    wait_set.add_subscription(handle)
-                    wait_set.add_guard_condition(stop)
-                    for event in events:
-                        event.add_to_wait_set(wait_set)
-                    wait_set.wait(_FOR_EVER)
-                    taken = None if self._stopping else take()
+                    self._wait(_FOREVER)
+                    taken = None if self._stopping else self._take()
                     if taken is not None:
-                        callback(*taken)
+                        self._callback(*taken)
                     del taken  # frees its memory for the next one
-                    for event in events:
-                        if event.is_ready(wait_set):
+                    for event in self._events:
+                        if event.is_ready(self._wait_set):
                             event.callback(event.take_data())
                 except Exception:  # a bug must cost its message, not the thread
                     if not context.ok():

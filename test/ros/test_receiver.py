@@ -1,16 +1,15 @@
 """The thread of a subscription: what reaches its callback, and how it ends."""
 
 import threading
-from types import SimpleNamespace
 
 import pytest
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
+from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.signals import SignalHandlerOptions
 from std_msgs.msg import Header
 
-from mbv2ssd_ros.ros import receiver
-from mbv2ssd_ros.ros.receiver import NoExecutor, Receiver
+from mbv2ssd_ros.ros.receiver import NoExecutor, Receiver, WaitSetUnavailable
 
 TIMEOUT_S = 20.0
 
@@ -98,11 +97,17 @@ def test_a_callback_that_does_not_return_is_left_behind(line):
     assert line.receiver.stop()
 
 
-def test_who_makes_a_receiver_that_cannot_wait_is_told(line, monkeypatch):
+def test_a_context_that_is_gone_is_an_error_at_the_start(line, monkeypatch):
     def refuse(*sizes):
         raise RuntimeError('the given context is not valid')
-    monkeypatch.setattr(receiver, '_rclpy', SimpleNamespace(WaitSet=refuse))
+    monkeypatch.setattr(rclpy_implementation, 'WaitSet', refuse)
     with pytest.raises(RuntimeError, match='context is not valid'):
+        Receiver(line.subscription, line.context, line.errors.append)
+
+
+def test_a_wait_set_of_another_form_is_told_from_other_errors(line, monkeypatch):
+    monkeypatch.setattr(rclpy_implementation, 'WaitSet', lambda subscriptions: None)
+    with pytest.raises(WaitSetUnavailable, match='1 positional argument'):
         Receiver(line.subscription, line.context, line.errors.append)
 
 
