@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from helpers.needs import need
 from helpers.paths import ROOT
 from mbv2ssd_ros.ros.fast_dds import offer_profile, profile_variables
 
@@ -63,7 +64,7 @@ def test_what_the_user_has_chosen_is_not_overridden(name):
 
 @pytest.mark.ros
 def test_the_profile_that_is_offered_is_read_without_a_warning():
-    pytest.importorskip('rclpy', reason='needs ROS 2')
+    need('rclpy')
     environment = {key: value for key, value in os.environ.items()
                    if key != 'FASTDDS_BUILTIN_TRANSPORTS'}
     offer_profile(environment, PROFILE)
