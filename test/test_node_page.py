@@ -1,6 +1,7 @@
 """docs/node.md says what is there: reasons, keys, parameters, files."""
 
 import re
+from runpy import run_path
 
 from helpers.needs import need
 from helpers.paths import ROOT
@@ -53,13 +54,12 @@ def test_every_key_of_the_diagnostics_is_explained_and_no_other():
     assert explained == found
 
 
-def test_the_live_parameters_are_named_and_no_other():
+def test_parameter_file_and_table_are_what_the_code_declares():
     need('rcl_interfaces')
-    from mbv2ssd_ros.ros.parameters import camera_parameters, NODE_PARAMETERS
-    text = section('Parameters that change while it runs')
-    named = re.findall(r'`([\w<>.]+)`', text[:text.index('may change at any time')])
-    specs = {**NODE_PARAMETERS, **camera_parameters('<camera>', 'raw')}
-    assert sorted(named) == sorted(name for name, spec in specs.items() if spec.live)
+    writer = run_path(str(ROOT / '.ci' / 'parameters'))
+    outdated = 'outdated: run .venv/bin/python .ci/parameters'
+    assert (ROOT / 'config' / 'detector.yaml').read_text() == writer['parameter_file'](), outdated
+    assert writer['TABLE'].search(PAGE)[0] == writer['table_rows'](), outdated
 
 
 def test_commands_set_parameters_that_exist():
@@ -72,7 +72,7 @@ def test_commands_set_parameters_that_exist():
 
 def test_what_diagnostics_say_is_quoted_from_the_code():
     code = ''.join(path.read_text() for path in (ROOT / 'mbv2ssd_ros' / 'ros').glob('*.py'))
-    code = re.sub(r"'\s*f?'", '', code)  # strings that go on in the next line
+    code = re.sub(r"'\s*f?'", '', code)  # strings that continue on the next line
     said = [part.strip(' .()') for cell in first_cells(section('Why is nothing coming?'))
             for part in cell.split('...') if len(part.strip(' .()')) > 4]
     assert len(said) > 10

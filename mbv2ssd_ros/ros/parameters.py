@@ -1,8 +1,7 @@
 """
 The parameters of the node, in one place: type, default, range, description.
 
-`NODE_PARAMETERS` and `camera_parameters` are the documentation that `ros2 param describe` shows;
-`config/detector.yaml` has the same names in the same order.
+`.ci/parameters` writes them to config/detector.yaml and docs/node.md.
 """
 
 from __future__ import annotations
@@ -54,68 +53,68 @@ class ParameterSpec:
 
 NODE_PARAMETERS: Mapping[str, ParameterSpec] = {
     'model_path': ParameterSpec(
-        '', 'ONNX file made by `mbv2ssd_train export`, or the name of one of the package, '
-        'such as mbv2_ssdlite_320_voc.onnx. Empty: mbv2_ssdlite_voc.onnx of the package.'),
+        '', 'ONNX file written by `mbv2ssd_train export`, or the name of a shipped model, such as '
+        'mbv2_ssdlite_320_voc.onnx. Empty: mbv2_ssdlite_voc.onnx.'),
     'backend': ParameterSpec(
         'auto', f'Inference engine: {", ".join(BACKENDS)}. auto takes tensorrt where it can be '
         'used, onnxruntime elsewhere, and logs why.'),
     'precision': ParameterSpec(
-        _OPTIONS.precision, f'What the model must be: {", ".join(PRECISIONS)}, or '
-        f'{ANY_PRECISION}. No backend converts a model: another one is refused.'),
+        _OPTIONS.precision, f'Required precision of the model: {", ".join(PRECISIONS)}, or '
+        f'{ANY_PRECISION} for any. Models are not converted: another precision is an error.'),
     'engine_cache_dir': ParameterSpec(
-        _OPTIONS.engine_cache_dir, 'tensorrt: folder of the engines that were built, which only '
-        'this user may write to. Empty: ~/.cache/mbv2ssd.'),
+        _OPTIONS.engine_cache_dir, 'tensorrt: folder of built engines, writable by this user '
+        'only. Empty: ~/.cache/mbv2ssd.'),
     'cameras': ParameterSpec(
-        ['camera'], 'Names of the cameras. Each has parameters of its own, <name>.image_topic '
-        'and so on.'),
+        ['camera'],
+        'Names of the cameras. Each has its own parameters: `<name>.image_topic` etc.'),
     'score_threshold': ParameterSpec(
-        _DETECTION.score_threshold, 'A detection must score more than this to be reported.',
+        _DETECTION.score_threshold, 'Detections with a higher score than this are reported.',
         (0.0, 1.0), live=True),
     'nms_iou': ParameterSpec(
-        _DETECTION.nms_iou, 'A box that overlaps a better one of its class by more than this IoU '
-        'is not reported.', (0.0, 1.0), live=True),
+        _DETECTION.nms_iou, 'A box whose IoU with a better one of its class is larger than this '
+        'is suppressed.', (0.0, 1.0), live=True),
     'max_detections': ParameterSpec(
-        _DETECTION.max_detections, 'Detections in one message at most, the best ones. Each costs '
-        'a Python subscriber 27 us.', (1, 1000), live=True),
+        _DETECTION.max_detections, 'Largest number of detections in a message; the best ones are '
+        'kept. Each costs a Python subscriber 27 us.', (1, 1000), live=True),
     'class_allow': ParameterSpec(
-        NO_NAMES, "Only these classes are reported. ['']: all.", live=True),
+        NO_NAMES, "Classes to report, as in [person, cat]. ['']: all.", live=True),
     'class_thresholds': ParameterSpec(
-        NO_NAMES, "Thresholds that replace score_threshold for a class: ['person:0.5', ...].",
+        NO_NAMES, "Classes with their own score threshold, as in ['person:0.5', 'cat:0.3'].",
         live=True),
     'class_agnostic_nms': ParameterSpec(
-        _DETECTION.class_agnostic, 'Let a box suppress boxes of every class, not only of its own.',
+        _DETECTION.class_agnostic, 'Suppress overlapping boxes of different classes, too.',
         live=True),
     'max_age_ms': ParameterSpec(
-        0.0, 'An image older than this is dropped, before inference and before publishing. 0: '
-        'off. Images without a stamp have no age.', (0.0, 60000.0), live=True),
+        0.0, 'Older images are dropped, before inference and before publishing. 0: off. Images '
+        'without a stamp have no age.', (0.0, 60000.0), live=True),
     'max_batch_wait_ms': ParameterSpec(
-        5.0, 'How long an image may wait for other cameras to fill a batch. Backends that take '
-        'single images, as onnxruntime, never wait.', (0.0, 1000.0)),
-    'publish_debug_image': ParameterSpec(
-        True, 'Offer <detections_topic>/debug_image: the image with boxes, made only while '
-        'somebody subscribes.', live=True),
-    'debug_image_rate_hz': ParameterSpec(
-        10.0, 'Debug images a second and camera at most.', (0.1, 60.0), live=True),
+        5.0, 'Longest wait of an image for images of other cameras, to fill a batch. Only on '
+        'backends with batches: not with onnxruntime.', (0.0, 1000.0)),
     'silence_timeout_s': ParameterSpec(
-        2.0, 'A camera without an image for this long, or an image without an answer, is an error '
+        2.0, 'A camera without an image, or an image without a result, for this long is an error '
         'in /diagnostics.', (0.1, 3600.0), live=True),
+    'publish_debug_image': ParameterSpec(
+        True, 'Offer the image with boxes on `<detections_topic>/debug_image` and '
+        '`.../compressed`. It is drawn only while there are subscribers.', live=True),
+    'debug_image_rate_hz': ParameterSpec(
+        10.0, 'Highest rate of the debug images of each camera.', (0.1, 60.0), live=True),
     'autostart': ParameterSpec(
-        False, 'Configure and activate at start, without a lifecycle manager.'),
+        False, 'Configure and activate at the start, without a lifecycle manager.'),
     'exit_on_failed_autostart': ParameterSpec(
-        False, 'End with exit code 1 when autostart fails, for a supervisor that starts the node '
-        'again. false: stay, say why, and wait to be configured.'),
+        False, 'Exit with code 1 when autostart fails, for a supervisor that restarts the node. '
+        'false: log why and wait to be configured.'),
     'providers': ParameterSpec(
         list(_OPTIONS.providers), 'onnxruntime: execution providers, the preferred one first. '
-        'One that cannot be had is an error.'),
+        'An unavailable one is an error.'),
     'ort_threads': ParameterSpec(
-        _OPTIONS.threads, 'onnxruntime: threads of one inference. At camera pace 2 are no faster '
-        'than 1, unless they spin.', (1, 64)),
+        _OPTIONS.threads, 'onnxruntime: threads of one inference. At the rate of a camera 2 are '
+        'no faster than 1, unless they spin.', (1, 64)),
     'ort_spin': ParameterSpec(
-        _OPTIONS.spin, 'onnxruntime: let waiting threads spin. 1.4 to 1.8 times faster with 2 '
-        'threads, but burns a core also between images.'),
+        _OPTIONS.spin, 'onnxruntime: let idle threads spin. With 2 threads inference is 1.4 to '
+        '1.8 times faster, and a core is busy even between images.'),
     'ort_workers': ParameterSpec(
-        _OPTIONS.workers, 'onnxruntime: images of different cameras inferred at the same time.',
-        (1, 16)),
+        _OPTIONS.workers, 'onnxruntime: largest number of concurrent inferences, of images of '
+        'different cameras.', (1, 16)),
 }
 
 
@@ -124,17 +123,18 @@ def camera_parameters(name: str, transport: str) -> dict[str, ParameterSpec]:
     suffix = '/compressed' if transport == 'compressed' else ''
     return {
         f'{name}.transport': ParameterSpec(
-            'raw', 'raw: sensor_msgs/Image; compressed: sensor_msgs/CompressedImage.'),
+            'raw', 'raw (sensor_msgs/Image) or compressed (sensor_msgs/CompressedImage).'),
         f'{name}.image_topic': ParameterSpec(
-            f'{name}/image_raw{suffix}', 'Topic of the images, exactly as it is published.'),
+            f'{name}/image_raw{suffix}', 'Topic of the images, exactly as published. Default with '
+            f'compressed: `{name}/image_raw/compressed`.'),
         f'{name}.detections_topic': ParameterSpec(
-            f'{name}/detections', 'Topic of the detections of this camera.'),
+            f'{name}/detections', 'Topic of the detections.'),
         f'{name}.max_rate_hz': ParameterSpec(
-            0.0, 'Images a second that are processed at most, evenly spread. 0: all.',
+            0.0, 'Images processed per second at most, evenly spaced. 0: all.',
             (0.0, 1000.0), live=True),
         f'{name}.qos_reliability': ParameterSpec(
-            'best_effort', 'best_effort takes images of every publisher, reliable only of '
-            'reliable ones, but loses none to the network.'),
+            'best_effort', 'best_effort receives from every publisher; reliable only from '
+            'reliable ones, without losing images on a network.'),
     }
 
 

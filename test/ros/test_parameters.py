@@ -42,14 +42,6 @@ def test_the_parameter_file_has_every_parameter_with_its_default():
     assert flat(tree['/**']['ros__parameters']) == values()
 
 
-def test_every_line_of_the_parameter_file_is_explained():
-    lines = YAML_FILE.read_text().splitlines()
-    unexplained = [line for line in lines if ':' in line and '#' not in line
-                   and line.split(':')[0].strip() not in (
-                       '/**', 'ros__parameters', 'camera', 'cameras', 'detections_topic')]
-    assert unexplained == []
-
-
 @pytest.mark.parametrize('name', values())
 def test_every_parameter_has_a_description(name):
     spec = {**NODE_PARAMETERS, **camera_parameters('camera', 'raw')}[name]
