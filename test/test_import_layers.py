@@ -103,6 +103,12 @@ def test_a_folder_shows_no_more_than_one_reads_at_a_glance(folder, most):
     assert len(found) <= most, found
 
 
+def test_no_module_is_named_after_nothing():
+    vague = {'utils', 'util', 'helpers', 'helper', 'common', 'misc'}
+    found = [name for name in imports_of_modules() if vague & set(name.split('.'))]
+    assert found == []
+
+
 def planted(root, **sources):
     """Write modules of mbv2ssd_ros below a folder; `core__nms` is core/nms.py."""
     for name, source in sources.items():

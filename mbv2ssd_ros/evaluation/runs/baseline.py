@@ -1,4 +1,4 @@
-"""Compare two evaluations: has the detector become worse?"""
+"""Compare two evaluations, to see whether the detector became worse."""
 
 from __future__ import annotations
 

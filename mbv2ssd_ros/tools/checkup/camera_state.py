@@ -46,7 +46,7 @@ class ImageTopic:
         return tuple(sorted({publisher.kind for publisher in self.publishers}))
 
     def describe(self) -> str:
-        """Describe it: 'sensor_msgs/msg/Image 640x480 bgr8, 29.9 Hz, BEST_EFFORT, from /driver'"""
+        """Return 'sensor_msgs/msg/Image 640x480 bgr8, 29.9 Hz, BEST_EFFORT, from /driver'."""
         parts = [' and '.join(self.kinds)]
         if self.size_wh:
             parts[0] += ' {}x{}'.format(*self.size_wh)

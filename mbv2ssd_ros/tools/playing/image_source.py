@@ -95,6 +95,7 @@ class ImageFiles:
 
     @property
     def rate_hz(self) -> float | None:
+        """None: images of a folder have no rate."""
         return None
 
     def __iter__(self) -> Iterator[CameraFrame]:
