@@ -11,8 +11,8 @@ import sys
 
 import cv2
 
-from mbv2ssd_ros.backends.base import BackendOptions
 from mbv2ssd_ros.backends.opening import open_backend
+from mbv2ssd_ros.backends.options import BackendOptions
 from mbv2ssd_ros.core.errors import Mbv2SsdError
 from mbv2ssd_ros.core.image import SourceImage
 from mbv2ssd_ros.detector import Detector

@@ -12,8 +12,8 @@ import numpy
 from onnxruntime.quantization import CalibrationDataReader
 import torch
 
-from mbv2ssd_ros.backends.base import BackendOptions
 from mbv2ssd_ros.backends.opening import open_backend
+from mbv2ssd_ros.backends.options import BackendOptions
 from mbv2ssd_ros.core.image import resize_into, SourceImage
 from mbv2ssd_train.config import parse_config
 from mbv2ssd_train.deploy.contract import build_contract, build_network

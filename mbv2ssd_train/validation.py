@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 import onnx
 
-from mbv2ssd_ros.backends.base import Backend, BackendOptions
+from mbv2ssd_ros.backends.base import Backend
 from mbv2ssd_ros.backends.opening import open_backend
+from mbv2ssd_ros.backends.options import BackendOptions
 from mbv2ssd_ros.core.contract import PRECISIONS
 from mbv2ssd_ros.core.detections import DetectionSettings
 from mbv2ssd_ros.core.errors import ConfigError

@@ -16,39 +16,12 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from mbv2ssd_ros.backends.options import ANY_PRECISION
 from mbv2ssd_ros.core.answer import Difference
-from mbv2ssd_ros.core.contract import ModelContract, PRECISIONS
+from mbv2ssd_ros.core.contract import ModelContract
 from mbv2ssd_ros.core.errors import BackendError, ConfigError, ShapeError
 
-ANY_PRECISION = 'auto'
-CPU_PROVIDER = 'CPUExecutionProvider'
 PROGRESS_S = 4.0  # seconds between progress lines; users wait five at most
-
-
-@dataclass(frozen=True)
-class BackendOptions:
-    """How a backend may use the machine; each one reads its own fields."""
-
-    threads: int = 1  # of one inference on a CPU; 1 is as fast as 2 at camera pace
-    spin: bool = False  # let waiting CPU threads spin: faster, at the price of a busy core
-    workers: int = 2  # inferences at the same time on a CPU, one camera each
-    providers: tuple[str, ...] = (CPU_PROVIDER,)  # of ONNX Runtime, the preferred one first
-    precision: str = ANY_PRECISION  # what the model must be, or 'auto'
-    engine_cache_dir: str = ''  # folder of built engines; empty: in the user's cache
-    max_batch: int = 1  # images that may come together, as many as there are cameras
-
-    def __post_init__(self) -> None:
-        for name in ('threads', 'workers', 'max_batch'):
-            if getattr(self, name) < 1:
-                raise ConfigError(f'{name} is {getattr(self, name)}, expected at least 1')
-        if self.precision not in (ANY_PRECISION, *PRECISIONS):
-            raise ConfigError(
-                f'precision is {self.precision!r}, expected one of '
-                f'{", ".join((ANY_PRECISION, *PRECISIONS))}')
-        if not self.providers or len(set(self.providers)) != len(self.providers):
-            raise ConfigError(
-                f'providers is {list(self.providers)}, expected at least one and none twice, as '
-                f"in ['{CPU_PROVIDER}']")
 
 
 class Log(Protocol):

@@ -6,13 +6,8 @@ from collections.abc import Callable
 import importlib.util
 from pathlib import Path
 
-from mbv2ssd_ros.backends.base import (
-    Backend,
-    BackendOptions,
-    DEFAULT_LOAD_CONTEXT,
-    LoadContext,
-    Log,
-)
+from mbv2ssd_ros.backends.base import Backend, DEFAULT_LOAD_CONTEXT, LoadContext, Log
+from mbv2ssd_ros.backends.options import BackendOptions
 from mbv2ssd_ros.core.errors import BackendError, ConfigError
 
 Opener = Callable[[Path, BackendOptions, LoadContext], Backend]

@@ -9,15 +9,14 @@ from numpy.typing import NDArray
 import onnxruntime
 
 from mbv2ssd_ros.backends.base import (
-    BackendOptions,
     check_images,
     check_precision,
-    CPU_PROVIDER,
     DEFAULT_LOAD_CONTEXT,
     Log,
     read_model,
 )
 from mbv2ssd_ros.backends.first_run import first_run, read_self_test, without_self_test
+from mbv2ssd_ros.backends.options import BackendOptions, CPU_PROVIDER, OrtOptions
 from mbv2ssd_ros.backends.saturation import kernels_saturate
 from mbv2ssd_ros.core.answer import Difference
 from mbv2ssd_ros.core.contract import ModelContract, SATURATION_FREE_KEY
@@ -41,21 +40,22 @@ class OrtBackend:
 
     def __init__(self, model_path: Path, options: BackendOptions,
                  log: Log = DEFAULT_LOAD_CONTEXT.log) -> None:
-        _check_providers(options.providers)
+        own = options.ort
+        _check_providers(own.providers)
         self._source = str(model_path)
         metadata = read_metadata(read_model(model_path), self._source)
         self._contract = ModelContract.from_metadata(metadata, self._source)
         check_precision(self._contract, options.precision, self._source)
         self_test = read_self_test(metadata, self._contract, self._source)
-        settings, self._exact = _settings(options), False
-        if (self._contract.precision == 'int8' and CPU_PROVIDER in options.providers
+        settings, self._exact = _settings(own), False
+        if (self._contract.precision == 'int8' and CPU_PROVIDER in own.providers
                 and metadata.get(SATURATION_FREE_KEY) != '1' and kernels_saturate()):
             settings.add_session_config_entry('session.x64quantprecision', '1')
             self._exact = True
             log.warning(_slow_but_exact(self._source))
-        self._options = options
+        self._options = own
         self._shape = (*self._contract.input_size_hw, 3)
-        self._session = _open(self._source, settings, options.providers)
+        self._session = _open(self._source, settings, own.providers)
         try:
             _check_graph(self._session, self._contract, self._source)
         except UnicodeDecodeError as err:  # a damaged byte in a name
@@ -141,7 +141,7 @@ def _one_line(err: Exception) -> str:
     return ' '.join(str(err).split())
 
 
-def _settings(options: BackendOptions) -> onnxruntime.SessionOptions:
+def _settings(options: OrtOptions) -> onnxruntime.SessionOptions:
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = options.threads
     settings.inter_op_num_threads = 1

@@ -13,8 +13,8 @@ from typing import Any
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 
-from mbv2ssd_ros.backends.base import ANY_PRECISION, BackendOptions
 from mbv2ssd_ros.backends.opening import BACKENDS
+from mbv2ssd_ros.backends.options import ANY_PRECISION, BackendOptions, OrtOptions, TrtOptions
 from mbv2ssd_ros.core.contract import PRECISIONS
 from mbv2ssd_ros.core.detections import DetectionSettings
 from mbv2ssd_ros.core.errors import ConfigError
@@ -25,7 +25,7 @@ MAX_CAMERAS = 8
 NO_NAMES = ['']  # how ROS writes a list of no strings: an empty list has no type
 _CAMERA_NAME = re.compile(r'[A-Za-z]\w*')
 _DETECTION = DetectionSettings()
-_OPTIONS = BackendOptions()
+_OPTIONS, _ORT = BackendOptions(), OrtOptions()
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ NODE_PARAMETERS: Mapping[str, ParameterSpec] = {
         _OPTIONS.precision, f'Required precision of the model: {", ".join(PRECISIONS)}, or '
         f'{ANY_PRECISION} for any. Models are not converted: another precision is an error.'),
     'engine_cache_dir': ParameterSpec(
-        _OPTIONS.engine_cache_dir, 'tensorrt: folder of built engines, writable by this user '
+        TrtOptions.engine_cache_dir, 'tensorrt: folder of built engines, writable by this user '
         'only. Empty: ~/.cache/mbv2ssd.'),
     'cameras': ParameterSpec(
         ['camera'],
@@ -104,16 +104,16 @@ NODE_PARAMETERS: Mapping[str, ParameterSpec] = {
         False, 'Exit with code 1 when autostart fails, for a supervisor that restarts the node. '
         'false: log why and wait to be configured.'),
     'providers': ParameterSpec(
-        list(_OPTIONS.providers), 'onnxruntime: execution providers, the preferred one first. '
+        list(_ORT.providers), 'onnxruntime: execution providers, the preferred one first. '
         'An unavailable one is an error.'),
     'ort_threads': ParameterSpec(
-        _OPTIONS.threads, 'onnxruntime: threads of one inference. At the rate of a camera 2 are '
+        _ORT.threads, 'onnxruntime: threads of one inference. At the rate of a camera 2 are '
         'no faster than 1, unless they spin.', (1, 64)),
     'ort_spin': ParameterSpec(
-        _OPTIONS.spin, 'onnxruntime: let idle threads spin. With 2 threads inference is 1.4 to '
+        _ORT.spin, 'onnxruntime: let idle threads spin. With 2 threads inference is 1.4 to '
         '1.8 times faster, and a core is busy even between images.'),
     'ort_workers': ParameterSpec(
-        _OPTIONS.workers, 'onnxruntime: largest number of concurrent inferences, of images of '
+        _ORT.workers, 'onnxruntime: largest number of concurrent inferences, of images of '
         'different cameras.', (1, 16)),
 }
 
@@ -202,11 +202,12 @@ class DetectorParams:
             cameras=cameras,
             max_batch_wait_ms=values['max_batch_wait_ms'],
             options=BackendOptions(
-                threads=values['ort_threads'], spin=values['ort_spin'],
-                workers=values['ort_workers'],
-                providers=tuple(name for name in values['providers'] if name),
-                precision=values['precision'], engine_cache_dir=values['engine_cache_dir'],
-                max_batch=len(cameras)),
+                precision=values['precision'], max_batch=len(cameras),
+                ort=OrtOptions(
+                    threads=values['ort_threads'], spin=values['ort_spin'],
+                    workers=values['ort_workers'],
+                    providers=tuple(name for name in values['providers'] if name)),
+                trt=TrtOptions(engine_cache_dir=values['engine_cache_dir'])),
             live=LiveParams(
                 detection=_detection(values),
                 max_rates_hz=tuple(values[f'{camera.name}.max_rate_hz'] for camera in cameras),

@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 
 from mbv2ssd_ros.backends.agreement import fixed_images
-from mbv2ssd_ros.backends.base import ANY_PRECISION, Backend, BackendOptions, LoadContext
+from mbv2ssd_ros.backends.base import Backend, LoadContext
+from mbv2ssd_ros.backends.options import ANY_PRECISION, BackendOptions, TrtOptions
 from mbv2ssd_ros.backends.trt.backend import TrtBackend
 from mbv2ssd_ros.backends.trt.nvidia import load_nvidia
 from mbv2ssd_ros.backends.trt.provider import Build
@@ -46,7 +47,8 @@ def build(args: argparse.Namespace, build_engine: Build | None = None) -> int:
     check_writable(args.json)
     path = model_file(args.model)
     options = BackendOptions(
-        precision=args.precision, engine_cache_dir=args.engine_cache_dir, max_batch=args.batch)
+        precision=args.precision, max_batch=args.batch,
+        trt=TrtOptions(engine_cache_dir=args.engine_cache_dir))
     more = () if build_engine is None else (build_engine,)
     with _Interruption() as interruption:
         loading = LoadContext(_Printer(), lambda: interruption.came)

@@ -13,7 +13,7 @@ from pathlib import Path
 import re
 import sys
 
-from mbv2ssd_ros.backends import BackendOptions, open_backend
+from mbv2ssd_ros.backends import BackendOptions, open_backend, OrtOptions
 from mbv2ssd_ros.core.detections import DetectionSettings
 from mbv2ssd_ros.core.errors import DataError
 from mbv2ssd_ros.detector import Detector
@@ -46,7 +46,7 @@ def _label(args: argparse.Namespace) -> int:
     with Bag(args.bag) as bag:
         topics = image_topics(bag, args.topic)
         backend = open_backend(args.backend, find_model(args.model),
-                               BackendOptions(threads=args.threads))
+                               BackendOptions(ort=OrtOptions(threads=args.threads)))
         detector = Detector(backend, DetectionSettings(
             score_threshold=args.score_threshold, nms_iou=args.nms_iou,
             max_detections=args.max_detections))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mbv2ssd_ros.backends.base import Backend, BackendOptions
+from mbv2ssd_ros.backends.base import Backend
 from mbv2ssd_ros.backends.opening import open_backend
+from mbv2ssd_ros.backends.options import BackendOptions
 from mbv2ssd_ros.core.errors import DataError
 
 CHECKPOINT_SUFFIXES = ('.pt', '.pth')

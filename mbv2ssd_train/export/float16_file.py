@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 import onnx
 
-from mbv2ssd_ros.backends.base import BackendOptions
 from mbv2ssd_ros.backends.opening import open_backend
+from mbv2ssd_ros.backends.options import BackendOptions
 from mbv2ssd_ros.core.errors import ConfigError
 from mbv2ssd_train.export.agreement import Agreement, LIMITS, measure_agreement, shortfalls
 from mbv2ssd_train.export.half import check_activations, Float16Error, to_float16

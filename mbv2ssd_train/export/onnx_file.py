@@ -16,8 +16,8 @@ from onnx import numpy_helper
 import torch
 import yaml
 
-from mbv2ssd_ros.backends.base import BackendOptions
 from mbv2ssd_ros.backends.opening import open_backend
+from mbv2ssd_ros.backends.options import BackendOptions
 from mbv2ssd_ros.core.contract import ModelContract
 from mbv2ssd_ros.core.errors import Mbv2SsdError
 from mbv2ssd_train.deploy.torch_backend import TorchBackend

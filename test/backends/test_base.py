@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from helpers.tiny_model import write_tiny_model
-from mbv2ssd_ros.backends import BackendOptions, open_backend
+from mbv2ssd_ros.backends import BackendOptions, open_backend, OrtOptions
 from mbv2ssd_ros.core.errors import BackendError, ConfigError
 
 
@@ -34,7 +34,9 @@ def test_a_missing_engine_is_an_error_with_the_remedy(tmp_path, monkeypatch, nam
         open_backend(name, path, BackendOptions())
 
 
-@pytest.mark.parametrize('key', ['threads', 'workers', 'max_batch'])
-def test_options_below_1_are_refused(key):
+@pytest.mark.parametrize(('options', 'key'), [
+    (OrtOptions, 'threads'), (OrtOptions, 'workers'), (BackendOptions, 'max_batch')],
+    ids=['threads', 'workers', 'max_batch'])
+def test_options_below_1_are_refused(options, key):
     with pytest.raises(ConfigError, match=f'{key} is 0, expected at least 1'):
-        BackendOptions(**{key: 0})
+        options(**{key: 0})

@@ -15,7 +15,7 @@ import pytest
 
 from helpers.needs import need
 from helpers.tiny_model import cell_box, CELL_PX, COLUMNS, CONTRACT, PRIORS, ROWS, write_tiny_model
-from mbv2ssd_ros.backends import BackendOptions, open_backend
+from mbv2ssd_ros.backends import BackendOptions, open_backend, OrtOptions
 from mbv2ssd_ros.backends.opening import BACKENDS
 from mbv2ssd_ros.core.errors import BackendError, ContractError, ShapeError
 
@@ -117,7 +117,7 @@ def test_the_buffer_may_be_written_between_calls(backend):
 
 def test_threads_together_get_what_each_gets_alone(engine, tmp_path):
     path = write_tiny_model(tmp_path / 'tiny.onnx')
-    backend = open_backend(engine, path, BackendOptions(workers=4))
+    backend = open_backend(engine, path, BackendOptions(ort=OrtOptions(workers=4)))
     batches = [random_images(1 + seed % 2, seed) for seed in range(40)]
 
     def work(images):

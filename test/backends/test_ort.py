@@ -9,7 +9,7 @@ import pytest
 
 from helpers.tiny_model import add_self_test, CONTRACT, write_tiny_model
 from helpers.trt_doubles import ListLog
-from mbv2ssd_ros.backends import BackendOptions, open_backend, ort
+from mbv2ssd_ros.backends import BackendOptions, open_backend, ort, OrtOptions
 from mbv2ssd_ros.backends.base import LoadContext
 from mbv2ssd_ros.core.answer import Difference
 from mbv2ssd_ros.core.contract import SATURATION_FREE_KEY
@@ -26,12 +26,12 @@ def path(tmp_path):
 
 
 def test_the_detail_names_version_and_threads(path):
-    detail = open_backend('onnxruntime', path, BackendOptions(threads=2)).detail
+    detail = open_backend('onnxruntime', path, BackendOptions(ort=OrtOptions(threads=2))).detail
     assert f'ONNX Runtime {onnxruntime.__version__}' in detail and '2 thread(s)' in detail
 
 
 def test_cameras_are_served_by_threads_and_not_by_batches(path):
-    backend = open_backend('onnxruntime', path, BackendOptions(workers=3))
+    backend = open_backend('onnxruntime', path, BackendOptions(ort=OrtOptions(workers=3)))
     assert (backend.max_batch, backend.max_concurrency) == (1, 3)
 
 
@@ -45,7 +45,7 @@ def test_threads_spin_only_when_asked_to(path, monkeypatch, spin, entry):
         return original(model, settings, **arguments)
 
     monkeypatch.setattr(onnxruntime, 'InferenceSession', recorded)
-    open_backend('onnxruntime', path, BackendOptions(threads=2, spin=spin))
+    open_backend('onnxruntime', path, BackendOptions(ort=OrtOptions(threads=2, spin=spin)))
     assert made[0].get_session_config_entry('session.intra_op.allow_spinning') == entry
     assert made[0].intra_op_num_threads == 2
 
@@ -66,8 +66,8 @@ def test_a_provider_that_this_build_lacks_is_named_beside_those_it_has(path):
     with pytest.raises(BackendError, match=(
             f'providers: this ONNX Runtime {onnxruntime.__version__} has no MagicExecutionProvider'
             ', only .*CPUExecutionProvider')):
-        open_backend('onnxruntime', path, BackendOptions(
-            providers=('MagicExecutionProvider', 'CPUExecutionProvider')))
+        open_backend('onnxruntime', path, BackendOptions(ort=OrtOptions(
+            providers=('MagicExecutionProvider', 'CPUExecutionProvider'))))
 
 
 @pytest.mark.filterwarnings('ignore:Specified provider')
@@ -77,8 +77,8 @@ def test_a_provider_that_falls_back_without_a_word_is_an_error(path, monkeypatch
                         lambda: ['CUDAExecutionProvider', *present])
     with pytest.raises(BackendError, match=(
             f'{path}: ONNX Runtime could not start CUDAExecutionProvider and would run on CPU')):
-        open_backend('onnxruntime', path, BackendOptions(
-            providers=('CUDAExecutionProvider', 'CPUExecutionProvider')))
+        open_backend('onnxruntime', path, BackendOptions(ort=OrtOptions(
+            providers=('CUDAExecutionProvider', 'CPUExecutionProvider'))))
 
 
 @pytest.mark.parametrize(('providers', 'entry'), [
@@ -93,7 +93,7 @@ def test_the_cpu_helps_out_only_where_it_is_listed(path, monkeypatch, providers,
     monkeypatch.setattr(onnxruntime, 'get_available_providers', lambda: list(providers))
     monkeypatch.setattr(onnxruntime, 'InferenceSession', recorded)
     with pytest.raises(BackendError, match='enough'):
-        open_backend('onnxruntime', path, BackendOptions(providers=providers))
+        open_backend('onnxruntime', path, BackendOptions(ort=OrtOptions(providers=providers)))
     settings, given = made[0]
     assert given == list(providers)
     try:

@@ -15,7 +15,7 @@ import pytest
 from helpers.paths import DOUBLES, ROOT
 from helpers.tiny_model import add_self_test, CONTRACT, PRIORS, write_tiny_model
 from helpers.trt_doubles import build_here, ListLog
-from mbv2ssd_ros.backends import BackendOptions, open_backend
+from mbv2ssd_ros.backends import BackendOptions, open_backend, TrtOptions
 from mbv2ssd_ros.backends.base import LoadContext
 from mbv2ssd_ros.core.answer import Difference
 from mbv2ssd_ros.core.errors import BackendError, ConfigError
@@ -54,7 +54,7 @@ def opened(double, path, log, tmp_path):
         if open_it.state is None:
             open_it.state = double(**settings)
         backend = TrtBackend(
-            path, options or BackendOptions(engine_cache_dir=str(tmp_path / 'engines')),
+            path, options or cached_in(tmp_path / 'engines'),
             loading or LoadContext(log), load_nvidia(), build)
         backends.append(backend)
         return backend
@@ -82,9 +82,14 @@ def reds(batch):
     return batch[:, :8, :8, 0].mean(axis=(1, 2)) / 255
 
 
+def cached_in(folder, **common):
+    """Options with a folder of built engines."""
+    return BackendOptions(trt=TrtOptions(engine_cache_dir=str(folder)), **common)
+
+
 def three(tmp_path):
     """Options for batches of up to three."""
-    return BackendOptions(engine_cache_dir=str(tmp_path / 'engines'), max_batch=3)
+    return cached_in(tmp_path / 'engines', max_batch=3)
 
 
 # batches and memory
@@ -328,11 +333,12 @@ def judge():  # runs last: registered first
     print('clean')
 atexit.register(judge)
 from helpers.trt_doubles import build_here
-from mbv2ssd_ros.backends.base import BackendOptions, LoadContext
+from mbv2ssd_ros.backends.base import LoadContext
+from mbv2ssd_ros.backends.options import BackendOptions, TrtOptions
 from mbv2ssd_ros.backends.trt.nvidia import load_nvidia
 from mbv2ssd_ros.backends.trt.backend import TrtBackend
 from pathlib import Path
-backend = TrtBackend(Path(sys.argv[3]), BackendOptions(engine_cache_dir=sys.argv[4]),
+backend = TrtBackend(Path(sys.argv[3]), BackendOptions(trt=TrtOptions(sys.argv[4])),
                      LoadContext(), load_nvidia(), build_here)
 '''
     found = subprocess.run(
@@ -605,7 +611,7 @@ def test_without_a_self_test_the_log_says_once_how_the_model_gets_one(opened, lo
 # the model
 
 def test_another_precision_than_was_asked_for_is_refused_before_a_build(opened, tmp_path):
-    options = BackendOptions(engine_cache_dir=str(tmp_path / 'engines'), precision='fp16')
+    options = cached_in(tmp_path / 'engines', precision='fp16')
     with pytest.raises(ConfigError, match=(
             'tiny.onnx: its precision is fp32, the parameter precision asks for fp16')):
         opened(options)

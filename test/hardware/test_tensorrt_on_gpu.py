@@ -14,7 +14,7 @@ import pytest
 
 from helpers.paths import ROOT
 from helpers.tiny_model import cell_box, COLUMNS, CONTRACT, ROWS, write_tiny_model
-from mbv2ssd_ros.backends import BackendOptions, open_backend
+from mbv2ssd_ros.backends import BackendOptions, open_backend, TrtOptions
 from mbv2ssd_ros.backends.agreement import check_agreement, compare
 from mbv2ssd_ros.backends.base import LoadContext
 from mbv2ssd_ros.core.contract import PRECISIONS
@@ -57,7 +57,8 @@ def path(tmp_path):
 def open_tiny(path, folder, log=None, max_batch=1, **loading):
     """Open the tiny model in TensorRT."""
     return open_backend(
-        'tensorrt', path, BackendOptions(engine_cache_dir=str(folder), max_batch=max_batch),
+        'tensorrt', path, BackendOptions(
+            max_batch=max_batch, trt=TrtOptions(str(folder))),
         LoadContext(log or ListLog(), **loading))
 
 
@@ -88,7 +89,7 @@ def test_a_build_says_something_every_five_seconds(nvidia, tmp_path, engine_fold
     log = ListLog()
     started = time.monotonic()
     backend = open_backend('tensorrt', SHIPPED, BackendOptions(
-        engine_cache_dir=str(engine_folder / 'shipped')), LoadContext(log))
+        trt=TrtOptions(str(engine_folder / 'shipped'))), LoadContext(log))
     backend.close()
     times = [started, *(when for when, _ in log.lines), time.monotonic()]
     assert max(np.diff(times)) < 6.0, log.lines
@@ -145,7 +146,7 @@ def test_a_build_that_is_no_longer_wanted_ends_in_two_seconds(nvidia, tmp_path):
 
     try:
         backend = open_backend('tensorrt', SHIPPED, BackendOptions(
-            engine_cache_dir=str(tmp_path / 'engines')), LoadContext(ListLog(), cancelled))
+            trt=TrtOptions(str(tmp_path / 'engines'))), LoadContext(ListLog(), cancelled))
     except BackendError as err:
         assert 'cancelled' in str(err)
     else:
@@ -198,8 +199,8 @@ def test_the_process_ends_well(nvidia, path, tmp_path, closed):
     script = '''
 import sys
 import numpy as np
-from mbv2ssd_ros.backends import BackendOptions, open_backend
-backend = open_backend('tensorrt', sys.argv[1], BackendOptions(engine_cache_dir=sys.argv[2]))
+from mbv2ssd_ros.backends import BackendOptions, open_backend, TrtOptions
+backend = open_backend('tensorrt', sys.argv[1], BackendOptions(trt=TrtOptions(sys.argv[2])))
 backend.infer(np.zeros((1, 32, 48, 3), np.uint8))
 if sys.argv[3] == 'True':
     backend.close()
@@ -260,7 +261,8 @@ def both(request, nvidia, engine_folder, tmp_path_factory):
 
 def for_two_cameras(engine_folder):
     """Return options with which the engines of the shipped model are built once."""
-    return BackendOptions(engine_cache_dir=str(engine_folder / 'shipped'), max_batch=2)
+    return BackendOptions(
+        max_batch=2, trt=TrtOptions(str(engine_folder / 'shipped')))
 
 
 def test_a_model_agrees_with_onnx_runtime(both, measured):

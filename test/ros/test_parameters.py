@@ -83,9 +83,9 @@ def test_options_of_the_engine_are_those_of_the_parameters():
     options = DetectorParams.from_values(values(
         precision='fp16', engine_cache_dir='/data/engines', ort_threads=3,
         providers=['CUDAExecutionProvider', 'CPUExecutionProvider'])).options
-    assert (options.precision, options.engine_cache_dir, options.threads) == (
+    assert (options.precision, options.trt.engine_cache_dir, options.ort.threads) == (
         'fp16', '/data/engines', 3)
-    assert options.providers == ('CUDAExecutionProvider', 'CPUExecutionProvider')
+    assert options.ort.providers == ('CUDAExecutionProvider', 'CPUExecutionProvider')
 
 
 def test_no_names_allow_every_class():

@@ -14,8 +14,8 @@ import yaml
 
 from helpers.synthetic import write_world
 from mbv2ssd_ros.backends.agreement import Difference
-from mbv2ssd_ros.backends.base import BackendOptions
 from mbv2ssd_ros.backends.opening import open_backend
+from mbv2ssd_ros.backends.options import BackendOptions
 from mbv2ssd_train.cli import main
 from mbv2ssd_train.config import load_config
 from mbv2ssd_train.data.sources.open import open_dataset

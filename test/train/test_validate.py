@@ -11,8 +11,8 @@ import pytest
 
 from helpers.small_graph import CONTRACT, everything
 from helpers.synthetic import write_world
-from mbv2ssd_ros.backends.base import BackendOptions
 from mbv2ssd_ros.backends.opening import open_backend
+from mbv2ssd_ros.backends.options import BackendOptions
 from mbv2ssd_train import validation
 from mbv2ssd_train.cli import main
 from mbv2ssd_train.export.float16_file import export_float16

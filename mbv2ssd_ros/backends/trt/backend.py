@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mbv2ssd_ros.backends.base import BackendOptions, check_images, LoadContext
+from mbv2ssd_ros.backends.base import check_images, LoadContext
+from mbv2ssd_ros.backends.options import BackendOptions
 from mbv2ssd_ros.backends.trt.build_process import build_in_child
 from mbv2ssd_ros.backends.trt.cuda_worker import CudaWorker
 from mbv2ssd_ros.backends.trt.engine import EngineRunError

@@ -11,19 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mbv2ssd_ros.backends.agreement import check_agreement, compare
-from mbv2ssd_ros.backends.base import (
-    Backend,
-    BackendOptions,
-    check_precision,
-    LoadContext,
-    read_model,
-)
+from mbv2ssd_ros.backends.base import Backend, check_precision, LoadContext, read_model
 from mbv2ssd_ros.backends.first_run import (
     describe_margin,
     first_run,
     read_self_test,
     without_self_test,
 )
+from mbv2ssd_ros.backends.options import BackendOptions
 from mbv2ssd_ros.backends.trt.build import (
     BuildRequest,
     BuiltEngine,
@@ -100,7 +95,7 @@ class EngineProvider:
         self._self_test = read_self_test(metadata, self._contract, self._source)
         if self._self_test is None:
             loading.log.info(without_self_test(self._source))
-        self._cache = EngineCache(options.engine_cache_dir, loading)
+        self._cache = EngineCache(options.trt.engine_cache_dir, loading)
         self._key = EngineKey(
             model_sha256=sha256(self._model), tensorrt=str(nvidia.trt.__version__), gpu=gpu.name,
             compute_capability=gpu.compute_capability, multiprocessors=gpu.multiprocessors,

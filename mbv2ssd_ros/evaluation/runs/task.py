@@ -12,7 +12,7 @@ import zlib
 
 import numpy as np
 
-from mbv2ssd_ros.backends import BackendOptions, open_backend
+from mbv2ssd_ros.backends import BackendOptions, open_backend, OrtOptions
 from mbv2ssd_ros.core.detections import (
     CURVE_MAX_DETECTIONS,
     CURVE_THRESHOLD,
@@ -176,7 +176,8 @@ def _source(task: BagTask, bag: Bag, topics: tuple[str, ...], annotated: Annotat
     settings = DetectionSettings(
         score_threshold=task.curve_threshold, nms_iou=task.nms_iou,
         max_detections=task.max_detections)
-    backend = open_backend(task.backend, task.model, BackendOptions(threads=task.threads))
+    backend = open_backend(task.backend, task.model, BackendOptions(
+        ort=OrtOptions(threads=task.threads)))
     return ModelDetections(backend, settings), {
         **inputs, 'detections_of': task.model.name,
         'model_sha256': hashlib.sha256(task.model.read_bytes()).hexdigest(),

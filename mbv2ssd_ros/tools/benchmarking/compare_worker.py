@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from mbv2ssd_ros.backends import BackendOptions, open_backend
+from mbv2ssd_ros.backends import BackendOptions, open_backend, OrtOptions
 from mbv2ssd_ros.core.errors import Mbv2SsdError
 from mbv2ssd_ros.core.image import resize_into, SourceImage
 from mbv2ssd_ros.detector import Detector
@@ -83,7 +83,7 @@ class _Worker:
         import cv2
         cv2.setNumThreads(1)  # as in the node
         self.backend = open_backend(
-            args.backend, args.model, BackendOptions(threads=args.threads))
+            args.backend, args.model, BackendOptions(ort=OrtOptions(threads=args.threads)))
         contract = self.backend.contract
         self._detector = Detector(self.backend)
         self._images, self._inputs = [], []

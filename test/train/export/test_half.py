@@ -6,8 +6,8 @@ from onnx import numpy_helper, TensorProto
 import pytest
 
 from helpers.small_graph import CONTRACT, everything
-from mbv2ssd_ros.backends.base import BackendOptions
 from mbv2ssd_ros.backends.opening import open_backend
+from mbv2ssd_ros.backends.options import BackendOptions
 from mbv2ssd_ros.core.errors import ConfigError, ContractError
 from mbv2ssd_train.cli import main
 from mbv2ssd_train.export import float16_file

@@ -9,8 +9,8 @@ from torch import nn
 
 from helpers.model_settings import small_model, small_run
 from mbv2ssd_ros.backends.agreement import compare, Difference
-from mbv2ssd_ros.backends.base import BackendOptions
 from mbv2ssd_ros.backends.opening import open_backend
+from mbv2ssd_ros.backends.options import BackendOptions
 from mbv2ssd_ros.core.errors import ConfigError
 from mbv2ssd_train.config import ModelConfig, OptimizerConfig, TrainConfig
 from mbv2ssd_train.deploy.contract import build_contract

@@ -7,8 +7,8 @@ import onnx
 import pytest
 
 from helpers.small_graph import everything
-from mbv2ssd_ros.backends.base import BackendOptions
 from mbv2ssd_ros.backends.opening import open_backend
+from mbv2ssd_ros.backends.options import BackendOptions
 from mbv2ssd_ros.core.errors import ContractError
 from mbv2ssd_train.onnx_files.graph import GraphIndex
 from mbv2ssd_train.quantize.lint import check_qdq

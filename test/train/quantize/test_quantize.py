@@ -14,8 +14,8 @@ import torch
 
 from helpers.small_graph import CONTRACT, everything
 from helpers.synthetic import write_world
-from mbv2ssd_ros.backends.base import BackendOptions
 from mbv2ssd_ros.backends.opening import open_backend
+from mbv2ssd_ros.backends.options import BackendOptions
 from mbv2ssd_ros.core.contract import SATURATION_FREE_KEY
 from mbv2ssd_ros.core.errors import ConfigError, ContractError
 from mbv2ssd_ros.core.processor import describe_processor
