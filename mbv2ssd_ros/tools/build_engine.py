@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 import signal
 import sys
@@ -27,28 +28,51 @@ from mbv2ssd_ros.core.contract import PRECISIONS
 from mbv2ssd_ros.tools.cli.arguments import whole
 from mbv2ssd_ros.tools.cli.json_file import check_writable, write_json
 from mbv2ssd_ros.tools.cli.program import model_file, run
+from mbv2ssd_ros.tools.cli.settings import argument_parser, flag, option, read
 
 PROGRAM = 'build_engine'
-_RUNS = 200
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What is built, and whether it is measured."""
+
+    model: str = option('--model', default='', metavar='FILE',
+                        help='ONNX file of `mbv2ssd_train export` (default: the model that comes '
+                        'with the package)')
+    precision: str = option('--precision', default=ANY_PRECISION,
+                            choices=(ANY_PRECISION, *PRECISIONS), help='what the model must be; '
+                            'none is converted (default: %(default)s)')
+    batch: int = option('--batch', type=whole, default=1, metavar='N',
+                        help='images that may come together: as many as the node has cameras, or '
+                        'the node builds another engine (default: %(default)s)')
+    engine_cache_dir: str = option(
+        '--engine-cache-dir', default='', metavar='FOLDER',
+        help="as the node's parameter engine_cache_dir (default: ~/.cache/mbv2ssd)")
+    build_only: bool = flag('--build-only', 'do not measure; fail when it cannot be kept')
+    runs: int = option('--runs', type=whole, default=200, metavar='N', help='measured inferences '
+                       'of each batch size (default: %(default)s)')
+    json: Path | None = option('--json', type=Path, metavar='FILE',
+                               help='write the measurements there, too')
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; 1 when no engine was built or, with --build-only, none was kept."""
-    args = _parser().parse_args(argv)
-    return run(PROGRAM, lambda: build(args), 'cancelled')
+    settings = read(Settings, _parser(), argv)
+    return run(PROGRAM, lambda: build(settings), 'cancelled')
 
 
-def build(args: argparse.Namespace, build_engine: Build | None = None) -> int:
+def build(settings: Settings, build_engine: Build | None = None) -> int:
     """
     Build or find the engine, then measure it; return the exit code.
 
     `build_engine` None: in a child process. Raises Mbv2SsdError when there is no engine.
     """
-    check_writable(args.json)
-    path = model_file(args.model)
+    check_writable(settings.json)
+    path = model_file(settings.model)
     options = BackendOptions(
-        precision=args.precision, max_batch=args.batch,
-        trt=TrtOptions(engine_cache_dir=args.engine_cache_dir))
+        precision=settings.precision, max_batch=settings.batch,
+        trt=TrtOptions(engine_cache_dir=settings.engine_cache_dir))
     more = () if build_engine is None else (build_engine,)
     with _Interruption() as interruption:
         loading = LoadContext(_Printer(), lambda: interruption.came)
@@ -56,9 +80,9 @@ def build(args: argparse.Namespace, build_engine: Build | None = None) -> int:
     try:
         kept = backend.engine_path
         print(f'engine: {kept or "not kept"}\n{backend.detail}', flush=True)
-        if not args.build_only:
-            _report(backend, args)
-        return 1 if args.build_only and kept is None else 0
+        if not settings.build_only:
+            _report(backend, settings)
+        return 1 if settings.build_only and kept is None else 0
     finally:
         backend.close()
 
@@ -83,14 +107,14 @@ def latencies_ms(backend: Backend, sizes: Sequence[int], runs: int) -> dict[str,
     return found
 
 
-def _report(backend: TrtBackend, args: argparse.Namespace) -> None:
-    found = latencies_ms(backend, range(1, args.batch + 1), args.runs)
+def _report(backend: TrtBackend, settings: Settings) -> None:
+    found = latencies_ms(backend, range(1, settings.batch + 1), settings.runs)
     for size, times in found.items():
         print(f'batch of {size}: {times["p50"]:.2f} ms (p95 {times["p95"]:.2f}, '
               f'p99 {times["p99"]:.2f})')
-    write_json(args.json, {
+    write_json(settings.json, {
         'backend': backend.detail, 'precision': backend.contract.precision,
-        'input_size_hw': backend.contract.input_size_hw, 'runs': args.runs, 'infer_ms': found})
+        'input_size_hw': backend.contract.input_size_hw, 'runs': settings.runs, 'infer_ms': found})
 
 
 class _Interruption:
@@ -135,30 +159,7 @@ class _Printer:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog=PROGRAM, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        '--model', default='', metavar='FILE',
-        help='ONNX file of `mbv2ssd_train export` (default: the model that comes with the '
-        'package)')
-    parser.add_argument(
-        '--precision', default=ANY_PRECISION, choices=(ANY_PRECISION, *PRECISIONS),
-        help='what the model must be; none is converted (default: %(default)s)')
-    parser.add_argument(
-        '--batch', type=whole, default=1, metavar='N',
-        help='images that may come together: as many as the node has cameras, or the node builds '
-        'another engine (default: %(default)s)')
-    parser.add_argument(
-        '--engine-cache-dir', default='', metavar='FOLDER',
-        help="as the node's parameter engine_cache_dir (default: ~/.cache/mbv2ssd)")
-    parser.add_argument(
-        '--build-only', action='store_true', help='do not measure; fail when it cannot be kept')
-    parser.add_argument(
-        '--runs', type=whole, default=_RUNS, metavar='N',
-        help='measured inferences of each batch size (default: %(default)s)')
-    parser.add_argument(
-        '--json', type=Path, metavar='FILE', help='write the measurements there, too')
-    return parser
+    return argument_parser(Settings, PROGRAM, __doc__)
 
 
 if __name__ == '__main__':

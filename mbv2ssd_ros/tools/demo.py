@@ -24,9 +24,16 @@ import numpy as np
 
 from mbv2ssd_ros.core.errors import ConfigError
 from mbv2ssd_ros.shipped import shipped_path
-from mbv2ssd_ros.tools.cli.arguments import domain_id, positive, whole
+from mbv2ssd_ros.tools.cli.arguments import positive, whole
 from mbv2ssd_ros.tools.cli.processes import ending, ProcessError, Program, ros_environment
 from mbv2ssd_ros.tools.cli.program import model_file, run, say
+from mbv2ssd_ros.tools.cli.settings import (
+    argument_parser,
+    domain_option,
+    model_option,
+    option,
+    read,
+)
 from mbv2ssd_ros.tools.playing.contact_sheet import contact_sheet
 from mbv2ssd_ros.tools.playing.image_source import open_source
 
@@ -36,18 +43,40 @@ SLOWER = 5  # most images played, as a multiple of those needed
 _POLL_S = 0.05
 
 
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What is played, and where the pictures go."""
+
+    model: str = model_option()
+    images: Path | None = option('--images', type=Path, metavar='PATH',
+                                 help='image folder or image (default: the demo images of the '
+                                 'package)')
+    output: Path = option('--output', type=Path, default=Path('demo_out'), metavar='FOLDER',
+                          help='gets the annotated pictures (default %(default)s)')
+    rate: float = option('--rate', type=positive, default=10.0, metavar='HZ',
+                         help='of the camera (default %(default)g)')
+    rounds: int = option('--rounds', type=whole, default=3, metavar='N',
+                         help='how often each image is to be answered (default %(default)s)')
+    timeout: float = option('--timeout', type=positive, default=30.0, metavar='S',
+                            help='how long detections may take to come (default %(default)g)')
+    domain_id: int | None = domain_option()
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the demo; the exit code is 0 when every image had a detection."""
-    args = _parser().parse_args(argv)
-    return run(PROGRAM, lambda: _demo(args))
+    settings = read(Settings, _parser(), argv)
+    return run(PROGRAM, lambda: _demo(settings))
 
 
-def _demo(args: argparse.Namespace) -> None:
-    images, model, params = _inputs(args)
-    frames = play(args, images, model, params)
+def _demo(settings: Settings) -> None:
+    source = settings.images or shipped_path('config/demo/images')
+    images = [frame.name for frame in open_source(source)]
+    if not images:
+        raise ConfigError(f'--images {source}: not one of the images can be decoded')
+    frames = play(settings, source, images)
     seen = best_frames(frames, images)
-    write_contact_sheet(seen, args.output)
-    _report(frames, seen, args.output)
+    write_contact_sheet(seen, settings.output)
+    _report(frames, seen, settings.output)
 
 
 @dataclass(frozen=True)
@@ -71,18 +100,18 @@ class DemoFrame:
         return f'{self.image_name}: {found or "nothing"}'
 
 
-def play(args: argparse.Namespace, images: Sequence[str], model: Path, params: Path
-         ) -> list[DemoFrame]:
+def play(settings: Settings, source: Path, images: Sequence[str]) -> list[DemoFrame]:
     """
-    Play the images through the detector until each was answered --rounds times.
+    Play the images of a source through the detector until each was answered --rounds times.
 
     Returns the played frames in order. Raises ProcessError with the end of the log when a program
     failed or nothing came.
     """
-    output, logs = args.output, args.output / 'log'
+    model, params = model_file(settings.model).resolve(), shipped_path('config/detector.yaml')
+    output, logs = settings.output, settings.output / 'log'
     _clear(output)
     played, viewed = logs / 'played.jsonl', logs / 'viewed.jsonl'
-    environment = ros_environment(logs, args.domain_id)
+    environment = ros_environment(logs, settings.domain_id)
     say(PROGRAM, f'{len(images)} images, model {model}')
     say(PROGRAM, f'ROS_DOMAIN_ID={environment["ROS_DOMAIN_ID"]}; logs in {logs}')
     programs: list[Program] = []
@@ -97,11 +126,11 @@ def play(args: argparse.Namespace, images: Sequence[str], model: Path, params: P
             environment, logs / 'view_detections.log')
         programs.append(viewer)
         player = Program('mbv2ssd_ros.tools.play_images', [
-            str(args.images), '--rate', f'{args.rate:g}', '--subscribers', '2', '--loop',
+            str(source), '--rate', f'{settings.rate:g}', '--subscribers', '2', '--loop',
             '--record', str(played)], environment, logs / 'play_images.log')
         programs.append(player)
-        for _ in _answers(programs, args.timeout):
-            if _complete(frames_of(played, viewed, output), images, args):
+        for _ in _answers(programs, settings.timeout):
+            if _complete(frames_of(played, viewed, output), images, settings.rounds):
                 break
         codes = {program.name: program.end() for program in reversed(programs)}
     if any(codes.values()):
@@ -159,23 +188,12 @@ def _demo_frame(name: str, answer: Mapping[str, Any] | None, output: Path) -> De
         picture if picture.is_file() else None)
 
 
-def _inputs(args: argparse.Namespace) -> tuple[list[str], Path, Path]:
-    """Return the names of the images that can be played, the model and the parameter file."""
-    if args.images is None:
-        args.images = shipped_path('config/demo/images')
-    source = open_source(args.images)
-    images = [frame.name for frame in source]
-    if not images:
-        raise ConfigError(f'--images {args.images}: not one of the images can be decoded')
-    return images, model_file(args.model).resolve(), shipped_path('config/detector.yaml')
-
-
 def _clear(output: Path) -> None:
     """Make the folder and remove the files of an earlier demo, nothing else."""
     try:
         (output / 'log').mkdir(parents=True, exist_ok=True)
         for old in (*output.glob('frame_[0-9]*.png'), output / CONTACT_SHEET,
-                    output / 'log' / 'viewed.jsonl', output / 'log' / 'played.jsonl'):
+                    *(output / 'log').glob('*.jsonl')):
             old.unlink(missing_ok=True)
     except OSError as err:
         raise ConfigError(f'--output {output}: {err}') from err
@@ -198,12 +216,11 @@ def _answers(programs: Sequence[Program], timeout_s: float) -> Iterator[None]:
         time.sleep(_POLL_S)
 
 
-def _complete(frames: Sequence[DemoFrame], images: Sequence[str], args: argparse.Namespace
-              ) -> bool:
-    """Return whether every image was answered --rounds times, or has had its chances."""
+def _complete(frames: Sequence[DemoFrame], images: Sequence[str], rounds: int) -> bool:
+    """Return whether every image was answered `rounds` times, or was played often enough."""
     answered = Counter(frame.image_name for frame in frames if frame.answered)
-    return (min(answered[name] for name in images) >= args.rounds
-            or len(frames) >= SLOWER * args.rounds * len(images))
+    return (min(answered[name] for name in images) >= rounds
+            or len(frames) >= SLOWER * rounds * len(images))
 
 
 def _new_lines(path: Path) -> Iterator[list[str]]:
@@ -241,24 +258,7 @@ def _report(frames: Sequence[DemoFrame], seen: Mapping[str, DemoFrame], output: 
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog=PROGRAM, description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--model', default='', metavar='FILE',
-                        help='ONNX file (default: the model shipped with the package)')
-    parser.add_argument('--images', type=Path, metavar='PATH',
-                        help='image folder or image (default: the demo images of the package)')
-    parser.add_argument('--output', type=Path, default=Path('demo_out'), metavar='FOLDER',
-                        help='gets the annotated pictures (default %(default)s)')
-    parser.add_argument('--rate', type=positive, default=10.0, metavar='HZ',
-                        help='of the camera (default %(default)g)')
-    parser.add_argument('--rounds', type=whole, default=3, metavar='N',
-                        help='how often each image is to be answered (default %(default)s)')
-    parser.add_argument('--timeout', type=positive, default=30.0, metavar='S',
-                        help='how long detections may take to come (default %(default)g)')
-    parser.add_argument('--domain-id', type=domain_id, metavar='0..101',
-                        help='ROS_DOMAIN_ID of the three programs (default: one of their own)')
-    return parser
+    return argument_parser(Settings, PROGRAM, __doc__)
 
 
 if __name__ == '__main__':

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable, Iterator, Sequence
-import dataclasses
+from dataclasses import asdict, dataclass
 from functools import partial
 import json
 import os
@@ -45,31 +45,57 @@ from mbv2ssd_ros.tools.checkup.parameter_file import judge, read_overrides, want
 from mbv2ssd_ros.tools.cli.arguments import positive
 from mbv2ssd_ros.tools.cli.json_file import write_json
 from mbv2ssd_ros.tools.cli.program import run
-from mbv2ssd_ros.tools.cli.ros_session import parse, ros_node
+from mbv2ssd_ros.tools.cli.ros_session import ros_node
+from mbv2ssd_ros.tools.cli.settings import argument_parser, flag, option, read
 
 PROGRAM = 'doctor'
 _REPORT_LEVELS = (OK, WARNING, ERROR)  # of diagnostic_msgs
 _WHY = 'see "Why is nothing coming?" in docs/node.md'
 
 
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What is examined, and what counts as a failure."""
+
+    params_file: Path | None = option(
+        '--params-file', type=Path, metavar='FILE', help='parameter file of the node that cameras '
+        'are compared with, in addition to the nodes that run')
+    node: str = option('--node', default='detector', metavar='NAME',
+                       help='of the detector; one with / at the start means that one only '
+                       '(default: %(default)s, in every namespace)')
+    listen: float = option('--listen', type=positive, default=2.0, metavar='S',
+                           help='how long to count images, in seconds (default %(default)g)')
+    model: str = option('--model', default='', metavar='FILE', help='ONNX file (default: that of '
+                        'the parameter file, else the one of the package)')
+    engine_cache_dir: str = option(
+        '--engine-cache-dir', default='', metavar='FOLDER', help="as the node's parameter "
+        '(default: that of the parameter file, else ~/.cache/mbv2ssd)')
+    quick: bool = flag('--quick', 'neither try whether TensorRT builds for the GPU, nor measure '
+                       'which shipped model is fastest')
+    strict: bool = flag('--strict', 'exit code 1 also for a warning')
+    json: str | None = option('--json', nargs='?', const='-', metavar='FILE', help='write all '
+                              'lines to FILE, too; without FILE print JSON instead')
+    ros_args: Sequence[str] = ()
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; 1 when a line is an error, with --strict also for a warning."""
-    args = parse(_parser(), argv)
-    return run(PROGRAM, lambda: _check_all(args))
+    settings = read(Settings, _parser(), argv)
+    return run(PROGRAM, lambda: _check_all(settings))
 
 
-def _check_all(args: argparse.Namespace) -> int:
+def _check_all(settings: Settings) -> int:
     findings: list[Finding] = []
-    for finding in examination(args, Machine()):
+    for finding in examination(settings, Machine()):
         findings.append(finding)
-        if args.json != '-':
+        if settings.json != '-':
             print(finding.line(), flush=True)
     verdict = worst(findings)
-    _report(findings, verdict, args.json)
-    return int(verdict == ERROR or args.strict and verdict == WARNING)
+    _report(findings, verdict, settings.json)
+    return int(verdict == ERROR or settings.strict and verdict == WARNING)
 
 
-def examination(args: argparse.Namespace, machine: Machine) -> Iterator[Finding]:
+def examination(settings: Settings, machine: Machine) -> Iterator[Finding]:
     """Run all checks, one after the other."""
     yield from examine('Python', software.python)
     yield from examine('mbv2ssd_ros', software.package)
@@ -81,18 +107,18 @@ def examination(args: argparse.Namespace, machine: Machine) -> Iterator[Finding]
     if nvidia_state.is_installed():
         facts = nvidia_state.nvidia_facts()
     yield from examine('TensorRT', lambda: nvidia_state.libraries(facts))
-    if not args.quick:
+    if not settings.quick:
         yield from examine('TensorRT on GPU', lambda: nvidia_state.support(facts))
     for name, probe in (('Jetson', jetson.board), ('power mode', jetson.power),
                         ('GPU clock', jetson.clocks), ('memory', resources.memory),
                         ('shared memory', shared_memory.shared_memory)):
         yield from examine(name, partial(probe, machine))
     yield from examine('Fast DDS profile', lambda: transport.profile(machine, _middleware()))
-    values, problem = _model_parameters(args)
+    values, problem = _model_parameters(settings)
     if problem:
         yield problem
     yield from examine('model', lambda: model_state.model(values['model_path']))
-    if not args.quick:
+    if not settings.quick:
         yield from examine('shipped models', processor_state.fastest)
     cache = values['engine_cache_dir']
     yield from examine('engine cache', lambda: model_state.engine_cache(
@@ -100,28 +126,29 @@ def examination(args: argparse.Namespace, machine: Machine) -> Iterator[Finding]
     yield from examine('disk', lambda: resources.disk('engines', model_state.cache_folder(cache)))
     if software.has_ros():
         yield from examine('disk', lambda: resources.disk('logs of ROS', _log_folder(machine)))
-        yield from examine('cameras', lambda: _network(args, machine))
+        yield from examine('cameras', lambda: _network(settings, machine))
     else:
         yield from examine('receive buffer', lambda: resources.receive_buffer(machine))
 
 
-def _model_parameters(args: argparse.Namespace) -> tuple[dict[str, str], Finding | None]:
+def _model_parameters(settings: Settings) -> tuple[dict[str, str], Finding | None]:
     """Return the model parameters of the parameter file and the command line."""
-    values = {'model_path': args.model, 'engine_cache_dir': args.engine_cache_dir}
-    if args.params_file is None:
+    values, path = {'model_path': settings.model,
+                    'engine_cache_dir': settings.engine_cache_dir}, settings.params_file
+    if path is None:
         return values, None
     try:
-        found = read_overrides(args.params_file, _full_name(args.node))
+        found = read_overrides(path, _full_name(settings.node))
     except (ConfigError, ImportError) as err:
-        return values, Finding('parameter file', ERROR, str(err), f'correct {args.params_file}')
+        return values, Finding('parameter file', ERROR, str(err), f'correct {path}')
     return {name: value or str(found.get(name) or '') for name, value in values.items()}, None
 
 
-def _network(args: argparse.Namespace, machine: Machine) -> Iterable[Finding]:
+def _network(settings: Settings, machine: Machine) -> Iterable[Finding]:
     from mbv2ssd_ros.tools.checkup.network import look_around
     try:
-        with ros_node(PROGRAM, args.ros_args) as node:
-            network = look_around(node, args.node, args.listen)
+        with ros_node(PROGRAM, settings.ros_args) as node:
+            network = look_around(node, settings.node, settings.listen)
     except Mbv2SsdError as err:
         yield Finding('cameras', SKIPPED, str(err))
         return
@@ -133,11 +160,11 @@ def _network(args: argparse.Namespace, machine: Machine) -> Iterable[Finding]:
                       'transitions reach any of them', 'end all but one, or give each a namespace')
     for detector in network.detectors:
         yield from _detector_findings(detector, network)
-    if args.params_file is not None:
-        yield from _file_findings(args, network)
+    if settings.params_file is not None:
+        yield from _file_findings(settings.params_file, _full_name(settings.node), network)
     elif not network.detectors:
-        yield Finding('detector', SKIPPED, f'no node {args.node} runs, so cameras are compared '
-                      'with nothing', 'give --params-file FILE')
+        yield Finding('detector', SKIPPED, f'no node {settings.node} runs, so cameras are '
+                      'compared with nothing', 'give --params-file FILE')
 
 
 def _detector_findings(detector: Any, network: Any) -> Iterator[Finding]:
@@ -150,14 +177,13 @@ def _detector_findings(detector: Any, network: Any) -> Iterator[Finding]:
             yield from camera_findings(camera, network.topics, network.listened_s)
 
 
-def _file_findings(args: argparse.Namespace, network: Any) -> Iterator[Finding]:
-    name = _full_name(args.node)
-    judged = list(judge(args.params_file, name))
+def _file_findings(path: Path, name: str, network: Any) -> Iterator[Finding]:
+    judged = list(judge(path, name))
     yield from judged
     if worst(judged) == ERROR:
         return
-    for camera in wanted_cameras(read_overrides(args.params_file, name),
-                                 name.rpartition('/')[0] + '/', args.params_file.name):
+    for camera in wanted_cameras(
+            read_overrides(path, name), name.rpartition('/')[0] + '/', path.name):
         yield from camera_findings(camera, network.topics, network.listened_s)
 
 
@@ -192,7 +218,7 @@ def _full_name(node: str) -> str:
 def _report(findings: Sequence[Finding], verdict: str, target: str | None) -> None:
     counts = {level: sum(finding.level == level for finding in findings) for level in LEVELS}
     report = {'verdict': verdict, 'counts': counts,
-              'findings': [dataclasses.asdict(finding) for finding in findings]}
+              'findings': [asdict(finding) for finding in findings]}
     if target == '-':
         print(json.dumps(report, indent=2))
         return
@@ -201,34 +227,12 @@ def _report(findings: Sequence[Finding], verdict: str, target: str | None) -> No
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog=PROGRAM, description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog='examples:\n'
-               '  doctor                                       what is here, what runs\n'
-               '  doctor --params-file config/detector.yaml    do the cameras fit the file?\n'
-               'exit code 0: no error; 1: at least one. See docs/doctor.md.')
-    parser.add_argument('--params-file', type=Path, metavar='FILE',
-                        help='parameter file of the node that cameras are compared with, beside '
-                             'the nodes that run')
-    parser.add_argument('--node', default='detector', metavar='NAME',
-                        help='of the detector; one with / at the start means that one only '
-                             '(default: %(default)s, in every namespace)')
-    parser.add_argument('--listen', type=positive, default=2.0, metavar='S',
-                        help='how long to count images, in seconds (default %(default)g)')
-    parser.add_argument('--model', default='', metavar='FILE',
-                        help='ONNX file (default: that of the parameter file, else the one of '
-                             'the package)')
-    parser.add_argument('--engine-cache-dir', default='', metavar='FOLDER',
-                        help="as the node's parameter (default: that of the parameter file, else "
-                             '~/.cache/mbv2ssd)')
-    parser.add_argument('--quick', action='store_true',
-                        help='neither try whether TensorRT builds for the GPU, nor measure which '
-                             'shipped model is fastest')
-    parser.add_argument('--strict', action='store_true', help='exit code 1 also for a warning')
-    parser.add_argument('--json', nargs='?', const='-', metavar='FILE',
-                        help='write all lines to FILE, too; without FILE print JSON instead')
-    return parser
+    return argument_parser(
+        Settings, PROGRAM, __doc__,
+        'examples:\n'
+        '  doctor                                       what is here, what runs\n'
+        '  doctor --params-file config/detector.yaml    do the cameras fit the file?\n'
+        'exit code 0: no error; 1: at least one. See docs/doctor.md.')
 
 
 if __name__ == '__main__':

@@ -9,18 +9,13 @@ from __future__ import annotations
 import argparse
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 import json
 import math
 from pathlib import Path
 import sys
 
-from mbv2ssd_ros.backends.opening import BACKENDS
-from mbv2ssd_ros.core.detections import (
-    CURVE_MAX_DETECTIONS,
-    CURVE_THRESHOLD,
-    DetectionSettings,
-)
+from mbv2ssd_ros.core.detections import CURVE_THRESHOLD, DetectionSettings
 from mbv2ssd_ros.core.errors import ConfigError
 from mbv2ssd_ros.evaluation.analysis import Analysis
 from mbv2ssd_ros.evaluation.bags.frames import CLOCKS
@@ -42,11 +37,68 @@ from mbv2ssd_ros.evaluation.runs.outputs import METRICS, REPORT, write_text
 from mbv2ssd_ros.evaluation.runs.task import BagTask, INTERRUPTED, perform
 from mbv2ssd_ros.shipped import find_model
 from mbv2ssd_ros.tools.cli.arguments import points, positive, share, whole
+from mbv2ssd_ros.tools.cli.model_settings import ModelSettings
 from mbv2ssd_ros.tools.cli.program import INTERRUPTED_CODE, log, run
 from mbv2ssd_ros.tools.cli.progress import frame_progress
+from mbv2ssd_ros.tools.cli.settings import argument_parser, flag, option, read
 
 PROGRAM = 'evaluate_bag'
 COMPARED, COMPARISON = 'compared', 'comparison.json'
+_TRUTH, _FIGURES, _SEVERAL = 'what is measured, and against what', 'figures', 'several bags'
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(ModelSettings):
+    """What is measured, against what, and what is written."""
+
+    bag: list[Path] = option(type=Path, nargs='+',
+                             help='folder of a rosbag2, a .mcap, .db3 or .bag file; several of '
+                             'them, or a folder of bags, are measured together')
+    topic: list[str] = option(
+        '--topic', action='append', default=[], metavar='TOPIC', help='images, raw or compressed; '
+        'once for each camera (default: the only image topic of the bag)')
+    output: Path | None = option('--output', type=Path, metavar='FOLDER',
+                                 help='gets the results (default: BAG_evaluation)')
+    restart: bool = flag('--restart', 'start again where --output has results of an earlier run')
+    annotate: bool = flag('--annotate', 'put images with boxes into detections.mcap')
+    recorded: list[str] = option(
+        '--recorded', action='append', default=[], metavar='TOPIC', group=_TRUTH,
+        help='score these Detection2DArray messages of the bag instead of running a model; once '
+        'for each --topic, in their order')
+    classes: list[str] = option('--classes', nargs='+', default=[], metavar='NAME', group=_TRUTH,
+                                help='of --recorded (default: those that occur)')
+    compare: Path | None = option('--compare', type=Path, metavar='MODEL', group=_TRUTH,
+                                  help='measure this model too and print both side by side')
+    ground_truth: Path | None = option(
+        '--ground-truth', type=Path, metavar='PATH', group=_TRUTH, help='COCO JSON, or a folder '
+        'of VOC XML; named by stamp or frame number. {bag} in it stands for the name of the bag')
+    ground_truth_topic: list[str] = option(
+        '--ground-truth-topic', action='append', default=[], metavar='TOPIC', group=_TRUTH,
+        help='annotations in the bag, as Detection2DArray; once for each --topic')
+    tolerance_ms: float = option(
+        '--tolerance-ms', type=positive, default=5.0, metavar='MS', group=_TRUTH, help='by which '
+        'the stamps of a frame and its annotation may differ (default %(default)g)')
+    clock: str = option('--clock', choices=CLOCKS, default='header', group=_TRUTH,
+                        help='stamps of the cameras, or times of recording (default %(default)s)')
+    score_threshold: float = option(
+        '--score-threshold', type=share, default=DetectionSettings.score_threshold,
+        metavar='SCORE', group=_FIGURES, help='operating point of precision, recall, confusion '
+        'and detections.mcap (default %(default)s)')
+    curve_threshold: float = option(
+        '--curve-threshold', type=share, default=CURVE_THRESHOLD, metavar='SCORE', group=_FIGURES,
+        help='score above which detections are kept for mAP (default %(default)s)')
+    baseline: Path | None = option(
+        '--baseline', type=Path, metavar='JSON', group=_FIGURES,
+        help='metrics.json of an earlier evaluation to compare with')
+    max_drop: float = option(
+        '--max-drop', type=points, default=0.5, metavar='POINTS', group=_FIGURES, help='exit code '
+        '1 when mAP@0.5 or COCO mAP is lower than the baseline by more, in points of 100 (default '
+        '%(default)s)')
+    workers: int = option('--workers', type=whole, default=1, metavar='N', group=_SEVERAL,
+                          help='processes that share them (default %(default)s)')
+    scheduler: str | None = option(
+        '--scheduler', metavar='ADDRESS', group=_SEVERAL, help='of a Dask cluster that shares '
+        'them, such as tcp://10.0.0.5:8786; paths must mean the same files on all of its machines')
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -56,44 +108,44 @@ def main(argv: Sequence[str] | None = None) -> int:
     The exit code is 1 after an error, an incomplete bag, or a drop below the baseline; 130 after
     an interruption.
     """
-    args = _parser().parse_args(argv)
-    return run(PROGRAM, lambda: _evaluate(args),
-               'interrupted; the same command goes on from there')
+    settings = read(Settings, _parser(), argv)
+    return run(PROGRAM, lambda: _evaluate(settings), 'interrupted; the same command resumes')
 
 
-def _evaluate(args: argparse.Namespace) -> int:
-    bags = find_bags(args.bag)
-    task = _task(args, bags)
-    if (args.baseline or args.compare) and not task.is_scored:
+def _evaluate(settings: Settings) -> int:
+    bags = find_bags(settings.bag)
+    task = _task(settings, bags)
+    if (settings.baseline or settings.compare) and not task.is_scored:
         raise ConfigError('--baseline and --compare need --ground-truth or --ground-truth-topic')
-    baseline = read_metrics(args.baseline) if args.baseline else None
-    if len(bags) > 1 and args.compare:
+    baseline = read_metrics(settings.baseline) if settings.baseline else None
+    if len(bags) > 1 and settings.compare:
         raise ConfigError('--compare takes one bag; evaluate several with each model and compare '
                           'with --baseline')
-    if args.scheduler and args.workers > 1:
+    if settings.scheduler and settings.workers > 1:
         raise ConfigError('--workers shares bags between processes here, --scheduler between '
                           'those of a cluster; give one of them')
-    if len(bags) == 1 and (args.scheduler or args.workers > 1):
+    if len(bags) == 1 and (settings.scheduler or settings.workers > 1):
         log(PROGRAM, 'note: there is one bag, which one process evaluates')
-    if args.restart:
+    if settings.restart:
         for journal in (task.output / JOURNAL, *task.output.glob(f'*/{JOURNAL}')):
             journal.unlink(missing_ok=True)
     if len(bags) > 1:
-        return _evaluate_set(args, bags, task, baseline)
+        return _evaluate_set(settings, bags, task, baseline)
     first = perform(task, frame_progress)
     print(summary(first, task.output))
     code = _code(first)
-    if code == 0 and args.compare:
-        code = _compare(args, task, first)
+    if code == 0 and settings.compare:
+        code = _compare(settings, task, first)
     if code == 0 and baseline is not None:
-        code = _judge(args, baseline, first.to_dict())
+        code = _judge(settings, baseline, first.to_dict())
     return code
 
 
-def _evaluate_set(args: argparse.Namespace, bags: Sequence[Path], task: BagTask,
+def _evaluate_set(settings: Settings, bags: Sequence[Path], task: BagTask,
                   baseline: dict | None) -> int:
-    workers = (cluster(args.scheduler) if args.scheduler
-               else processes(args.workers) if args.workers > 1 else one_process(frame_progress))
+    workers = (cluster(settings.scheduler) if settings.scheduler
+               else processes(settings.workers) if settings.workers > 1
+               else one_process(frame_progress))
     outcomes = perform_all(tasks_for(bags, task), workers, _tell)
     found = put_together(outcomes)
     write_set(task.output, found)
@@ -106,7 +158,7 @@ def _evaluate_set(args: argparse.Namespace, bags: Sequence[Path], task: BagTask,
         log(PROGRAM, f'{len(troubled)} of {len(bags)} bags are not whole')
         stopped = any(INTERRUPTED in outcome.trouble for outcome in troubled)
         return INTERRUPTED_CODE if stopped else 1
-    return 0 if baseline is None else _judge(args, baseline, found.to_dict())
+    return 0 if baseline is None else _judge(settings, baseline, found.to_dict())
 
 
 def _tell(outcome: BagOutcome) -> None:
@@ -128,8 +180,8 @@ def _code(evaluation: BagEvaluation) -> int:
     return 0
 
 
-def _compare(args: argparse.Namespace, task: BagTask, first: BagEvaluation) -> int:
-    model = find_model(str(args.compare))
+def _compare(settings: Settings, task: BagTask, first: BagEvaluation) -> int:
+    model = find_model(str(settings.compare))
     second = perform(replace(task, model=model, recorded_topics=(), class_names=(),
                              output=task.output / COMPARED), frame_progress)
     if code := _code(second):
@@ -150,13 +202,13 @@ def _compare(args: argparse.Namespace, task: BagTask, first: BagEvaluation) -> i
     return 0
 
 
-def _judge(args: argparse.Namespace, baseline: dict, now: dict) -> int:
-    found = changes(baseline, now, str(args.baseline))
-    print('\n' + table(found, args.max_drop, ('baseline', 'now')))
+def _judge(settings: Settings, baseline: dict, now: dict) -> int:
+    found = changes(baseline, now, str(settings.baseline))
+    print('\n' + table(found, settings.max_drop, ('baseline', 'now')))
     for note in notes(baseline, now):
         print(f'note: {note}')
-    if any(change.is_worse(args.max_drop) for change in found):
-        log(PROGRAM, f'worse than {args.baseline} by more than {args.max_drop:g} points')
+    if any(change.is_worse(settings.max_drop) for change in found):
+        log(PROGRAM, f'worse than {settings.baseline} by more than {settings.max_drop:g} points')
         return 1
     return 0
 
@@ -213,108 +265,37 @@ def _figure(value: float) -> str:
     return 'none' if math.isnan(value) else f'{value:.4f}'
 
 
-def _task(args: argparse.Namespace, bags: Sequence[Path]) -> BagTask:
+def _task(settings: Settings, bags: Sequence[Path]) -> BagTask:
     """Return the task of the only bag, or the common part of all bags' tasks."""
-    if args.recorded and args.model:
+    if settings.recorded and settings.model:
         raise ConfigError('--recorded scores what was recorded, --model runs a model; give one '
                           'of them (--compare MODEL measures both)')
-    if args.classes and not args.recorded:
+    if settings.classes and not settings.recorded:
         raise ConfigError('--classes is for --recorded; a model knows its classes')
-    model = None if args.recorded else find_model(args.model)
+    model = None if settings.recorded else find_model(settings.model)
     stem = folder_name(bags[0]) if len(bags) == 1 else 'bags'
     found = BagTask(
-        bag=bags[0], output=args.output or Path(f'{stem}_evaluation'),
-        topics=tuple(args.topic), model=model, backend=args.backend, threads=args.threads,
-        recorded_topics=tuple(args.recorded), class_names=tuple(args.classes),
-        ground_truth=args.ground_truth, truth_topics=tuple(args.ground_truth_topic),
-        curve_threshold=args.curve_threshold, score_threshold=args.score_threshold,
-        nms_iou=args.nms_iou, max_detections=args.max_detections,
-        tolerance_ms=args.tolerance_ms, clock=args.clock, annotated=args.annotate)
+        bag=bags[0], output=settings.output or Path(f'{stem}_evaluation'),
+        topics=tuple(settings.topic), model=model, backend=settings.backend,
+        threads=settings.threads,
+        recorded_topics=tuple(settings.recorded), class_names=tuple(settings.classes),
+        ground_truth=settings.ground_truth, truth_topics=tuple(settings.ground_truth_topic),
+        curve_threshold=settings.curve_threshold, score_threshold=settings.score_threshold,
+        nms_iou=settings.nms_iou, max_detections=settings.max_detections,
+        tolerance_ms=settings.tolerance_ms, clock=settings.clock, annotated=settings.annotate)
     if len(bags) > 1:
         return found
     return replace(tasks_for(bags, found)[0], output=found.output)
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog=PROGRAM, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog='examples:\n'
-               '  evaluate_bag drive/ --ground-truth drive.json\n'
-               '  evaluate_bag drive/ --recorded /camera/detections --ground-truth drive.json\n'
-               '  evaluate_bag drive/ --ground-truth drive.json --baseline old/metrics.json\n'
-               'The same command goes on after an interruption. See docs/bags.md.')
-    parser.add_argument('bag', type=Path, nargs='+',
-                        help='folder of a rosbag2, a .mcap, .db3 or .bag file; several of them, '
-                             'or a folder of bags, are measured together')
-    parser.add_argument('--topic', action='append', default=[], metavar='TOPIC',
-                        help='images, raw or compressed; once for each camera (default: the only '
-                             'image topic of the bag)')
-    parser.add_argument('--output', type=Path, metavar='FOLDER',
-                        help='gets the results (default: BAG_evaluation)')
-    parser.add_argument('--restart', action='store_true',
-                        help='begin anew where --output has results of an earlier run')
-    parser.add_argument('--annotate', action='store_true',
-                        help='put images with boxes into detections.mcap')
-    add_model(parser)
-    _add_truth(parser)
-    _add_measures(parser)
-    group = parser.add_argument_group('several bags')
-    group.add_argument('--workers', type=whole, default=1, metavar='N',
-                       help='processes that share them (default %(default)s)')
-    group.add_argument('--scheduler', metavar='ADDRESS',
-                       help='of a Dask cluster that shares them, such as tcp://10.0.0.5:8786; '
-                            'paths must mean the same files on all of its machines')
-    return parser
-
-
-def add_model(parser: argparse.ArgumentParser) -> None:
-    """Add the options that choose a model and how it runs."""
-    parser.add_argument('--model', default='', metavar='FILE',
-                        help='ONNX file (default: the model shipped with the package)')
-    parser.add_argument('--backend', choices=BACKENDS, default='auto',
-                        help='what runs the model (default %(default)s)')
-    parser.add_argument('--threads', type=whole, default=1, metavar='N',
-                        help='of one inference on a CPU (default %(default)s)')
-    parser.add_argument('--nms-iou', type=share, default=DetectionSettings.nms_iou, metavar='IOU',
-                        help='default %(default)s')
-    parser.add_argument('--max-detections', type=whole, default=CURVE_MAX_DETECTIONS,
-                        metavar='N', help='of a frame (default %(default)s)')
-
-
-def _add_truth(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group('what is measured, and against what')
-    group.add_argument('--recorded', action='append', default=[], metavar='TOPIC',
-                       help='score these Detection2DArray messages of the bag instead of running '
-                            'a model; once for each --topic, in their order')
-    group.add_argument('--classes', nargs='+', default=[], metavar='NAME',
-                       help='of --recorded (default: those that occur)')
-    group.add_argument('--compare', type=Path, metavar='MODEL',
-                       help='measure this model too and print both side by side')
-    group.add_argument('--ground-truth', type=Path, metavar='PATH',
-                       help='COCO JSON, or a folder of VOC XML; named by stamp or frame number. '
-                            '{bag} in it stands for the name of the bag')
-    group.add_argument('--ground-truth-topic', action='append', default=[], metavar='TOPIC',
-                       help='annotations in the bag, as Detection2DArray; once for each --topic')
-    group.add_argument('--tolerance-ms', type=positive, default=5.0, metavar='MS',
-                       help='by which the stamps of a frame and its annotation may differ '
-                            '(default %(default)g)')
-    group.add_argument('--clock', choices=CLOCKS, default='header',
-                       help='stamps of the cameras, or times of recording (default %(default)s)')
-
-
-def _add_measures(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group('figures')
-    group.add_argument('--score-threshold', type=share, metavar='SCORE',
-                       default=DetectionSettings.score_threshold,
-                       help='operating point of precision, recall, confusion and '
-                            'detections.mcap (default %(default)s)')
-    group.add_argument('--curve-threshold', type=share, default=CURVE_THRESHOLD, metavar='SCORE',
-                       help='score above which detections are kept for mAP (default %(default)s)')
-    group.add_argument('--baseline', type=Path, metavar='JSON',
-                       help='metrics.json of an earlier evaluation to compare with')
-    group.add_argument('--max-drop', type=points, default=0.5, metavar='POINTS',
-                       help='exit code 1 when mAP@0.5 or COCO mAP is lower than the baseline by '
-                            'more, in points of 100 (default %(default)s)')
+    return argument_parser(
+        Settings, PROGRAM, __doc__,
+        'examples:\n'
+        '  evaluate_bag drive/ --ground-truth drive.json\n'
+        '  evaluate_bag drive/ --recorded /camera/detections --ground-truth drive.json\n'
+        '  evaluate_bag drive/ --ground-truth drive.json --baseline old/metrics.json\n'
+        'The same command resumes after an interruption. See docs/bags.md.')
 
 
 if __name__ == '__main__':

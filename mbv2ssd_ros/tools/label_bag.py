@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 import re
 import sys
@@ -23,12 +24,48 @@ from mbv2ssd_ros.evaluation.runs.labelled_frames import DESCRIPTION, FORMATS, La
 from mbv2ssd_ros.evaluation.runs.labels import label, LabelCounts
 from mbv2ssd_ros.evaluation.runs.task import INTERRUPTED
 from mbv2ssd_ros.shipped import find_model
-from mbv2ssd_ros.tools.cli.arguments import share
+from mbv2ssd_ros.tools.cli.arguments import seconds, share
+from mbv2ssd_ros.tools.cli.model_settings import ModelSettings
 from mbv2ssd_ros.tools.cli.program import INTERRUPTED_CODE, log, run
 from mbv2ssd_ros.tools.cli.progress import frame_progress
-from mbv2ssd_ros.tools.evaluate_bag import add_model
+from mbv2ssd_ros.tools.cli.settings import argument_parser, flag, option, read
 
 PROGRAM = 'label_bag'
+
+
+def _split(text: str) -> str:
+    # the characters that `mbv2ssd_train --split` takes for a name
+    if not re.fullmatch(r'[A-Za-z0-9_][A-Za-z0-9_.-]*', text):
+        raise argparse.ArgumentTypeError(
+            f'{text!r} is not a name of letters, digits, ., _ and -')
+    return text
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(ModelSettings):
+    """Which frames are labelled, by which model, and what is written."""
+
+    bag: Path = option(type=Path, help='folder of a rosbag2, a .mcap, .db3 or .bag file')
+    topic: list[str] = option(
+        '--topic', action='append', default=[], metavar='TOPIC', help='images, raw or compressed; '
+        'once for each camera (default: the only image topic of the bag)')
+    output: Path | None = option(
+        '--output', type=Path, metavar='FOLDER',
+        help='data set; may have other splits already (default: BAG_labels)')
+    split: str = option('--split', type=_split, default='train', metavar='NAME', help='part of '
+                        'the data set that the frames become (default %(default)s)')
+    every: float = option('--every', type=seconds, default=1.0, metavar='S',
+                          help='least time between two frames of a camera, since neighbours show '
+                          'the same; 0: every frame (default %(default)g)')
+    score_threshold: float = option(
+        '--score-threshold', type=share, default=DetectionSettings.score_threshold,
+        metavar='SCORE', help='from which an object gets a box (default %(default)s)')
+    only_with_objects: bool = flag(
+        '--only-with-objects', 'leave out frames in which nothing is found')
+    format: str = option('--format', choices=FORMATS, default='jpg', help='of raw images; '
+                         'compressed ones stay as recorded (default %(default)s)')
+    clock: str = option('--clock', choices=CLOCKS, default='header',
+                        help='stamps of the cameras, or times of recording (default %(default)s)')
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -37,31 +74,33 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     The exit code is 1 after an error or a bag that ends early; 130 when interrupted.
     """
-    args = _parser().parse_args(argv)
-    return run(PROGRAM, lambda: _label(args))
+    settings = read(Settings, _parser(), argv)
+    return run(PROGRAM, lambda: _label(settings))
 
 
-def _label(args: argparse.Namespace) -> int:
-    output = args.output or Path(f'{args.bag.resolve().stem}_labels')
-    with Bag(args.bag) as bag:
-        topics = image_topics(bag, args.topic)
-        backend = open_backend(args.backend, find_model(args.model),
-                               BackendOptions(ort=OrtOptions(threads=args.threads)))
+def _label(settings: Settings) -> int:
+    output = settings.output or Path(f'{settings.bag.resolve().stem}_labels')
+    with Bag(settings.bag) as bag:
+        topics = image_topics(bag, settings.topic)
+        backend = open_backend(settings.backend, find_model(settings.model),
+                               BackendOptions(ort=OrtOptions(threads=settings.threads)))
         detector = Detector(backend, DetectionSettings(
-            score_threshold=args.score_threshold, nms_iou=args.nms_iou,
-            max_detections=args.max_detections))
-        labelled = LabelledFrames(output, args.split, backend.contract.object_names, args.format)
+            score_threshold=settings.score_threshold, nms_iou=settings.nms_iou,
+            max_detections=settings.max_detections))
+        labelled = LabelledFrames(
+            output, settings.split, backend.contract.object_names, settings.format)
         total = sum(topic.count for topic in bag.topics if topic.name in topics)
-        counts = label(bag, topics, detector, labelled, args.every, args.only_with_objects,
-                       args.clock, frame_progress(args.bag.name, 0, total))
-    print(_summary(counts, labelled, output, args.split))
+        counts = label(bag, topics, detector, labelled, settings.every,
+                       settings.only_with_objects, settings.clock,
+                       frame_progress(settings.bag.name, 0, total))
+    print(_summary(counts, labelled, output, settings.split))
     if counts.first_error:
         print(f'first error: {counts.first_error}')
     if counts.incomplete_because:
         log(PROGRAM, f'incomplete: {counts.incomplete_because}')
         return INTERRUPTED_CODE if counts.incomplete_because.startswith(INTERRUPTED) else 1
     if not len(labelled):
-        raise DataError(f'{args.bag}: not one of its {counts.read} frames was labelled')
+        raise DataError(f'{settings.bag}: not one of its {counts.read} frames was labelled')
     return 0
 
 
@@ -75,53 +114,12 @@ def _summary(counts: LabelCounts, labelled: LabelledFrames, output: Path, split:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog=PROGRAM, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog='examples:\n'
-               '  label_bag monday/ --output my_data\n'
-               '  label_bag tuesday/ --output my_data --split val\n'
-               'docs/bags.md has the whole way from a recording to a better model.')
-    parser.add_argument('bag', type=Path, help='folder of a rosbag2, a .mcap, .db3 or .bag file')
-    parser.add_argument('--topic', action='append', default=[], metavar='TOPIC',
-                        help='images, raw or compressed; once for each camera (default: the only '
-                             'image topic of the bag)')
-    parser.add_argument('--output', type=Path, metavar='FOLDER',
-                        help='data set; may have other splits already (default: BAG_labels)')
-    parser.add_argument('--split', type=_split, default='train', metavar='NAME',
-                        help='part of the data set that the frames become (default %(default)s)')
-    parser.add_argument('--every', type=_seconds, default=1.0, metavar='S',
-                        help='least time between two frames of a camera, since neighbours show '
-                             'the same; 0: every frame (default %(default)g)')
-    parser.add_argument('--score-threshold', type=share, metavar='SCORE',
-                        default=DetectionSettings.score_threshold,
-                        help='from which an object gets a box (default %(default)s)')
-    parser.add_argument('--only-with-objects', action='store_true',
-                        help='leave out frames in which nothing is found')
-    parser.add_argument('--format', choices=FORMATS, default='jpg',
-                        help='of raw images; compressed ones stay as recorded '
-                             '(default %(default)s)')
-    parser.add_argument('--clock', choices=CLOCKS, default='header',
-                        help='stamps of the cameras, or times of recording (default %(default)s)')
-    add_model(parser)
-    return parser
-
-
-def _seconds(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value < 1e6:
-        raise argparse.ArgumentTypeError(f'{text!r} is not a number of seconds from 0 on')
-    return value
-
-
-def _split(text: str) -> str:
-    # the characters that `mbv2ssd_train --split` takes for a name
-    if not re.fullmatch(r'[A-Za-z0-9_][A-Za-z0-9_.-]*', text):
-        raise argparse.ArgumentTypeError(
-            f'{text!r} is not a name of letters, digits, ., _ and -')
-    return text
+    return argument_parser(
+        Settings, PROGRAM, __doc__,
+        'examples:\n'
+        '  label_bag monday/ --output my_data\n'
+        '  label_bag tuesday/ --output my_data --split val\n'
+        'docs/bags.md has the whole way from a recording to a better model.')
 
 
 if __name__ == '__main__':

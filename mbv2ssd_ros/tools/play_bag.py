@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-import json
 import os
 from pathlib import Path
 import sys
@@ -21,31 +20,55 @@ from typing import Any
 from mbv2ssd_ros.core.errors import ConfigError, DataError
 from mbv2ssd_ros.core.stamps import split_stamp, stamp_ns
 from mbv2ssd_ros.tools.cli.arguments import positive
+from mbv2ssd_ros.tools.cli.json_file import json_lines
 from mbv2ssd_ros.tools.cli.program import run, say
-from mbv2ssd_ros.tools.cli.ros_session import parse, ros_node
-from mbv2ssd_ros.tools.play_images import (
+from mbv2ssd_ros.tools.cli.ros_session import ros_node
+from mbv2ssd_ros.tools.cli.settings import argument_parser, flag, option, read
+from mbv2ssd_ros.tools.playing.publishing import (
     camera_qos,
     let_frames_arrive,
     QOS_DEPTH,
+    SETTLE_S,
     share_large_images,
+    wait_for,
+    with_data,
 )
 
 PROGRAM = 'play_bag'
-SETTLE_S = 0.3  # discovery is not symmetric: we may see a subscriber that does not see us yet
 
 
-@dataclass(frozen=True)
-class PlayedFrame:
-    """One image that was published."""
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What is played, and how."""
 
-    topic: str
-    stamp_ns: int  # of its header
+    bag: Path = option(type=Path, help='folder of a rosbag2, a .mcap, .db3 or .bag file')
+    topic: list[str] = option(
+        '--topic', action='append', default=[], metavar='TOPIC',
+        help='of images; once for each camera (default: all that have images)')
+    rate: float = option('--rate', type=positive, default=1.0, metavar='FACTOR',
+                         help='2 plays twice as fast (default %(default)g)')
+    answered_by: list[str] = option(
+        '--answered-by', action='append', default=[], metavar='TOPIC',
+        help='Detection2DArray topic of the node; the next image is published when the last one '
+        'was answered. Once for each --topic')
+    patience: float = option('--patience', type=positive, default=2.0, metavar='S', help='how '
+                             'long to wait for an answer, in seconds (default %(default)g)')
+    stamps: str = option(
+        '--stamps', choices=('recorded', 'now'), default='recorded',
+        help='of the headers: as they are, or the time of publishing (default %(default)s)')
+    reliable: bool = flag(
+        '--reliable', 'reliable QoS (default: best effort, as camera drivers have it)')
+    no_wait: bool = flag('--no-wait', 'start at once, without waiting for a subscriber of each '
+                         'topic')
+    record: Path | None = option('--record', type=Path, metavar='FILE', help='write topic and '
+                                 'stamp of every frame there, as JSON lines')
+    ros_args: Sequence[str] = ()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; 0 also after SIGINT, 1 when the bag cannot be played to its end."""
-    args = parse(_parser(), argv)
-    return run(PROGRAM, lambda: _play(args), interrupted='', interrupted_code=0)
+    settings = read(Settings, _parser(), argv)
+    return run(PROGRAM, lambda: _play(settings), interrupted='', interrupted_code=0)
 
 
 def paced_as_recorded(messages: Iterable[Any], factor: float) -> Iterator[Any]:
@@ -65,7 +88,7 @@ def paced_as_recorded(messages: Iterable[Any], factor: float) -> Iterator[Any]:
 
 def image_message(kind: Any, content: Any, now_ns: int | None) -> Any:
     """
-    Make a ROS message of the class `kind` from rosbags' one, its data copied once.
+    Make a ROS message of the class `kind` from the one of rosbags.
 
     `now_ns` is for the header; None: the stamp that was recorded.
     """
@@ -78,97 +101,92 @@ def image_message(kind: Any, content: Any, now_ns: int | None) -> Any:
     for name in names:
         value = getattr(content, name)
         setattr(message, name, value if isinstance(value, str) else int(value))
-    # into the empty array of the fresh message: assigning an ndarray is a loop in Python
-    message.data.frombytes(memoryview(content.data).cast('B'))
-    return message
+    return with_data(message, content.data)
 
 
-def _play(args: argparse.Namespace) -> None:
+def _play(settings: Settings) -> None:
     from mbv2ssd_ros.evaluation.bags.frames import IMAGE_KINDS
     from mbv2ssd_ros.evaluation.bags.reader import Bag
-    if args.answered_by and len(args.answered_by) != len(args.topic):
+    if settings.answered_by and len(settings.answered_by) != len(settings.topic):
         raise ConfigError('--answered-by is needed once for each --topic, in their order')
     share_large_images(os.environ)
-    with Bag(args.bag) as bag:
+    with Bag(settings.bag) as bag:
         found = {topic.name: topic.kind for topic in bag.topics if topic.kind in IMAGE_KINDS}
         if not found:
-            raise DataError(f'{args.bag}: has no topic with images; it has {bag.contents()}')
-        bag.require(args.topic, IMAGE_KINDS)
-        topics = {name: found[name] for name in args.topic or found}
-        with ros_node(PROGRAM, args.ros_args) as node, _record_file(args.record) as record:
-            player = _Player(node, topics, args)
-            if not args.no_wait:
+            raise DataError(f'{settings.bag}: has no topic with images; it has {bag.contents()}')
+        bag.require(settings.topic, IMAGE_KINDS)
+        topics = {name: found[name] for name in settings.topic or found}
+        with ros_node(PROGRAM, settings.ros_args) as node, json_lines(settings.record) as record:
+            player = _Player(node, topics, settings)
+            if not settings.no_wait:
                 player.wait_for_subscribers()
-            say(PROGRAM, f'{args.bag}: {", ".join(topics)}')
+            say(PROGRAM, f'{settings.bag}: {", ".join(topics)}')
             try:
-                for frame in player.play(bag.messages(list(topics))):
-                    record.write(json.dumps(
-                        {'topic': frame.topic, 'stamp_ns': frame.stamp_ns}) + '\n')
+                for topic, sent_ns in player.play(bag.messages(list(topics))):
+                    record(topic=topic, stamp_ns=sent_ns)
             finally:
-                player.let_frames_arrive()
-                player.report()
+                player.end()
 
 
 class _Player:
     """Publishers for the topics of a bag, and a clock or answers that set the pace."""
 
-    def __init__(self, node: Any, topics: dict[str, str], args: argparse.Namespace) -> None:
+    def __init__(self, node: Any, topics: dict[str, str], settings: Settings) -> None:
         from sensor_msgs.msg import CompressedImage, Image
-        self._node, self._args = node, args
+        self._node, self._settings = node, settings
         self._kinds = {name: Image if kind.endswith('/Image') else CompressedImage
                        for name, kind in topics.items()}
         self._publishers = {
-            name: node.create_publisher(kind, name, camera_qos(args.reliable))
+            name: node.create_publisher(kind, name, camera_qos(settings.reliable))
             for name, kind in self._kinds.items()}
-        self._answers = _Answers(node, dict(zip(args.topic, args.answered_by, strict=False)))
+        self._answers = _Answers(
+            node, dict(zip(settings.topic, settings.answered_by, strict=False)))
         self._counts = {'published': Counter[str](), 'unanswered': Counter[str](),
                         'unreadable': Counter[str]()}
 
     def wait_for_subscribers(self) -> None:
         """Wait until every topic has a subscriber and, if answers are awaited, a source."""
-        _wait_for('a subscriber of', lambda: [
+        wait_for(PROGRAM, 'a subscriber of', lambda: [
             name for name, publisher in self._publishers.items()
             if not publisher.get_subscription_count()])
-        _wait_for('a publisher of', self._answers.unanswerable)
+        wait_for(PROGRAM, 'a publisher of', self._answers.unanswerable)
         time.sleep(SETTLE_S)
 
-    def play(self, messages: Iterable[Any]) -> Iterator[PlayedFrame]:
-        """Publish readable messages; yield each frame when it is published."""
+    def play(self, messages: Iterable[Any]) -> Iterator[tuple[str, int]]:
+        """Publish readable messages; yield topic and stamp in ns of each that is published."""
         if not self._answers:
-            messages = paced_as_recorded(messages, self._args.rate)
+            messages = paced_as_recorded(messages, self._settings.rate)
         for message in messages:
             if message.content is None:
                 self._counts['unreadable'][message.topic] += 1
             else:
                 yield self._publish(message)
 
-    def let_frames_arrive(self) -> None:
-        """Wait for the last frames."""
+    def end(self) -> None:
+        """Wait for the last frames and print the counts."""
         for publisher in self._publishers.values():
-            let_frames_arrive(publisher, self._args.reliable)
-
-    def report(self) -> None:
-        """Print the counts."""
+            let_frames_arrive(publisher, self._settings.reliable)
         for name in self._publishers:
             extra = ''.join(f', {counts[name]} {what}' for what, counts in self._counts.items()
                             if what != 'published' and counts[name])
             say(PROGRAM,
                 f'{self._counts["published"][name]} frames published on {name}{extra}')
 
-    def _publish(self, message: Any) -> PlayedFrame:
+    def _publish(self, message: Any) -> tuple[str, int]:
         topic = message.topic
-        now_ns = self._node.get_clock().now().nanoseconds if self._args.stamps == 'now' else None
+        now_ns = (self._node.get_clock().now().nanoseconds if self._settings.stamps == 'now'
+                  else None)
         out = image_message(self._kinds[topic], message.content, now_ns)
         sent_ns = stamp_ns(out.header)
         self._answers.expect(topic, sent_ns)
-        if self._args.reliable and not self._counts['published'][topic] % QOS_DEPTH:
+        if self._settings.reliable and not self._counts['published'][topic] % QOS_DEPTH:
             # a publisher keeps no more for a late subscriber
             let_frames_arrive(self._publishers[topic], reliable=True)
         self._publishers[topic].publish(out)
         self._counts['published'][topic] += 1
-        if not self._answers.wait(topic, sent_ns, self._args.patience):
+        if not self._answers.wait(topic, sent_ns, self._settings.patience):
             self._counts['unanswered'][topic] += 1
-        return PlayedFrame(topic, sent_ns)
+        return topic, sent_ns
 
 
 class _Answers:
@@ -219,53 +237,14 @@ class _Answers:
         return receive
 
 
-def _wait_for(what: str, missing: Callable[[], list[str]]) -> None:
-    told: list[str] = []
-    while names := missing():
-        if names != told:
-            told = names
-            print(f'{PROGRAM}: waiting for {what} {", ".join(names)}; --no-wait starts at once',
-                  flush=True)
-        time.sleep(0.02)
-
-
-def _record_file(path: Path | None) -> Any:
-    try:
-        return Path(os.devnull if path is None else path).open('w', buffering=1)
-    except OSError as err:
-        raise ConfigError(f'--record {path}: cannot be written: {err}') from err
-
-
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog=PROGRAM, description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog='examples:\n'
-               '  play_bag drive/\n'
-               '  play_bag drive.mcap --topic /front/image_raw --rate 0.5 --stamps now\n'
-               '  play_bag drive/ --topic /front/image_raw --answered-by /front/detections\n'
-               'ROS arguments follow --ros-args, such as --ros-args -r /a:=/b')
-    parser.add_argument('bag', type=Path,
-                        help='folder of a rosbag2, a .mcap, .db3 or .bag file')
-    parser.add_argument('--topic', action='append', default=[], metavar='TOPIC',
-                        help='of images; once for each camera (default: all that have images)')
-    parser.add_argument('--rate', type=positive, default=1.0, metavar='FACTOR',
-                        help='2 plays twice as fast (default %(default)g)')
-    parser.add_argument('--answered-by', action='append', default=[], metavar='TOPIC',
-                        help='Detection2DArray topic of the node; the next image is published '
-                             'when the last one was answered. Once for each --topic')
-    parser.add_argument('--patience', type=positive, default=2.0, metavar='S',
-                        help='how long to wait for an answer, in seconds (default %(default)g)')
-    parser.add_argument('--stamps', choices=('recorded', 'now'), default='recorded',
-                        help='of the headers: as they are, or the time of publishing (default '
-                             '%(default)s)')
-    parser.add_argument('--reliable', action='store_true',
-                        help='reliable QoS (default: best effort, as camera drivers have it)')
-    parser.add_argument('--no-wait', action='store_true',
-                        help='start at once, without waiting for a subscriber of each topic')
-    parser.add_argument('--record', type=Path, metavar='FILE',
-                        help='write topic and stamp of every frame there, as JSON lines')
-    return parser
+    return argument_parser(
+        Settings, PROGRAM, __doc__,
+        'examples:\n'
+        '  play_bag drive/\n'
+        '  play_bag drive.mcap --topic /front/image_raw --rate 0.5 --stamps now\n'
+        '  play_bag drive/ --topic /front/image_raw --answered-by /front/detections\n'
+        'ROS arguments follow --ros-args, such as --ros-args -r /a:=/b')
 
 
 if __name__ == '__main__':

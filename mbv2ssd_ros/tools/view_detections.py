@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import argparse
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-import json
 from pathlib import Path
 import statistics
 import sys
@@ -18,18 +17,44 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from mbv2ssd_ros.core.compressed_message import image_from_compressed_msg
 from mbv2ssd_ros.core.drawing import bgr_pixels, draw_detections
 from mbv2ssd_ros.core.errors import ConfigError, Mbv2SsdError, UnsupportedImageError
 from mbv2ssd_ros.core.image import SourceImage
+from mbv2ssd_ros.core.image_message import image_from_msg
 from mbv2ssd_ros.core.stamps import stamp_ns
 from mbv2ssd_ros.tools.cli.arguments import positive, whole
+from mbv2ssd_ros.tools.cli.json_file import json_lines
 from mbv2ssd_ros.tools.cli.program import log, run
-from mbv2ssd_ros.tools.cli.ros_session import parse, ros_module, ros_node
+from mbv2ssd_ros.tools.cli.ros_session import ros_module, ros_node
+from mbv2ssd_ros.tools.cli.settings import argument_parser, option, read
 
 PROGRAM = 'view_detections'
 PAIRING_FRAMES = 60  # images, and detections without their image, kept for pairing
 UNWRITTEN_FRAMES = 30  # pictures waiting for the disk; more are not written
 LAST_IMAGE_S = 1.0  # wait for the images of the last detections
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What is received, and what is written."""
+
+    detections_topic: str = option('--detections-topic', default='/camera/detections',
+                                   help='vision_msgs/Detection2DArray (default %(default)s)')
+    image_topic: str = option('--image-topic', default='/camera/image_raw',
+                              help='images to draw into (default %(default)s)')
+    transport: str = option('--transport', choices=('raw', 'compressed'), default='raw',
+                            help='of the image topic (default %(default)s)')
+    output: Path = option('--output', type=Path, default=Path('demo_out'), metavar='FOLDER',
+                          help='gets frame_0001.png and so on (default %(default)s)')
+    frames: int | None = option('--frames', type=whole, metavar='N',
+                                help='end after N frames (default: at Ctrl-C)')
+    timeout: float = option('--timeout', type=positive, default=10.0, metavar='S',
+                            help='end with exit code 1 when no detections come for so many '
+                            'seconds (default %(default)g)')
+    record: Path | None = option('--record', type=Path, metavar='FILE',
+                                 help='write every frame there, as JSON lines')
+    ros_args: Sequence[str] = ()
 
 
 class NothingArrivedError(Mbv2SsdError):
@@ -38,21 +63,22 @@ class NothingArrivedError(Mbv2SsdError):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; 0 also after SIGINT, 1 when detections did not come."""
-    args = parse(_parser(), argv)
-    return run(PROGRAM, lambda: _view(args), interrupted='', interrupted_code=0)
+    settings = read(Settings, _parser(), argv)
+    return run(PROGRAM, lambda: _view(settings), interrupted='', interrupted_code=0)
 
 
-def _view(args: argparse.Namespace) -> None:
+def _view(settings: Settings) -> None:
     try:
-        args.output.mkdir(parents=True, exist_ok=True)
-        with ros_node(PROGRAM, args.ros_args) as node, Viewer(node, args) as viewer:
+        settings.output.mkdir(parents=True, exist_ok=True)
+        with (ros_node(PROGRAM, settings.ros_args) as node, json_lines(settings.record) as record,
+              Viewer(node, settings, record) as viewer):
             try:
                 viewer.watch()
             except KeyboardInterrupt:
                 pass
         print(viewer.summary(), flush=True)
     except OSError as err:
-        raise ConfigError(f'--output {args.output}: {err}') from err
+        raise ConfigError(f'--output {settings.output}: {err}') from err
 
 
 @dataclass(frozen=True)
@@ -78,7 +104,7 @@ class ViewedFrame:
         return f'frame {self.number}: {found or "nothing"} ({self.latency_ms:.1f} ms)'
 
     def to_dict(self) -> dict[str, Any]:
-        """Return a line of --record for json.dumps."""
+        """Return the fields of a line of --record."""
         return {
             'stamp_ns': self.stamp_ns, 'latency_ms': self.latency_ms, 'file': self.file_name,
             'names': list(self.names), 'scores': [round(float(s), 4) for s in self.scores],
@@ -108,24 +134,21 @@ def viewed_frame(message: Any, number: int, received_ns: int) -> ViewedFrame:
 class Viewer:
     """Pairs detections with images by stamp, prints, draws and keeps count."""
 
-    def __init__(self, node: Any, args: argparse.Namespace) -> None:
-        """Subscribe with a node of this process."""
-        self._node, self._args = node, args
+    def __init__(self, node: Any, settings: Settings, record: Callable[..., None]) -> None:
+        """Subscribe with a node of this process; `record` gets the fields of every frame."""
+        self._node, self._settings, self._record = node, settings, record
         self._images: dict[int, Any] = {}  # by stamp: messages without their detections yet
         self._waiting: dict[int, ViewedFrame] = {}  # by stamp: detections without their image
         self._latencies_ms: list[float] = []
         self._detections = self._images_seen = self._written = 0
         self._writer = ThreadPoolExecutor(max_workers=1)  # PNG takes longer than a frame may
         self._unwritten: deque[Future[None]] = deque()
-        self._record = None if args.record is None else args.record.open('w', buffering=1)
         self._subscribe()
 
     def __enter__(self) -> Viewer:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._record is not None:
-            self._record.close()
         self._writer.shutdown(wait=True)
         for future in self._unwritten:
             future.result()
@@ -139,12 +162,12 @@ class Viewer:
         from rclpy.executors import SingleThreadedExecutor
         executor = SingleThreadedExecutor()
         executor.add_node(self._node)
-        wanted, seen, since = self._args.frames, 0, time.monotonic()
+        wanted, seen, since = self._settings.frames, 0, time.monotonic()
         while not self._complete():
             executor.spin_once(timeout_sec=0.1)
             if len(self._latencies_ms) > seen:
                 seen, since = len(self._latencies_ms), time.monotonic()
-            elif (wanted or not seen) and time.monotonic() - since > self._args.timeout:
+            elif (wanted or not seen) and time.monotonic() - since > self._settings.timeout:
                 raise NothingArrivedError(self._what_to_check())
         last = time.monotonic() + LAST_IMAGE_S
         while self._waiting and self._images_seen and time.monotonic() < last:
@@ -160,11 +183,12 @@ class Viewer:
             f'{PROGRAM}: {frames} frames, {self._detections} detections, latency median '
             f'{statistics.median(self._latencies_ms):.1f} ms '
             f'({min(self._latencies_ms):.1f} to {max(self._latencies_ms):.1f}); '
-            f'{self._written} annotated images in {self._args.output}'
+            f'{self._written} annotated images in {self._settings.output}'
             + (f', {missing} frames without an image' if missing else ''))
 
     def _complete(self) -> bool:
-        return self._args.frames is not None and len(self._latencies_ms) >= self._args.frames
+        wanted = self._settings.frames
+        return wanted is not None and len(self._latencies_ms) >= wanted
 
     def _subscribe(self) -> None:
         from rclpy.qos import QoSProfile, ReliabilityPolicy
@@ -173,10 +197,10 @@ class Viewer:
         # best effort matches every publisher
         qos = QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT)
         self._node.create_subscription(
-            detection_array, self._args.detections_topic, self._on_detections, qos)
+            detection_array, self._settings.detections_topic, self._on_detections, qos)
         self._node.create_subscription(
-            CompressedImage if self._args.transport == 'compressed' else Image,
-            self._args.image_topic, self._on_image, qos)
+            CompressedImage if self._settings.transport == 'compressed' else Image,
+            self._settings.image_topic, self._on_image, qos)
 
     def _on_detections(self, message: Any) -> None:
         received_ns = self._node.get_clock().now().nanoseconds
@@ -186,8 +210,7 @@ class Viewer:
         self._latencies_ms.append(frame.latency_ms)
         self._detections += len(frame.names)
         print(frame.line(), flush=True)
-        if self._record is not None:
-            self._record.write(json.dumps(frame.to_dict()) + '\n')
+        self._record(**frame.to_dict())
         image = self._images.pop(frame.stamp_ns, None)
         if image is None:
             _remember(self._waiting, frame.stamp_ns, frame)
@@ -209,50 +232,40 @@ class Viewer:
         if len(self._unwritten) >= UNWRITTEN_FRAMES:
             return  # counted as missing
         try:
-            image = _source_image(message, self._args.transport)
+            image = (image_from_msg(message) if self._settings.transport == 'raw'
+                     else image_from_compressed_msg(message))
         except UnsupportedImageError as err:
             log(PROGRAM, f'frame {frame.number} is not drawn: {err}')
             return
         self._written += 1
         self._unwritten.append(
-            self._writer.submit(_write, self._args.output / frame.file_name, image, frame))
+            self._writer.submit(_write, self._settings.output / frame.file_name, image, frame))
 
     def _what_to_check(self) -> str:
-        args, node = self._args, self._node
-        publishers = node.count_publishers(args.detections_topic)
-        cameras = node.count_publishers(args.image_topic)
+        settings, node = self._settings, self._node
+        found = 'no detections'
         if self._latencies_ms:
-            found = f'only {len(self._latencies_ms)} of {args.frames} frames came, then none'
-        else:
-            found = 'no detections'
-        if not publishers:
-            advice = ('nobody publishes there: is the detector running, active, and in this '
+            found = f'only {len(self._latencies_ms)} of {settings.frames} frames came, then none'
+        if not node.count_publishers(settings.detections_topic):
+            advice = ('it has no publisher: is the detector running, active, and in this '
                       'ROS_DOMAIN_ID? (ros2 lifecycle get /detector)')
-        elif not cameras:
-            advice = f'nobody publishes images on {args.image_topic}: is the camera running?'
+        elif not node.count_publishers(settings.image_topic):
+            advice = f'{settings.image_topic} has no publisher: is the camera running?'
         elif not self._images_seen:
-            advice = (f'no image came on {args.image_topic} either, though somebody publishes '
-                      'there: is it really a '
-                      f'{args.transport} image topic, and is the shared memory of its publisher '
-                      'large enough?')
+            advice = (f'no image came on {settings.image_topic} either, which has a publisher: is '
+                      f'it a {settings.transport} image topic, and is the shared memory of its '
+                      'publisher large enough?')
         else:
-            advice = (f'{self._images_seen} images came on {args.image_topic}: does the detector '
-                      'subscribe to that topic, and what does its log say about dropped frames?')
-        return f'{found} on {args.detections_topic} for {args.timeout:g} s; {advice}'
+            advice = (f'{self._images_seen} images came on {settings.image_topic}: does the '
+                      'detector subscribe to that topic, and what does its log say about dropped '
+                      'frames?')
+        return f'{found} on {settings.detections_topic} for {settings.timeout:g} s; {advice}'
 
 
 def _remember(items: dict[int, Any], stamp_ns: int, item: Any) -> None:
     items[stamp_ns] = item
     if len(items) > PAIRING_FRAMES:
         del items[next(iter(items))]  # the oldest
-
-
-def _source_image(message: Any, transport: str) -> SourceImage:
-    if transport == 'compressed':
-        from mbv2ssd_ros.core.compressed_message import image_from_compressed_msg
-        return image_from_compressed_msg(message)
-    from mbv2ssd_ros.core.image_message import image_from_msg
-    return image_from_msg(message)
 
 
 def _write(path: Path, image: SourceImage, frame: ViewedFrame) -> None:
@@ -263,30 +276,13 @@ def _write(path: Path, image: SourceImage, frame: ViewedFrame) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog=PROGRAM, description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog='examples:\n'
-               '  view_detections --frames 20\n'
-               '  view_detections --detections-topic /front/detections '
-               '--image-topic /front/image_raw\n'
-               'ROS arguments follow --ros-args, such as --ros-args -r __ns:=/robot1')
-    parser.add_argument('--detections-topic', default='/camera/detections',
-                        help='vision_msgs/Detection2DArray (default %(default)s)')
-    parser.add_argument('--image-topic', default='/camera/image_raw',
-                        help='images to draw into (default %(default)s)')
-    parser.add_argument('--transport', choices=('raw', 'compressed'), default='raw',
-                        help='of the image topic (default %(default)s)')
-    parser.add_argument('--output', type=Path, default=Path('demo_out'), metavar='FOLDER',
-                        help='gets frame_0001.png and so on (default %(default)s)')
-    parser.add_argument('--frames', type=whole, metavar='N',
-                        help='end after N frames (default: go on until Ctrl-C)')
-    parser.add_argument('--timeout', type=positive, default=10.0, metavar='S',
-                        help='end with exit code 1 when no detections come for so many seconds '
-                             '(default %(default)g)')
-    parser.add_argument('--record', type=Path, metavar='FILE',
-                        help='write every frame there, as JSON lines')
-    return parser
+    return argument_parser(
+        Settings, PROGRAM, __doc__,
+        'examples:\n'
+        '  view_detections --frames 20\n'
+        '  view_detections --detections-topic /front/detections '
+        '--image-topic /front/image_raw\n'
+        'ROS arguments follow --ros-args, such as --ros-args -r __ns:=/robot1')
 
 
 if __name__ == '__main__':

@@ -59,11 +59,10 @@ def test_build_only_fails_when_the_engine_cannot_be_kept(path, monkeypatch, caps
     monkeypatch.setattr(EngineCache, 'keep', full)
     monkeypatch.syspath_prepend(DOUBLES)
     names = ('tensorrt', 'pycuda', 'cuda', 'double_state')
-    args = build_engine._parser().parse_args(
-        ['--model', str(path), '--engine-cache-dir', str(path.parent / 'engines'),
-         '--build-only'])
+    settings = build_engine.Settings(
+        model=str(path), engine_cache_dir=str(path.parent / 'engines'), build_only=True)
     try:
-        assert build_engine.build(args) == 1
+        assert build_engine.build(settings) == 1
     finally:
         for name in [n for n in sys.modules if n.partition('.')[0] in names]:
             del sys.modules[name]

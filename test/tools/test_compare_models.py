@@ -1,6 +1,5 @@
 """Models side by side: the figures on times made up here, then a short run of the real thing."""
 
-import argparse
 import json
 import re
 import sys
@@ -14,7 +13,7 @@ from helpers.needs import need
 from helpers.tiny_model import write_tiny_model
 from mbv2ssd_ros.core.errors import ConfigError, DataError
 from mbv2ssd_ros.tools import compare_models
-from mbv2ssd_ros.tools.benchmarking import compare_worker, roles
+from mbv2ssd_ros.tools.benchmarking import timing
 from mbv2ssd_ros.tools.benchmarking.compare_figures import (
     matplotlib_classes,
     parameter_count,
@@ -23,8 +22,9 @@ from mbv2ssd_ros.tools.benchmarking.compare_figures import (
     row,
     table,
 )
-from mbv2ssd_ros.tools.benchmarking.compare_worker import timed
+from mbv2ssd_ros.tools.benchmarking.timing import timed
 from mbv2ssd_ros.tools.compare_models import models_of, read_map
+from mbv2ssd_ros.tools.playing import publishing
 
 NOTHING = {'infer': [], 'detect': [], 'end_to_end': []}
 DESCRIBED = {'model': 'm.onnx', 'backend': 'onnxruntime', 'precision': 'fp32',
@@ -133,7 +133,7 @@ def test_figures_without_map_are_refused_by_name(tmp_path, content):
 
 def test_runs_are_timed_one_by_one_and_together(monkeypatch):
     clock = Clock()
-    for module in (compare_worker, roles):
+    for module in (timing, publishing):
         monkeypatch.setattr(module, 'time', clock)
     times_ms, fps = timed(lambda number: clock.sleep(0.01 * number), 3, 0.0)
     assert times_ms == pytest.approx([0, 10, 20])
@@ -172,9 +172,8 @@ def test_what_would_fail_at_the_end_is_refused_at_the_start(arguments, message, 
 
 
 def test_there_is_a_map_for_each_model_or_none(tmp_path):
-    args = argparse.Namespace(map=[tmp_path / 'a.json'])
     with pytest.raises(ConfigError, match='1 files of --map for 2 models'):
-        compare_models._maps(args, [tmp_path / 'x.onnx', tmp_path / 'y.onnx'])
+        compare_models._maps([tmp_path / 'a.json'], [tmp_path / 'x.onnx', tmp_path / 'y.onnx'])
 
 
 # The real thing ----------------------------------------------------------------------------------

@@ -9,9 +9,10 @@ import pytest
 
 from helpers.clock import Clock
 from mbv2ssd_ros.core.errors import DataError
-from mbv2ssd_ros.tools import play_images
-from mbv2ssd_ros.tools.play_images import main, paced, passes, share_large_images
-from mbv2ssd_ros.tools.playing.image_source import fill_size, open_source
+from mbv2ssd_ros.tools.play_images import main
+from mbv2ssd_ros.tools.playing import publishing
+from mbv2ssd_ros.tools.playing.image_source import fill_size, open_source, passes
+from mbv2ssd_ros.tools.playing.publishing import paced, share_large_images
 
 WIDE_HW = (24, 40)  # not square
 
@@ -170,7 +171,7 @@ def test_a_size_is_filled_from_the_middle_in_the_same_proportions(size_hw, wante
 
 def test_frames_are_spaced_by_the_rate(monkeypatch):
     clock = Clock()
-    monkeypatch.setattr(play_images, 'time', clock)
+    monkeypatch.setattr(publishing, 'time', clock)
     started_s = clock.now_s
     came = [(frame, clock.now_s - started_s) for frame in paced(iter('abc'), rate_hz=50)]
     assert [frame for frame, _ in came] == ['a', 'b', 'c']

@@ -121,7 +121,7 @@ def test_without_a_detector_it_says_what_to_check_and_ends_with_1(graph, tmp_pat
     ended = graph.run(graph.start(
         'view_detections', '--output', tmp_path, '--timeout', '0.3'))
     assert ended.code == 1
-    assert 'no detections on /camera/detections for 0.3 s; nobody publishes there' in ended.output
+    assert 'no detections on /camera/detections for 0.3 s; it has no publisher' in ended.output
 
 
 def test_fewer_frames_than_asked_for_end_with_1(graph, camera, tmp_path):

@@ -17,15 +17,14 @@ from mbv2ssd_ros.tools.benchmarking.figures import (
     Received,
     Record,
     Sent,
+    spread_row,
     stages_of,
 )
-from mbv2ssd_ros.tools.benchmarking.run import Processes, Setup, START_TIMEOUT_S
+from mbv2ssd_ros.tools.benchmarking.run import Graph, Setup, START_TIMEOUT_S, WARM_UP
 from mbv2ssd_ros.tools.cli.processes import ending, ProcessError, Program
 
 MAX_AGE_MS = 100.0  # three periods of a camera of 30 Hz
-WARM_UP_INSTANTS = 5
 _REPORT_TIMEOUT_S = 5.0  # the node reports once a second
-_LAST_ARRIVAL_S = 0.5
 _SETTLE_S = 1.2  # a report then covers everything before
 
 Drops = dict[str, int]  # of all cameras, by reason
@@ -43,35 +42,19 @@ class CamerasRun:
     record: Record
 
 
-def measure_cameras(setup: Setup, cameras: int, frames: int, model: Path) -> dict[str, Any]:
+def measure_cameras(setup: Setup, cameras: int, frames: int) -> dict[str, Any]:
     """Start a node for several cameras, measure, end everything; see cameras_summary."""
-    names = [f'camera{number + 1}' for number in range(cameras)]
     programs: list[Program] = []
     with tempfile.TemporaryDirectory(prefix='mbv2ssd_benchmark_') as folder, ending(programs):
-        processes = Processes(setup, Path(folder), programs)
-        topics = [f'/{name}/image_raw' for name in names]
-        camera = processes.camera(topics)
-        node = processes.node(model, names, max_age_ms=MAX_AGE_MS)
-        listener = processes.listener(
-            '/transport/image_raw', [f'/{name}/detections' for name in names],
-            diagnostics=True)
-
-        def exchange(instants: int) -> tuple[Sent, Received]:
-            answer = camera.ask(
-                {'topics': topics, 'count': instants, 'rate_hz': setup.rate_hz},
-                START_TIMEOUT_S + 2 * instants / setup.rate_hz)
-            count = len(topics) * instants
-            return answer['sent'], listener.ask(
-                {'count': count, 'timeout_s': _LAST_ARRIVAL_S}, START_TIMEOUT_S)['received']
-
-        _wait_until_all_are_answered(exchange, len(names), node)
-        before = _read_drops(listener)
-        sent, received = exchange(WARM_UP_INSTANTS + frames)
+        graph = Graph(setup, Path(folder), programs,
+                      [f'camera{number + 1}' for number in range(cameras)], max_age_ms=MAX_AGE_MS)
+        graph.wait_until_answered(graph.topics, 'detections for every camera')
+        before = _read_drops(graph.listener)
+        sent, received = graph.exchange(graph.topics, WARM_UP + frames)
         time.sleep(_SETTLE_S)
-        after = _read_drops(listener)
-        node.end()
-        run = CamerasRun(cameras, sent, received, before, after, processes.record())
-    return cameras_summary(run)
+        after = _read_drops(graph.listener)
+        return cameras_summary(
+            CamerasRun(cameras, sent, received, before, after, graph.end_node()))
 
 
 def cameras_summary(run: CamerasRun) -> dict[str, Any]:
@@ -82,7 +65,7 @@ def cameras_summary(run: CamerasRun) -> dict[str, Any]:
     answered and dropped by reason, warm-up included; images missing without a reason; the share
     of each camera in all answers.
     """
-    measured = run.sent[WARM_UP_INSTANTS * run.cameras:]
+    measured = run.sent[WARM_UP * run.cameras:]
     times_ms = latencies_ms(measured, run.received)
     if not times_ms:
         raise ProcessError('several cameras: not one of the detections arrived; with best effort '
@@ -107,32 +90,14 @@ def cameras_table(found: Mapping[str, Any]) -> str:
     """Format the figures of cameras_summary as lines."""
     dropped = ', '.join(f'{count} {reason}' for reason, count in found['dropped'].items() if count)
     shares = ' '.join(f'{100 * share:.1f}' for share in found['share_by_camera'])
-    lines = [f'{found["cameras"]} cameras, ms {"p50":>12} {"p95":>8} {"p99":>8}']
-    for name, key in (('end_to_end', 'end_to_end_ms'), ('age at publish', 'age_at_publish_ms')):
-        row = found[key]
-        lines.append(f'{name:20} {row["p50"]:8.2f} {row["p95"]:8.2f} {row["p99"]:8.2f}')
     return '\n'.join([
-        *lines,
+        f'{found["cameras"]} cameras, ms {"p50":>12} {"p95":>8} {"p99":>8}',
+        spread_row('end_to_end', found['end_to_end_ms']),
+        spread_row('age at publish', found['age_at_publish_ms']),
         f'{found["answered"]} of {found["sent"]} answered; dropped: {dropped or "none"}; '
         f'{found["unexplained"]} unexplained',
-        f'the oldest was {found["oldest_ms"]:.1f} ms old; max_age_ms is '
-        f'{found["max_age_ms"]:g}',
+        f'the oldest was {found["oldest_ms"]:.1f} ms old; max_age_ms is {found["max_age_ms"]:g}',
         f'share of each camera, %: {shares}'])
-
-
-def _wait_until_all_are_answered(exchange: Any, cameras: int, node: Program) -> None:
-    """Publish until every camera gets answers: discovery is then complete."""
-    deadline = time.monotonic() + START_TIMEOUT_S
-    while True:
-        sent, received = exchange(3)
-        arrived = {stamp for stamp, _, _ in received}
-        if all(any(stamp in arrived for stamp, _ in sent[number::cameras])
-               for number in range(cameras)):
-            return
-        node.check()
-        if time.monotonic() > deadline:
-            raise ProcessError(f'not every camera was answered within {START_TIMEOUT_S:g} s; the '
-                               f'node: {node.tail()}')
 
 
 def _read_drops(listener: Program) -> Drops:
@@ -143,6 +108,5 @@ def _read_drops(listener: Program) -> Drops:
             f'the node sent nothing on /diagnostics within {_REPORT_TIMEOUT_S:g} s')
     cameras: Sequence[Mapping[str, str]] = [
         values for name, values in report['diagnostics'].items() if ': camera ' in name]
-    return {
-        reason: sum(int(values[f'dropped.{reason}']) for values in cameras)
-        for reason in DROP_REASONS}
+    return {reason: sum(int(values[f'dropped.{reason}']) for values in cameras)
+            for reason in DROP_REASONS}

@@ -69,8 +69,6 @@ class Samples:
     detections: int = 0
     node_cpu_s: float = 0.0
     node_wall_s: float = 0.0
-    backend: str = ''
-    precision: str = ''
 
 
 def latencies_ms(sent: Sent, received: Received) -> list[float]:
@@ -173,15 +171,15 @@ def table(result: Mapping[str, Any]) -> str:
         f'{machine_facts["load_before"]:g} before the start',
         '',
         f'{"ms":20} {"p50":>8} {"p95":>8} {"p99":>8}   lost',
-        _row('infer', result['infer_ms']),
-        _row('transport', result['transport_ms'], _lost(result, 'transport')),
-        _row('end_to_end', result['end_to_end_ms'], _lost(result, 'end_to_end')),
-        _row('overhead', result['overhead_ms']),
-        _row('overhead by frame', result['overhead_by_frame_ms']),
-        _row('own part', result['own_ms']),
-        *(_row(f'  {stage}', spread) for stage, spread in result['stages_ms'].items()),
-        _row('saturated', result['saturated_end_to_end_ms']),
-        _row('  overhead by frame', result['saturated_overhead_ms'])]
+        spread_row('infer', result['infer_ms']),
+        spread_row('transport', result['transport_ms'], _lost(result, 'transport')),
+        spread_row('end_to_end', result['end_to_end_ms'], _lost(result, 'end_to_end')),
+        spread_row('overhead', result['overhead_ms']),
+        spread_row('overhead by frame', result['overhead_by_frame_ms']),
+        spread_row('own part', result['own_ms']),
+        *(spread_row(f'  {stage}', spread) for stage, spread in result['stages_ms'].items()),
+        spread_row('saturated', result['saturated_end_to_end_ms']),
+        spread_row('  overhead by frame', result['saturated_overhead_ms'])]
     return '\n'.join([
         *lines, '',
         f'saturated    {result["saturated_fps"]:8.1f} frames/s answered, '
@@ -192,7 +190,8 @@ def table(result: Mapping[str, Any]) -> str:
         f'{100 * result["cpu_share"]:.1f} % of one core at {config["rate_hz"]:g} Hz'])
 
 
-def _row(name: str, spread: Mapping[str, float], note: str = '') -> str:
+def spread_row(name: str, spread: Mapping[str, float], note: str = '') -> str:
+    """Format percentiles as a line of a table."""
     return (f'{name:20} {spread["p50"]:8.2f} {spread["p95"]:8.2f} {spread["p99"]:8.2f}   {note}'
             .rstrip())
 

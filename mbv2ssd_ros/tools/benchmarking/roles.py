@@ -1,5 +1,5 @@
 """
-The processes that `benchmark` starts beside the node: a camera, a listener, a bare backend.
+The processes that `benchmark` starts in addition to the node: a camera and a listener.
 
 Each reads commands from standard input and answers on standard output, one JSON object a line,
 and ends with its input. Times are CLOCK_MONOTONIC, which all processes of a machine share; the
@@ -17,15 +17,12 @@ import threading
 import time
 from typing import Any
 
-import numpy as np
-
-from mbv2ssd_ros.backends import BackendOptions, open_backend
-from mbv2ssd_ros.core.image import resize_into, SourceImage
 from mbv2ssd_ros.core.stamps import split_stamp, stamp_ns
 from mbv2ssd_ros.tools.cli.arguments import size_wh
 from mbv2ssd_ros.tools.cli.ros_session import ros_node
-from mbv2ssd_ros.tools.play_images import camera_qos, image_message, passes
-from mbv2ssd_ros.tools.playing.image_source import open_source
+from mbv2ssd_ros.tools.play_images import image_message
+from mbv2ssd_ros.tools.playing.image_source import open_source, passes
+from mbv2ssd_ros.tools.playing.publishing import camera_qos, paced
 
 Command = dict[str, Any]
 Answer = dict[str, Any]
@@ -45,17 +42,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     listener.add_argument('--image-topic', required=True)
     listener.add_argument('--detections-topics', nargs='+', required=True)
     listener.add_argument('--reliable', action='store_true')
-    listener.add_argument('--diagnostics', action='store_true')
     listener.set_defaults(play=_listener)
-    inference = roles.add_parser('inference')
-    inference.add_argument('--images', type=Path, required=True)
-    inference.add_argument('--size', type=size_wh, required=True)
-    inference.add_argument('--model', required=True)
-    inference.add_argument('--backend', default='auto')
-    inference.set_defaults(play=_inference)
-    args = parser.parse_args(argv)
+    options = vars(parser.parse_args(argv))
     try:
-        args.play(args)
+        options.pop('play')(**options)
     except KeyboardInterrupt:
         pass
     return 0
@@ -67,27 +57,17 @@ def serve(answer: Callable[[Command], Answer]) -> None:
         print(json.dumps(answer(json.loads(line))), flush=True)
 
 
-def run_paced(count: int, rate_hz: float, step: Callable[[int], None]) -> None:
-    """Call a function with 0, 1, ... at a steady rate; resume after a stall without a burst."""
-    due = time.monotonic()
-    for number in range(count):
-        time.sleep(max(0.0, due - time.monotonic()))
-        step(number)
-        due = max(due + 1 / rate_hz, time.monotonic())
-
-
-def _camera(args: argparse.Namespace) -> None:
+def _camera(images: Path, size: tuple[int, int], topics: Sequence[str], reliable: bool) -> None:
     from std_msgs.msg import Header
     messages = [image_message(frame, Header(frame_id='camera'))
-                for frame in passes(open_source(args.images, args.size), repeat=False)]
+                for frame in passes(open_source(images, size), repeat=False)]
     with ros_node('benchmark_camera', ()) as node:
-        kind, qos = type(messages[0]), camera_qos(args.reliable)
-        publishers = {topic: node.create_publisher(kind, topic, qos) for topic in args.topics}
+        kind, qos = type(messages[0]), camera_qos(reliable)
+        publishers = {topic: node.create_publisher(kind, topic, qos) for topic in topics}
 
         def publish(command: Command) -> Answer:
             chosen, sent = [publishers[topic] for topic in command['topics']], []
-
-            def step(number: int) -> None:
+            for number in paced(range(command['count']), command['rate_hz']):
                 message = messages[number % len(messages)]
                 stamp = message.header.stamp
                 for publisher in chosen:  # as cameras with a common trigger do
@@ -95,12 +75,11 @@ def _camera(args: argparse.Namespace) -> None:
                     stamp.sec, stamp.nanosec = split_stamp(now_ns)
                     sent.append((now_ns, time.monotonic_ns()))
                     publisher.publish(message)
-            run_paced(command['count'], command['rate_hz'], step)
             return {'sent': sent}
         serve(publish)
 
 
-def _listener(args: argparse.Namespace) -> None:
+def _listener(image_topic: str, detections_topics: Sequence[str], reliable: bool) -> None:
     # Both ends of the bare transport allocate as the node does: large buffers stay in the process.
     from mbv2ssd_ros.ros.memory import keep_large_buffers
     keep_large_buffers()
@@ -112,16 +91,14 @@ def _listener(args: argparse.Namespace) -> None:
         from vision_msgs.msg import Detection2DArray
         inbox = _Inbox()
         # as in the node: the newest image only
-        image_qos = camera_qos(args.reliable)
+        image_qos = camera_qos(reliable)
         image_qos.depth = 1
-        node.create_subscription(Image, args.image_topic, inbox.receive_image, image_qos)
-        for topic in args.detections_topics:
+        node.create_subscription(Image, image_topic, inbox.receive_image, image_qos)
+        for topic in detections_topics:
             node.create_subscription(
                 Detection2DArray, topic, inbox.receive_detections,
                 QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE))
-        if args.diagnostics:
-            node.create_subscription(
-                DiagnosticArray, '/diagnostics', inbox.receive_diagnostics, 10)
+        node.create_subscription(DiagnosticArray, '/diagnostics', inbox.receive_diagnostics, 10)
         # its own thread: it sleeps in a read while the executor works
         threading.Thread(target=_serve_and_stop, args=(inbox.answer, node.context), daemon=True
                          ).start()
@@ -181,30 +158,6 @@ class _Inbox:
         with self._arrived:
             self._received.append((stamp_ns(message.header), now_ns, detections))
             self._arrived.notify()
-
-
-def _inference(args: argparse.Namespace) -> None:
-    backend = open_backend(args.backend, args.model, BackendOptions())
-    contract = backend.contract
-    inputs = []
-    for frame in passes(open_source(args.images, args.size), repeat=False):
-        slot = np.zeros((1, *contract.input_size_hw, 3), dtype=np.uint8)
-        resize_into(SourceImage(frame.image_bgr, 'bgr'), contract.resize_mode, slot[0])
-        inputs.append(slot)
-
-    def infer(command: Command) -> Answer:
-        times_ms = []
-
-        def step(number: int) -> None:
-            started = time.perf_counter()
-            backend.infer(inputs[number % len(inputs)])
-            times_ms.append(1e3 * (time.perf_counter() - started))
-        started = time.perf_counter()
-        run_paced(command['count'], command['rate_hz'], step)
-        return {'ms': times_ms, 'seconds': time.perf_counter() - started,
-                'backend': backend.detail, 'precision': contract.precision}
-    serve(infer)
-    backend.close()
 
 
 if __name__ == '__main__':

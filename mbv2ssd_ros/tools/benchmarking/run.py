@@ -1,4 +1,4 @@
-"""The processes of a benchmark with their command lines."""
+"""The processes of a benchmark: an engine alone, or a node with cameras and a subscriber."""
 
 from __future__ import annotations
 
@@ -6,86 +6,149 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 import json
 from pathlib import Path
+import time
+from typing import Any
 
-from mbv2ssd_ros.tools.benchmarking.figures import Record
-from mbv2ssd_ros.tools.cli.processes import Program, ros_environment
-from mbv2ssd_ros.tools.play_images import share_large_images
+from mbv2ssd_ros.tools.benchmarking.figures import Received, Record, Sent
+from mbv2ssd_ros.tools.cli.processes import ProcessError, Program, ros_environment
+from mbv2ssd_ros.tools.playing.publishing import share_large_images
 
+LOAD_TIMEOUT_S = 900.0  # TensorRT may have to build an engine
 START_TIMEOUT_S = 30.0
+LAST_ARRIVAL_S = 0.5  # wait for late arrivals after the last image
+WARM_UP = 5  # at the start of every measurement: after a pause caches are cold
+TRANSPORT_TOPIC = '/transport/image_raw'  # the same images, not subscribed to by the node
 
 
 @dataclass(frozen=True)
 class Setup:
-    """What is measured: a camera, and a backend behind it."""
+    """What is measured: a model with a backend, and the camera in front of it."""
 
+    model: Path
+    backend: str
     images: Path
     size_wh: tuple[int, int]
     rate_hz: float
-    reliable: bool
-    backend: str
-    domain_id: int | None  # None: one of their own
+    threads: int = 1  # of the engine alone
+    reliable: bool = False
+    domain_id: int | None = None  # None: one of their own
+
+    @property
+    def size(self) -> str:
+        """Width and height in pixels, as in --size."""
+        return '{}x{}'.format(*self.size_wh)
 
 
-class Processes:
-    """Starts the processes of one ROS graph, with their logs in one folder."""
+class Engine:
+    """A process with an engine alone; `described` is what it says of the model, or an error."""
 
-    def __init__(self, setup: Setup, folder: Path, programs: list[Program]) -> None:
-        """Start nothing yet. Processes are added to `programs`; the caller ends them."""
+    def __init__(self, setup: Setup, log_file: Path, programs: list[Program]) -> None:
+        """Start it, add it to `programs`, which the caller ends, and wait until it has loaded."""
+        self._program = Program('mbv2ssd_ros.tools.benchmarking.inference', [
+            '--model', str(setup.model), '--backend', setup.backend, '--threads',
+            str(setup.threads), '--images', str(setup.images), '--size', setup.size],
+            ros_environment(log_file.parent), log_file, pipes=True)
+        programs.append(self._program)
+        try:
+            self.described = self._program.answer(LOAD_TIMEOUT_S)
+        except ProcessError:
+            self.described = {'error': f'was not loaded; {self._program.tail()}'}
+
+    def measure(self, what: str, count: int, rate_hz: float) -> dict[str, Any]:
+        """
+        Run 'infer' or 'detect' at a rate; 0: one after the other.
+
+        Returns `ms` of each run, `fps` and `rss_mb`.
+        """
+        seconds = (count + WARM_UP) / rate_hz if rate_hz else 0.0
+        return self._program.ask(
+            {'what': what, 'count': count, 'warm_up': WARM_UP, 'rate_hz': rate_hz},
+            120.0 + 2 * seconds)
+
+
+class Graph:
+    """A node, its cameras and a subscriber, each a process, with their logs in one folder."""
+
+    def __init__(self, setup: Setup, folder: Path, programs: list[Program],
+                 cameras: Sequence[str] = ('camera',), **parameters: object) -> None:
+        """Start them, with more parameters of the node if given, and add them to `programs`."""
         self._setup, self._folder, self._programs = setup, folder, programs
         self._environment = ros_environment(folder, setup.domain_id)
         self._record_file = folder / 'record.json'
-
-    def camera(self, topics: Sequence[str]) -> Program:
-        """Start the publisher of the images; commands choose among `topics`."""
+        self.topics = [f'/{name}/image_raw' for name in cameras]
+        reliable = ['--reliable'] if setup.reliable else []
         # Only the sender's shared memory size counts. The node runs as users run it.
         environment = dict(self._environment)
         share_large_images(environment)
-        return self._role('camera', *self._images(), '--topics', *topics, *self._reliable(),
-                          environment=environment)
+        self._camera = self._start(
+            'roles', 'camera', '--images', str(setup.images), '--size', setup.size, '--topics',
+            *self.topics, TRANSPORT_TOPIC, *reliable, environment=environment)
+        self.node = self._start_node(cameras, parameters)
+        self.listener = self._start(
+            'roles', 'listener', '--image-topic', TRANSPORT_TOPIC, '--detections-topics',
+            *(f'/{name}/detections' for name in cameras), *reliable)
 
-    def listener(self, image_topic: str, detections_topics: Sequence[str],
-                 diagnostics: bool = False) -> Program:
-        """Start the recorder of arrival times; the node does not subscribe to `image_topic`."""
-        return self._role('listener', '--image-topic', image_topic, '--detections-topics',
-                          *detections_topics, *self._reliable(),
-                          *(['--diagnostics'] if diagnostics else []))
+    def wait_until_answered(self, topics: Sequence[str], what: str) -> None:
+        """
+        Publish until an image on each topic has come back: discovery is then complete.
 
-    def inference(self, model: Path) -> Program:
-        """Start the backend alone, with the model of the node."""
-        return self._role('inference', *self._images(), '--model', str(model), '--backend',
-                          self._setup.backend)
+        Raises ProcessError, naming `what`, when they do not come within START_TIMEOUT_S.
+        """
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while True:
+            sent, received = self.exchange(topics, 3)
+            arrived = {stamp for stamp, _, _ in received}
+            if all(any(stamp in arrived for stamp, _ in sent[number::len(topics)])
+                   for number in range(len(topics))):
+                return
+            self.node.check()
+            if time.monotonic() > deadline:
+                raise ProcessError(f'no {what} within {START_TIMEOUT_S:g} s; the node: '
+                                   f'{self.node.tail()}')
 
-    def node(self, model: Path, cameras: Sequence[str], **parameters: object) -> Program:
-        """Start the detector as users run it, with more parameters if given."""
+    def exchange(self, topics: Sequence[str], count: int, rate_hz: float | None = None
+                 ) -> tuple[Sent, Received]:
+        """Publish images on each topic, at the rate of the camera, and collect what arrives."""
+        sent = self.publish(topics, count, rate_hz)
+        return sent, self.collect(len(sent))
+
+    def publish(self, topics: Sequence[str], count: int, rate_hz: float | None = None) -> Sent:
+        """Publish images on each topic at the same instants, topic by topic at each."""
+        rate_hz = rate_hz or self._setup.rate_hz
+        sent: Sent = self._camera.ask(
+            {'topics': topics, 'count': count, 'rate_hz': rate_hz},
+            START_TIMEOUT_S + 2 * count / rate_hz)['sent']
+        return sent
+
+    def collect(self, count: int) -> Received:
+        """Take the arrivals, once there are `count` or no more can be expected."""
+        received: Received = self.listener.ask(
+            {'count': count, 'timeout_s': LAST_ARRIVAL_S}, START_TIMEOUT_S)['received']
+        return received
+
+    def end_node(self) -> Record:
+        """End the node; return its record, with an entry for each answered frame."""
+        self.node.end()
+        self.node.check()
+        record: Record = json.loads(self._record_file.read_text())
+        return record
+
+    def _start_node(self, cameras: Sequence[str], parameters: Mapping[str, object]) -> Program:
         reliability = 'reliable' if self._setup.reliable else 'best_effort'
-        settings = {'autostart': 'true', 'model_path': model.resolve(),
+        settings = {'autostart': 'true', 'model_path': self._setup.model.resolve(),
                     'backend': self._setup.backend, 'cameras': f'[{",".join(cameras)}]',
                     **{f'{name}.qos_reliability': reliability for name in cameras}, **parameters}
         arguments = [str(self._record_file), '--ros-args']
         for name, value in settings.items():
             arguments += ['-p', f'{name}:={value}']
-        return self._start('node', 'mbv2ssd_ros.tools.benchmarking.node', arguments, pipes=False)
+        return self._start('node', *arguments)
 
-    def record(self) -> Record:
-        """Read the record of the node after its end: one entry for each answered frame."""
-        record: Record = json.loads(self._record_file.read_text())
-        return record
-
-    def _images(self) -> list[str]:
-        size = '{}x{}'.format(*self._setup.size_wh)
-        return ['--images', str(self._setup.images), '--size', size]
-
-    def _reliable(self) -> list[str]:
-        return ['--reliable'] if self._setup.reliable else []
-
-    def _role(self, name: str, *arguments: str, environment: Mapping[str, str] | None = None
-              ) -> Program:
-        return self._start(name, 'mbv2ssd_ros.tools.benchmarking.roles', [name, *arguments],
-                           pipes=True, environment=environment)
-
-    def _start(self, name: str, module: str, arguments: Sequence[str], pipes: bool,
-               environment: Mapping[str, str] | None = None) -> Program:
-        program = Program(module, arguments, environment or self._environment,
-                          self._folder / f'{name}.log', pipes=pipes)
+    def _start(self, module: str, *arguments: str, environment: Mapping[str, str] | None = None
+               ) -> Program:
+        is_role = module == 'roles'
+        program = Program(
+            f'mbv2ssd_ros.tools.benchmarking.{module}', arguments,
+            environment or self._environment,
+            self._folder / f'{arguments[0] if is_role else module}.log', pipes=is_role)
         self._programs.append(program)
         return program

@@ -3,37 +3,38 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
+import math
 import re
 
 
 def positive(text: str) -> float:
     """Parse a number above zero."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < float('inf'):
-        raise argparse.ArgumentTypeError(f'{text!r} is not a number above 0')
-    return value
+    return _number(text, 'a number above 0', lambda value: 0 < value < math.inf)
+
+
+def seconds(text: str) -> float:
+    """Parse a number of seconds that may be zero."""
+    return _number(text, 'a number of seconds from 0', lambda value: 0 <= value < math.inf)
 
 
 def share(text: str) -> float:
     """Parse a number from 0 to 1."""
-    return _at_most(text, 1)
+    return _number(text, 'a number from 0 to 1', lambda value: 0 <= value <= 1)
 
 
 def points(text: str) -> float:
     """Parse a number of points of 100."""
-    return _at_most(text, 100)
+    return _number(text, 'a number from 0 to 100', lambda value: 0 <= value <= 100)
 
 
-def _at_most(text: str, most: int) -> float:
+def _number(text: str, expected: str, is_valid: Callable[[float], bool]) -> float:
     try:
         value = float(text)
     except ValueError:
-        value = -1.0
-    if not 0 <= value <= most:
-        raise argparse.ArgumentTypeError(f'{text!r} is not a number from 0 to {most}')
+        value = math.nan
+    if not is_valid(value):
+        raise argparse.ArgumentTypeError(f'{text!r} is not {expected}')
     return value
 
 

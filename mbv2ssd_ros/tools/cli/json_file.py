@@ -1,7 +1,9 @@
-"""JSON files with figures; an unusable path is refused before the measurement."""
+"""JSON files of figures, checked before the measurement, and of lines."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 import json
 import os
 from pathlib import Path
@@ -37,3 +39,18 @@ def write_json(path: Path | None, value: Any, option: str = '--json') -> None:
         path.write_text(json.dumps(value, indent=2) + '\n', encoding='utf-8')
     except OSError as err:
         raise ConfigError(f'{option} {path}: cannot be written: {err.strerror}') from err
+
+
+@contextmanager
+def json_lines(path: Path | None) -> Iterator[Callable[..., None]]:
+    """
+    Open the file of --record; yields a function that writes its keyword arguments as a line.
+
+    `path` None: nothing is written. Raises ConfigError where the file cannot be opened.
+    """
+    try:
+        file = Path(os.devnull if path is None else path).open('w', buffering=1)
+    except OSError as err:
+        raise ConfigError(f'--record {path}: cannot be written: {err}') from err
+    with file:
+        yield lambda **fields: print(json.dumps(fields), file=file)

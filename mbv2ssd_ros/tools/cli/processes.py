@@ -85,20 +85,24 @@ class Program:
 
     def ask(self, command: Mapping[str, Any], timeout_s: float) -> dict[str, Any]:
         """
-        Send a command to a program with pipes and return its answer, each a line of JSON.
+        Send a command to a program with pipes, as a line of JSON, and return its answer.
 
         Raises ProcessError when it ended or did not answer in time.
         """
-        assert self.process.stdin is not None and self.process.stdout is not None
+        assert self.process.stdin is not None
         try:
             self.process.stdin.write(json.dumps(command) + '\n')
             self.process.stdin.flush()
         except BrokenPipeError as err:
             raise ProcessError(f'{self.name} has ended; {self.tail()}') from err
+        return self.answer(timeout_s, f'{dict(command)} ')
+
+    def answer(self, timeout_s: float, command: str = '') -> dict[str, Any]:
+        """Read a line of JSON from a program with pipes; raises ProcessError as `ask` does."""
+        assert self.process.stdout is not None
         if not select.select([self.process.stdout], [], [], timeout_s)[0]:
             raise ProcessError(
-                f'{self.name} did not answer {dict(command)} within {timeout_s:g} s; '
-                f'{self.tail()}')
+                f'{self.name} did not answer {command}within {timeout_s:g} s; {self.tail()}')
         line = self.process.stdout.readline()
         if not line:
             raise ProcessError(f'{self.name} has ended; {self.tail()}')

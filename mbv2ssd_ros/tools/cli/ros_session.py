@@ -1,8 +1,7 @@
-"""One ROS node in one process, from the command line to a clean end."""
+"""One ROS node in one process, with a clean end."""
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 import importlib
@@ -12,22 +11,6 @@ from types import FrameType
 from typing import Any
 
 from mbv2ssd_ros.core.errors import ConfigError
-
-ROS_ARGS = '--ros-args'
-
-
-def parse(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> argparse.Namespace:
-    """Parse a command line that may have arguments for rclpy.init, returned as `ros_args`."""
-    own = list(sys.argv[1:] if argv is None else argv)
-    ros: list[str] = []
-    if ROS_ARGS in own:
-        start = own.index(ROS_ARGS)
-        # `ros2 launch` appends them; a lone -- ends them
-        end = own.index('--', start) + 1 if '--' in own[start:] else len(own)
-        own, ros = own[:start] + own[end:], own[start:end]
-    found = parser.parse_args(own)
-    found.ros_args = ros
-    return found
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from mbv2ssd_ros.core.errors import DataError, UnsupportedImageError
 from mbv2ssd_ros.core.image_header import IMAGE_SUFFIXES, stored_size_wh
+from mbv2ssd_ros.tools.cli.program import log
 
 _KEEP_BYTES = 128 << 20  # decoded images of a folder that is played in a loop
 
@@ -60,6 +61,30 @@ def open_source(path: Path, size_wh: tuple[int, int] | None = None) -> ImageSour
     if path.suffix.lower() in IMAGE_SUFFIXES:
         return ImageFiles([path], size_wh)
     return VideoFile(path, size_wh)
+
+
+def passes(source: ImageSource, repeat: bool) -> Iterator[CameraFrame]:
+    """
+    Play a source once or, with `repeat`, forever; log each skipped file once.
+
+    Raises DataError after a whole pass without one frame.
+    """
+    logged: set[str] = set()
+    while True:
+        empty = True
+        for frame in source:
+            empty = False
+            yield frame
+        for file, reason in source.skipped.items():
+            if file not in logged:
+                log('play_images', f'skipped {file}: {reason}')
+        logged.update(source.skipped)
+        if empty:
+            raise DataError(
+                'nothing to play: not one of the files can be decoded; see the skipped files '
+                'above')
+        if not repeat:
+            return
 
 
 def fill_size(image_bgr: NDArray[np.uint8], size_wh: tuple[int, int]) -> NDArray[np.uint8]:
