@@ -1,8 +1,9 @@
 """
-Compare an engine with the model it was built from.
+Compare the outputs of two programs for the same model, prior by prior.
 
 TensorRT has had versions that built wrong engines without an error, so a new one is compared with
-ONNX Runtime, on the GPU it was built for, before use.
+ONNX Runtime, on the GPU it was built for, before use; an export is compared with PyTorch.
+mbv2ssd_train/export/agreement.py compares detections: of models that differ by design.
 """
 
 from __future__ import annotations
@@ -69,8 +70,14 @@ def fixed_images(count: int, size_hw: tuple[int, int]) -> NDArray[np.uint8]:
 
 def compare(infer: Infer, reference: Infer, batch_sizes: Sequence[int],
             size_hw: tuple[int, int]) -> Difference:
-    """Return the largest differences on fixed images, for engine batches of every size."""
-    images = fixed_images(max(_MIN_IMAGES, *batch_sizes), size_hw)
+    """Return the largest differences on fixed images, for batches of every size."""
+    return compare_on(
+        fixed_images(max(_MIN_IMAGES, *batch_sizes), size_hw), infer, reference, batch_sizes)
+
+
+def compare_on(images: NDArray[np.uint8], infer: Infer, reference: Infer,
+               batch_sizes: Sequence[int]) -> Difference:
+    """As compare, on images (N, H, W, 3) of which there are as many as the largest batch has."""
     expected = [tuple(output.copy() for output in reference(image[None])) for image in images]
     found = []
     for size in batch_sizes:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 import dataclasses
-from dataclasses import dataclass
 import logging
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from onnx import numpy_helper
 import torch
 import yaml
 
+from mbv2ssd_ros.backends.agreement import compare_on, Difference
 from mbv2ssd_ros.backends.opening import open_backend
 from mbv2ssd_ros.backends.options import BackendOptions
 from mbv2ssd_ros.core.contract import ModelContract
@@ -30,28 +31,15 @@ _EXPORT_OPSET = 18  # the oldest that PyTorch's exporter writes
 # newer attributes of Resize, with the values that keep the Resize of opset 17
 _NEW_IN_RESIZE = {'antialias': 0, 'keep_aspect_ratio_policy': b'stretch'}
 TOLERANCE = 1e-4  # of boxes and scores in float32
+_LIMIT = Difference(*[TOLERANCE] * 4)
+TEST_IMAGES = 5  # that are compared: plain ones, smooth and noisy
 
 
 class ExportError(Mbv2SsdError):
     """The model cannot be written, or the file does not compute what PyTorch computes."""
 
 
-@dataclass(frozen=True)
-class Parity:
-    """Largest differences between PyTorch and the file."""
-
-    boxes: float  # in units of the image side
-    scores: float
-    images: int
-
-    @property
-    def within_tolerance(self) -> bool:
-        """Return whether both differences are rounding."""
-        # not `>`: a nan is outside
-        return self.boxes <= TOLERANCE and self.scores <= TOLERANCE
-
-
-def export_onnx(backend: TorchBackend, path: Path) -> Parity:
+def export_onnx(backend: TorchBackend, path: Path) -> Difference:
     """
     Write a model with its contract as an ONNX file if it agrees with PyTorch.
 
@@ -66,36 +54,27 @@ def export_onnx(backend: TorchBackend, path: Path) -> Parity:
     onnx.checker.check_model(model, full_check=True)
     partial = save_beside(model, path)
     try:
-        parity = measure_parity(backend, partial)
-        if not parity.within_tolerance:
+        difference = measure_parity(backend, partial)
+        if not difference.within(_LIMIT):
             raise ExportError(
-                f'{path}: differs from PyTorch by {parity.boxes:.2e} in boxes and '
-                f'{parity.scores:.2e} in scores, {TOLERANCE:.0e} is allowed; nothing was written. '
-                f'Was the model trained to the end? torch {torch.__version__}')
+                f'{path}: differs from PyTorch by {difference.box_max:.2e} in boxes and '
+                f'{difference.score_max:.2e} in scores, {TOLERANCE:.0e} is allowed; nothing was '
+                f'written. Was the model trained to the end? torch {torch.__version__}')
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
-    return parity
+    return difference
 
 
-def measure_parity(backend: TorchBackend, path: Path, seed: int = 0) -> Parity:
+def measure_parity(backend: TorchBackend, path: Path) -> Difference:
     """
     Return the largest differences between PyTorch and ONNX Runtime.
 
     The images are plain, noisy and smooth, singly and in a batch.
     """
-    images = _test_images(backend.contract.input_size_hw, seed)
-    expected_boxes, expected_scores = backend.infer(images)
-    onnx_backend = open_backend('onnxruntime', path, BackendOptions())
-    try:
-        boxes, scores = onnx_backend.infer(images)
-        single = [onnx_backend.infer(image[None]) for image in images]
-    finally:
-        onnx_backend.close()
-    boxes_single, scores_single = (np.concatenate(parts) for parts in zip(*single, strict=True))
-    return Parity(
-        _difference(np.stack([boxes, boxes_single]), expected_boxes),
-        _difference(np.stack([scores, scores_single]), expected_scores), len(images))
+    with closing(open_backend('onnxruntime', path, BackendOptions())) as written:
+        return compare_on(_test_images(backend.contract.input_size_hw), written.infer,
+                          backend.infer, (1, TEST_IMAGES))
 
 
 def _trace(model: DeployModel, contract: ModelContract) -> onnx.ModelProto:
@@ -186,13 +165,9 @@ def _pool_globally(model: onnx.ModelProto) -> None:
     model.graph.initializer.extend(kept)
 
 
-def _test_images(size_hw: tuple[int, int], seed: int) -> NDArray[np.uint8]:
-    rng, (height, width) = np.random.default_rng(seed), size_hw
+def _test_images(size_hw: tuple[int, int]) -> NDArray[np.uint8]:
+    rng, (height, width) = np.random.default_rng(0), size_hw
     ramp = np.linspace(0, 255, height)[:, None] * np.linspace(0, 1, width)[None, :]
     smooth = np.stack([ramp, ramp[::-1], ramp[:, ::-1]], axis=-1).astype(np.uint8)
     noise = rng.integers(0, 256, (2, height, width, 3), dtype=np.uint8)
     return np.stack([np.zeros_like(smooth), np.full_like(smooth, 255), smooth, *noise])
-
-
-def _difference(found: NDArray[np.float32], expected: NDArray[np.float32]) -> float:
-    return float(np.abs(found - expected).max())

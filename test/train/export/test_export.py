@@ -12,12 +12,13 @@ import torch
 
 from helpers.model_settings import small_run
 from mbv2ssd_ros.backends import BackendOptions, open_backend
+from mbv2ssd_ros.backends.agreement import Difference
 from mbv2ssd_ros.core.contract import METADATA_KEY, ModelContract
 from mbv2ssd_ros.core.errors import ConfigError
 from mbv2ssd_train.deploy.contract import build_contract, build_network
 from mbv2ssd_train.deploy.torch_backend import TorchBackend
 from mbv2ssd_train.export import onnx_file
-from mbv2ssd_train.export.onnx_file import export_onnx, ExportError, Parity
+from mbv2ssd_train.export.onnx_file import export_onnx, ExportError
 from mbv2ssd_train.model.deploy import DeployModel
 from mbv2ssd_train.weights.files import read_exported
 from mbv2ssd_train.weights.start import load_network, Scores
@@ -58,8 +59,7 @@ def graph(exported):
 
 def test_the_file_computes_what_pytorch_computes(exported):
     backend, path, parity = exported
-    assert parity.images == 5
-    assert 0 <= parity.boxes <= 1e-5 and 0 <= parity.scores <= 1e-5
+    assert 0 <= parity.box_max <= 1e-5 and 0 <= parity.score_max <= 1e-5
     images = np.random.default_rng(9).integers(0, 256, (3, 64, 96, 3), dtype=np.uint8)
     ours = backend.infer(images)
     for found, expected in zip(open_backend('onnxruntime', path, BackendOptions()).infer(images),
@@ -180,7 +180,7 @@ def scale_in_tracing(exported, monkeypatch):
 
 def test_a_file_that_computes_the_same_is_written(exported, tmp_path, scale_in_tracing):
     scale_in_tracing('conf_heads.0.1.weight', 1.0)
-    assert export_onnx(exported[0], tmp_path / 'model.onnx').within_tolerance
+    assert export_onnx(exported[0], tmp_path / 'model.onnx').within(onnx_file._LIMIT)
     assert [path.name for path in tmp_path.iterdir()] == ['model.onnx']
 
 
@@ -205,7 +205,7 @@ def test_an_earlier_file_stays_when_the_new_one_is_refused(exported, tmp_path, s
     (1e-4, 1e-4, True), (1.1e-4, 0, False), (0, 1.1e-4, False), (float('nan'), 0, False),
     (0, float('nan'), False)])
 def test_parity_allows_a_ten_thousandth_and_no_nan(boxes, scores, fine):
-    assert Parity(boxes, scores, 5).within_tolerance == fine
+    assert Difference(boxes, 0, scores, 0).within(onnx_file._LIMIT) == fine
 
 
 def test_an_operator_that_changed_between_opsets_is_refused():

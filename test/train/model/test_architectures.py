@@ -348,7 +348,7 @@ def test_its_onnx_file_computes_the_same(tmp_path, name, changes, sections):
     config = small_run('d', model=model, **sections)
     path = tmp_path / 'model.onnx'
     parity = export_onnx(backend_of(config, learnt(build_network(config))), path)
-    assert parity.boxes <= 1e-4 and parity.scores <= 1e-4
+    assert parity.box_max <= 1e-4 and parity.score_max <= 1e-4
     written = onnx.load(path)
     assert [item.version for item in written.opset_import] == [17]
     kinds = {node.op_type for node in written.graph.node}
