@@ -17,6 +17,7 @@ from pathlib import Path
 import signal
 from typing import TextIO
 
+from mbv2ssd_ros.core.file_lock import try_lock
 from mbv2ssd_ros.ros.fast_dds import FILE_NAME
 
 FOLDER = Path('/dev/shm')
@@ -46,8 +47,8 @@ def _remove_unused(name: str) -> None:
     with ExitStack() as held:
         if mutex.exists():
             held.enter_context(_semaphore(mutex.name.removeprefix('sem.')))
-        for path in locks:
-            fcntl.flock(held.enter_context(path.open()), fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not all(try_lock(held.enter_context(path.open())) for path in locks):
+            return
         if data.exists() and ('_port' in name or not locks):
             _refuse_when_mapped(held.enter_context(data.open()))
         for path in (data, *locks, mutex):

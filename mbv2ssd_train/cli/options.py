@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 import sys
 from typing import Any
 
+from mbv2ssd_ros.core import durable
 from mbv2ssd_ros.core.detections import DetectionSettings
 from mbv2ssd_ros.core.errors import ConfigError, DataError
 from mbv2ssd_train.data.dataset import Dataset
@@ -55,7 +55,7 @@ def detection_settings(options: argparse.Namespace) -> DetectionSettings:
 def write_json(path: Path, value: dict[str, Any]) -> None:
     """Write figures to a file; its folder is created where missing."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(value, indent=1), encoding='utf-8')
+    durable.write_json(path, value)
 
 
 def refuse_training_data(config_yaml: str, options: argparse.Namespace, measured: Dataset

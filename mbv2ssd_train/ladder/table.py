@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-import json
 from pathlib import Path
 
-from mbv2ssd_ros.core.durable import write_whole
+from mbv2ssd_ros.core.durable import write_json, write_whole
 from mbv2ssd_train.ladder.rows import Result, SUCCESS
 
 _HEAD = ('row', 'what it changes', 'seed', 'mAP@0.5', 'against', 'test', 'GMAC', 'M parameters',
@@ -16,8 +15,7 @@ _HEAD = ('row', 'what it changes', 'seed', 'mAP@0.5', 'against', 'test', 'GMAC',
 def write_table(results: Sequence[Result], folder: Path, overrides: Sequence[str] = ()) -> Path:
     """Write ladder.md and ladder.json; return the path of the former."""
     folder.mkdir(parents=True, exist_ok=True)
-    write_whole(folder / 'ladder.json',
-                json.dumps([result.to_dict() for result in results], indent=1) + '\n')
+    write_json(folder / 'ladder.json', [result.to_dict() for result in results])
     path = folder / 'ladder.md'
     write_whole(path, to_markdown(results, overrides))
     return path

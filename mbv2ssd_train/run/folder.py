@@ -13,7 +13,7 @@ import sys
 import time
 from typing import Any
 
-from mbv2ssd_ros.core.durable import write_whole
+from mbv2ssd_ros.core.durable import write_json, write_whole
 from mbv2ssd_ros.core.errors import ConfigError, DataError
 from mbv2ssd_train.config import TrainConfig
 from mbv2ssd_train.run.checkpoint_store import CheckpointStore
@@ -116,7 +116,7 @@ class RunFolder:
             raise DataError(f'{path}: not JSON: {err}; remove the file to go on') from err
         starts.append({'time': time.strftime(_TIME), 'command': command_line(arguments),
                        'begun_with': begun_with, 'environment': describe_environment()})
-        write_whole(path, json.dumps(starts, indent=1))
+        write_json(path, starts)
 
 
 @dataclass(frozen=True)

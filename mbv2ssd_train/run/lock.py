@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import json
 import os
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import IO
 import weakref
 
 from mbv2ssd_ros.core.errors import ConfigError
+from mbv2ssd_ros.core.file_lock import try_lock
 
 _TRIES, _PAUSE_S = 5, 0.1  # is_free in another process holds the lock for a moment
 _NO_LOCKS = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL}
@@ -62,13 +62,13 @@ class RunLock:
         """Return whether no living process, this one included, holds the lock."""
         try:
             with self.path.open(encoding='utf-8') as file:
-                return _try_lock(file, fcntl.LOCK_SH)
+                return _try_lock(file, shared=True)
         except FileNotFoundError:
             return True
 
     def _lock(self, file: IO[str]) -> None:
         for _ in range(_TRIES):
-            if _try_lock(file, fcntl.LOCK_EX):
+            if _try_lock(file):
                 return
             time.sleep(_PAUSE_S)
         raise ConfigError(
@@ -96,11 +96,9 @@ def _release_in_child() -> None:
 os.register_at_fork(after_in_child=_release_in_child)
 
 
-def _try_lock(file: IO[str], kind: int) -> bool:
+def _try_lock(file: IO[str], shared: bool = False) -> bool:
     try:
-        fcntl.flock(file, kind | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
+        return try_lock(file, shared)
     except OSError as err:
         if err.errno not in _NO_LOCKS:
             raise

@@ -8,7 +8,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from mbv2ssd_ros.core.durable import sync, write_whole
+from mbv2ssd_ros.core.durable import sync, whole_lines, write_whole
 from mbv2ssd_ros.core.errors import DataError
 
 
@@ -50,10 +50,7 @@ class MetricsFile:
         return kept
 
     def _lines(self) -> Iterator[dict[str, Any]]:
-        if not self.path.exists():
-            return
-        lines = self.path.read_bytes().split(b'\n')
-        for number, line in enumerate(lines[:-1], 1):  # a last line without newline is torn
+        for number, line in enumerate(whole_lines(self.path), 1):
             try:
                 found = json.loads(line)
             except ValueError as err:

@@ -12,14 +12,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-import errno
-import fcntl
 import hashlib
 import os
 from pathlib import Path
 import re
 import tempfile
 import time
+from typing import IO
 
 from mbv2ssd_ros.backends.base import LoadContext, PROGRESS_S
 from mbv2ssd_ros.backends.trt.manifest import EngineKey, Manifest, UnusableEngineError
@@ -28,7 +27,9 @@ from mbv2ssd_ros.backends.trt.private_folder import (
     open_private_folder,
     read_private_file,
 )
+from mbv2ssd_ros.core.durable import sync
 from mbv2ssd_ros.core.errors import BackendError
+from mbv2ssd_ros.core.file_lock import try_lock
 
 _POLL_S = 0.1
 _STEM_LENGTH = 60
@@ -131,33 +132,22 @@ class EngineCache:
             yield  # read-only
             return
         try:
-            descriptor = os.open(self.folder / f'.{name}.lock',
-                                 os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            file = open(self.folder / f'.{name}.lock', 'w', opener=_private)
         except OSError as err:  # a full disk: what is built cannot be kept, but used
             self._loading.log.warning(
                 f'{self.folder}: no lock can be made ({err.strerror}), so another process may '
                 'build the same engine')
             yield
             return
-        try:
-            self._wait_for_lock(descriptor, name)
-            self._remove_unfinished(name)
+        with file:
+            self._wait_for_lock(file, name)
+            for path in self.folder.glob(f'.{name}.*.tmp'):  # of a killed process
+                path.unlink(missing_ok=True)
             yield
-        finally:
-            os.close(descriptor)
 
-    def _wait_for_lock(self, descriptor: int, name: str) -> None:
-        started = time.monotonic()
-        say_next = started
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return
-            except OSError as err:
-                if err.errno not in (errno.EAGAIN, errno.EACCES):
-                    raise BackendError(
-                        f'{self.folder}: its file system has no locks ({err.strerror}); set '
-                        'engine_cache_dir to a folder on a local disk') from err
+    def _wait_for_lock(self, file: IO[str], name: str) -> None:
+        started = say_next = time.monotonic()
+        while not self._locks(file):
             if self._loading.cancelled():
                 raise BackendError(f'{name}: waiting for the engine was cancelled')
             if (now := time.monotonic()) >= say_next:
@@ -167,10 +157,13 @@ class EngineCache:
                 say_next = now + PROGRESS_S
             time.sleep(_POLL_S)
 
-    def _remove_unfinished(self, name: str) -> None:
-        """Remove temporary files of a killed process."""
-        for path in self.folder.glob(f'.{name}.*.tmp'):
-            path.unlink(missing_ok=True)
+    def _locks(self, file: IO[str]) -> bool:
+        try:
+            return try_lock(file)
+        except OSError as err:
+            raise BackendError(
+                f'{self.folder}: its file system has no locks ({err.strerror}); set '
+                'engine_cache_dir to a folder on a local disk') from err
 
     def _write(self, name: str, path: Path, content: bytes) -> None:
         descriptor, aside = tempfile.mkstemp(
@@ -184,14 +177,14 @@ class EngineCache:
         except BaseException:
             Path(aside).unlink(missing_ok=True)
             raise
-        folder = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)  # the new name, too, survives a power cut
-        finally:
-            os.close(folder)
+        sync(self.folder)  # the new name, too, survives a power cut
 
     def _manifest_path(self, name: str) -> Path:
         return self.folder / f'{name}.json'
 
     def _timing_path(self, key: EngineKey) -> Path:
         return self.folder / f'timing.{key.tuning}.cache'
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW, 0o600)

@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from mbv2ssd_ros.core.durable import whole_lines
 from mbv2ssd_ros.core.errors import ConfigError, DataError
 from mbv2ssd_ros.evaluation.frame_record import FrameRecord
 
@@ -37,10 +38,12 @@ class Journal:
         self.path = path
         self.records: list[FrameRecord] = []
         try:
-            lines = _whole_lines(path)
+            lines = whole_lines(path)
             if lines:
                 self._resume(lines, inputs)
             self._file = path.open('a', encoding='utf-8')
+            if path.is_file():
+                self._file.truncate(sum(len(line) + 1 for line in lines))
             if not lines:
                 self._write(json.dumps({'inputs': inputs}) + '\n')
         except OSError as err:
@@ -78,17 +81,6 @@ class Journal:
     def _write(self, line: str) -> None:
         self._file.write(line)
         self._file.flush()
-
-
-def _whole_lines(path: Path) -> list[bytes]:
-    """Remove what is behind the last line end of a file; return its lines."""
-    if not path.is_file():
-        return []
-    with path.open('r+b') as file:
-        content = file.read()
-        whole = content.rfind(b'\n') + 1
-        file.truncate(whole)
-    return content[:whole].splitlines()
 
 
 def _unwritable(path: Path, err: OSError) -> DataError:

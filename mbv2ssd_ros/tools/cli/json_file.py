@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from mbv2ssd_ros.core import durable
 from mbv2ssd_ros.core.errors import ConfigError
 
 
@@ -25,10 +26,15 @@ def check_writable(path: Path | None, option: str = '--json') -> None:
         reason = 'it is a folder'
     elif not path.parent.is_dir():
         reason = f'the folder {path.parent} does not exist'
-    elif not os.access(path if path.exists() else path.parent, os.W_OK):
+    elif not all(os.access(place, os.W_OK) for place in _written(path)):
         reason = 'you may not write there'
     if reason:
         raise ConfigError(f'{option} {path}: cannot be written: {reason}')
+
+
+def _written(path: Path) -> list[Path]:
+    """Return the file where it exists, and its folder where a new file replaces it."""
+    return [path] * path.exists() + [path.parent] * durable.is_replaced(path)
 
 
 def write_json(path: Path | None, value: Any, option: str = '--json') -> None:
@@ -36,7 +42,7 @@ def write_json(path: Path | None, value: Any, option: str = '--json') -> None:
     if path is None:
         return
     try:
-        path.write_text(json.dumps(value, indent=2) + '\n', encoding='utf-8')
+        durable.write_json(path, value, indent=2)
     except OSError as err:
         raise ConfigError(f'{option} {path}: cannot be written: {err.strerror}') from err
 
