@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 from collections.abc import Callable
 import time
 import traceback
@@ -232,7 +233,6 @@ def run(args: list[str] | None, interrupted: Callable[[], bool],
     refuses the command line, a parameter file or a parameter of its own.
     """
     cv2.setNumThreads(1)  # linear resizing gains nothing from more, and they disturb the engine
-    remove_unused()  # left by a killed node, for example
     try:
         rclpy.init(args=args)  # installs handlers that end the spinning
     except RuntimeError as err:  # the base of rclpy's RCLError
@@ -248,7 +248,6 @@ def run(args: list[str] | None, interrupted: Callable[[], bool],
     finally:
         rclpy.try_shutdown()
         freeze_loaded()  # frees the node and its files now; the process also ends faster
-        remove_unused()
 
 
 def _cannot_start(err: Exception) -> SystemExit:
@@ -257,6 +256,9 @@ def _cannot_start(err: Exception) -> SystemExit:
 
 def _serve(recorder: Recorder | None) -> int:
     node = DetectorNode(recorder)
+    if node.get_parameter('clean_shared_memory').value:
+        remove_unused()
+        atexit.register(remove_unused)
     try:
         executor = SingleThreadedExecutor()
         executor.add_node(node)

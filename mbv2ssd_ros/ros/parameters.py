@@ -103,6 +103,9 @@ NODE_PARAMETERS: Mapping[str, ParameterSpec] = {
     'exit_on_failed_autostart': ParameterSpec(
         False, 'Exit with code 1 when autostart fails, for a supervisor that restarts the node. '
         'false: log why and wait to be configured.'),
+    'clean_shared_memory': ParameterSpec(
+        True, 'At its start and end, remove the shared memory of Fast DDS that processes of this '
+        'user left when they were killed. What a process still uses stays.'),
     'providers': ParameterSpec(
         list(_ORT.providers), 'onnxruntime: execution providers, the preferred one first. '
         'An unavailable one is an error.'),

@@ -2,8 +2,8 @@
 Remove files of Fast DDS in /dev/shm that no living process uses.
 
 A killed process cannot remove its files. Fast DDS removes the segments of dead peers that it
-has mapped, but it counts a dead peer among the users of a port for ever, so that even
-processes that end in order then leave their ports behind.
+has mapped, but counts a dead peer among the users of a port forever. Then even processes that end
+in order leave their ports behind.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ def remove_unused() -> None:
     Remove this user's segments without a living owner and ports that no process maps.
 
     A port that others still write to must stay even without a reader: the next process with
-    its number would never hear them. Safe while others start: Fast DDS's own locks are taken.
+    its number would never receive from them. Safe while other processes start: Fast DDS's own
+    locks are taken.
     """
     try:
         files = os.listdir(FOLDER)
@@ -56,7 +57,7 @@ def _remove_unused(name: str) -> None:
 
 
 def _refuse_when_mapped(file: TextIO) -> None:
-    """Raise OSError when any process, seen from here or not, can write to a file."""
+    """Raise OSError when any process, visible from here or not, can write to a file."""
     fcntl.fcntl(file, fcntl.F_SETSIG, signal.SIGURG)  # ignored; SIGIO would end us
     fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_RDLCK)  # refused while there is a writer
 

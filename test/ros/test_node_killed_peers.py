@@ -156,7 +156,9 @@ def test_nothing_of_killed_peers_and_of_the_node_stays_in_shared_memory(world):
     assert left_of(files) == []
 
 
-def test_what_a_killed_node_left_is_removed_by_the_next_one(start_detector, apart):
+@pytest.fixture
+def left_by_a_killed_node(apart):
+    """Kill a node; return its files."""
     killed = subprocess.Popen([sys.executable, '-m', 'mbv2ssd_ros.ros.node'],
                               env={**os.environ, **apart}, start_new_session=True)
     deadline = time.monotonic() + 20
@@ -165,8 +167,28 @@ def test_what_a_killed_node_left_is_removed_by_the_next_one(start_detector, apar
         time.sleep(0.05)
     killed.kill()
     killed.wait()
-    next_one = start_detector(autostart=True, environment=apart)
-    next_one.peer.wait_for(lambda: 'on onnxruntime' in next_one.log(), 'configured node')
-    assert left_of(files) == []
+    return files
+
+
+def start_next(start_detector, apart, **parameters):
+    """Start a node and wait until it is configured."""
+    node = start_detector(autostart=True, environment=apart, **parameters)
+    node.peer.wait_for(lambda: 'on onnxruntime' in node.log(), 'configured node')
+    return node
+
+
+def test_a_node_cleans_nothing_where_it_is_not_asked_to(
+        start_detector, apart, left_by_a_killed_node):
+    next_one = start_next(start_detector, apart, clean_shared_memory=False)
+    segment = min(left_by_a_killed_node, key=lambda name: ('_port' in name, len(name)))
+    assert left_of([segment]) == [segment]
     next_one.stop()
-    assert left_of(files) == []
+    assert left_of([segment]) == [segment]
+
+
+def test_what_a_killed_node_left_is_removed_by_the_next_one(
+        start_detector, apart, left_by_a_killed_node):
+    next_one = start_next(start_detector, apart)
+    assert left_of(left_by_a_killed_node) == []
+    next_one.stop()
+    assert left_of(left_by_a_killed_node) == []
