@@ -1,4 +1,4 @@
-"""Play images as a camera, detect objects in them, print and draw what is found."""
+"""Play images as a camera, detect objects in them, print and draw the detections."""
 
 from pathlib import Path
 
@@ -12,15 +12,15 @@ from mbv2ssd_ros.ros.launching import description, detector, DETECTOR_ARGUMENTS
 SHARE = Path(__file__).resolve().parents[1]
 ARGUMENTS = {
     'images': (str(SHARE / 'config' / 'demo' / 'images'),
-               'Image folder, image or video file that is played, again and again.'),
-    'rate': ('5', 'Images a second.'),
-    'frames': ('', 'End after so many; empty: go on until Ctrl-C.'),
-    'output': ('demo_out', 'Folder that gets the annotated pictures.'),
+               'Image folder, image or video file, played in a loop.'),
+    'rate': ('5', 'Images per second.'),
+    'frames': ('', 'End after this number of frames; empty: run until Ctrl-C.'),
+    'output': ('demo_out', 'Folder for the annotated images.'),
     **DETECTOR_ARGUMENTS,
 }
 # as in config/detector.yaml
 IMAGE_TOPIC, DETECTIONS_TOPIC = 'camera/image_raw', 'camera/detections'
-START_TIMEOUT_S = '60'  # a small computer takes its time to load three Python programs
+START_TIMEOUT_S = '60'  # a small computer loads three Python programs slowly
 
 
 def generate_launch_description():
@@ -34,7 +34,7 @@ def generate_launch_description():
 
 
 def _start(values):
-    # Two subscribers, the detector and the viewer: no picture is played before both listen.
+    # Two subscribers, the detector and the viewer: playing starts when both are there.
     camera = _program('play_images', values['namespace'], values['images'], '--topic', IMAGE_TOPIC,
                       '--rate', values['rate'], '--loop', '--subscribers', '2')
     viewer = _program('view_detections', values['namespace'], '--image-topic', IMAGE_TOPIC,
@@ -45,7 +45,7 @@ def _start(values):
         target_action=lambda action: action in (camera, viewer), handle_once=True,
         on_exit=[Shutdown(reason='the viewer or the camera has ended')]))
     params_file = str(SHARE / 'config' / 'detector.yaml')
-    # The handler first: it must be there when one of them ends.
+    # The handler first: it must exist when one of them ends.
     return [end, camera, *detector({**values, 'params_file': params_file}, {}), viewer]
 
 

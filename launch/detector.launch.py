@@ -9,10 +9,10 @@ from mbv2ssd_ros.ros.launching import description, detector, DETECTOR_ARGUMENTS
 SHARE = Path(__file__).resolve().parents[1]
 ARGUMENTS = {
     'params_file': (str(SHARE / 'config' / 'detector.yaml'), 'Parameter file of the node.'),
-    'image_topic': ('', 'Topic of the images of the camera `camera`; empty: what the parameter '
-                        'file says.'),
-    'transport': ('raw', 'Of the images on image_topic; without image_topic the parameter file '
-                         'says it.'),
+    'image_topic': ('', 'Topic of the images of the camera `camera`; empty: that of the '
+                        'parameter file.'),
+    'transport': ('raw', 'Of the images on image_topic; without image_topic: that of the '
+                         'parameter file.'),
     **DETECTOR_ARGUMENTS,
 }
 

@@ -1,4 +1,4 @@
-"""Play a bag through the live detector and say where its images went, camera by camera."""
+"""Play a bag through the live detector and report what became of its images, by camera."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,13 +15,13 @@ from mbv2ssd_ros.tools.live.cameras import cameras_of, node_parameters
 # share/mbv2ssd_ros where it is installed, else the source tree
 SHARE = Path(__file__).resolve().parents[1]
 ARGUMENTS = {
-    'bag': ('', 'Folder of a rosbag2, a .mcap, .db3 or .bag file. Needed.'),
+    'bag': ('', 'Folder of a rosbag2, a .mcap, .db3 or .bag file. Required.'),
     'topics': ('', 'Image topics of the bag, as in /front/image_raw,/rear/image_raw; empty: all.'),
-    'rate': ('1.0', 'Of playing: 2.0 is twice as fast; `answered`: each image when the one before '
-                    'it was answered (play_bag only).'),
-    'player': ('auto', 'ros2 (`ros2 bag play`) or play_bag; auto takes ros2 where it is '
-                       'installed and can do what is asked.'),
-    'output': ('live.json', 'JSON file that gets all figures.'),
+    'rate': ('1.0', 'Playback rate: 2.0 is twice as fast; `answered`: each image after the answer '
+                    'to the previous one (play_bag only).'),
+    'player': ('auto', 'ros2 (`ros2 bag play`) or play_bag; auto takes ros2 if it is installed '
+                       'and supports the other arguments.'),
+    'output': ('live.json', 'JSON file for all figures.'),
     'params_file': (str(SHARE / 'config' / 'detector.yaml'),
                     'Parameter file of the node; its cameras are replaced by those of the bag.'),
     **DETECTOR_ARGUMENTS,
@@ -70,12 +70,12 @@ def _start(values):
         target_action=observer, on_stdout=_once(READY, player)))
     end = RegisterEventHandler(OnProcessExit(
         target_action=observer, on_exit=[Shutdown(reason='the evaluation has ended')]))
-    # The handlers first: they must be there when the observer speaks and ends.
+    # The handlers first: they must exist when the observer prints and ends.
     return [play, end, *detector(values, parameters), observer]
 
 
 def _takes_ros2(values, bag):
-    """Say whether `ros2 bag play` plays; an explicit wish that cannot be met is an error."""
+    """Return whether `ros2 bag play` plays; ConfigError if it is required and cannot."""
     if values['player'] not in ('auto', 'ros2', 'play_bag'):
         raise ConfigError(f'evaluate.launch.py: player is {values["player"]!r}, expected auto, '
                           'ros2 or play_bag')
@@ -92,7 +92,7 @@ def _takes_ros2(values, bag):
 
 
 def _once(word, player):
-    """Return a handler that starts the player when the observer has said a word."""
+    """Return a handler that starts the player when the observer has printed a word."""
     started = []
 
     def on_stdout(event):

@@ -7,9 +7,9 @@ from mbv2ssd_ros.ros.launching import description, detector, DETECTOR_ARGUMENTS
 # share/mbv2ssd_ros where it is installed, else the source tree
 SHARE = Path(__file__).resolve().parents[1]
 ARGUMENTS = {
-    'cameras': ('', 'Names of the cameras, as in front,rear; each has its topics '
-                    '<name>/image_raw and <name>/detections, and parameters of its own. Empty: '
-                    'what the parameter file says.'),
+    'cameras': ('', 'Names of the cameras, as in front,rear; each has the topics '
+                    '<name>/image_raw and <name>/detections, and its own parameters. Empty: '
+                    'those of the parameter file.'),
     'params_file': (str(SHARE / 'config' / 'multi_camera.yaml'), 'Parameter file of the node.'),
     **DETECTOR_ARGUMENTS,
 }

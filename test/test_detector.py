@@ -42,7 +42,7 @@ def detector(backend):
 
 
 class BatchBackend:
-    """A backend that asks for batches, and may be told to fail."""
+    """A backend that asks for batches, and may be set to fail."""
 
     name, detail, max_batch, max_concurrency = 'batch', 'for tests', 4, 1
 

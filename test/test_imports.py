@@ -1,4 +1,4 @@
-"""Imports point downwards, and nobody pays for what it does not need (DESIGN, section 3)."""
+"""Imports point downwards, and nothing imports more than it needs (DESIGN, section 3)."""
 
 import ast
 import json
@@ -78,7 +78,7 @@ def violations(root=ROOT):
 
 
 def allowed(part, target):
-    """Tell whether code of a part may import a dotted name."""
+    """Return whether code of a part may import a dotted name."""
     top = target.partition('.')[0]
     if top == 'rclpy' or top.endswith('_msgs'):
         return part in MAY_IMPORT_ROS

@@ -1,4 +1,4 @@
-"""The message interfaces are the standard's, whoever built them, and carry our values."""
+"""The message interfaces are the standard ones, however built, and carry our values."""
 
 import json
 

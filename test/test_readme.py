@@ -11,7 +11,7 @@ README = (ROOT / 'README.md').read_text(encoding='utf-8')
 def test_the_parameters_that_the_readme_names_exist():
     need('rcl_interfaces')
     from mbv2ssd_ros.ros.parameters import camera_parameters, NODE_PARAMETERS
-    section = README[README.index('### Parameters'):README.index('Large images get lost')]
+    section = README[README.index('### Parameters'):README.index('Large images are lost')]
     heads = re.findall(r'^- (.+?)[:(]', section, re.MULTILINE)
     names = re.findall(r'`(.+?)`', ' '.join(heads))
     assert len(names) == 7

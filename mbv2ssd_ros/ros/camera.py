@@ -1,4 +1,4 @@
-"""The ROS ends of one camera: subscription, publishers and the counters of both."""
+"""One camera in ROS: subscription, publishers and counters."""
 
 from __future__ import annotations
 
@@ -79,8 +79,8 @@ class Camera:
         """
         Subscribe, with fresh counters.
 
-        on_incompatible_qos is called when a publisher appears whose quality of service does not
-        match.
+        on_incompatible_qos is called when a publisher with an incompatible quality of service
+        appears.
         """
         self._reset_counters()
         # Depth 1: a frame that arrives during processing replaces its predecessor in the
@@ -113,11 +113,11 @@ class Camera:
             self._subscription = subscribe()
 
     def close(self) -> None:
-        """Unsubscribe after the image under way; the counters stay readable."""
+        """Unsubscribe after the image in progress; the counters stay readable."""
         if self._receiver is not None and not self._receiver.stop():
             self._node.get_logger().error(
-                f'{self.params.name}: the image under way did not end in time; its thread is left '
-                'behind')
+                f'{self.params.name}: the image in progress did not end in time; its thread is '
+                'abandoned')
         if self._subscription is not None:
             self._node.destroy_subscription(self._subscription)
         self._receiver, self._subscription = None, None
@@ -132,7 +132,7 @@ class Camera:
         """
         Make the frame of a message; it is counted as soon as it waits or ends.
 
-        number: the publisher's sequence number; None where the middleware does not pass it on.
+        number: the publisher's sequence number; None where the middleware does not provide it.
         """
         self._count_skipped(number)
         frame = self.counters.receive(self.index, message)
@@ -158,7 +158,7 @@ class Camera:
         self._log_error(f'frame dropped: {error}')
 
     def _count_skipped(self, number: int | None) -> None:
-        """Count the frames that a gap in the publisher's numbers shows as lost."""
+        """Count the frames lost in a gap of the sequence numbers."""
         last, self._last_number = self._last_number, number
         if number is None or last is None or number == last + 1:
             return

@@ -1,4 +1,4 @@
-"""The state of one camera: its counters once a second, and a verdict with the reason."""
+"""The state of one camera: its counters once a second, and a level with the reason."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from mbv2ssd_ros.ros.camera import Camera
 
 OK, WARN, ERROR = 0, 1, 2  # as in diagnostic_msgs and mbv2ssd_msgs
 LEVEL_NAMES = ('OK', 'WARN', 'ERROR')
-# Drops that are a fault; the others are the policy at work.
+# Drops that are a fault; the others are intended.
 FAULTS = (STALE, UNDECODABLE, BACKEND_ERROR, INTERNAL_ERROR)
 
 
@@ -31,7 +31,7 @@ class CameraReport:
     level: int
     reason: str  # empty when OK
     silent: bool  # no image for longer than silence_timeout_s
-    stuck: bool  # images, but no answer to any for longer than that
+    stuck: bool  # images, but no result for longer than that
     counts: FrameCounts
     input_rate_hz: float
     output_rate_hz: float
@@ -41,11 +41,11 @@ class CameraReport:
 
 
 class CameraMonitor:
-    """Compares the counters of a camera with those of a period ago; times are monotonic s."""
+    """Compares the counters of a camera with the previous period; times are monotonic seconds."""
 
-    def __init__(self, camera: Camera, now: float, why_silent: Callable[[], str]) -> None:
+    def __init__(self, camera: Camera, now: float, why_no_images: Callable[[], str]) -> None:
         self._camera = camera
-        self._why_silent = why_silent
+        self._why_no_images = why_no_images
         self._opened = now
         self._last_time = now
         self._last_progress = now
@@ -61,14 +61,14 @@ class CameraMonitor:
         stuck_s = now - self._last_progress
         silent_s = now - (camera.last_arrival or self._opened)
         stuck = stuck_s > silence_timeout_s
-        # while an image is under way the thread that receives the next one may be busy
+        # while an image is in progress the receiving thread may be busy
         silent = silent_s > silence_timeout_s and not counts.in_flight
         if stuck:
             level, reason = ERROR, (
                 f'no image was answered for {stuck_s:.0f} s: the inference engine hangs, or this '
                 'machine is too slow for the model')
         elif silent:
-            level, reason = ERROR, f'no image for {silent_s:.0f} s: {self._why_silent()}'
+            level, reason = ERROR, f'no image for {silent_s:.0f} s: {self._why_no_images()}'
         else:
             level, reason = judge_drops(before, counts, camera.last_error)
         spread = camera.latency.take()
@@ -85,12 +85,12 @@ class CameraMonitor:
 
 
 def processed(counts: FrameCounts) -> int:
-    """Count the images that were answered or found faulty, without those dropped unseen."""
+    """Count the images with a result or a fault, without those dropped unprocessed."""
     return counts.published + sum(counts.dropped[reason] for reason in FAULTS)
 
 
 def judge_drops(before: FrameCounts, counts: FrameCounts, last_error: str) -> tuple[int, str]:
-    """Return level and reason: OK without a fault, WARN if some images were answered, or ERROR."""
+    """Return level and reason: OK without a fault, WARN if some images had a result, or ERROR."""
     faults = {reason: count for reason in FAULTS
               if (count := counts.dropped[reason] - before.dropped[reason])}
     if not faults:
@@ -104,10 +104,10 @@ def judge_drops(before: FrameCounts, counts: FrameCounts, last_error: str) -> tu
 
 def judge_skips(before: FrameCounts, counts: FrameCounts, slowest_frame: float) -> tuple[int, str]:
     """
-    Judge what never reached the node: an overload is the policy at work, a loss is a fault.
+    Judge images that never reached the node: losses are a fault, skipping in an overload is not.
 
-    slowest_frame is the share of the period that the slowest frame took. WARN, with a remedy, when
-    a tenth of the images was lost although each received one was done before the next was due.
+    slowest_frame is the share of the period that the slowest frame took. WARN, with a remedy, if
+    a tenth of the images was lost although each was finished before the next was due.
     """
     skipped = counts.dropped[SKIPPED] - before.dropped[SKIPPED]
     received = counts.received - before.received

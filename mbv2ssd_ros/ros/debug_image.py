@@ -1,4 +1,4 @@
-"""Images with boxes for people to look at; they never delay the detections."""
+"""Images with boxes for people; they never delay the detections."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class DebugImages:
         Queue a frame for drawing; nearly free without a subscriber.
 
         The image is not changed; it may be a view of a message, which it keeps alive. Detections
-        are in pixels of the image. Frames of a camera above max_rate_hz are not drawn.
+        are in pixels of the image. Frames above max_rate_hz of a camera are not drawn.
         """
         if not (camera.debug_image.get_subscription_count()
                 or camera.debug_compressed.get_subscription_count()):
@@ -94,7 +94,7 @@ class DebugImages:
 def _image_msg(picture: NDArray[np.uint8], header: Header) -> Image:
     height, width = picture.shape[:2]
     message = Image(header=header, height=height, width=width, encoding='bgr8', step=3 * width)
-    message.data.frombytes(picture.data.cast('B'))  # the cheapest way: a single copy
+    message.data.frombytes(picture.data.cast('B'))  # cheapest: a single copy
     return message
 
 

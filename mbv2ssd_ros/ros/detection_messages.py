@@ -1,4 +1,4 @@
-"""From detections to vision_msgs/Detection2DArray."""
+"""Convert detections to vision_msgs/Detection2DArray."""
 
 from __future__ import annotations
 
@@ -11,35 +11,23 @@ from mbv2ssd_ros.core.detections import Detections
 
 
 class DetectionMessages:
-    """
-    Makes detection messages from reused parts: 7 us for 10 detections instead of 85.
-
-    A message is valid until the next call. So every thread that publishes has its own maker,
-    publishes at once (publish serialises before it returns) and keeps no message.
-    """
+    """Makes detection messages, where the bytes of `DetectionBytes` cannot be used."""
 
     def __init__(self, class_names: Sequence[str]) -> None:
         self._class_names = tuple(class_names)
-        self._message = Detection2DArray()
-        self._parts: list[Detection2D] = []
 
     def message(self, detections: Detections, header: Header) -> Detection2DArray:
-        """Fill and return the message, always the same object; boxes in pixels, best first."""
-        count = len(detections)
-        while len(self._parts) < count:
-            self._parts.append(Detection2D(results=[ObjectHypothesisWithPose()]))
-        for part, (x1, y1, x2, y2), score, label in zip(
-                self._parts, detections.boxes_xyxy.tolist(), detections.scores.tolist(),
-                detections.labels.tolist(), strict=False):  # earlier frames left more parts
-            part.header = header
-            box = part.bbox
-            box.center.position.x = 0.5 * (x1 + x2)
-            box.center.position.y = 0.5 * (y1 + y2)
-            box.size_x = x2 - x1
-            box.size_y = y2 - y1
-            hypothesis = part.results[0].hypothesis
-            hypothesis.class_id = self._class_names[label]
-            hypothesis.score = score
-        self._message.header = header
-        self._message.detections = self._parts[:count]
-        return self._message
+        """Make a message; boxes in pixels, best first."""
+        message = Detection2DArray(header=header)
+        for (x1, y1, x2, y2), score, label in zip(
+                detections.boxes_xyxy.tolist(), detections.scores.tolist(),
+                detections.labels.tolist(), strict=True):
+            part = Detection2D(header=header, results=[ObjectHypothesisWithPose()])
+            part.bbox.center.position.x = 0.5 * (x1 + x2)
+            part.bbox.center.position.y = 0.5 * (y1 + y2)
+            part.bbox.size_x = x2 - x1
+            part.bbox.size_y = y2 - y1
+            part.results[0].hypothesis.class_id = self._class_names[label]
+            part.results[0].hypothesis.score = score
+            message.detections.append(part)
+        return message

@@ -35,15 +35,15 @@ from mbv2ssd_ros.ros.typed_status import detector_status, status_messages
 
 UNCONFIGURED, INACTIVE, ACTIVE, FINALIZED = 'unconfigured', 'inactive', 'active', 'finalized'
 _REPORT_PERIOD_S = 1.0
-_ERROR_PAUSE_S = 0.01  # an error that repeats for ever must not take a whole core
+_ERROR_PAUSE_S = 0.01  # a repeating error must not take a whole core
 
 
 class DetectorNode(LifecycleNode):
     """
     Detects objects in the images of one or more cameras.
 
-    A failed transition is FAILURE with one line in the log; the node then keeps its state and can
-    be configured again.
+    A failed transition returns FAILURE and logs one line; the node keeps its state and can be
+    configured again.
     """
 
     def __init__(self, recorder: Recorder | None = None) -> None:
@@ -55,7 +55,7 @@ class DetectorNode(LifecycleNode):
         self._pipeline: Pipeline | None = None
         self._table = ParameterTable(self)
         self.add_on_set_parameters_callback(self._on_set_parameters)
-        _survive_impossible_transitions(self)
+        _reject_impossible_transitions(self)
         self._diagnostics = self.create_publisher(
             DiagnosticArray, '/diagnostics', 10, event_callbacks=NO_EVENTS)
         self._messages: Any = status_messages()
@@ -66,7 +66,7 @@ class DetectorNode(LifecycleNode):
         else:
             self._status = self.create_publisher(
                 self._messages.DetectorStatus, '~/status', 10, event_callbacks=NO_EVENTS)
-        # steady: simulated time that stands still must not stop the reports
+        # steady: paused simulated time must not stop the reports
         self.create_timer(_REPORT_PERIOD_S, self._report,
                           clock=Clock(clock_type=ClockType.STEADY_TIME))
 
@@ -84,7 +84,7 @@ class DetectorNode(LifecycleNode):
         return True
 
     def close(self) -> None:
-        """Stop and free everything; for the end of the process, in any state."""
+        """Stop and free everything, in any state."""
         if self._pipeline is not None:
             pipeline, self._pipeline = self._pipeline, None
             pipeline.close()
@@ -143,8 +143,8 @@ class DetectorNode(LifecycleNode):
             step()
         except Mbv2SsdError as err:
             self._failure = f'{name} failed: {err}'
-        except Exception:  # an unexpected error must not be lost either
-            if not self.context.ok():  # a signal shut ROS down half way through
+        except Exception:  # an unexpected error must be logged, too
+            if not self.context.ok():  # a signal shut ROS down meanwhile
                 return TransitionCallbackReturn.FAILURE
             self._failure = f'{name} failed, unexpected error:\n{traceback.format_exc()}'
         else:
@@ -184,7 +184,7 @@ class DetectorNode(LifecycleNode):
         cameras = () if self._pipeline is None else self._pipeline.report()
         wanted = [publisher for publisher in (self._diagnostics, self._status)
                   if publisher is not None and publisher.get_subscription_count()]
-        if not wanted:  # saves a millisecond in which an image could wait
+        if not wanted:  # saves a millisecond, in which an image could wait
             return
         report = self._node_report(cameras)
         header = Header(stamp=self.get_clock().now().to_msg())
@@ -205,20 +205,20 @@ class DetectorNode(LifecycleNode):
             backend_detail=backend.detail, cameras=cameras)
 
 
-def _survive_impossible_transitions(node: LifecycleNode) -> None:
-    """Refuse a transition that the state does not allow; rclpy would end the process."""
+def _reject_impossible_transitions(node: LifecycleNode) -> None:
+    """Reject transitions that the state does not allow; rclpy would end the process."""
     for service in node.services:
         if service.srv_type is ChangeState:
-            service.callback = _refusing(service.callback, node)
+            service.callback = _rejecting(service.callback, node)
 
 
-def _refusing(change_state: Callable[..., Any], node: LifecycleNode) -> Callable[..., Any]:
+def _rejecting(change_state: Callable[..., Any], node: LifecycleNode) -> Callable[..., Any]:
     def callback(request: Any, response: Any) -> Any:
         try:
             return change_state(request, response)
         except RuntimeError as err:  # the base of rclpy's RCLError
             node.get_logger().warning(
-                f'transition {request.transition.label or request.transition.id} refused: {err}')
+                f'transition {request.transition.label or request.transition.id} rejected: {err}')
             response.success = False
             return response
     return callback
@@ -229,8 +229,13 @@ def run(args: list[str] | None, interrupted: Callable[[], bool],
     """
     Serve a node until SIGINT or SIGTERM and return the exit code.
 
-    interrupted: whether a signal came before rclpy had its handlers. Raises SystemExit where ROS
-    refuses the command line, a parameter file or a parameter of its own.
+    Args:
+        args: command line; None for that of the process.
+        interrupted: whether a signal came before rclpy installed its handlers.
+        recorder: gets the latency of each published frame.
+
+    Raises:
+        SystemExit: ROS rejects the command line, a parameter file or a parameter of its own.
     """
     cv2.setNumThreads(1)  # linear resizing gains nothing from more, and they disturb the engine
     try:
@@ -280,7 +285,7 @@ def spin(executor: Executor, log_error: ThrottledLog) -> None:
             return
         except ExternalShutdownException:
             return
-        except Exception as err:  # whatever it is, a robot's detector continues
+        except Exception as err:  # of any kind: the detector of a robot continues
             if not executor.context.ok():
                 return
             log_error(type(err).__name__, f'unexpected error:\n{traceback.format_exc()}')

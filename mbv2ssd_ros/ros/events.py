@@ -1,4 +1,4 @@
-"""Events of the middleware, wherever this version of rclpy has them."""
+"""Events of the middleware, under the name of this version of rclpy."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ except ImportError:  # Humble
 
 __all__ = ['NO_EVENTS', 'PublisherEventCallbacks', 'SubscriptionEventCallbacks']
 
-# By default rclpy waits for two events of every publisher, to log subscribers with an incompatible
-# quality of service. The executor checks all of them between an image and its callback (all 16:
-# 113 us a cycle; without them 76), so only the detections have them.
+# By default rclpy waits for two events of each publisher, to log subscribers with an incompatible
+# quality of service. The executor checks them in each cycle (all 16: 113 us a cycle; without
+# them 76), so only the detections have them.
 NO_EVENTS = PublisherEventCallbacks(use_default_callbacks=False)

@@ -1,4 +1,4 @@
-"""The names that Fast DDS 2 (ROS 2 Humble and Jazzy) and 3 (Kilted) give to the same things."""
+"""Names in Fast DDS 2 (ROS 2 Humble and Jazzy) and 3 (Kilted): variables and files."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 import re
 
-# Environment variable that names a profile, by the library that reads it. ROS 2 Kilted also takes
+# Environment variable for a profile, by the library that reads it. ROS 2 Kilted also accepts
 # that of Fast DDS 2, with a warning; Fast DDS 2 knows only its own.
 PROFILE_VARIABLES = {'libfastrtps.so': 'FASTRTPS_DEFAULT_PROFILES_FILE',
                      'libfastdds.so': 'FASTDDS_DEFAULT_PROFILES_FILE'}
@@ -26,7 +26,7 @@ def profile_variables(environment: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def offer_profile(environment: MutableMapping[str, str], path: Path) -> None:
-    """Name a profile in the environment before Fast DDS loads, unless a transport is set."""
+    """Set a profile in the environment before Fast DDS is loaded, unless a transport is set."""
     chosen = (*PROFILE_VARIABLES.values(), TRANSPORTS_VARIABLE)
     if not any(environment.get(name) for name in chosen):
         environment.update(dict.fromkeys(profile_variables(environment), str(path)))

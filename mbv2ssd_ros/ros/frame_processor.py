@@ -1,4 +1,4 @@
-"""The way of a frame: message, image, detections, message."""
+"""Process frames: message to image to detections to message."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ class _Decoded(NamedTuple):
 
 class FrameProcessor:
     """
-    Answers frames in one thread: exactly one message for each, or a counted drop.
+    Processes frames in one thread: exactly one message for each, or a counted drop.
 
-    Owns what threads must not share: a detector with its batch buffer, and the maker of messages.
-    Asks `live` for the parameters once for each batch; image stamps are compared with `clock`.
+    Owns what threads must not share: a detector with its batch buffer, and the message maker.
+    Calls `live` for the parameters of each batch; image stamps are compared with `clock`.
     """
 
     def __init__(self, detector: Detector, cameras: Sequence[Camera],
@@ -53,7 +53,7 @@ class FrameProcessor:
         self._messages = message_maker(detector.contract.class_names)
 
     def __call__(self, batch: Sequence[Frame[Any]]) -> None:
-        """Answer a batch of frames of different cameras."""
+        """Process a batch of frames of different cameras."""
         live = self._live()
         if self._detector.settings is not live.detection:
             self._detector.settings = live.detection
@@ -86,7 +86,7 @@ class FrameProcessor:
             return
         header = frame.payload.header
         answered = time.monotonic()
-        # Also without subscribers: asking for them first takes a tenth of what publishing takes.
+        # Also without subscribers: counting them first takes a tenth of the time of publishing.
         camera.detections.publish(self._messages.message(detections, header))
         published = time.monotonic()
         frame.publish()

@@ -1,8 +1,8 @@
 """
-From the bytes of a sensor_msgs/Image, as they came over the wire, to its fields.
+Read the fields of a serialised sensor_msgs/Image.
 
 The pixels are not copied. rclpy would copy them into a C message and from there into a
-Python array: 0.15 ms at 640x480. Any encoding but plain little-endian CDR is left to rclpy.
+Python array: 0.15 ms at 640x480. Other encodings than plain little-endian CDR are left to rclpy.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class ImageView:
     """
     An image message (plain CDR, little-endian) whose data are a view of its bytes.
 
-    ValueError or struct.error where the bytes end too early.
+    ValueError or struct.error if the bytes end too early.
     """
 
     __slots__ = ('header', 'height', 'width', 'encoding', 'is_bigendian', 'step', 'data')
@@ -48,14 +48,14 @@ class ImageView:
         at += _ROWS.size
         self.data = memoryview(message)[at:at + length]
         if len(self.data) < length:
-            raise ValueError(f'{len(self.data)} bytes of pixels, {length} are announced')
+            raise ValueError(f'{len(self.data)} bytes of pixels, expected {length}')
 
 
 def image_from_bytes(message: bytes) -> ImageMsg:
     """
     Read an image message, sharing the memory of its bytes where the encoding allows it.
 
-    RuntimeError where these are not the bytes of an image message.
+    RuntimeError if the bytes are no image message.
     """
     if message.startswith(_PLAIN_CDR_LITTLE_ENDIAN):
         try:

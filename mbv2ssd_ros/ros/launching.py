@@ -1,4 +1,4 @@
-"""What the launch files share: the detector, configured and activated by events."""
+"""Shared by the launch files: start the detector, configure and activate it by events."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from mbv2ssd_ros.ros.parameters import TRANSPORTS
 # name: (default, description), as `ros2 launch -s` shows them
 Arguments = Mapping[str, tuple[str, str]]
 DETECTOR_ARGUMENTS: Arguments = {
-    'model_path': ('', 'ONNX file, or the name of one of the package; empty: what the parameter '
-                       'file says.'),
+    'model_path': ('', 'ONNX file, or the name of a shipped model; empty: that of the parameter '
+                       'file.'),
     'namespace': ('', 'Namespace of the node and of all topics with relative names.'),
     'autostart': ('true', 'Configure and activate the node; false leaves that to a lifecycle '
                           'manager.'),
@@ -54,7 +54,7 @@ def detector(values: Mapping[str, str], overrides: Mapping[str, Any]) -> list[An
     ConfigError where values['params_file'] does not exist: the node would start without it.
     """
     if not Path(values['params_file']).is_file():
-        raise ConfigError(f'params_file is {values["params_file"]!r}, which is no file')
+        raise ConfigError(f'params_file is {values["params_file"]!r}, which is not a file')
     # The node's own autostart would race with the events below.
     parameters = {'autostart': False, **overrides}
     if values['model_path']:
@@ -70,7 +70,7 @@ def detector(values: Mapping[str, str], overrides: Mapping[str, Any]) -> list[An
         target_lifecycle_node=node, start_state='configuring', goal_state='inactive',
         entities=[_change_state(node, Transition.TRANSITION_ACTIVATE)],
         handle_once=True))  # not when it is configured again later
-    # The handler first: it must be there when the node answers.
+    # The handler first: it must exist when the node answers.
     return [activate, node, _change_state(node, Transition.TRANSITION_CONFIGURE)]
 
 

@@ -1,4 +1,4 @@
-"""Memory for a steady pace: large buffers are kept, loaded objects are not collected."""
+"""Steady timing: keep large buffers, exclude loaded objects from garbage collection."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def give_back_unused() -> None:
     """
     Return free memory to the kernel once, where there is glibc.
 
-    Loading a model leaves much behind (13 of 172 MB resident), and after keep_large_buffers
-    malloc no longer trims.
+    Loading a model leaves free memory (13 of 172 MB resident), which malloc no longer trims after
+    keep_large_buffers.
     """
     if _is_glibc():
         ctypes.CDLL(None).malloc_trim(0)
@@ -44,8 +44,8 @@ def freeze_loaded() -> None:
     """
     Collect garbage, then exclude all living objects from further collections.
 
-    A collection of all of them takes 5 ms, in the middle of some frame. Call it after each
-    loaded model: what an earlier one left is collected too.
+    A collection of all of them takes 5 ms, in the middle of some frame. Call it after each loaded
+    model; garbage of an earlier one is collected, too.
     """
     gc.unfreeze()
     gc.collect()

@@ -1,4 +1,4 @@
-"""The process of the detector node: what must happen before anything is imported."""
+"""The process of the detector node: what must happen before other imports."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from mbv2ssd_ros.ros.memory import keep_large_buffers
 
-if TYPE_CHECKING:  # it loads numpy, before which the handlers must be set
+if TYPE_CHECKING:  # it imports numpy; the handlers must be set before
     from mbv2ssd_ros.latency import Recorder
 
 _interrupted = False
@@ -23,8 +23,8 @@ def main(args: list[str] | None = None, recorder: Recorder | None = None) -> int
 
     Returns 0, or 1 where autostart failed and exit_on_failed_autostart is set.
     """
-    # Python's own KeyboardInterrupt could come anywhere, half way through an import, a frame
-    # or a transition. From rclpy.init on, rclpy's handlers end the spinning in order.
+    # Python's KeyboardInterrupt could be raised anywhere: in an import, a frame, a transition.
+    # From rclpy.init on, the handlers of rclpy end the spinning.
     _handle(_leave)
     if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # not under nohup
         signal.signal(signal.SIGHUP, _hang_up)
@@ -32,8 +32,8 @@ def main(args: list[str] | None = None, recorder: Recorder | None = None) -> int
     from mbv2ssd_ros.ros.detector_node import run  # takes seconds on a small computer
     _handle(_interrupt)
     code = run(args, lambda: _interrupted, recorder)
-    # A second Ctrl-C, or that of `ros2 launch` after that of the terminal, would reach the
-    # interpreter after it has removed the handlers.
+    # A second Ctrl-C, or the one of `ros2 launch` after the one of the terminal, would reach the
+    # interpreter after it removed the handlers.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     return code
@@ -56,9 +56,10 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 def _hang_up(number: int, frame: FrameType | None) -> None:
     """
-    End in order, or the shared memory of the node would stay behind.
+    End as on SIGTERM, so that no shared memory is left.
 
-    rclpy wakes up for SIGINT and SIGTERM only; here the node's report wakes it, every second.
+    rclpy wakes up for SIGINT and SIGTERM only; after SIGHUP the next report of the node wakes it,
+    within a second.
     """
     os.kill(os.getpid(), signal.SIGTERM)
 

@@ -30,13 +30,13 @@ class ParameterTable:
     """
     Declares the node's parameters and reads them.
 
-    A bad value in a parameter file does not end the process: the parameter gets its default and
-    `check` refuses until it is set, so that the node can be asked, corrected and configured.
+    A bad value in a parameter file does not end the process: the parameter gets its default, and
+    `check` raises an error until it is set. So the node can be queried, corrected and configured.
     """
 
     def __init__(self, node: Node) -> None:
         self._node = node
-        # rclpy has no public way to see overrides that were never declared: the typos
+        # rclpy has no public access to overrides that were never declared: the typing errors
         self._overrides: dict[str, Parameter] = dict(getattr(node, '_parameter_overrides', {}))
         self._declared: dict[str, ParameterSpec] = {}
         self._problems: dict[str, str] = {}
@@ -63,7 +63,7 @@ class ParameterTable:
                     self._declare(name, spec)
 
     def read(self, changes: Sequence[Parameter] = ()) -> DetectorParams:
-        """Read and check all parameters; changes are not yet set. May raise ConfigError."""
+        """Read and check all parameters, with changes not yet set. May raise ConfigError."""
         changed = {change.name: change for change in changes}
         values = {name: self._value(name, changed) for name in self._declared}
         for camera in check_camera_names(values['cameras']):
@@ -73,7 +73,7 @@ class ParameterTable:
         return DetectorParams.from_values(values)
 
     def is_sound(self) -> bool:
-        """Whether the parameters fit together; never False while the node is configured."""
+        """Whether the parameters are consistent; never False while the node is configured."""
         try:
             self.read()
         except ConfigError:
@@ -81,20 +81,20 @@ class ParameterTable:
         return True
 
     def accepted(self, changes: Iterable[Parameter]) -> None:
-        """Forget the problems of parameters that were set."""
+        """Clear the problems of parameters that were set."""
         for change in changes:
             self._problems.pop(change.name, None)
 
     def problem(self, name: str) -> str:
-        """Return what is wrong with the value from outside; empty when nothing is."""
+        """Return what is wrong with the override of a parameter; empty if nothing is."""
         return self._problems.get(name, '')
 
     def check(self) -> list[str]:
         """
         Return warnings about unknown parameters.
 
-        ConfigError for a value that its default replaced, or a name that looks like a typing
-        error.
+        ConfigError for a value that was replaced by its default, or a name that looks like a
+        typing error.
         """
         if self._problems:
             raise ConfigError('; '.join(self._problems.values()))
@@ -140,7 +140,7 @@ def _typed_value(override: Parameter, wanted: Parameter.Type, default: Any) -> t
     if wanted == Parameter.Type.DOUBLE and override.type_ == Parameter.Type.INTEGER:
         return float(override.value), ''  # 1 instead of 1.0 in a parameter file
     if wanted == Parameter.Type.STRING_ARRAY and override.type_ == Parameter.Type.NOT_SET:
-        return NO_NAMES, ''  # [] in a parameter file comes without a type
+        return NO_NAMES, ''  # [] in a parameter file has no type
     return default, (
         f'parameter {override.name!r} is {override.value!r} of type {override.type_.name}, '
         f'expected {wanted.name}')

@@ -146,7 +146,7 @@ CAMERA_SUFFIXES = frozenset(
 
 
 def is_live(name: str) -> bool:
-    """Whether a parameter may change while configured; foreign ones (use_sim_time) may."""
+    """Whether a parameter may change while the node is configured; use_sim_time etc. may."""
     if name in NODE_PARAMETERS:
         return NODE_PARAMETERS[name].live
     suffix = name.partition('.')[2]
@@ -173,7 +173,7 @@ class CameraParams:
 
 @dataclass(frozen=True)
 class LiveParams:
-    """What may change between two frames; replaced as a whole."""
+    """Settings that may change between two frames; replaced as a whole."""
 
     detection: DetectionSettings
     max_rates_hz: tuple[float, ...]  # in the order of the cameras
@@ -221,7 +221,7 @@ class DetectorParams:
 
 
 def check_camera_names(names: Sequence[str]) -> tuple[str, ...]:
-    """Return the names; ConfigError for none, too many, one twice or one unfit for a topic."""
+    """Return the names; ConfigError for none, too many, a duplicate or an invalid one."""
     if not any(names):
         raise ConfigError("cameras is empty, expected at least one name, as in ['camera']")
     if len(names) > MAX_CAMERAS:

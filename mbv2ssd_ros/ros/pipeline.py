@@ -1,4 +1,4 @@
-"""Everything between configure and cleanup: the model, the cameras, and their connections."""
+"""What exists from configure to cleanup: the model, the cameras, and their connections."""
 
 from __future__ import annotations
 
@@ -27,8 +27,12 @@ from mbv2ssd_ros.ros.debug_image import DebugImages
 from mbv2ssd_ros.ros.events import NO_EVENTS
 from mbv2ssd_ros.ros.frame_processor import FrameProcessor
 from mbv2ssd_ros.ros.label_info import label_info
+from mbv2ssd_ros.ros.missing_images import (
+    incompatible_publishers,
+    incompatible_qos,
+    why_no_images,
+)
 from mbv2ssd_ros.ros.parameters import DetectorParams, LiveParams
-from mbv2ssd_ros.ros.silence import incompatible_publishers, incompatible_qos, why_silent
 from mbv2ssd_ros.ros.throttle import ThrottledLog
 from mbv2ssd_ros.ros.topics import check_topics
 from mbv2ssd_ros.scheduler import make_scheduler, Scheduler
@@ -39,8 +43,8 @@ class Pipeline:
     """
     The working parts of a configured node; runs between `start` and `stop`.
 
-    A constructor that fails (Mbv2SsdError) leaves nothing behind. `recorder` gets the latency of
-    each published frame.
+    A failed constructor (Mbv2SsdError) undoes what it did. `recorder` gets the latency of each
+    published frame.
     """
 
     def __init__(self, node: LifecycleNode, params: DetectorParams,
@@ -62,7 +66,7 @@ class Pipeline:
             undo.callback(node.destroy_publisher, self._labels)
             check_topics(node, params.cameras)
             self.model_path = find_model(params.model_path)
-            # building an engine may take minutes and stops with the process
+            # building an engine takes minutes and must end with the process
             loading = LoadContext(node.get_logger(), lambda: not node.context.ok())
             self.backend = open_backend(params.backend, self.model_path, params.options, loading)
             undo.callback(self.backend.close)
@@ -100,13 +104,13 @@ class Pipeline:
                 undo.callback(camera.close)  # also of those opened before one that fails
                 camera.open(self._router(scheduler), self._on_incompatible_qos)
             self._monitors = [
-                CameraMonitor(camera, now, partial(why_silent, self._node, camera))
+                CameraMonitor(camera, now, partial(why_no_images, self._node, camera))
                 for camera in self._cameras]
             self._silent = {}
             self._running = undo.pop_all()
 
     def stop(self) -> None:
-        """Unsubscribe, finish what is under way, drop what waits."""
+        """Unsubscribe, finish the frames in progress, drop those waiting."""
         if self._running is not None:
             running, self._running = self._running, None
             self._monitors = []
@@ -119,7 +123,7 @@ class Pipeline:
 
     def report(self) -> tuple[CameraReport, ...]:
         """
-        Close a period and log when a camera falls silent, is stuck or is back.
+        Close a period; log when images of a camera stop, are not answered, or arrive again.
 
         Returns a report on each camera; none while the pipeline is not running.
         """
@@ -156,7 +160,7 @@ class Pipeline:
     def _stop_scheduler(self, scheduler: Scheduler[Any]) -> None:
         if not scheduler.stop():
             self._node.get_logger().error(
-                'an inference did not end in time; its thread is left behind')
+                'an inference did not end in time; its thread is abandoned')
 
     def _on_incompatible_qos(self, camera: Camera) -> None:
         refused = incompatible_publishers(

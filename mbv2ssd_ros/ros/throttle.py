@@ -1,4 +1,4 @@
-"""Log messages that repeat with every frame, written once in a while."""
+"""Throttled log for messages that repeat with every frame."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import time
 
 class ThrottledLog:
     """
-    Writes one message of each kind in a period; any thread may call it.
+    Writes one message of each kind per period; any thread may call it.
 
-    rclpy's own throttle is keyed by the line of the call: one camera would silence another.
+    rclpy's throttle is keyed by the calling line: one camera would suppress another.
     """
 
     def __init__(self, write: Callable[[str], object], period_s: float = 5.0) -> None:
@@ -25,7 +25,7 @@ class ThrottledLog:
         """
         Write a message, with the number suppressed since the last, unless one is too recent.
 
-        Every kind is remembered: it must not change with every message.
+        Kinds are kept: their number must be limited.
         """
         now = time.monotonic()
         with self._lock:

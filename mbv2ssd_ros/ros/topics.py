@@ -11,7 +11,7 @@ from mbv2ssd_ros.ros.parameters import CameraParams
 
 
 def check_topics(node: Node, cameras: Sequence[CameraParams]) -> None:
-    """Refuse (ConfigError) invalid names and topics with two uses, also by the node itself."""
+    """Raise ConfigError for invalid names and topics with two uses, also by the node itself."""
     used = {publisher.topic_name: 'the node itself' for publisher in node.publishers}
     for camera in cameras:
         parameter = f'{camera.name}.detections_topic'
@@ -21,7 +21,7 @@ def check_topics(node: Node, cameras: Sequence[CameraParams]) -> None:
                 raise ConfigError(
                     f'{parameter} is {camera.detections_topic!r}, but {full} is a topic of '
                     f'{used[full]}; each camera needs its own')
-            used[full] = f'the answers to {camera.name}'
+            used[full] = f'the output of {camera.name}'
     for camera in cameras:
         parameter, use = f'{camera.name}.image_topic', f'{camera.transport} images'
         full = _full_name(node, parameter, camera.image_topic)

@@ -1,4 +1,4 @@
-"""The state of the node as mbv2ssd_msgs/DetectorStatus, where that package was built."""
+"""The state of the node as mbv2ssd_msgs/DetectorStatus, where that package is installed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _UNKNOWN = Percentiles(math.nan, math.nan, math.nan)
 
 
 def status_messages() -> Any | None:
-    """Return the module mbv2ssd_msgs.msg; None where it was not built."""
+    """Return the module mbv2ssd_msgs.msg; None where it is not installed."""
     try:
         return importlib.import_module('mbv2ssd_msgs.msg')
     except ImportError:

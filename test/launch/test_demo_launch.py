@@ -1,4 +1,4 @@
-"""The demo as a launch file: it shows what it finds and ends by itself; all files explain."""
+"""The demo as a launch file: it shows detections and ends; all files explain themselves."""
 
 
 from launch import LaunchDescription, LaunchService

@@ -61,7 +61,7 @@ def test_ros2_bag_play_plays_where_it_is_installed(tmp_path, tiny_model, monkeyp
     bag = write_bag(tmp_path / 'bag', images(six_pictures(), FRONT))
     (tmp_path / 'ros2bag.py').touch()
     monkeypatch.syspath_prepend(str(tmp_path))
-    fake = tmp_path / 'bin' / 'ros2'  # takes the arguments of `ros2 bag play`, plays by itself
+    fake = tmp_path / 'bin' / 'ros2'  # takes the arguments of `ros2 bag play` and plays
     fake.parent.mkdir()
     fake.write_text(
         f'#!{sys.executable}\nimport sys\nfrom mbv2ssd_ros.tools.play_bag import main\n'

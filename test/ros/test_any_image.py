@@ -63,7 +63,7 @@ def test_any_image_is_converted_or_refused(seed):
 
 
 def any_compressed(rng):
-    """Make a compressed image, mostly damaged, and tell whether it is whole."""
+    """Make a compressed image, mostly damaged, and return whether it is whole."""
     picture = np.frombuffer(rng.randbytes(33 * 48 * 3), np.uint8).reshape(33, 48, 3)
     extension = rng.choice(('.jpg', '.png', '.webp'))
     data = bytearray(cv2.imencode(extension, picture)[1].tobytes())

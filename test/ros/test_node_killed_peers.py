@@ -1,4 +1,4 @@
-"""Cameras, subscribers and nodes are killed while images flow, and nobody else suffers."""
+"""Cameras, subscribers and nodes are killed while images flow; the others keep running."""
 
 from collections import Counter
 import os
@@ -118,7 +118,7 @@ def owned(pid):
 
 
 def left_of(files):
-    """Return those of the files that are still there, and used by nobody."""
+    """Return those of the files that still exist and that no process uses."""
     return sorted(path.name for path in stale_files() if path.name in files)
 
 

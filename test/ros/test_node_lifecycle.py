@@ -111,10 +111,10 @@ def test_a_bad_model_fails_to_configure_and_a_good_one_then_works(
     ({'camera__image_topic': 'no topic'}, "camera.image_topic is 'no topic', not a topic name"),
     ({'other__detections_topic': 'camera/detections'},
      "other.detections_topic is 'camera/detections', but .*/camera/detections is a topic of the "
-     'answers to camera; each camera needs its own'),
+     'output of camera; each camera needs its own'),
     ({'camera__image_topic': 'other/detections'},
-     "camera.image_topic is 'other/detections', but .*/other/detections is a topic of the answers "
-     'to other, expected one of raw images'),
+     "camera.image_topic is 'other/detections', but .*/other/detections is a topic of the output "
+     'of other, expected one of raw images'),
     ({'camera__image_topic': 'other/image_raw', 'other__transport': 'compressed',
       'other__image_topic': 'other/image_raw'},
      "other.image_topic is 'other/image_raw', but .* is a topic of raw images, expected one of "
@@ -122,8 +122,8 @@ def test_a_bad_model_fails_to_configure_and_a_good_one_then_works(
     ({'other__detections_topic': '/diagnostics'},
      "'/diagnostics', but /diagnostics is a topic of the node itself"),
     ({'camera__detections_topic': 'other/detections/debug_image'},
-     'other.detections_topic is .*, but .*/other/detections/debug_image is a topic of the answers '
-     'to camera'),
+     'other.detections_topic is .*, but .*/other/detections/debug_image is a topic of the output '
+     'of camera'),
 ])
 def test_what_cannot_work_fails_to_configure(unconfigured, parameters, reason):
     assert unconfigured.set(**parameters) == ''

@@ -125,7 +125,7 @@ def test_a_signal_while_modules_are_loaded_is_the_end_at_once():
         loaded = process.communicate(timeout=20)[1]
     assert process.returncode == 0
     assert 'mbv2ssd_ros.ros.memory' in loaded
-    assert 'mbv2ssd_ros.ros.detector_node' not in loaded  # which is told when it is complete
+    assert 'mbv2ssd_ros.ros.detector_node' not in loaded  # which reports when it is complete
 
 
 def test_a_parameter_file_that_cannot_be_read_is_named_without_a_traceback(tmp_path):

@@ -44,13 +44,13 @@ pytestmark = [pytest.mark.ros, pytest.mark.soak, pytest.mark.timeout(60 * MINUTE
 
 
 def is_asked_for(config):
-    """Tell whether the run asks for soak tests."""
+    """Return whether the run asks for soak tests."""
     return 'soak' in (config.getoption('-m') or '')
 
 
 @pytest.fixture(scope='session', autouse=True)
 def remove_what_killed_cameras_leave(request):
-    """Remove their shared memory after all has ended: they cannot, and nobody else is to blame."""
+    """Remove the shared memory of killed processes after all has ended."""
     before = set(stale_files())
     yield
     if is_asked_for(request.config):
@@ -253,7 +253,7 @@ def test_soak(soaked: Detector, tmp_path):
         camera.end()
     peer.wait_for(storm.check, 'answers of the parameter service')
 
-    # All cameras are back as they should be: it recovers by itself, and everything is answered.
+    # All cameras are back: the node recovers without help, and everything is answered.
     for name, value in (('publish_debug_image', True), ('max_age_ms', 0.0),
                         ('front.max_rate_hz', 0.0)):
         assert soaked.set(**{name.replace('.', '__'): value}) == ''

@@ -1,4 +1,4 @@
-"""Why no image comes: the publishers of a topic compared with what the node asks for."""
+"""Why no images arrive: the publishers of a topic compared with what the node expects."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ _MOST_TOPICS = 5
 _UNKNOWN_NODE = '_NODE_NAME_UNKNOWN_'  # of rmw_dds_common
 
 
-def why_silent(node: Node, camera: Camera) -> str:
-    """Explain why no image comes: what is on the topic, what was expected, what to set."""
+def why_no_images(node: Node, camera: Camera) -> str:
+    """Return the reason: what is on the topic, what was expected, what to set."""
     topic = camera.image_topic
     publishers = node.get_publishers_info_by_topic(topic)
     if not publishers:
@@ -34,15 +34,15 @@ def why_silent(node: Node, camera: Camera) -> str:
 
 
 def incompatible_publishers(camera: Camera, publishers: Iterable[Any]) -> list[Any]:
-    """Find the publishers whose images cannot arrive because they offer too little."""
+    """Return the publishers whose reliability is too low for the subscription."""
     if camera.params.qos_reliability != 'reliable':
-        return []  # best effort takes everything; all offer the other policies
+        return []  # best effort is compatible with all; so are the other policies
     return [info for info in publishers
             if info.qos_profile.reliability == ReliabilityPolicy.BEST_EFFORT]
 
 
 def incompatible_qos(camera: Camera, refused: Iterable[Any]) -> str:
-    """Name both sides of a mismatch in the quality of service, with the remedy."""
+    """Describe a mismatch in the quality of service, with the remedy."""
     name = camera.params.name
     return (f'{_names(refused)} offers BEST_EFFORT images on {camera.image_topic}, '
             f'{name}.qos_reliability asks for RELIABLE, so none arrives; set '
@@ -54,7 +54,7 @@ def _wanted_type(camera: Camera) -> str:
 
 
 def _names(publishers: Iterable[Any]) -> str:
-    """Name each node once; a newly discovered one has no name for a moment."""
+    """Name each node once; a newly discovered one has no name at first."""
     return ', '.join(dict.fromkeys(
         'a node without a name' if info.node_name == _UNKNOWN_NODE
         else f'{info.node_namespace.rstrip("/")}/{info.node_name}' for info in publishers))

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 from sensor_msgs.msg import Image
 
-from mbv2ssd_ros.ros.silence import incompatible_qos, why_silent
+from mbv2ssd_ros.ros.missing_images import incompatible_qos, why_no_images
 
 CAMERA = SimpleNamespace(
     image_topic='/front/image_raw', message_type=Image,
@@ -34,6 +34,6 @@ def test_of_many_topics_those_are_offered_that_are_most_like_the_one_asked_for()
     node = SimpleNamespace(
         get_publishers_info_by_topic=lambda topic: [], count_publishers=lambda topic: 1,
         get_topic_names_and_types=lambda: [(topic, ['sensor_msgs/msg/Image']) for topic in topics])
-    assert why_silent(node, CAMERA).startswith(
+    assert why_no_images(node, CAMERA).startswith(
         'no publisher on /front/image_raw; sensor_msgs/msg/Image is published on '
         '/robot/front/image_raw, /arm/depth_')
