@@ -13,9 +13,8 @@ import cv2
 
 from mbv2ssd_ros.core.errors import DataError
 from mbv2ssd_ros.core.image_header import IMAGE_SUFFIXES
+from mbv2ssd_ros.core.video import VIDEO_SUFFIXES, VideoSource
 from mbv2ssd_train.predict.url import fetch_image, is_url, name_of_url, without_secrets
-
-VIDEO_SUFFIXES = ('.avi', '.m4v', '.mkv', '.mov', '.mp4', '.mpg', '.ts', '.webm', '.wmv')
 
 
 @dataclass(frozen=True)
@@ -29,26 +28,11 @@ class ImageInput:
 
 
 @dataclass(frozen=True)
-class VideoInput:
-    """A video file, a webcam or a stream."""
-
-    name: str  # of its lines in detections.jsonl
-    shown: str  # where it comes from, for messages; without password
-    source: str | int  # for OpenCV: absolute path, URL, or the index of a webcam
-    path: Path | None = None  # None: a webcam or a stream
-
-    @property
-    def stem(self) -> str:
-        """Name of its annotated video, without suffix."""
-        return Path(self.name).stem
-
-
-@dataclass(frozen=True)
 class Inputs:
     """Everything to predict on, once each."""
 
     images: tuple[ImageInput, ...]
-    videos: tuple[VideoInput, ...]
+    videos: tuple[VideoSource, ...]
 
 
 def find_inputs(texts: Iterable[str], output: Path, recursive: bool = False) -> Inputs:
@@ -60,7 +44,7 @@ def find_inputs(texts: Iterable[str], output: Path, recursive: bool = False) -> 
     the same results.
     """
     images: dict[str, ImageInput] = {}
-    videos: dict[str, VideoInput] = {}
+    videos: dict[str, VideoSource] = {}
     for text in texts:
         for found in _find(text, output.resolve(), recursive):
             if isinstance(found, ImageInput):
@@ -70,7 +54,7 @@ def find_inputs(texts: Iterable[str], output: Path, recursive: bool = False) -> 
     return Inputs(tuple(images.values()), tuple(videos.values()))
 
 
-def _find(text: str, output: Path, recursive: bool) -> Iterable[ImageInput | VideoInput]:
+def _find(text: str, output: Path, recursive: bool) -> Iterable[ImageInput | VideoSource]:
     path = Path(text)
     if not text:  # a variable of a shell that is not set
         raise DataError('an input is empty; expected images, folders, a video, the index of a '
@@ -78,7 +62,7 @@ def _find(text: str, output: Path, recursive: bool) -> Iterable[ImageInput | Vid
     if is_url(text):
         return [_of_url(text)]
     if camera := re.fullmatch(r'(?:/dev/video)?(\d{1,3})', text):
-        return [VideoInput(f'webcam{int(camera[1])}', f'webcam {int(camera[1])}', int(camera[1]))]
+        return [VideoSource(f'webcam{int(camera[1])}', f'webcam {int(camera[1])}', int(camera[1]))]
     if path.is_dir():
         return _of_folder(path, output, recursive)
     if path.is_file():
@@ -89,22 +73,21 @@ def _find(text: str, output: Path, recursive: bool) -> Iterable[ImageInput | Vid
                     'index of a webcam or a URL')
 
 
-def _of_url(url: str) -> ImageInput | VideoInput:
+def _of_url(url: str) -> ImageInput | VideoSource:
     shown, image = without_secrets(url), fetch_image(url)
     if image is None:
-        return VideoInput(name_of_url(url), shown, url)
+        return VideoSource(name_of_url(url), shown, url)
     encoded = image
     return ImageInput(name_of_url(url), shown, lambda: encoded)
 
 
-def _of_file(path: Path, name: str) -> ImageInput | VideoInput:
+def _of_file(path: Path, name: str) -> ImageInput | VideoSource:
     if path.suffix.lower() in IMAGE_SUFFIXES or cv2.haveImageReader(str(path)):
         return ImageInput(name, str(path), partial(path.read_bytes), path)
-    # absolute: FFmpeg takes what stands before a colon in a relative name for a protocol
-    return VideoInput(name, str(path), str(path.resolve()), path)
+    return VideoSource.of_file(path, name)
 
 
-def _of_folder(folder: Path, output: Path, recursive: bool) -> list[ImageInput | VideoInput]:
+def _of_folder(folder: Path, output: Path, recursive: bool) -> list[ImageInput | VideoSource]:
     files = sorted(folder.rglob('*') if recursive else folder.iterdir())
     found = [_of_file(file, file.relative_to(folder).as_posix())
              for file in _images_outside(files, output)]
@@ -125,7 +108,7 @@ def _images_outside(files: Iterable[Path], output: Path) -> Iterator[Path]:
             yield file
 
 
-def _of_glob(pattern: str, output: Path) -> list[ImageInput | VideoInput]:
+def _of_glob(pattern: str, output: Path) -> list[ImageInput | VideoSource]:
     files = [Path(name) for name in sorted(glob.glob(pattern, recursive=True))]
     found = [_of_file(file, file.name) for file in files
              if file.is_file() and output not in file.resolve().parents]
@@ -134,7 +117,7 @@ def _of_glob(pattern: str, output: Path) -> list[ImageInput | VideoInput]:
     return found
 
 
-def _add(known: dict, name: str, item: ImageInput | VideoInput) -> None:
+def _add(known: dict, name: str, item: ImageInput | VideoSource) -> None:
     """Add an input once, even if named twice; refuse a different one of the same name."""
     before = known.setdefault(name, item)
     same_file = item.path and before.path and item.path.resolve() == before.path.resolve()

@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 from mbv2ssd_ros.backends.base import Backend
 from mbv2ssd_ros.core.detections import DetectionSettings
 from mbv2ssd_ros.core.errors import DataError
+from mbv2ssd_ros.core.video import Capture, quiet_opencv, VideoSource
 from mbv2ssd_ros.detector import Detector
 from mbv2ssd_train.data.image_files import decode_image
 from mbv2ssd_train.predict.annotated_video import AnnotatedVideo
-from mbv2ssd_train.predict.capture import Capture, quiet_opencv, video_frames, VideoFrame
+from mbv2ssd_train.predict.capture import video_frames, VideoFrame
 from mbv2ssd_train.predict.crops import save_image
-from mbv2ssd_train.predict.inputs import ImageInput, Inputs, VideoInput
+from mbv2ssd_train.predict.inputs import ImageInput, Inputs
 from mbv2ssd_train.predict.look import Looker
 from mbv2ssd_train.predict.options import PredictOptions
 from mbv2ssd_train.predict.outcome import Outcome
@@ -86,7 +87,7 @@ class _Run:
                     self.outcome.images += 1
                 bar.advance(rate.tick())
 
-    def video(self, video: VideoInput) -> None:
+    def video(self, video: VideoSource) -> None:
         try:
             capture = Capture(video)
         except DataError as err:
@@ -121,7 +122,7 @@ class _Run:
             save_image(self._options.picture_path(image.name), drawn)
         return describe(detections, self._looker.class_names)
 
-    def _frame(self, video: VideoInput, frame: VideoFrame, output: _VideoOutput) -> set[str]:
+    def _frame(self, video: VideoSource, frame: VideoFrame, output: _VideoOutput) -> set[str]:
         """Process a frame; return the names of its classes."""
         detections, drawn = self._looker.look(
             f'{video.stem}/{frame.index:06}', frame.image_bgr, until_key=False)
@@ -144,7 +145,7 @@ class _Run:
 class _VideoOutput:
     """The annotated video of one source, opened with its first frame, if wanted."""
 
-    def __init__(self, options: PredictOptions, video: VideoInput, rate_hz: float, is_live: bool
+    def __init__(self, options: PredictOptions, video: VideoSource, rate_hz: float, is_live: bool
                  ) -> None:
         self._wanted = options.save == 'annotated'
         self._path, self._rate_hz, self._is_live = options.output / video.stem, rate_hz, is_live

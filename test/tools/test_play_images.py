@@ -131,7 +131,7 @@ def test_a_folder_without_a_usable_image_is_an_error(tmp_path):
 @pytest.mark.parametrize(('make', 'message'), [
     (lambda path: None, 'no such file or folder'),
     (lambda path: path.mkdir(), 'no images in this folder.*\\.png'),
-    (lambda path: path.write_text('words'), 'neither an image .* nor a video')])
+    (lambda path: path.write_text('words'), 'neither an image nor a video')])
 def test_a_path_without_images_is_refused_by_name(tmp_path, make, message):
     make(tmp_path / 'there')
     with pytest.raises(DataError, match=f'there: {message}'):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import cv2
 import numpy as np
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from mbv2ssd_ros.core.errors import DataError, UnsupportedImageError
 from mbv2ssd_ros.core.image_header import IMAGE_SUFFIXES, stored_size_wh
+from mbv2ssd_ros.core.video import Capture, VideoSource
 from mbv2ssd_ros.tools.cli.program import log
 
 _KEEP_BYTES = 128 << 20  # decoded images of a folder that is played in a loop
@@ -26,19 +28,26 @@ class CameraFrame:
     image_bgr: NDArray[np.uint8]  # (H, W, 3), contiguous
 
 
-class ImageSource(Protocol):
-    """A playable source of frames."""
+class ImageSource:
+    """
+    A source of frames; iterating plays it once, without files that cannot be decoded.
 
-    @property
-    def rate_hz(self) -> float | None:
-        """Frames per second as recorded; None for still images."""
+    `rate_hz` is as recorded, None for still images; `skipped` has the reason for each file that
+    was skipped so far.
+    """
+
+    def __init__(self, size_wh: tuple[int, int] | None) -> None:
+        self._size_wh = size_wh
+        self.rate_hz: float | None = None
+        self.skipped: dict[str, str] = {}
 
     def __iter__(self) -> Iterator[CameraFrame]:
-        """Play once from the beginning, skipping files that cannot be decoded."""
+        raise NotImplementedError
 
-    @property
-    def skipped(self) -> dict[str, str]:
-        """The skipped files so far, each with the reason."""
+    def _frame(self, name: str, image: Any) -> CameraFrame:
+        image_bgr = np.ascontiguousarray(image, dtype=np.uint8)
+        return CameraFrame(
+            name, image_bgr if self._size_wh is None else fill_size(image_bgr, self._size_wh))
 
 
 def open_source(path: Path, size_wh: tuple[int, int] | None = None) -> ImageSource:
@@ -54,13 +63,13 @@ def open_source(path: Path, size_wh: tuple[int, int] | None = None) -> ImageSour
             raise DataError(
                 f'{path}: no images in this folder; expected files that end in '
                 f'{", ".join(IMAGE_SUFFIXES)}')
-        return ImageFiles(files, size_wh)
+        return _ImageFiles(files, size_wh)
     if not path.is_file():
         raise DataError(
             f'{path}: no such file or folder; give an image, a folder of images or a video')
     if path.suffix.lower() in IMAGE_SUFFIXES:
-        return ImageFiles([path], size_wh)
-    return VideoFile(path, size_wh)
+        return _ImageFiles([path], size_wh)
+    return _VideoFile(path, size_wh)
 
 
 def passes(source: ImageSource, repeat: bool) -> Iterator[CameraFrame]:
@@ -103,30 +112,17 @@ def fill_size(image_bgr: NDArray[np.uint8], size_wh: tuple[int, int]) -> NDArray
     return np.ascontiguousarray(cut, dtype=np.uint8)
 
 
-def _frame(name: str, image: Any, size_wh: tuple[int, int] | None) -> CameraFrame:
-    image_bgr = np.ascontiguousarray(image, dtype=np.uint8)
-    return CameraFrame(name, image_bgr if size_wh is None else fill_size(image_bgr, size_wh))
-
-
-class ImageFiles:
-    """Still images, one after the other."""
+class _ImageFiles(ImageSource):
 
     def __init__(self, files: list[Path], size_wh: tuple[int, int] | None) -> None:
+        super().__init__(size_wh)
         self._files = files
-        self._size_wh = size_wh
-        self.skipped: dict[str, str] = {}
         self._kept: dict[Path, CameraFrame] = {}
         self._kept_bytes = 0
 
-    @property
-    def rate_hz(self) -> float | None:
-        """None: images of a folder have no rate."""
-        return None
-
     def __iter__(self) -> Iterator[CameraFrame]:
         for file in self._files:
-            frame = self._kept.get(file) or self._decode(file)
-            if frame is not None:
+            if frame := self._kept.get(file) or self._decode(file):
                 yield frame
 
     def _decode(self, file: Path) -> CameraFrame | None:
@@ -134,55 +130,36 @@ class ImageFiles:
             data = file.read_bytes()
             stored_size_wh(data)  # rejects truncated files; cv2 would fill the rest with grey
             image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+            if image is None:
+                raise UnsupportedImageError('not an image that OpenCV can decode')
         except (OSError, UnsupportedImageError, cv2.error) as err:
             self.skipped[str(file)] = str(err)
             return None
-        if image is None:
-            self.skipped[str(file)] = 'not an image that OpenCV can decode'
-            return None
-        frame = _frame(file.name, image, self._size_wh)
+        frame = self._frame(file.name, image)
         if self._kept_bytes + frame.image_bgr.nbytes <= _KEEP_BYTES:
             self._kept[file] = frame
             self._kept_bytes += frame.image_bgr.nbytes
         return frame
 
 
-class VideoFile:
-    """The frames of a video."""
+class _VideoFile(ImageSource):
 
-    def __init__(self, file: Path, size_wh: tuple[int, int] | None) -> None:
-        """Open the file once; DataError if OpenCV cannot read it as a video."""
-        self._file = file
-        self._size_wh = size_wh
-        self.skipped: dict[str, str] = {}
-        capture = self._open()
-        self._rate_hz = capture.get(cv2.CAP_PROP_FPS)
-        capture.release()
-
-    @property
-    def rate_hz(self) -> float | None:
-        """Frames per second as recorded; None where the file has no value."""
-        return self._rate_hz if self._rate_hz > 0 else None
+    def __init__(self, path: Path, size_wh: tuple[int, int] | None) -> None:
+        super().__init__(size_wh)
+        self._video = VideoSource.of_file(path)
+        capture = Capture(self._video)
+        self.rate_hz = capture.declared_hz
+        capture.close()
 
     def __iter__(self) -> Iterator[CameraFrame]:
-        """Play once from the beginning, to the last frame that can be decoded."""
-        capture, number = self._open(), 0
+        capture = Capture(self._video)
         try:
-            while True:
-                found, image = capture.read()
-                if not found:
+            for number in count(1):
+                image = capture.read()
+                if image is None:
                     break
-                number += 1
-                yield _frame(f'{self._file.name}:{number}', image, self._size_wh)
+                yield self._frame(f'{self._video.name}:{number}', image)
         finally:
-            capture.release()
-        if not number:
-            self.skipped[str(self._file)] = 'a video without a frame that can be decoded'
-
-    def _open(self) -> cv2.VideoCapture:
-        capture = cv2.VideoCapture(str(self._file))
-        if not capture.isOpened():
-            raise DataError(
-                f'{self._file}: neither an image ({", ".join(IMAGE_SUFFIXES)}) nor a video that '
-                'OpenCV can read')
-        return capture
+            capture.close()
+        if number == 1:
+            self.skipped[self._video.shown] = 'a video without a frame that can be decoded'
