@@ -24,8 +24,8 @@ from mbv2ssd_ros.backends.options import ANY_PRECISION, BackendOptions, TrtOptio
 from mbv2ssd_ros.backends.trt.backend import TrtBackend
 from mbv2ssd_ros.backends.trt.nvidia import load_nvidia
 from mbv2ssd_ros.backends.trt.provider import Build
+from mbv2ssd_ros.core.arguments import whole
 from mbv2ssd_ros.core.contract import PRECISIONS
-from mbv2ssd_ros.tools.cli.arguments import whole
 from mbv2ssd_ros.tools.cli.json_file import check_writable, write_json
 from mbv2ssd_ros.tools.cli.program import model_file, run
 from mbv2ssd_ros.tools.cli.settings import argument_parser, flag, option, read

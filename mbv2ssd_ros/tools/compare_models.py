@@ -22,6 +22,7 @@ import tempfile
 from typing import Any
 
 from mbv2ssd_ros.backends.opening import BACKENDS
+from mbv2ssd_ros.core.arguments import domain_id, whole
 from mbv2ssd_ros.core.errors import ConfigError, DataError
 from mbv2ssd_ros.shipped import find_model, shipped_path
 from mbv2ssd_ros.tools.benchmarking.compare_figures import (
@@ -35,7 +36,6 @@ from mbv2ssd_ros.tools.benchmarking.compare_figures import (
 from mbv2ssd_ros.tools.benchmarking.figures import latencies_ms, machine
 from mbv2ssd_ros.tools.benchmarking.run import Engine, Graph, Setup, WARM_UP
 from mbv2ssd_ros.tools.benchmarking.settings import CameraSettings
-from mbv2ssd_ros.tools.cli.arguments import domain_id, whole
 from mbv2ssd_ros.tools.cli.json_file import check_writable, write_json
 from mbv2ssd_ros.tools.cli.processes import ending, Program
 from mbv2ssd_ros.tools.cli.program import EXPECTED_MODEL, log, run

@@ -22,9 +22,9 @@ from typing import Any
 import cv2
 import numpy as np
 
+from mbv2ssd_ros.core.arguments import positive, whole
 from mbv2ssd_ros.core.errors import ConfigError
 from mbv2ssd_ros.shipped import shipped_path
-from mbv2ssd_ros.tools.cli.arguments import positive, whole
 from mbv2ssd_ros.tools.cli.processes import ending, ProcessError, Program, ros_environment
 from mbv2ssd_ros.tools.cli.program import model_file, run, say
 from mbv2ssd_ros.tools.cli.settings import (

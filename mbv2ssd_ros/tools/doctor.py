@@ -18,6 +18,7 @@ from pathlib import Path
 import sys
 from typing import Any
 
+from mbv2ssd_ros.core.arguments import positive
 from mbv2ssd_ros.core.errors import ConfigError, Mbv2SsdError
 from mbv2ssd_ros.tools.checkup import (
     jetson,
@@ -42,7 +43,6 @@ from mbv2ssd_ros.tools.checkup.finding import (
 )
 from mbv2ssd_ros.tools.checkup.machine import Machine
 from mbv2ssd_ros.tools.checkup.parameter_file import judge, read_overrides, wanted_cameras
-from mbv2ssd_ros.tools.cli.arguments import positive
 from mbv2ssd_ros.tools.cli.json_file import write_json
 from mbv2ssd_ros.tools.cli.program import run
 from mbv2ssd_ros.tools.cli.ros_session import ros_node

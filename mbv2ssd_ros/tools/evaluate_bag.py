@@ -15,6 +15,7 @@ import math
 from pathlib import Path
 import sys
 
+from mbv2ssd_ros.core.arguments import points, positive, share, whole
 from mbv2ssd_ros.core.detections import CURVE_THRESHOLD, DetectionSettings
 from mbv2ssd_ros.core.errors import ConfigError
 from mbv2ssd_ros.evaluation.analysis import Analysis
@@ -36,7 +37,6 @@ from mbv2ssd_ros.evaluation.runs.many_outputs import put_together, write_set
 from mbv2ssd_ros.evaluation.runs.outputs import METRICS, REPORT, write_text
 from mbv2ssd_ros.evaluation.runs.task import BagTask, INTERRUPTED, perform
 from mbv2ssd_ros.shipped import find_model
-from mbv2ssd_ros.tools.cli.arguments import points, positive, share, whole
 from mbv2ssd_ros.tools.cli.model_settings import ModelSettings
 from mbv2ssd_ros.tools.cli.program import INTERRUPTED_CODE, log, run
 from mbv2ssd_ros.tools.cli.progress import frame_progress

@@ -18,8 +18,8 @@ from pathlib import Path
 import sys
 import tempfile
 
+from mbv2ssd_ros.core.arguments import positive, share
 from mbv2ssd_ros.shipped import shipped_path
-from mbv2ssd_ros.tools.cli.arguments import positive, share
 from mbv2ssd_ros.tools.cli.json_file import check_writable, write_json
 from mbv2ssd_ros.tools.cli.processes import ending, Program, ros_environment
 from mbv2ssd_ros.tools.cli.program import log, model_file, run

@@ -15,6 +15,7 @@ import re
 import sys
 
 from mbv2ssd_ros.backends import BackendOptions, open_backend, OrtOptions
+from mbv2ssd_ros.core.arguments import seconds, share
 from mbv2ssd_ros.core.detections import DetectionSettings
 from mbv2ssd_ros.core.errors import DataError
 from mbv2ssd_ros.detector import Detector
@@ -24,7 +25,6 @@ from mbv2ssd_ros.evaluation.runs.labelled_frames import DESCRIPTION, FORMATS, La
 from mbv2ssd_ros.evaluation.runs.labels import label, LabelCounts
 from mbv2ssd_ros.evaluation.runs.task import INTERRUPTED
 from mbv2ssd_ros.shipped import find_model
-from mbv2ssd_ros.tools.cli.arguments import seconds, share
 from mbv2ssd_ros.tools.cli.model_settings import ModelSettings
 from mbv2ssd_ros.tools.cli.program import INTERRUPTED_CODE, log, run
 from mbv2ssd_ros.tools.cli.progress import frame_progress

@@ -17,9 +17,9 @@ import sys
 import time
 from typing import Any
 
+from mbv2ssd_ros.core.arguments import positive
 from mbv2ssd_ros.core.errors import ConfigError, DataError
 from mbv2ssd_ros.core.stamps import split_stamp, stamp_ns
-from mbv2ssd_ros.tools.cli.arguments import positive
 from mbv2ssd_ros.tools.cli.json_file import json_lines
 from mbv2ssd_ros.tools.cli.program import run, say
 from mbv2ssd_ros.tools.cli.ros_session import ros_node

@@ -13,7 +13,7 @@ from typing import Any
 
 import cv2
 
-from mbv2ssd_ros.tools.cli.arguments import positive, size_wh, whole
+from mbv2ssd_ros.core.arguments import positive, size_wh, whole
 from mbv2ssd_ros.tools.cli.json_file import json_lines
 from mbv2ssd_ros.tools.cli.program import run, say
 from mbv2ssd_ros.tools.cli.ros_session import ros_node

@@ -17,13 +17,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from mbv2ssd_ros.core.arguments import positive, whole
 from mbv2ssd_ros.core.compressed_message import image_from_compressed_msg
 from mbv2ssd_ros.core.drawing import bgr_pixels, draw_detections
 from mbv2ssd_ros.core.errors import ConfigError, Mbv2SsdError, UnsupportedImageError
 from mbv2ssd_ros.core.image import SourceImage
 from mbv2ssd_ros.core.image_message import image_from_msg
 from mbv2ssd_ros.core.stamps import stamp_ns
-from mbv2ssd_ros.tools.cli.arguments import positive, whole
 from mbv2ssd_ros.tools.cli.json_file import json_lines
 from mbv2ssd_ros.tools.cli.program import log, run
 from mbv2ssd_ros.tools.cli.ros_session import ros_module, ros_node

@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 from dataclasses import replace
 from pathlib import Path
+import signal
 
-from mbv2ssd_ros.core.errors import ConfigError, DataError
+from mbv2ssd_ros.core.arguments import seconds, whole
+from mbv2ssd_ros.core.errors import ConfigError, DataError, Mbv2SsdError
 from mbv2ssd_train.cli.options import add_model, add_settings, detection_settings
 
 
@@ -16,7 +18,7 @@ def add_to(verbs: argparse._SubParsersAction) -> None:
         'predict', help='detect in images, videos, webcams and streams',
         formatter_class=argparse.RawDescriptionHelpFormatter,
         description='Write annotated copies, detections.json for images and detections.jsonl for '
-        'videos.\nAn input that cannot be read is told and passed over; the exit code is 1 then.',
+        'videos.\nUnreadable inputs are reported and skipped; the exit code is 1 then.',
         epilog='examples:\n'
                '  mbv2ssd_train predict --model model.onnx photos/ --recursive\n'
                '  mbv2ssd_train predict --model model.onnx drive.mp4 --every 5 --classes cat,dog\n'
@@ -31,8 +33,8 @@ def add_to(verbs: argparse._SubParsersAction) -> None:
     verb.add_argument('--recursive', action='store_true', help='look into folders of folders')
     save = verb.add_mutually_exclusive_group()
     save.add_argument('--save', choices=('annotated', 'crops', 'none'), default='annotated',
-                      help='pictures beside the JSON: copies with boxes (default), one for each '
-                      'detection, or none')
+                      help='pictures, too: copies with boxes (default), one for each detection, '
+                      'or none')
     save.add_argument('--no-images', dest='save', action='store_const', const='none',
                       help='the same as --save none')
     verb.add_argument('--show', action='store_true',
@@ -40,35 +42,25 @@ def add_to(verbs: argparse._SubParsersAction) -> None:
     verb.add_argument('--classes', metavar='NAME,...', help='report these only, default all')
     add_settings(verb, score_threshold=0.35, max_detections=100)
     video = verb.add_argument_group('videos, webcams and streams')
-    video.add_argument('--every', type=_whole, metavar='N', help='look at every N-th frame only')
-    video.add_argument('--max-frames', type=_whole, metavar='N',
+    video.add_argument('--every', type=whole, metavar='N', help='process every N-th frame only')
+    video.add_argument('--max-frames', type=whole, metavar='N',
                        help='stop after that many, default at the end or at Ctrl-C')
-    video.add_argument('--reconnect', type=_seconds, metavar='SECONDS',
+    video.add_argument('--reconnect', type=seconds, metavar='SECONDS',
                        help='how long to try to reach a stream again that broke, default 10')
     verb.set_defaults(run=_run)
 
 
-def _whole(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f'{text!r} is not a whole number above 0')
-    return int(text)
+class _Interrupted(Mbv2SsdError):
 
-
-def _seconds(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value < float('inf'):
-        raise argparse.ArgumentTypeError(f'{text!r} is not a number of seconds from 0')
-    return value
+    def __init__(self, signum: int, done: str) -> None:
+        super().__init__(f'stopped by {signal.Signals(signum).name}; {done}')
+        self.exit_code = 128 + signum
 
 
 def _run(options: argparse.Namespace) -> None:
     from mbv2ssd_train.deploy.open_model import open_model
     from mbv2ssd_train.predict.inputs import find_inputs
     from mbv2ssd_train.predict.options import PredictOptions
-    from mbv2ssd_train.predict.outcome import Interrupted
     from mbv2ssd_train.predict.run import predict
     from mbv2ssd_train.process.signals import StopRequest
     backend = open_model(options.model)
@@ -84,7 +76,7 @@ def _run(options: argparse.Namespace) -> None:
         outcome = predict(backend, inputs, settings, chosen, lambda: stop.signum != 0)
     where = f'{outcome}; results are in {options.output}/'
     if stop.signum:
-        raise Interrupted(stop.signum, where)
+        raise _Interrupted(stop.signum, where)
     if outcome.images or outcome.frames:
         print(where)
     if outcome.faults:

@@ -36,24 +36,23 @@ class AnnotatedVideo:
     the video plays at the speed of the source.
     """
 
-    def __init__(self, path: Path, size_wh: tuple[int, int], rate_hz: float, is_live: bool
-                 ) -> None:
-        """
-        Open a file; its suffix comes from video_form, its size from the first frame.
-
-        Raises DataError where this OpenCV writes no video of that size.
-        """
-        # an odd side would be cut by the encoder without a word
-        self._size_wh = (size_wh[0] + size_wh[0] % 2, size_wh[1] + size_wh[1] % 2)
-        form = video_form(self._size_wh)
-        self.path = path.with_name(path.name + form.suffix)
-        self._writer = _writer(self.path, form, rate_hz, self._size_wh)
+    def __init__(self, path: Path, rate_hz: float, is_live: bool) -> None:
+        """Take a path without suffix, which follows with the first frame, and a rate."""
+        self.path = path
         self._rate_hz, self._is_live = rate_hz, is_live
+        self._size_wh = (0, 0)
+        self._writer: Any = None
         self._written, self._last_s = 0, 0.0
         self._skipped_s = 0.0  # of gaps, which the video leaves out
 
     def add(self, frame: VideoFrame, drawn: NDArray[np.uint8]) -> None:
-        """Write a frame for its duration; `drawn` is fitted into the size of the first frame."""
+        """
+        Write a frame for its duration; `drawn` is fitted into the size of the first frame.
+
+        Raises DataError where this OpenCV writes no video of that size.
+        """
+        if self._writer is None:
+            self._open(drawn.shape[1], drawn.shape[0])
         gap_s = frame.time_s - self._last_s
         self._skipped_s += max(0.0, gap_s - _LONGEST_GAP_S)
         self._last_s = frame.time_s
@@ -64,7 +63,9 @@ class AnnotatedVideo:
             self._written += 1
 
     def close(self) -> None:
-        """Finish the file; DataError where it does not read back, as on a full disk."""
+        """Finish the file, if any; DataError where it does not read back, as on a full disk."""
+        if self._writer is None:
+            return
         self._writer.release()
         found = _read_back(self.path)
         if found != (self._written, self._size_wh):
@@ -72,6 +73,13 @@ class AnnotatedVideo:
                 f'{self.path}: {found[0]} frames of {found[1][0]} x {found[1][1]} are there, '
                 f'{self._written} of {self._size_wh[0]} x {self._size_wh[1]} were written; is the '
                 'disk full?')
+
+    def _open(self, width: int, height: int) -> None:
+        # an odd side would be cut by the encoder without a word
+        self._size_wh = (width + width % 2, height + height % 2)
+        form = video_form(self._size_wh)
+        self.path = self.path.with_name(self.path.name + form.suffix)
+        self._writer = _writer(self.path, form, self._rate_hz, self._size_wh)
 
 
 @lru_cache(maxsize=16)

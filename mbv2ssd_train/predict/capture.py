@@ -26,13 +26,13 @@ class VideoFrame:
 
 
 def video_frames(video: VideoSource, capture: Capture, every: int = 1, reconnect_s: float = 10.0,
-                 tell: Callable[[str], None] = print) -> Generator[VideoFrame, None, None]:
+                 report: Callable[[str], None] = print) -> Generator[VideoFrame, None, None]:
     """
     Yield the frames 0, every, 2 * every, ... of a video, or of a live source for ever.
 
     The capture is closed at the end. A broken stream is reopened for up to reconnect_s seconds (0:
-    not at all); `tell` gets a line when it breaks and when it resumes. Raises DataError, after all
-    good frames, where a file is truncated or a live source did not come back.
+    not at all); `report` gets a line then and when it resumes. Raises DataError, after all good
+    frames, where a file is truncated or a live source did not come back.
     """
     clock = _FileClock() if not capture.is_live else _LiveClock()
     index = 0
@@ -45,7 +45,7 @@ def video_frames(video: VideoSource, capture: Capture, every: int = 1, reconnect
                     _refuse_truncated(video, capture, index, clock.time_s)
                     return
                 capture.close()
-                capture = _reopen(video, index, reconnect_s, tell)
+                capture = _reopen(video, index, reconnect_s, report)
                 continue
             clock.tick(index, capture)
             if image is not None:
@@ -104,12 +104,12 @@ def _refuse_truncated(video: VideoSource, capture: Capture, read: int, last_s: f
                     f'{hint}. What could be decoded is kept')
 
 
-def _reopen(video: VideoSource, read: int, reconnect_s: float, tell: Callable[[str], None]
+def _reopen(video: VideoSource, read: int, reconnect_s: float, report: Callable[[str], None]
             ) -> Capture:
     broke, attempts = time.monotonic(), 0
     while time.monotonic() - broke < reconnect_s:
         if not attempts:
-            tell(f'{video.shown}: broke after {read} frames; trying again for {reconnect_s:g} s')
+            report(f'{video.shown}: broke after {read} frames; trying again for {reconnect_s:g} s')
         else:
             time.sleep(_RETRY_S)
         attempts += 1
@@ -117,7 +117,7 @@ def _reopen(video: VideoSource, read: int, reconnect_s: float, tell: Callable[[s
             capture = Capture(video)
         except DataError:
             continue
-        tell(f'{video.shown}: goes on')
+        report(f'{video.shown}: resumed')
         return capture
     raise DataError(
         f'{video.shown}: broke after {read} frames'

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Generator
 from contextlib import ExitStack
+from dataclasses import dataclass
 import time
 from typing import Any
 
@@ -18,17 +19,30 @@ from mbv2ssd_ros.core.video import Capture, quiet_opencv, VideoSource
 from mbv2ssd_ros.detector import Detector
 from mbv2ssd_train.data.image_files import decode_image
 from mbv2ssd_train.predict.annotated_video import AnnotatedVideo
-from mbv2ssd_train.predict.capture import video_frames, VideoFrame
+from mbv2ssd_train.predict.capture import video_frames
 from mbv2ssd_train.predict.crops import save_image
+from mbv2ssd_train.predict.frame_predictor import FramePredictor
 from mbv2ssd_train.predict.inputs import ImageInput, Inputs
-from mbv2ssd_train.predict.look import Looker
 from mbv2ssd_train.predict.options import PredictOptions
-from mbv2ssd_train.predict.outcome import Outcome
 from mbv2ssd_train.predict.read_ahead import ReadAhead
 from mbv2ssd_train.predict.records import describe, FrameRecords, ImageRecords
 from mbv2ssd_train.process.progress import ProgressBar
 
 _AHEAD = 4  # decoded pictures that may wait: enough for uneven ones, 100 MB in 4K
+
+
+@dataclass
+class Outcome:
+    """How many inputs were processed, and which failed."""
+
+    images: int = 0
+    frames: int = 0
+    faults: tuple[str, ...] = ()  # inputs that could not be read, or not to their end
+
+    def __str__(self) -> str:
+        counts = ((self.images, 'image'), (self.frames, 'frame'))
+        return ' and '.join(f'{count} {noun}{"s" * (count != 1)}'
+                            for count, noun in counts if count) or 'nothing'
 
 
 def predict(backend: Backend, inputs: Inputs, settings: DetectionSettings,
@@ -45,12 +59,11 @@ def predict(backend: Backend, inputs: Inputs, settings: DetectionSettings,
     the model failed; OSError where the output folder cannot be written.
     """
     options.refuse_overwriting(inputs)
-    looker = Looker(Detector(backend, settings), options, stop)
     with ExitStack() as stack:
-        stack.callback(looker.close)
+        predictor = FramePredictor(Detector(backend, settings), options, stop, stack)
         stack.enter_context(quiet_opencv())
         options.output.mkdir(parents=True, exist_ok=True)
-        run = _Run(looker, options, stop, stack)
+        run = _Run(predictor, options, stop, stack)
         if inputs.images:
             run.images(inputs.images)
         for video in inputs.videos:
@@ -62,14 +75,14 @@ def predict(backend: Backend, inputs: Inputs, settings: DetectionSettings,
 class _Run:
     """One run over all inputs, with its open files and counts."""
 
-    def __init__(self, looker: Looker, options: PredictOptions, stop: Callable[[], bool],
-                 stack: ExitStack) -> None:
+    def __init__(self, predictor: FramePredictor, options: PredictOptions,
+                 stop: Callable[[], bool], stack: ExitStack) -> None:
         self.outcome = Outcome()
-        self._looker, self._options, self._stop, self._stack = looker, options, stop, stack
+        self._predictor, self._options, self._stop, self._stack = predictor, options, stop, stack
         self._frame_records: FrameRecords | None = None
 
     def stopped(self) -> bool:
-        return self._looker.was_closed or self._stop()
+        return self._predictor.was_closed or self._stop()
 
     def images(self, images: tuple[ImageInput, ...]) -> None:
         records = ImageRecords(self._options.output / 'detections.json')
@@ -79,9 +92,13 @@ class _Run:
             rate = _Rate()
             for image, pixels in ahead.until(self.stopped):
                 if isinstance(pixels, DataError):
-                    self._fault(pixels, bar)
+                    self._fault(pixels, bar.write)
                 else:
-                    found = self._image(image, pixels)
+                    detections, drawn = self._predictor.predict(
+                        image.name, pixels, until_key=True)
+                    if self._options.save == 'annotated':
+                        save_image(self._options.picture_path(image.name), drawn)
+                    found = describe(detections, self._predictor.class_names)
                     records.add(image.name, found)
                     bar.write(f'{image.name}: {_listed(found)}')
                     self.outcome.images += 1
@@ -93,43 +110,33 @@ class _Run:
         except DataError as err:
             self._fault(err)
             return
-        total = _frames_to_come(capture, self._options)
-        with ProgressBar(video.name, total) as bar:
-            frames = video_frames(video, capture, self._options.every,
-                                  self._options.reconnect_s, bar.write)
-            # live sources drop old frames, so that the results do not fall behind
-            depth, newest_only = (1, True) if capture.is_live else (_AHEAD, False)
-            rate_hz, rate = capture.rate_hz / self._options.every, _Rate()
-            seen: Counter[str] = Counter()
-            with ReadAhead(frames, depth, newest_only) as ahead, \
-                    _VideoOutput(self._options, video, rate_hz, capture.is_live) as output:
-                try:
-                    for frame in ahead.until(lambda: self._enough(rate.count)):
-                        seen.update(self._frame(video, frame, output))
-                        self.outcome.frames += 1
-                        bar.advance(rate.tick())
-                except DataError as err:
-                    self._fault(err, bar)
+        options, seen = self._options, Counter[str]()
+        # live sources drop old frames, so that the results do not fall behind
+        depth = 1 if capture.is_live else _AHEAD
+        with ProgressBar(video.name, _frames_to_come(capture, options)) as bar, \
+                ExitStack() as outputs:
+            ahead = outputs.enter_context(ReadAhead(
+                video_frames(video, capture, options.every, options.reconnect_s, bar.write),
+                depth, newest_only=capture.is_live))
+            rate, annotated = _Rate(), AnnotatedVideo(
+                options.output / video.stem, capture.rate_hz / options.every, capture.is_live)
+            outputs.callback(annotated.close)
+            try:
+                for frame in ahead.until(
+                        lambda: self.stopped() or rate.count == options.max_frames):
+                    detections, drawn = self._predictor.predict(
+                        f'{video.stem}/{frame.index:06}', frame.image_bgr, until_key=False)
+                    if options.save == 'annotated':
+                        annotated.add(frame, drawn)
+                    found = describe(detections, self._predictor.class_names)
+                    self._records().add(video.name, frame, found)
+                    seen.update({item['label'] for item in found})
+                    self.outcome.frames += 1
+                    bar.advance(rate.tick())
+            except DataError as err:
+                self._fault(err, bar.write)
+            outputs.close()
             bar.write(_summary(video.name, rate, seen, ahead.dropped))
-
-    def _enough(self, looked_at: int) -> bool:
-        most = self._options.max_frames
-        return self.stopped() or (most is not None and looked_at >= most)
-
-    def _image(self, image: ImageInput, pixels: NDArray[np.uint8]) -> list[dict[str, Any]]:
-        detections, drawn = self._looker.look(image.name, pixels, until_key=True)
-        if self._options.save == 'annotated':
-            save_image(self._options.picture_path(image.name), drawn)
-        return describe(detections, self._looker.class_names)
-
-    def _frame(self, video: VideoSource, frame: VideoFrame, output: _VideoOutput) -> set[str]:
-        """Process a frame; return the names of its classes."""
-        detections, drawn = self._looker.look(
-            f'{video.stem}/{frame.index:06}', frame.image_bgr, until_key=False)
-        output.add(frame, drawn)
-        found = describe(detections, self._looker.class_names)
-        self._records().add(video.name, frame, found)
-        return {item['label'] for item in found}
 
     def _records(self) -> FrameRecords:
         if self._frame_records is None:
@@ -137,33 +144,9 @@ class _Run:
             self._stack.callback(self._frame_records.close)
         return self._frame_records
 
-    def _fault(self, err: DataError, bar: ProgressBar | None = None) -> None:
+    def _fault(self, err: DataError, report: Callable[[str], None] = print) -> None:
         self.outcome.faults += (str(err),)
-        (bar.write if bar else print)(f'fault: {err}')
-
-
-class _VideoOutput:
-    """The annotated video of one source, opened with its first frame, if wanted."""
-
-    def __init__(self, options: PredictOptions, video: VideoSource, rate_hz: float, is_live: bool
-                 ) -> None:
-        self._wanted = options.save == 'annotated'
-        self._path, self._rate_hz, self._is_live = options.output / video.stem, rate_hz, is_live
-        self._video: AnnotatedVideo | None = None
-
-    def __enter__(self) -> _VideoOutput:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._video:
-            self._video.close()
-
-    def add(self, frame: VideoFrame, drawn: NDArray[np.uint8]) -> None:
-        if self._wanted:
-            if self._video is None:
-                size_wh = drawn.shape[1], drawn.shape[0]
-                self._video = AnnotatedVideo(self._path, size_wh, self._rate_hz, self._is_live)
-            self._video.add(frame, drawn)
+        report(f'fault: {err}')
 
 
 class _Rate:
@@ -205,5 +188,5 @@ def _listed(found: list[dict[str, Any]]) -> str:
 
 def _summary(name: str, rate: _Rate, seen: Counter[str], dropped: int) -> str:
     listed = ', '.join(f'{label} in {count}' for label, count in seen.most_common())
-    late = f'; {dropped} more came while others were looked at' if dropped else ''
+    late = f'; {dropped} more came meanwhile and were dropped' if dropped else ''
     return f'{name}: {rate.count} frames, {rate}; {listed or "nothing found"}{late}'

@@ -19,13 +19,13 @@ import cv2
 import numpy as np
 
 from mbv2ssd_ros.backends import BackendOptions, open_backend, OrtOptions
+from mbv2ssd_ros.core.arguments import size_wh
 from mbv2ssd_ros.core.errors import Mbv2SsdError
 from mbv2ssd_ros.core.image import resize_into, SourceImage
 from mbv2ssd_ros.detector import Detector
 from mbv2ssd_ros.tools.benchmarking.figures import resident_mb
 from mbv2ssd_ros.tools.benchmarking.roles import serve
 from mbv2ssd_ros.tools.benchmarking.timing import timed
-from mbv2ssd_ros.tools.cli.arguments import size_wh
 from mbv2ssd_ros.tools.playing.image_source import open_source, passes
 
 

@@ -17,8 +17,8 @@ import threading
 import time
 from typing import Any
 
+from mbv2ssd_ros.core.arguments import size_wh
 from mbv2ssd_ros.core.stamps import split_stamp, stamp_ns
-from mbv2ssd_ros.tools.cli.arguments import size_wh
 from mbv2ssd_ros.tools.cli.ros_session import ros_node
 from mbv2ssd_ros.tools.play_images import image_message
 from mbv2ssd_ros.tools.playing.image_source import open_source, passes

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from mbv2ssd_ros.tools.cli.arguments import positive, size_wh, whole
+from mbv2ssd_ros.core.arguments import positive, size_wh, whole
 from mbv2ssd_ros.tools.cli.settings import option
 
 

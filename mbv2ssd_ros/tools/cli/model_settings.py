@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mbv2ssd_ros.backends.opening import BACKENDS
+from mbv2ssd_ros.core.arguments import share, whole
 from mbv2ssd_ros.core.detections import CURVE_MAX_DETECTIONS, DetectionSettings
-from mbv2ssd_ros.tools.cli.arguments import share, whole
 from mbv2ssd_ros.tools.cli.settings import model_option, option
 
 

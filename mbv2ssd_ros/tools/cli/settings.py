@@ -9,7 +9,7 @@ from pathlib import Path
 import sys
 from typing import Any, TypeVar
 
-from mbv2ssd_ros.tools.cli.arguments import domain_id
+from mbv2ssd_ros.core.arguments import domain_id
 
 Settings = TypeVar('Settings')
 _ROS_ARGS = '--ros-args'

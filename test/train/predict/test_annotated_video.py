@@ -14,7 +14,7 @@ SHADES = (0, 60, 120, 180, 240)
 
 def written(folder, times_s, is_live, size_hw=(32, 48), rate_hz=10.0):
     """Write frames of the five shades at those times; return the shade of every frame read."""
-    video = AnnotatedVideo(folder / 'v', (size_hw[1], size_hw[0]), rate_hz, is_live)
+    video = AnnotatedVideo(folder / 'v', rate_hz, is_live)
     for index, (time_s, shade) in enumerate(zip(times_s, SHADES)):
         picture = np.full((*size_hw, 3), shade, np.uint8)
         video.add(VideoFrame(index, time_s, picture), picture)
@@ -49,7 +49,7 @@ def test_a_long_gap_is_shortened(tmp_path):
 
 
 def test_odd_sides_get_a_pixel_instead_of_losing_one(tmp_path):
-    video = AnnotatedVideo(tmp_path / 'v', (51, 33), 10.0, False)
+    video = AnnotatedVideo(tmp_path / 'v', 10.0, False)
     picture = np.full((33, 51, 3), 200, np.uint8)
     video.add(VideoFrame(0, 0.0, picture), picture)
     video.close()
@@ -58,7 +58,7 @@ def test_odd_sides_get_a_pixel_instead_of_losing_one(tmp_path):
 
 
 def test_a_frame_of_another_size_is_fitted(tmp_path):
-    video = AnnotatedVideo(tmp_path / 'v', (64, 32), 10.0, False)
+    video = AnnotatedVideo(tmp_path / 'v', 10.0, False)
     for index, size_hw in enumerate([(32, 64), (100, 80)]):
         picture = np.full((*size_hw, 3), 200, np.uint8)
         video.add(VideoFrame(index, index / 10, picture), picture)

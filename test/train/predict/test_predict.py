@@ -11,8 +11,8 @@ from helpers.tiny_model import COLUMNS, write_tiny_model
 from mbv2ssd_ros.backends import BackendOptions, open_backend
 from mbv2ssd_ros.core.detections import DetectionSettings
 from mbv2ssd_ros.core.errors import ConfigError, DataError
+from mbv2ssd_train.predict.frame_predictor import FramePredictor
 from mbv2ssd_train.predict.inputs import find_inputs
-from mbv2ssd_train.predict.look import Looker
 from mbv2ssd_train.predict.options import PredictOptions
 from mbv2ssd_train.predict.run import predict
 
@@ -235,7 +235,7 @@ def test_a_stop_ends_after_the_frame_under_way_with_readable_files(backend, tmp_
 
 def test_an_error_of_the_model_ends_it_and_closes_the_files(backend, tmp_path, monkeypatch):
     clip = video(tmp_path / 'clip.avi', wandering(5))
-    real, calls = Looker.look, []
+    real, calls = FramePredictor.predict, []
 
     def fails_at_the_third(*arguments, **named):
         calls.append(1)
@@ -243,7 +243,7 @@ def test_an_error_of_the_model_ends_it_and_closes_the_files(backend, tmp_path, m
             raise RuntimeError('engine')
         return real(*arguments, **named)
 
-    monkeypatch.setattr(Looker, 'look', fails_at_the_third)
+    monkeypatch.setattr(FramePredictor, 'predict', fails_at_the_third)
     with pytest.raises(RuntimeError, match='engine'):
         run(backend, [clip], tmp_path / 'out')
     assert len(lines(tmp_path / 'out')) == len(read_video(tmp_path / 'out/clip.mp4')[0]) == 2

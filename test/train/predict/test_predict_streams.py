@@ -57,7 +57,7 @@ def test_a_stream_that_ends_is_an_error_and_what_came_is_kept(model, tmp_path, c
         assert predict(model, tmp_path, f'http://{at}/live', '--reconnect', '0') == 1
     error = capsys.readouterr().err
     assert f'http://{at}/live: broke after 3 frames; --reconnect SECONDS would try' in error
-    assert lines(tmp_path)[-1]['frame'] == 2  # the newest counts; others may be passed over
+    assert lines(tmp_path)[-1]['frame'] == 2  # the newest counts; others may be skipped
     assert len(read_video(tmp_path / 'live.mp4')[0]) >= 1
 
 
@@ -67,7 +67,7 @@ def test_a_stream_that_comes_back_goes_on(model, tmp_path, capsys, monkeypatch):
         assert predict(model, tmp_path, f'http://{at}/live', '--max-frames', '7') == 0
     assert len(lines(tmp_path)) == 7 and lines(tmp_path)[-1]['frame'] >= 6
     said = capsys.readouterr().out
-    assert 'broke after 3 frames; trying again for 10 s' in said and 'live: goes on' in said
+    assert 'broke after 3 frames; trying again for 10 s' in said and 'live: resumed' in said
 
 
 def test_a_stream_that_does_not_come_back_is_an_error(model, tmp_path, capsys, monkeypatch):

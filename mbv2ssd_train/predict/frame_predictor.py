@@ -1,8 +1,9 @@
-"""Process one picture: detect, draw, crop, show."""
+"""Predict on one picture: detect, draw, crop, show."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,23 +17,25 @@ from mbv2ssd_train.predict.options import PredictOptions
 from mbv2ssd_train.predict.window import Window
 
 
-class Looker:
+class FramePredictor:
     """
-    A detector and the output options of a picture; opens the window if one is wanted.
+    A detector with the output options of a picture, and a window if one is wanted.
 
-    `stop` is polled while the window waits for a key. Raises ConfigError where there is no
-    display.
+    `stop` is polled while the window waits for a key; `stack` closes it. Raises ConfigError where
+    there is no display.
     """
 
-    def __init__(self, detector: Detector, options: PredictOptions,
-                 stop: Callable[[], bool]) -> None:
+    def __init__(self, detector: Detector, options: PredictOptions, stop: Callable[[], bool],
+                 stack: ExitStack) -> None:
         self.class_names = detector.contract.class_names
         self.was_closed = False  # by the user, to end the run
         self._detector, self._options = detector, options
         self._window = Window(stop) if options.show else None
+        if self._window:
+            stack.callback(self._window.close)
 
-    def look(self, name: str, image_bgr: NDArray[np.uint8], until_key: bool
-             ) -> tuple[Detections, NDArray[np.uint8]]:
+    def predict(self, name: str, image_bgr: NDArray[np.uint8], until_key: bool
+                ) -> tuple[Detections, NDArray[np.uint8]]:
         """
         Detect in an (H, W, 3) picture, write its crops and show it, if wanted.
 
@@ -40,21 +43,13 @@ class Looker:
         `until_key`: the window waits for a key.
         """
         detections = self._detector.detect([SourceImage(image_bgr, 'bgr')])[0]
-        drawn = self._drawn(image_bgr, detections)
+        drawn = image_bgr
+        if self._options.save == 'annotated' or self._window:
+            drawn = draw_detections(image_bgr, detections.boxes_xyxy, detections.scores,
+                                    [self.class_names[label] for label in detections.labels])
         if self._options.save == 'crops':
             save_crops(self._options.output / 'crops', name, image_bgr, detections,
                        self.class_names)
         if self._window and not self._window.show(drawn, until_key):
             self.was_closed = True
         return detections, drawn
-
-    def close(self) -> None:
-        """Close the window."""
-        if self._window:
-            self._window.close()
-
-    def _drawn(self, image_bgr: NDArray[np.uint8], detections: Detections) -> NDArray[np.uint8]:
-        if self._options.save != 'annotated' and not self._window:
-            return image_bgr
-        return draw_detections(image_bgr, detections.boxes_xyxy, detections.scores,
-                               [self.class_names[label] for label in detections.labels])
