@@ -16,8 +16,6 @@ import sys
 import time
 from typing import Any
 
-import numpy as np
-
 from mbv2ssd_ros.backends.agreement import fixed_images
 from mbv2ssd_ros.backends.base import Backend, LoadContext
 from mbv2ssd_ros.backends.options import ANY_PRECISION, BackendOptions, TrtOptions
@@ -26,6 +24,8 @@ from mbv2ssd_ros.backends.trt.nvidia import load_nvidia
 from mbv2ssd_ros.backends.trt.provider import Build
 from mbv2ssd_ros.core.arguments import whole
 from mbv2ssd_ros.core.contract import PRECISIONS
+from mbv2ssd_ros.tools.benchmarking.figures import percentiles
+from mbv2ssd_ros.tools.benchmarking.timing import timed
 from mbv2ssd_ros.tools.cli.json_file import check_writable, write_json
 from mbv2ssd_ros.tools.cli.program import model_file, run
 from mbv2ssd_ros.tools.cli.settings import argument_parser, flag, option, read
@@ -97,13 +97,8 @@ def latencies_ms(backend: Backend, sizes: Sequence[int], runs: int) -> dict[str,
     found = {}
     for size in sizes:
         images = fixed_images(size, backend.contract.input_size_hw)
-        times = []
-        for _ in range(runs + runs // 10):
-            started = time.perf_counter()
-            backend.infer(images)
-            times.append(1e3 * (time.perf_counter() - started))
-        percentiles = np.percentile(times[-runs:], (50, 95, 99))
-        found[str(size)] = dict(zip(('p50', 'p95', 'p99'), np.round(percentiles, 3).tolist()))
+        times_ms, _ = timed(lambda _, images=images: backend.infer(images), runs + runs // 10)
+        found[str(size)] = percentiles(times_ms[-runs:])
     return found
 
 

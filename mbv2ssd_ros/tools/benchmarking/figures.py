@@ -28,32 +28,8 @@ class Saturation:
 
     sent: Sent
     received: Received
-    bare_seconds: float
+    bare_seconds: float  # for bare_runs inferences, one after the other
     bare_runs: int
-
-    @property
-    def answered(self) -> int:
-        """Frames that were answered."""
-        return len(latencies_ms(self.sent, self.received))
-
-    @property
-    def answered_hz(self) -> float:
-        """Answers per second."""
-        return self.answered / self._seconds
-
-    @property
-    def offered_hz(self) -> float:
-        """Images per second."""
-        return len(self.sent) / self._seconds
-
-    @property
-    def bare_hz(self) -> float:
-        """Inferences per second, one after the other and nothing else."""
-        return self.bare_runs / self.bare_seconds
-
-    @property
-    def _seconds(self) -> float:
-        return 1e-9 * (self.sent[-1][1] - self.sent[0][1])
 
 
 @dataclass
@@ -104,12 +80,7 @@ def percentiles(values_ms: Sequence[float]) -> dict[str, float]:
 
 
 def overheads_ms(samples: Samples) -> list[float]:
-    """
-    Subtract the typical inference and transport from each end-to-end time.
-
-    A frame's own inference and transport are not known, so the tail of these values contains the
-    tails of all parts.
-    """
+    """Subtract the median inference and transport from each end-to-end time."""
     known = float(np.median(samples.infer) + np.median(samples.transport))
     return [value - known for value in samples.end_to_end]
 
@@ -151,11 +122,13 @@ def _by_frame(stamps: Sequence[int], end_to_end_ms: Sequence[float],
 def _saturated(run: Saturation, record: Record, transport_ms: float) -> dict[str, Any]:
     stamps, times = answered_stamps(run.sent, run.received), latencies_ms(run.sent, run.received)
     frames = stages_of((stamp for stamp, _ in run.sent), record)
+    seconds = 1e-9 * (run.sent[-1][1] - run.sent[0][1])
+    answered_hz, bare_hz = len(times) / seconds, run.bare_runs / run.bare_seconds
     return {
-        'saturated_fps': round(run.answered_hz, 1),
-        'saturated_offered_hz': round(run.offered_hz, 1),
-        'saturated_bare_fps': round(run.bare_hz, 1),
-        'saturated_share': round(run.answered_hz / run.bare_hz, 3),
+        'saturated_fps': round(answered_hz, 1),
+        'saturated_offered_hz': round(len(run.sent) / seconds, 1),
+        'saturated_bare_fps': round(bare_hz, 1),
+        'saturated_share': round(answered_hz / bare_hz, 3),
         'saturated_end_to_end_ms': percentiles(times),
         'saturated_overhead_ms': percentiles(_by_frame(stamps, times, frames, transport_ms))}
 
@@ -172,8 +145,9 @@ def table(result: Mapping[str, Any]) -> str:
         '',
         f'{"ms":20} {"p50":>8} {"p95":>8} {"p99":>8}   lost',
         spread_row('infer', result['infer_ms']),
-        spread_row('transport', result['transport_ms'], _lost(result, 'transport')),
-        spread_row('end_to_end', result['end_to_end_ms'], _lost(result, 'end_to_end')),
+        *(spread_row(name, result[f'{name}_ms'],
+                     f'{result[f"{name}_lost"]} of {result[f"{name}_sent"]}')
+          for name in ('transport', 'end_to_end')),
         spread_row('overhead', result['overhead_ms']),
         spread_row('overhead by frame', result['overhead_by_frame_ms']),
         spread_row('own part', result['own_ms']),
@@ -203,21 +177,17 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf('SC_CLK_TCK')
 
 
-def resident_mb(pid: int) -> float:
+def resident_mb(pid: int, name: str = 'VmRSS') -> float:
     """Return the resident memory of a process in MB, shared pages included."""
-    return _status_mb(pid, 'VmRSS')
-
-
-def shared_mb(pid: int) -> float:
-    """Return the part of the resident memory that is shared, such as with a camera, in MB."""
-    return _status_mb(pid, 'RssShmem')
-
-
-def _status_mb(pid: int, name: str) -> float:
     for line in Path(f'/proc/{pid}/status').read_text().splitlines():
         if line.startswith(f'{name}:'):
             return int(line.split()[1]) * 1024 / 1e6
     raise ProcessError(f'/proc/{pid}/status has no {name}: the node has ended')
+
+
+def shared_mb(pid: int) -> float:
+    """Return the part of the resident memory that is shared, such as with a camera, in MB."""
+    return resident_mb(pid, 'RssShmem')
 
 
 def machine() -> dict[str, Any]:
@@ -231,7 +201,3 @@ def machine() -> dict[str, Any]:
     return {'cpu': cpu, 'cores': os.cpu_count(), 'system': platform.platform(),
             'python': platform.python_version(),
             'rmw': os.environ.get('RMW_IMPLEMENTATION', 'default')}
-
-
-def _lost(result: Mapping[str, Any], what: str) -> str:
-    return f'{result[f"{what}_lost"]} of {result[f"{what}_sent"]}'

@@ -7,8 +7,6 @@ and ends with its input.
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Sequence
 import json
 import os
 from pathlib import Path
@@ -19,7 +17,6 @@ import cv2
 import numpy as np
 
 from mbv2ssd_ros.backends import BackendOptions, open_backend, OrtOptions
-from mbv2ssd_ros.core.arguments import size_wh
 from mbv2ssd_ros.core.errors import Mbv2SsdError
 from mbv2ssd_ros.core.image import resize_into, SourceImage
 from mbv2ssd_ros.detector import Detector
@@ -29,16 +26,10 @@ from mbv2ssd_ros.tools.benchmarking.timing import timed
 from mbv2ssd_ros.tools.playing.image_source import open_source, passes
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Serve until standard input ends."""
-    parser = argparse.ArgumentParser(prog='inference', description=__doc__)
-    parser.add_argument('--model', required=True)
-    parser.add_argument('--backend', required=True)
-    parser.add_argument('--threads', type=int, required=True)
-    parser.add_argument('--images', type=Path, required=True)
-    parser.add_argument('--size', type=size_wh, required=True)
+def main() -> int:
+    """Load what the argument says, in JSON, and serve until standard input ends."""
     try:
-        engine = _Engine(**vars(parser.parse_args(argv)))
+        engine = _Engine(**json.loads(sys.argv[1]))
     except Mbv2SsdError as err:
         print(json.dumps({'error': str(err)}), flush=True)
         return 0
@@ -55,15 +46,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 class _Engine:
     """A loaded model, and images for it."""
 
-    def __init__(self, model: str, backend: str, threads: int, images: Path,
-                 size: tuple[int, int]) -> None:
+    def __init__(self, model: str, backend: str, threads: int, images: str,
+                 size_wh: tuple[int, int]) -> None:
         cv2.setNumThreads(1)  # as in the node
         self.backend = open_backend(
             backend, model, BackendOptions(ort=OrtOptions(threads=threads)))
         contract = self.backend.contract
         self._detector = Detector(self.backend)
         self._images = [SourceImage(frame.image_bgr, 'bgr')
-                        for frame in passes(open_source(images, size), repeat=False)]
+                        for frame in passes(open_source(Path(images), size_wh), repeat=False)]
         self._inputs = np.zeros((len(self._images), 1, *contract.input_size_hw, 3), dtype=np.uint8)
         for image, slot in zip(self._images, self._inputs):
             resize_into(image, contract.resize_mode, slot[0])

@@ -8,7 +8,6 @@ stamps in the messages are the time of day, as a camera driver sets them, and se
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Sequence
 import json
 from pathlib import Path
@@ -17,7 +16,6 @@ import threading
 import time
 from typing import Any
 
-from mbv2ssd_ros.core.arguments import size_wh
 from mbv2ssd_ros.core.stamps import split_stamp, stamp_ns
 from mbv2ssd_ros.tools.cli.ros_session import ros_node
 from mbv2ssd_ros.tools.play_images import image_message
@@ -28,24 +26,11 @@ Command = dict[str, Any]
 Answer = dict[str, Any]
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Play a role until standard input ends."""
-    parser = argparse.ArgumentParser(prog='benchmark_roles', description=__doc__)
-    roles = parser.add_subparsers(required=True)
-    camera = roles.add_parser('camera')
-    camera.add_argument('--images', type=Path, required=True)
-    camera.add_argument('--size', type=size_wh, required=True)
-    camera.add_argument('--topics', nargs='+', required=True)
-    camera.add_argument('--reliable', action='store_true')
-    camera.set_defaults(play=_camera)
-    listener = roles.add_parser('listener')
-    listener.add_argument('--image-topic', required=True)
-    listener.add_argument('--detections-topics', nargs='+', required=True)
-    listener.add_argument('--reliable', action='store_true')
-    listener.set_defaults(play=_listener)
-    options = vars(parser.parse_args(argv))
+def main() -> int:
+    """Play the role of the first argument, with options in JSON, until standard input ends."""
+    role, options = sys.argv[1:]
     try:
-        options.pop('play')(**options)
+        {'camera': _camera, 'listener': _listener}[role](**json.loads(options))
     except KeyboardInterrupt:
         pass
     return 0
@@ -57,10 +42,10 @@ def serve(answer: Callable[[Command], Answer]) -> None:
         print(json.dumps(answer(json.loads(line))), flush=True)
 
 
-def _camera(images: Path, size: tuple[int, int], topics: Sequence[str], reliable: bool) -> None:
+def _camera(images: str, size_wh: tuple[int, int], topics: Sequence[str], reliable: bool) -> None:
     from std_msgs.msg import Header
     messages = [image_message(frame, Header(frame_id='camera'))
-                for frame in passes(open_source(images, size), repeat=False)]
+                for frame in passes(open_source(Path(images), size_wh), repeat=False)]
     with ros_node('benchmark_camera', ()) as node:
         kind, qos = type(messages[0]), camera_qos(reliable)
         publishers = {topic: node.create_publisher(kind, topic, qos) for topic in topics}
@@ -93,25 +78,20 @@ def _listener(image_topic: str, detections_topics: Sequence[str], reliable: bool
         # as in the node: the newest image only
         image_qos = camera_qos(reliable)
         image_qos.depth = 1
-        node.create_subscription(Image, image_topic, inbox.receive_image, image_qos)
+        node.create_subscription(Image, image_topic, inbox.receive, image_qos)
         for topic in detections_topics:
             node.create_subscription(
-                Detection2DArray, topic, inbox.receive_detections,
+                Detection2DArray, topic, inbox.receive,
                 QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE))
         node.create_subscription(DiagnosticArray, '/diagnostics', inbox.receive_diagnostics, 10)
         # its own thread: it sleeps in a read while the executor works
-        threading.Thread(target=_serve_and_stop, args=(inbox.answer, node.context), daemon=True
-                         ).start()
+        threading.Thread(target=lambda: (serve(inbox.answer), node.context.try_shutdown()),
+                         daemon=True).start()
         try:
             import rclpy
             rclpy.spin(node)
         except ExternalShutdownException:
             pass
-
-
-def _serve_and_stop(answer: Callable[[Command], Answer], context: Any) -> None:
-    serve(answer)
-    context.try_shutdown()
 
 
 class _Inbox:
@@ -122,11 +102,13 @@ class _Inbox:
         self._received: list[tuple[int, int, int]] = []  # stamp, time of arrival, detections
         self._diagnostics: dict[str, dict[str, str]] | None = None
 
-    def receive_image(self, message: Any) -> None:
-        self._receive(time.monotonic_ns(), message, 0)
-
-    def receive_detections(self, message: Any) -> None:
-        self._receive(time.monotonic_ns(), message, len(message.detections))
+    def receive(self, message: Any) -> None:
+        """Keep the arrival of an image or of detections."""
+        arrival = (stamp_ns(message.header), time.monotonic_ns(),
+                   len(getattr(message, 'detections', ())))
+        with self._arrived:
+            self._received.append(arrival)
+            self._arrived.notify()
 
     def receive_diagnostics(self, message: Any) -> None:
         with self._arrived:
@@ -136,28 +118,21 @@ class _Inbox:
             self._arrived.notify()
 
     def answer(self, command: Command) -> Answer:
-        """Execute a command from standard input."""
-        return self._take_diagnostics(command) if 'diagnostics' in command else self._take(command)
+        """
+        Execute a command from standard input.
 
-    def _take_diagnostics(self, command: Command) -> Answer:
-        """Wait for the next report of the node, by status and key; None when none comes."""
+        Waits for the next report of the node, by status and key (None when none comes), or for a
+        number of arrivals or a time, whichever is first; returns and removes them.
+        """
         with self._arrived:
-            self._diagnostics = None
-            self._arrived.wait_for(lambda: self._diagnostics, command['timeout_s'])
-            return {'diagnostics': self._diagnostics}
-
-    def _take(self, command: Command) -> Answer:
-        """Wait for a number of arrivals or a time, whichever is first; return and remove them."""
-        with self._arrived:
+            if 'diagnostics' in command:
+                self._diagnostics = None
+                self._arrived.wait_for(lambda: self._diagnostics, command['timeout_s'])
+                return {'diagnostics': self._diagnostics}
             self._arrived.wait_for(
                 lambda: len(self._received) >= command['count'], command['timeout_s'])
             received, self._received = self._received, []
-        return {'received': received}
-
-    def _receive(self, now_ns: int, message: Any, detections: int) -> None:
-        with self._arrived:
-            self._received.append((stamp_ns(message.header), now_ns, detections))
-            self._arrived.notify()
+            return {'received': received}
 
 
 if __name__ == '__main__':

@@ -44,10 +44,11 @@ class Engine:
 
     def __init__(self, setup: Setup, log_file: Path, programs: list[Program]) -> None:
         """Start it, add it to `programs`, which the caller ends, and wait until it has loaded."""
-        self._program = Program('mbv2ssd_ros.tools.benchmarking.inference', [
-            '--model', str(setup.model), '--backend', setup.backend, '--threads',
-            str(setup.threads), '--images', str(setup.images), '--size', setup.size],
-            ros_environment(log_file.parent), log_file, pipes=True)
+        options = json.dumps({
+            'model': str(setup.model), 'backend': setup.backend, 'threads': setup.threads,
+            'images': str(setup.images), 'size_wh': setup.size_wh})
+        self._program = Program('mbv2ssd_ros.tools.benchmarking.inference', [options],
+                                ros_environment(log_file.parent), log_file, pipes=True)
         programs.append(self._program)
         try:
             self.described = self._program.answer(LOAD_TIMEOUT_S)
@@ -76,17 +77,16 @@ class Graph:
         self._environment = ros_environment(folder, setup.domain_id)
         self._record_file = folder / 'record.json'
         self.topics = [f'/{name}/image_raw' for name in cameras]
-        reliable = ['--reliable'] if setup.reliable else []
         # Only the sender's shared memory size counts. The node runs as users run it.
-        environment = dict(self._environment)
-        share_large_images(environment)
-        self._camera = self._start(
-            'roles', 'camera', '--images', str(setup.images), '--size', setup.size, '--topics',
-            *self.topics, TRANSPORT_TOPIC, *reliable, environment=environment)
+        sending = dict(self._environment)
+        share_large_images(sending)
+        self._camera = self._start_role(
+            'camera', sending, images=str(setup.images), size_wh=setup.size_wh,
+            topics=[*self.topics, TRANSPORT_TOPIC])
         self.node = self._start_node(cameras, parameters)
-        self.listener = self._start(
-            'roles', 'listener', '--image-topic', TRANSPORT_TOPIC, '--detections-topics',
-            *(f'/{name}/detections' for name in cameras), *reliable)
+        self.listener = self._start_role(
+            'listener', self._environment, image_topic=TRANSPORT_TOPIC,
+            detections_topics=[f'/{name}/detections' for name in cameras])
 
     def wait_until_answered(self, topics: Sequence[str], what: str) -> None:
         """
@@ -141,14 +141,14 @@ class Graph:
         arguments = [str(self._record_file), '--ros-args']
         for name, value in settings.items():
             arguments += ['-p', f'{name}:={value}']
-        return self._start('node', *arguments)
+        return self._start('node', arguments, self._environment, 'node', pipes=False)
 
-    def _start(self, module: str, *arguments: str, environment: Mapping[str, str] | None = None
-               ) -> Program:
-        is_role = module == 'roles'
-        program = Program(
-            f'mbv2ssd_ros.tools.benchmarking.{module}', arguments,
-            environment or self._environment,
-            self._folder / f'{arguments[0] if is_role else module}.log', pipes=is_role)
-        self._programs.append(program)
-        return program
+    def _start_role(self, role: str, environment: Mapping[str, str], **options: object) -> Program:
+        options['reliable'] = self._setup.reliable
+        return self._start('roles', [role, json.dumps(options)], environment, role, pipes=True)
+
+    def _start(self, module: str, arguments: Sequence[str], environment: Mapping[str, str],
+               name: str, pipes: bool) -> Program:
+        self._programs.append(Program(f'mbv2ssd_ros.tools.benchmarking.{module}', arguments,
+                                      environment, self._folder / f'{name}.log', pipes=pipes))
+        return self._programs[-1]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 import sys
 import time
-from typing import Any, TypeVar
+from typing import TypeVar
 
 _BAR, _REDRAW_S, _LOG_S = 24, 0.2, 30.0
 Item = TypeVar('Item')
@@ -18,49 +18,37 @@ def frame_progress(title: str, done: int, total: int
 
     `done` frames are of an earlier run; `total` is the number in the bag's metadata.
     """
+    is_terminal = sys.stderr.isatty()
+
+    def show(count: int, seconds: float) -> None:
+        rate = (count - done) / max(seconds, 1e-9)
+        text = f'{count}/{total} frames, {rate:.1f} a second'
+        left = max(0, total - count) / max(rate, 1e-9)
+        if left >= 1:
+            text += f', {int(left // 60)}:{int(left % 60):02d} left'
+        if is_terminal:
+            filled = _BAR * min(count, total) // max(total, 1)
+            bar = '#' * filled + '.' * (_BAR - filled)
+            print(f'\r{title} [{bar}] {text}\033[K', end='', file=sys.stderr, flush=True)
+        else:
+            print(f'{title}: {text}', file=sys.stderr, flush=True)
+
     def wrap(items: Iterator[Item]) -> Iterator[Item]:
-        display = _Display(title, done, total)
+        if done:
+            print(f'{title}: resumes after {done} of {total} frames', file=sys.stderr)
+        started = shown = time.monotonic()
+        count = done
         try:
             for item in items:
                 yield item
-                display.advance()
+                count += 1
+                now = time.monotonic()
+                if now - shown >= (_REDRAW_S if is_terminal else _LOG_S):
+                    shown = now
+                    show(count, now - started)
         finally:
-            display.end()
+            if count > done:
+                show(count, time.monotonic() - started)
+                if is_terminal:
+                    print(file=sys.stderr)
     return wrap
-
-
-class _Display:
-
-    def __init__(self, title: str, done: int, total: int) -> None:
-        self._title, self._first, self._done, self._total = title, done, done, total
-        self._stream: Any = sys.stderr
-        self._is_terminal = self._stream.isatty()
-        self._started = self._shown = time.monotonic()
-        if done:
-            print(f'{title}: goes on after {done} of {total} frames', file=self._stream)
-
-    def advance(self) -> None:
-        self._done += 1
-        now = time.monotonic()
-        if now - self._shown >= (_REDRAW_S if self._is_terminal else _LOG_S):
-            self._shown = now
-            self._show(now)
-
-    def end(self) -> None:
-        if self._done > self._first:
-            self._show(time.monotonic())
-            if self._is_terminal:
-                print(file=self._stream)
-
-    def _show(self, now: float) -> None:
-        rate = (self._done - self._first) / max(now - self._started, 1e-9)
-        text = f'{self._done}/{self._total} frames, {rate:.1f} a second'
-        left = max(0, self._total - self._done) / max(rate, 1e-9)
-        if left >= 1:
-            text += f', {int(left // 60)}:{int(left % 60):02d} left'
-        if self._is_terminal:
-            filled = _BAR * min(self._done, self._total) // max(self._total, 1)
-            bar = '#' * filled + '.' * (_BAR - filled)
-            print(f'\r{self._title} [{bar}] {text}\033[K', end='', file=self._stream, flush=True)
-        else:
-            print(f'{self._title}: {text}', file=self._stream, flush=True)

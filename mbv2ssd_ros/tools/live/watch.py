@@ -8,6 +8,7 @@ import time
 from typing import Any
 
 from mbv2ssd_ros.core.stamps import stamp_ns
+from mbv2ssd_ros.tools.benchmarking.figures import percentiles
 from mbv2ssd_ros.tools.cli.processes import ProcessError
 from mbv2ssd_ros.tools.live.account import CameraOutcome, NodeCounts
 from mbv2ssd_ros.tools.live.cameras import BagCamera
@@ -165,7 +166,6 @@ class Watch:
         return receive
 
     def _latency(self, name: str) -> dict[str, float] | None:
-        from mbv2ssd_ros.tools.benchmarking.figures import percentiles
         found = self._latencies_ms[name]
         return percentiles(found) if found and self._stamped_now else None
 

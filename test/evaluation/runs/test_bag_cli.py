@@ -222,7 +222,7 @@ def test_a_disk_that_fills_up_ends_the_run_and_the_next_one_goes_on(world, tmp_p
     assert not (tmp_path / 'long_evaluation' / 'metrics.json.partial').exists()
     ended = subprocess.run(command, capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr
-    assert 'goes on after' in ended.stderr
+    assert 'resumes after' in ended.stderr
     metrics = json.loads((tmp_path / 'long_evaluation' / 'metrics.json').read_text())
     assert metrics['complete'] and metrics['frames']['answered'] == 300
     assert metrics['accuracy']['map_50'] == 1
@@ -231,5 +231,5 @@ def test_a_disk_that_fills_up_ends_the_run_and_the_next_one_goes_on(world, tmp_p
 def test_progress_is_a_line_in_a_log(capsys):
     assert list(frame_progress('drive', 2, 5)(iter('abc'))) == ['a', 'b', 'c']
     shown = capsys.readouterr().err
-    assert 'drive: goes on after 2 of 5 frames' in shown
+    assert 'drive: resumes after 2 of 5 frames' in shown
     assert 'drive: 5/5 frames' in shown

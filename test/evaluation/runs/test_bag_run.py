@@ -504,7 +504,7 @@ def test_killed_and_started_again_gives_the_same(tmp_path, truth, model):
                                capture_output=True, text=True)
         assert ended.returncode == 0, ended.stderr
         if name == 'killed':
-            assert int(re.search(r'goes on after (\d+) of 900', ended.stderr)[1]) in (
+            assert int(re.search(r'resumes after (\d+) of 900', ended.stderr)[1]) in (
                 done, done + 1)
     assert without_latency(tmp_path / 'killed' / 'metrics.json') == without_latency(
         tmp_path / 'whole' / 'metrics.json')
