@@ -18,9 +18,8 @@ from mbv2ssd_ros.backends.base import (
 from mbv2ssd_ros.backends.first_run import first_run, read_self_test, without_self_test
 from mbv2ssd_ros.backends.options import BackendOptions, CPU_PROVIDER, OrtOptions
 from mbv2ssd_ros.backends.saturation import kernels_saturate
-from mbv2ssd_ros.core.answer import Difference
 from mbv2ssd_ros.core.contract import ModelContract, SATURATION_FREE_KEY
-from mbv2ssd_ros.core.errors import BackendError, ContractError
+from mbv2ssd_ros.core.errors import BackendError, ContractError, one_line
 from mbv2ssd_ros.core.onnx_metadata import read_metadata
 from mbv2ssd_ros.core.processor import describe_processor
 
@@ -40,65 +39,32 @@ class OrtBackend:
 
     def __init__(self, model_path: Path, options: BackendOptions,
                  log: Log = DEFAULT_LOAD_CONTEXT.log) -> None:
-        own = options.ort
+        own, source = options.ort, str(model_path)
         _check_providers(own.providers)
-        self._source = str(model_path)
-        metadata = read_metadata(read_model(model_path), self._source)
-        self._contract = ModelContract.from_metadata(metadata, self._source)
-        check_precision(self._contract, options.precision, self._source)
-        self_test = read_self_test(metadata, self._contract, self._source)
-        settings, self._exact = _settings(own), False
-        if (self._contract.precision == 'int8' and CPU_PROVIDER in own.providers
+        metadata = read_metadata(read_model(model_path), source)
+        self.contract = ModelContract.from_metadata(metadata, source)
+        check_precision(self.contract, options.precision, source)
+        self_test = read_self_test(metadata, self.contract, source)
+        self.name, self.max_batch, self.max_concurrency = 'onnxruntime', 1, own.workers
+        used = ' + '.join(name.removesuffix('ExecutionProvider') for name in own.providers)
+        self.detail = (f'ONNX Runtime {onnxruntime.__version__}, {used}, '
+                       f'{own.threads} thread(s) an inference')
+        settings = _settings(own)
+        if (self.contract.precision == 'int8' and CPU_PROVIDER in own.providers
                 and metadata.get(SATURATION_FREE_KEY) != '1' and kernels_saturate()):
             settings.add_session_config_entry('session.x64quantprecision', '1')
-            self._exact = True
-            log.warning(_slow_but_exact(self._source))
-        self._options = own
-        self._shape = (*self._contract.input_size_hw, 3)
-        self._session = _open(self._source, settings, own.providers)
+            self.detail += ', x64quantprecision'
+            log.warning(_slow_but_exact(source))
+        self._source, self._shape = source, (*self.contract.input_size_hw, 3)
+        self._session = _open(source, settings, own.providers)
         try:
-            _check_graph(self._session, self._contract, self._source)
+            _check_graph(self._session, self.contract, source)
         except UnicodeDecodeError as err:  # a damaged byte in a name
             raise ContractError(
                 f'{model_path}: damaged, it has text that is not UTF-8 ({err.reason})') from err
         if self_test is None:
-            log.info(without_self_test(self._source))
-        self._proof = first_run(
-            self.infer, self._contract, self_test, self._source, self.detail)
-
-    @property
-    def name(self) -> str:
-        """Short name, as the parameter `backend` has it."""
-        return 'onnxruntime'
-
-    @property
-    def detail(self) -> str:
-        """Version and settings in one line, for logs and diagnostics."""
-        used = ' + '.join(name.removesuffix('ExecutionProvider')
-                          for name in self._options.providers)
-        return (f'ONNX Runtime {onnxruntime.__version__}, {used}, '
-                f'{self._options.threads} thread(s) an inference'
-                + (', x64quantprecision' if self._exact else ''))
-
-    @property
-    def contract(self) -> ModelContract:
-        """Contract of the model file."""
-        return self._contract
-
-    @property
-    def max_batch(self) -> int:
-        """Images that pay to be inferred together."""
-        return 1
-
-    @property
-    def max_concurrency(self) -> int:
-        """Threads that may call infer at the same time."""
-        return self._options.workers
-
-    @property
-    def self_test(self) -> Difference | None:
-        """Differences from the reference outputs of the self-test."""
-        return self._proof
+            log.info(without_self_test(source))
+        self.self_test = first_run(self.infer, self.contract, self_test, source, self.detail)
 
     def infer(self, images: NDArray[np.uint8]
               ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -109,9 +75,9 @@ class OrtBackend:
             raise BackendError(f'{self._source}: this model was closed; open it again')
         try:
             boxes, scores = session.run(_OUTPUTS, {'images': images})
-        except Exception as err:  # as above
+        except Exception as err:  # as in _open
             raise BackendError(
-                f'{self._source}: ONNX Runtime failed: {_one_line(err)}') from err
+                f'{self._source}: ONNX Runtime failed: {one_line(err)}') from err
         return boxes, scores
 
     def close(self) -> None:
@@ -135,10 +101,6 @@ def _check_used_providers(used: list[str], wanted: tuple[str, ...], source: str)
             f'{source}: ONNX Runtime could not start {", ".join(missing)} and would run on '
             f'{", ".join(used)}; are the libraries of its GPU installed, in the versions that '
             'onnxruntime names? Or take it off the list `providers`')
-
-
-def _one_line(err: Exception) -> str:
-    return ' '.join(str(err).split())
 
 
 def _settings(options: OrtOptions) -> onnxruntime.SessionOptions:
@@ -172,7 +134,7 @@ def _open(source: str, settings: onnxruntime.SessionOptions, providers: tuple[st
     except Exception as err:  # ONNX Runtime's exceptions have no common base but this
         raise BackendError(
             f'{source}: ONNX Runtime {onnxruntime.__version__} cannot load it: '
-            f'{_one_line(err)}') from err
+            f'{one_line(err)}') from err
     _check_used_providers(session.get_providers(), providers, source)
     return session
 

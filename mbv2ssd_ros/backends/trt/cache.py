@@ -11,14 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 import hashlib
 import os
 from pathlib import Path
 import re
 import tempfile
 import time
-from typing import IO
+from typing import IO, NamedTuple
 
 from mbv2ssd_ros.backends.base import LoadContext, PROGRESS_S
 from mbv2ssd_ros.backends.trt.manifest import EngineKey, Manifest, UnusableEngineError
@@ -36,8 +35,7 @@ _STEM_LENGTH = 60
 _DIGEST = hashlib.sha256
 
 
-@dataclass(frozen=True)
-class KeptEngine:
+class KeptEngine(NamedTuple):
     """An engine that matches its manifest."""
 
     plan: bytes
@@ -97,14 +95,14 @@ class EngineCache:
     def quarantine(self, name: str, reason: str) -> None:
         """Rename the files of a locked engine: kept for inspection, never loaded."""
         engine = self.engine_path(name)
-        fate = f'put aside as {engine.name}.quarantined'
+        fate = f'renamed to {engine.name}.quarantined'
         for path in (engine, self._manifest_path(name)):
             try:
                 os.replace(path, path.with_name(f'{path.name}.quarantined'))
             except FileNotFoundError:
                 pass
             except OSError as err:
-                fate = f'still there, {path.name} cannot be renamed: {err.strerror}'
+                fate = f'still there: {path.name} cannot be renamed: {err.strerror}'
         self._loading.log.warning(
             f'{engine} is not used: {reason}. It is {fate}; the engine is built again')
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 import platform
 import time
-
-import numpy as np
-from numpy.typing import NDArray
 
 from mbv2ssd_ros.backends.agreement import check_agreement, compare
 from mbv2ssd_ros.backends.base import Backend, check_precision, LoadContext, read_model
@@ -45,32 +43,6 @@ from mbv2ssd_ros.core.onnx_metadata import read_metadata
 Build = Callable[[bytes, BuildRequest, bytes, LoadContext], BuiltEngine]
 
 
-class LoadedEngine:
-    """An engine on the GPU, for use from any thread; see Engine."""
-
-    def __init__(self, worker: CudaWorker, nvidia: Nvidia, plan: bytes, contract: ModelContract,
-                 batch_sizes: tuple[int, ...]) -> None:
-        self._worker = worker
-        self._engine = worker.call(Engine, nvidia, plan, contract, batch_sizes)
-        self.graphs = self._engine.graphs
-        self.contract = contract
-        self.path: Path | None = None  # where it is kept, if it is
-        self.self_test: Difference | None = None  # differences from the reference outputs
-
-    def run(self, images: NDArray[np.uint8]
-            ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Run one batch; see Engine.run."""
-        return self._worker.call(self._engine.run, images)
-
-    def free(self) -> None:
-        """Free everything; call it in the thread of the worker."""
-        self._engine.close()
-
-    def close(self) -> None:
-        """Free everything."""
-        self._worker.call(self.free)
-
-
 class EngineProvider:
     """Finds, builds and keeps the engine of one model."""
 
@@ -91,8 +63,10 @@ class EngineProvider:
         self._build = build
         self._model = read_model(model_path)
         metadata = read_metadata(self._model, self._source)
-        self._contract = ModelContract.from_metadata(metadata, self._source)
-        self._self_test = read_self_test(metadata, self._contract, self._source)
+        self.contract = ModelContract.from_metadata(metadata, self._source)
+        self.engine_path: Path | None = None  # where the engine is kept, if it is
+        self.self_test: Difference | None = None  # differences from the reference outputs
+        self._self_test = read_self_test(metadata, self.contract, self._source)
         if self._self_test is None:
             loading.log.info(without_self_test(self._source))
         self._cache = EngineCache(options.trt.engine_cache_dir, loading)
@@ -104,7 +78,7 @@ class EngineProvider:
             optimization_level=OPTIMIZATION_LEVEL, workspace_mib=WORKSPACE_MIB, recipe=RECIPE)
         self._name = self._cache.name(model_path, self._key)
 
-    def obtain(self) -> LoadedEngine:
+    def obtain(self) -> Engine:
         """
         Load the engine, or build it once.
 
@@ -124,7 +98,7 @@ class EngineProvider:
                 self._cache.quarantine(self._name, str(err))
             return self._built()
 
-    def _kept(self) -> LoadedEngine | None:
+    def _kept(self) -> Engine | None:
         kept = self._cache.find(self._name, self._key)
         if kept is None:
             return None
@@ -140,12 +114,12 @@ class EngineProvider:
             raise BackendError(f'{self._source}: {err}') from err
         except BackendError as err:
             raise UnusableEngineError(str(err)) from err
-        engine.path = self._cache.engine_path(self._name)
+        self.contract, self.engine_path = contract, self._cache.engine_path(self._name)
         self._loading.log.info(
-            f'{engine.path}: engine loaded ({margin or kept.manifest.agreement})')
+            f'{self.engine_path}: engine loaded ({margin or kept.manifest.agreement})')
         return engine
 
-    def _built(self) -> LoadedEngine:
+    def _built(self) -> Engine:
         # Without a self-test the engine is compared with ONNX Runtime, which refuses files
         # of other origin.
         reference = self._reference() if self._self_test is None else None
@@ -153,12 +127,14 @@ class EngineProvider:
             if read_model(self._model_path) != self._model:  # the cache key is of _model
                 raise BackendError(
                     f'{self._source}: was written while it was read; open it again')
-            contract = self._contract
+            contract = self.contract
             check_precision(contract, self._options.precision, self._source)
             self._announce(contract)
             started = time.monotonic()
+            request = BuildRequest(
+                self._source, contract.precision, contract.input_size_hw, self._key.batch_sizes)
             built = self._build(
-                self._model, self._request(contract), self._cache.timing(self._key), self._loading)
+                self._model, request, self._cache.timing(self._key), self._loading)
             build_s = time.monotonic() - started
             try:
                 engine = self._load(built.plan, contract)
@@ -170,7 +146,7 @@ class EngineProvider:
                 reference.close()
         self._loading.log.info(f'{self._source}: engine built in {build_s:.0f} s; {agreement}')
         if self._cache.writable:
-            engine.path = self._keep(built, manifest_for(
+            self.engine_path = self._keep(built, manifest_for(
                 self._key, built.plan, contract.to_json(), agreement, build_s))
         return engine
 
@@ -185,28 +161,27 @@ class EngineProvider:
                 'be built again at the next start; make room or set engine_cache_dir')
             return None
 
-    def _checked(self, engine: LoadedEngine, contract: ModelContract,
+    def _checked(self, engine: Engine, contract: ModelContract,
                  reference: Backend | None = None) -> str:
         """Run an engine for the first time; returns its agreement, or closes it and raises."""
+        run = partial(self._worker.call, engine.run)
         try:
             if reference is not None:
-                difference = compare(engine.run, reference.infer, self._key.batch_sizes,
+                difference = compare(run, reference.infer, self._key.batch_sizes,
                                      contract.input_size_hw)
                 check_agreement(difference, contract.precision, self._source)
                 return f'{difference} from ONNX Runtime'
-            found = first_run(
-                engine.run, contract, self._self_test, self._source,
+            found = self.self_test = first_run(
+                run, contract, self._self_test, self._source,
                 f'TensorRT {self._key.tensorrt} on {self._key.gpu}', self._key.batch_sizes)
-            engine.self_test = found
             return f'self-test passed with {describe_margin(found, contract.precision)}' \
                 if found else ''
         except BaseException:
-            engine.close()
+            self._worker.call(engine.close)
             raise
 
-    def _load(self, plan: bytes, contract: ModelContract) -> LoadedEngine:
-        return LoadedEngine(
-            self._worker, self._nvidia, plan, contract, self._key.batch_sizes)
+    def _load(self, plan: bytes, contract: ModelContract) -> Engine:
+        return self._worker.call(Engine, self._nvidia, plan, contract, self._key.batch_sizes)
 
     def _reference(self) -> Backend:
         try:
@@ -217,10 +192,6 @@ class EngineProvider:
                 f'with ONNX Runtime, which cannot be imported ({err}); `pip install onnxruntime`, '
                 'or add one with `mbv2ssd_train self-test`') from err
         return OrtBackend(self._model_path, BackendOptions())
-
-    def _request(self, contract: ModelContract) -> BuildRequest:
-        return BuildRequest(
-            self._source, contract.precision, contract.input_size_hw, self._key.batch_sizes)
 
     def _announce(self, contract: ModelContract) -> None:
         self._loading.log.info(
