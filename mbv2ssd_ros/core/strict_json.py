@@ -34,15 +34,17 @@ def expect(values: Mapping[str, Any], key: str, kind: type | tuple[type, ...], s
 
 def strings(values: Mapping[str, Any], key: str, source: str) -> tuple[str, ...]:
     """Take a list of strings; see expect."""
-    found = expect(values, key, list, source)
-    if not all(isinstance(item, str) for item in found):
-        raise ContractError(f'{source}: {key} is {found!r}, expected a list of strings')
-    return tuple(found)
+    return _list_of(values, key, str, source, 'strings')
 
 
 def integers(values: Mapping[str, Any], key: str, source: str) -> tuple[int, ...]:
     """Take a list of integers; see expect."""
+    return _list_of(values, key, int, source, 'integers')
+
+
+def _list_of(values: Mapping[str, Any], key: str, kind: type, source: str, kinds: str
+             ) -> tuple[Any, ...]:
     found = expect(values, key, list, source)
-    if not all(isinstance(item, int) and not isinstance(item, bool) for item in found):
-        raise ContractError(f'{source}: {key} is {found!r}, expected a list of integers')
+    if not all(isinstance(item, kind) and not isinstance(item, bool) for item in found):
+        raise ContractError(f'{source}: {key} is {found!r}, expected a list of {kinds}')
     return tuple(found)

@@ -11,7 +11,8 @@ IMAGE = 'sensor_msgs/msg/Image'
 COMPRESSED_IMAGE = 'sensor_msgs/msg/CompressedImage'
 DETECTIONS = 'vision_msgs/msg/Detection2DArray'
 
-# vision_msgs 4.x, which rosbags does not have
+# vision_msgs 4.x, which rosbags does not have. Here too, because an installed package has no
+# folder msg/ and reading bags needs no ROS installation.
 _VISION_MSGS = {
     'vision_msgs/msg/Point2D': 'float64 x\nfloat64 y',
     'vision_msgs/msg/Pose2D': 'vision_msgs/Point2D position\nfloat64 theta',

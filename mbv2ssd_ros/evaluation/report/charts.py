@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from mbv2ssd_ros.core.metrics import PrecisionRecall
 from mbv2ssd_ros.evaluation.analysis import Analysis, curve_rows, ScopeFigures
-from mbv2ssd_ros.evaluation.report.markup import Child, element, joined, Markup
+from mbv2ssd_ros.evaluation.report.markup import element, joined, Markup
 from mbv2ssd_ros.evaluation.report.page import scoped
 from mbv2ssd_ros.evaluation.report.plot import count_axis, figure, Plot, unit_axis
 from mbv2ssd_ros.evaluation.report.tables import number
@@ -33,7 +33,7 @@ def curves_chart(analysis: Analysis) -> Markup:
         marks.append(plot.line(_RECALLS, mean, f'mean: mAP@0.5 {number(analysis.map_50).text}',
                                class_='curve mean'))
     marks += [_points(plot, label, scope) for label, scope in analysis.classes.items()]
-    return _figure('Precision over recall', plot.svg(
+    return figure('Precision over recall', plot.svg(
         marks, 'Precision over recall of each class', id='curves-chart'), [
         _key('mean', 'mean of the classes'), _key('curve', 'a class'),
         _key('dot', 'at the score threshold'), _key('dot best', 'at the best F1')])
@@ -69,7 +69,7 @@ def threshold_chart(analysis: Analysis) -> Markup:
     """Draw precision, recall and F1 over the score threshold."""
     lowest = analysis.subject.curve_threshold
     svgs = _for_each_scope(analysis, lambda scope: _threshold_svg(scope, lowest))
-    return _figure('Effect of the score threshold', svgs, [
+    return figure('Effect of the score threshold', svgs, [
         _key('first', 'precision'), _key('second', 'recall'), _key('third', 'F1'),
         _key('rule', 'score threshold'), _key('rule best', 'best F1')])
 
@@ -95,7 +95,7 @@ def _threshold_svg(scope: ScopeFigures, lowest: float) -> Markup:
 
 def score_chart(analysis: Analysis) -> Markup:
     """Draw the numbers of right and false detections over the score."""
-    return _figure('Detections by score', _for_each_scope(analysis, _score_svg), [
+    return figure('Detections by score', _for_each_scope(analysis, _score_svg), [
         _key('first', 'right'), _key('second', 'false'),
         element('span', 'the axis of counts is logarithmic')])
 
@@ -111,7 +111,7 @@ def _score_svg(scope: ScopeFigures) -> Markup:
 
 def calibration_chart(analysis: Analysis) -> Markup:
     """Draw the share of right detections over their score."""
-    return _figure('Calibration', _for_each_scope(analysis, _calibration_svg), [
+    return figure('Calibration', _for_each_scope(analysis, _calibration_svg), [
         _key('first', 'share that is right'), _key('rule', 'a score that is a probability')])
 
 
@@ -130,10 +130,6 @@ def _calibration_svg(scope: ScopeFigures) -> Markup:
 
 def _for_each_scope(analysis: Analysis, draw: Callable[[ScopeFigures], Markup]) -> Markup:
     return joined(scoped(label, draw(scope)) for label, scope in analysis.scopes.items())
-
-
-def _figure(title: str, chart: Markup, key: list[Child]) -> Markup:
-    return figure(title, chart, element('figcaption', key))
 
 
 def _key(kind: str, text: str) -> Markup:

@@ -52,13 +52,17 @@ def _figure(analysis: Analysis, item: WorstImage, pixels: NDArray[np.uint8]) -> 
 
 def data_url(pixels: NDArray[np.uint8]) -> str:
     """Embed (H, W, 3) BGR pixels, reduced to LONGEST_PX, as the data: address of a JPEG."""
-    longest = max(pixels.shape[:2])
-    if longest > LONGEST_PX:
-        height, width = (max(1, round(side * LONGEST_PX / longest)) for side in pixels.shape[:2])
-        pixels = cv2.resize(pixels, (width, height),  # type: ignore[assignment]
-                            interpolation=cv2.INTER_AREA)
-    encoded = cv2.imencode('.jpg', pixels, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1]
+    encoded = cv2.imencode('.jpg', reduced(pixels), [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1]
     return f'data:image/jpeg;base64,{b64encode(encoded.tobytes()).decode()}'
+
+
+def reduced(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return a copy of which no side is longer than LONGEST_PX."""
+    scale = LONGEST_PX / max(pixels.shape[:2])
+    if scale >= 1:
+        return pixels.copy()
+    height, width = (max(1, round(side * scale)) for side in pixels.shape[:2])
+    return np.asarray(cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def _boxes(analysis: Analysis, image: int) -> tuple[list[Markup], set[int]]:

@@ -119,9 +119,10 @@ class Plot:
             transform=f'rotate(-90 11 {middle})'))
 
 
-def figure(title: str, *parts: Markup) -> Markup:
-    """Put a heading above a chart."""
-    return element('figure', element('h3', title), *parts)
+def figure(title: str, chart: Markup, key: Sequence[Markup] = ()) -> Markup:
+    """Put a heading above a chart and its key below."""
+    return element('figure', element('h3', title), chart,
+                   element('figcaption', key) if key else None)
 
 
 def _number(value: float) -> str:

@@ -21,7 +21,7 @@ from mbv2ssd_ros.evaluation.report.detector_report import sections
 from mbv2ssd_ros.evaluation.report.headline import headline
 from mbv2ssd_ros.evaluation.report.markup import element
 from mbv2ssd_ros.evaluation.report.page import page, Section
-from mbv2ssd_ros.evaluation.report.pictures import ImageOf, LONGEST_PX
+from mbv2ssd_ros.evaluation.report.pictures import ImageOf
 from mbv2ssd_ros.evaluation.report.tables import Cell, Column, count, number, table
 from mbv2ssd_ros.evaluation.runs.evaluation import latency_to_dict
 from mbv2ssd_ros.evaluation.runs.many_bags import BagOutcome
@@ -61,10 +61,8 @@ class BagSet:
             'latency': latency_to_dict(self.times_ms)}
 
     def _failed(self) -> dict[str, int]:
-        total: Counter[str] = Counter()
-        for outcome in self.outcomes:
-            total.update(outcome.frames.get('failed', {}))
-        return dict(sorted(total.items()))
+        return dict(sorted(sum((Counter(outcome.frames.get('failed', {}))
+                                for outcome in self.outcomes), Counter()).items()))
 
 
 def put_together(outcomes: Sequence[BagOutcome]) -> BagSet:
@@ -136,6 +134,6 @@ def _images(bags: BagSet, analysis: Analysis) -> ImageOf:
     for outcome in bags.outcomes:
         if chosen := [frame for name, frame in worst if name == outcome.name]:
             with Bag(outcome.task.bag) as bag:
-                pixels = reduced_pictures(bag, outcome.topics, chosen, LONGEST_PX)
+                pixels = reduced_pictures(bag, outcome.topics, chosen)
             found.update({worst[outcome.name, frame]: image for frame, image in pixels.items()})
     return lambda index: found.get(index, GREY)

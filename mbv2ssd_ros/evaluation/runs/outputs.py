@@ -17,7 +17,7 @@ from mbv2ssd_ros.core.stamps import stamp_text
 from mbv2ssd_ros.evaluation.bags.reader import Bag
 from mbv2ssd_ros.evaluation.bags.writer import detections_bag
 from mbv2ssd_ros.evaluation.frame_record import STAGES
-from mbv2ssd_ros.evaluation.report.pictures import ImageOf, LONGEST_PX
+from mbv2ssd_ros.evaluation.report.pictures import ImageOf
 from mbv2ssd_ros.evaluation.runs.evaluation import BagEvaluation
 from mbv2ssd_ros.evaluation.runs.pictures import GREY, pictures, reduced_pictures
 from mbv2ssd_ros.evaluation.runs.report import bag_report
@@ -112,5 +112,5 @@ def _images(evaluation: BagEvaluation, bag: Bag) -> ImageOf:
         return lambda index: GREY
     numbers = {item.image: evaluation.records[evaluation.scored[item.image]].number
                for item in evaluation.analysis.worst}
-    found = reduced_pictures(bag, evaluation.topics, numbers.values(), LONGEST_PX)
+    found = reduced_pictures(bag, evaluation.topics, numbers.values())
     return lambda index: found.get(numbers[index], GREY)

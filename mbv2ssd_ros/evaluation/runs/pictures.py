@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,6 +11,7 @@ from mbv2ssd_ros.core.drawing import bgr_pixels
 from mbv2ssd_ros.core.errors import DataError, UnsupportedImageError
 from mbv2ssd_ros.evaluation.bags.frames import read_frames
 from mbv2ssd_ros.evaluation.bags.reader import Bag
+from mbv2ssd_ros.evaluation.report.pictures import reduced
 
 GREY = np.full((30, 40, 3), 128, np.uint8)  # in place of a frame that the bag no longer has
 
@@ -40,16 +40,7 @@ def pictures(bag: Bag, topics: Sequence[str], numbers: Collection[int]
                 continue
 
 
-def reduced_pictures(bag: Bag, topics: Sequence[str], numbers: Collection[int], longest_px: int
+def reduced_pictures(bag: Bag, topics: Sequence[str], numbers: Collection[int]
                      ) -> dict[int, NDArray[np.uint8]]:
     """Return copies of some dozens of frames by number, (H, W, 3) BGR; see pictures."""
-    return {number: _reduced(pixels, longest_px)
-            for number, pixels in pictures(bag, topics, numbers)}
-
-
-def _reduced(pixels: NDArray[np.uint8], longest_px: int) -> NDArray[np.uint8]:
-    scale = longest_px / max(pixels.shape[:2])
-    if scale >= 1:
-        return pixels.copy()
-    size_wh = (max(1, round(pixels.shape[1] * scale)), max(1, round(pixels.shape[0] * scale)))
-    return np.asarray(cv2.resize(pixels, size_wh, interpolation=cv2.INTER_AREA), np.uint8)
+    return {number: reduced(pixels) for number, pixels in pictures(bag, topics, numbers)}

@@ -13,10 +13,12 @@ from mbv2ssd_ros.core.metrics import GroundTruth
 from mbv2ssd_ros.core.stamps import stamp_text
 from mbv2ssd_ros.evaluation.bags.frame_names import FrameKey
 from mbv2ssd_ros.evaluation.frame_record import FrameRecord
-from mbv2ssd_ros.evaluation.truth.coco import read_coco_truth
-from mbv2ssd_ros.evaluation.truth.frames import AnnotatedFrame
+from mbv2ssd_ros.evaluation.truth.frames import (
+    AnnotatedFrame,
+    read_coco_frames,
+    read_voc_frame,
+)
 from mbv2ssd_ros.evaluation.truth.pairing import pair_by_index, pair_by_stamp, Pairing
-from mbv2ssd_ros.evaluation.truth.voc import read_voc_truth
 
 
 @dataclass(frozen=True)
@@ -60,14 +62,14 @@ def read_annotated_frames(path: Path, topics: Sequence[str]) -> AnnotatedFrames:
     are not identified uniquely.
     """
     if path.is_dir():
-        frames = read_voc_truth(sorted(path.rglob('*.xml')), topics)
+        frames = [read_voc_frame(file, topics) for file in sorted(path.rglob('*.xml'))]
         if not frames:
             raise DataError(f'{path}: has no *.xml; expected a folder of VOC annotations or a '
                             'COCO JSON file')
     elif path.suffix.lower() == '.xml':
-        frames = read_voc_truth([path], topics)
+        frames = [read_voc_frame(path, topics)]
     else:
-        frames = read_coco_truth(path, topics)
+        frames = read_coco_frames(path, topics)
     _check_keys(str(path), frames)
     return AnnotatedFrames(str(path), path.name, tuple(frames))
 
@@ -94,16 +96,16 @@ def pair(annotated: AnnotatedFrames, frames: Sequence[FrameRecord], topics: Sequ
     which of several topics it means, or nothing pairs at all.
     """
     pairs: list[tuple[int, int]] = []
-    concerned: set[int] = set()
+    of_topics: set[int] = set()
     for topic in topics:
         of_frames = [i for i, frame in enumerate(frames) if frame.topic == topic]
-        of_truths = list(_of_topic(annotated, topic, topics))
-        concerned.update(of_truths)
-        found = _pair_topic(annotated, [frames[i] for i in of_frames], of_truths, tolerance_ns)
-        pairs += [(of_frames[a], of_truths[b]) for a, b in found.pairs]
+        annotations = list(_of_topic(annotated, topic, topics))
+        of_topics.update(annotations)
+        found = _pair_topic(annotated, [frames[i] for i in of_frames], annotations, tolerance_ns)
+        pairs += [(of_frames[a], annotations[b]) for a, b in found.pairs]
     if not pairs:
         raise DataError(_nothing_pairs(annotated, frames, tolerance_ns))
-    return Pairing.of(sorted(pairs), range(len(frames)), sorted(concerned))
+    return Pairing.of(sorted(pairs), range(len(frames)), sorted(of_topics))
 
 
 def _of_topic(annotated: AnnotatedFrames, topic: str, topics: Sequence[str]) -> Iterator[int]:
@@ -118,8 +120,8 @@ def _of_topic(annotated: AnnotatedFrames, topic: str, topics: Sequence[str]) -> 
 
 
 def _pair_topic(annotated: AnnotatedFrames, frames: Sequence[FrameRecord],
-                of_truths: Sequence[int], tolerance_ns: int) -> Pairing:
-    keys = [annotated.frames[i].key for i in of_truths]
+                annotations: Sequence[int], tolerance_ns: int) -> Pairing:
+    keys = [annotated.frames[i].key for i in annotations]
     if annotated.by_index:
         return pair_by_index([frame.index for frame in frames],
                              [key.index for key in keys if key.index is not None])
