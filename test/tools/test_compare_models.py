@@ -135,10 +135,10 @@ def test_runs_are_timed_one_by_one_and_together(monkeypatch):
     clock = Clock()
     for module in (timing, publishing):
         monkeypatch.setattr(module, 'time', clock)
-    times_ms, fps = timed(lambda number: clock.sleep(0.01 * number), 3, 0.0)
+    times_ms, fps = timed(lambda number: clock.sleep(0.01 * number), range(3))
     assert times_ms == pytest.approx([0, 10, 20])
     assert fps == pytest.approx(100)  # three in 30 ms
-    _, paced = timed(lambda number: None, 6, 50.0)
+    _, paced = timed(lambda number: None, range(6), 50.0)
     assert paced == pytest.approx(60)  # six in five waits of 20 ms
 
 

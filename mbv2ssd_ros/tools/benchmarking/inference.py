@@ -68,8 +68,8 @@ class _Engine:
     def measure(self, command: dict[str, Any]) -> dict[str, Any]:
         """Run the measurement of a command."""
         step = {'infer': self._infer, 'detect': self._detect}[command['what']]
-        timed(step, command['warm_up'], command['rate_hz'])
-        times_ms, fps = timed(step, command['count'], command['rate_hz'])
+        timed(step, range(command['warm_up']), command['rate_hz'])
+        times_ms, fps = timed(step, range(command['count']), command['rate_hz'])
         return {'ms': times_ms, 'fps': fps, 'rss_mb': resident_mb(os.getpid())}
 
     def _infer(self, number: int) -> None:

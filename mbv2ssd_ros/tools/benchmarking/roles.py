@@ -29,8 +29,9 @@ Answer = dict[str, Any]
 def main() -> int:
     """Play the role of the first argument, with options in JSON, until standard input ends."""
     role, options = sys.argv[1:]
+    play: dict[str, Callable[..., None]] = {'camera': _camera, 'listener': _listener}
     try:
-        {'camera': _camera, 'listener': _listener}[role](**json.loads(options))
+        play[role](**json.loads(options))
     except KeyboardInterrupt:
         pass
     return 0
@@ -84,9 +85,12 @@ def _listener(image_topic: str, detections_topics: Sequence[str], reliable: bool
                 Detection2DArray, topic, inbox.receive,
                 QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE))
         node.create_subscription(DiagnosticArray, '/diagnostics', inbox.receive_diagnostics, 10)
+
+        def serve_and_stop() -> None:
+            serve(inbox.answer)
+            node.context.try_shutdown()
         # its own thread: it sleeps in a read while the executor works
-        threading.Thread(target=lambda: (serve(inbox.answer), node.context.try_shutdown()),
-                         daemon=True).start()
+        threading.Thread(target=serve_and_stop, daemon=True).start()
         try:
             import rclpy
             rclpy.spin(node)

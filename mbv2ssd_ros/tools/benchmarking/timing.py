@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 import time
+from typing import TypeVar
 
 from mbv2ssd_ros.tools.playing.publishing import paced
 
+Item = TypeVar('Item')
 
-def timed(step: Callable[[int], object], count: int, rate_hz: float = 0.0
+
+def timed(step: Callable[[Item], object], items: Sequence[Item], rate_hz: float = 0.0
           ) -> tuple[list[float], float]:
     """
-    Call a function with 0, 1, ... at a rate; 0: one call after the other.
+    Call a function with each item at a rate; 0: one call after the other.
 
     Returns the milliseconds of each call, and calls per second from the first to the end of the
     last.
     """
     times_ms = []
     began = time.perf_counter()
-    for number in paced(range(count), rate_hz) if rate_hz else range(count):
+    for item in paced(items, rate_hz) if rate_hz else items:
         started = time.perf_counter()
-        step(number)
+        step(item)
         times_ms.append(1e3 * (time.perf_counter() - started))
-    return times_ms, count / (time.perf_counter() - began)
+    return times_ms, len(items) / (time.perf_counter() - began)
