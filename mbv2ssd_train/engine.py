@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -72,7 +73,6 @@ class Trainer:
                                load_teacher(config, self._world.device))
         self.state = RunState()
         self._stop = StopRequest()
-        self._recorder: Recorder | None = None
         self.folder = RunFolder(runs, config)
         self._checkpoints = self._world.together(lambda: self._open_folder(resume))
         if resume:
@@ -94,21 +94,13 @@ class Trainer:
         network, model = self.learner.network, self.config.model
         rates = sorted({group['peak_lr'] for group in self.learner.optimizer.param_groups})
         priors = sum(level.count for level in model.prior_levels())
+        teacher = self.learner.teacher
         return (f'{len(self.loader)} batches an epoch, steps {self.state.step} to '
                 f'{self.total_steps}, {count_parameters(network) / 1e6:.2f} M parameters, '
                 f'{count_macs(network, model.input_size_hw) / 1e6:.0f} MMAC, {priors} priors, '
                 f'learning rates {", ".join(f"{rate:g}" for rate in rates)}, on '
-                f'{self._world.size} x {self._world.device}{self._describe_teacher()}')
-
-    def _describe_teacher(self) -> str:
-        teacher = self.learner.teacher
-        if teacher is None:
-            return ''
-        macs = count_macs(teacher.network, teacher.model.input_size_hw)
-        alone = ' alone' if self.config.distill.only else ''
-        return (f'; taught by {teacher.path}{alone} '
-                f'({count_parameters(teacher.network) / 1e6:.2f} M parameters, '
-                f'{macs / 1e6:.0f} MMAC)')
+                f'{self._world.size} x {self._world.device}'
+                f'{teacher.describe(self.config.distill.only) if teacher else ""}')
 
     def run(self) -> None:
         """
@@ -120,17 +112,109 @@ class Trainer:
             DataError: an image cannot be read; the state is saved.
             SystemExit: a second signal arrived; nothing is saved.
         """
+        config, length = self.config.training, len(self.loader)
+        with self._final_status(), self._stop, self._world.in_our_words():
+            self._set_status('running')  # handlers first, then the status
+            bar = ProgressBar(self.config.name, self.total_steps, self.state.step,
+                              shown=self._world.is_main)
+            with self._open_recorder() as recorder, bar, self._save_on_interruption():
+                if not self.state.step:  # a first look before hours of training
+                    self._world.together(partial(self._draw_first_batch, recorder))
+                elif not self.state.batch:  # interrupted between an epoch and its evaluation
+                    self._end_epoch(self.state.epoch, recorder, bar)
+                for epoch in range(self.state.epoch, config.epochs):
+                    if self._is_over():
+                        break
+                    started = time.monotonic()
+                    batches = self.loader.epoch(epoch, self.state.batch)
+                    for index in range(self.state.batch + 1, length + 1):
+                        batch = self._world.together(partial(next, batches))
+                        # forward, loss, backward, finite check, optimizer, moving average
+                        result = self.learner.learn(batch)
+                        ends = index == length
+                        self.state = replace(self.state, step=self.learner.step,
+                                             epoch=epoch + ends, batch=0 if ends else index)
+                        bar.advance(f'loss {result.loss:.2f} (class {result.class_loss:.2f}, '
+                                    f'box {result.box_loss:.2f})')
+                        if recorder and self.state.step % config.log_every == 0:
+                            self._log(recorder, result, batch, time.monotonic() - started)
+                        started = time.monotonic()
+                        self._raise_when_preempted()
+                        if not ends and self.state.step % config.save_every == 0:
+                            self.save()
+                    self._end_epoch(epoch + 1, recorder, bar)
+
+    def _end_epoch(self, epoch: int, recorder: Recorder | None, bar: ProgressBar) -> None:
+        """Evaluate where due, keep the best weights, write the checkpoint."""
+        config = self.config.training
+        due = epoch == config.epochs or epoch % config.eval_every == 0
+        if due and epoch > self.state.evaluated_epoch:
+            result = self.evaluate()
+            if recorder:
+                step = self.state.step
+                recorder.evaluation(step, epoch, result.to_dict())
+                recorder.weights(step, self.learner.network)
+                recorder.images('detections', step, draw_results(
+                    self._validation, result.results[:_DRAWN_IMAGES]))
+            bar.write(f'epoch {epoch}: mAP@0.5 {result.map_50:.4f} (area), '
+                      f'{result.map_50_11point:.4f} (11-point) on {result.split}, '
+                      f'{result.images} images')
+            better = result.map_50 > self.state.best_map
+            self.state = replace(
+                self.state, evaluated_epoch=epoch,
+                best_map=result.map_50 if better else self.state.best_map,
+                best_epoch=epoch if better else self.state.best_epoch,
+                stale_evaluations=0 if better else self.state.stale_evaluations + 1)
+            if better:
+                self._write(best_map=result.map_50)
+        self.save()
+        if self._is_over():
+            bar.write(f'no better mAP in {self.state.stale_evaluations} evaluations '
+                      '(training.patience): the run ends')
+
+    def _is_over(self) -> bool:
+        return 0 < self.config.training.patience <= self.state.stale_evaluations
+
+    def _log(self, recorder: Recorder, result: StepResult, batch: Batch, seconds: float) -> None:
+        images = len(batch) * self._world.size
+        recorder.train_step(
+            self.state.step, self.state.step / len(self.loader),
+            {**asdict(result), 'loss': result.loss,
+             'positives_mean': result.positives / images,
+             'input_height_px': float(batch.images.shape[1]),
+             'images_per_s': images / seconds})
+
+    def _draw_first_batch(self, recorder: Recorder | None) -> None:
+        if recorder:
+            batch = next(iter(self.loader.epoch(0)))
+            recorder.images('first_batch', 0, draw_batch(batch, self.config.data.classes))
+
+    def _open_recorder(self) -> AbstractContextManager[Recorder | None]:
+        if not self._world.is_main:
+            return nullcontext()
+        return closing(Recorder(self.folder.path, self.total_steps, self.state.step))
+
+    @contextmanager
+    def _save_on_interruption(self) -> Iterator[None]:
+        """Save a run that can be resumed; the bar still lasts, its terminal may be gone."""
         try:
-            with self._stop, self._world.in_our_words():  # handlers first, then the status
-                self._set_status('running')
-                self._run_recorded()
+            yield
+        except (Preempted, DataError):  # an unreadable image can be replaced
+            self.save()
+            raise
+
+    @contextmanager
+    def _final_status(self) -> Iterator[None]:
+        """Write how the run ended and unlock its folder."""
+        try:
+            yield
             self._set_status('success')
         except Preempted as err:
             self._set_status('preempted', reason=str(err))
             raise
         except SystemExit:
-            self._set_status('preempted', reason='a second signal ended it at once; go on with '
-                             '--resume from the last checkpoint')
+            self._set_status('preempted', reason='stopped at once by a second signal; resume '
+                             'from the last checkpoint with --resume')
             raise
         except BaseException as err:
             self._set_status('failed', reason=f'{err!r}')
@@ -145,112 +229,9 @@ class Trainer:
                 status, step=self.state.step,
                 best_map_50=self.state.best_map if measured else None, **facts)
 
-    def _run_recorded(self) -> None:
-        if self._world.is_main:
-            self._recorder = Recorder(self.folder.path, self.total_steps, self.state.step)
-        try:
-            with ProgressBar(self.config.name, self.total_steps, self.state.step,
-                             shown=self._world.is_main) as bar:
-                self._run_epochs_or_save(bar)
-        finally:
-            if self._recorder:
-                self._recorder.close()
-
-    def _run_epochs_or_save(self, bar: ProgressBar) -> None:
-        try:
-            if not self.state.step:  # a first look before hours of training
-                self._world.together(self._draw_first_batch)
-            self._run_epochs(bar)
-        except (Preempted, DataError):  # the run can resume with a mended image
-            self.save()  # before the bar ends: its terminal may be gone
-            raise
-
-    def _draw_first_batch(self) -> None:
-        if self._recorder:
-            batch = next(iter(self.loader.epoch(0)))
-            self._recorder.images('first_batch', 0, draw_batch(batch, self.config.data.classes))
-
-    def _run_epochs(self, bar: ProgressBar) -> None:
-        if self.state.step and not self.state.batch:
-            # interrupted after the last step of an epoch, perhaps before its evaluation
-            self._end_epoch(self.state.epoch, bar)
-        for epoch in range(self.state.epoch, self.config.training.epochs):
-            if self._is_over():
-                return
-            self._run_epoch(epoch, bar)
-            self._end_epoch(epoch + 1, bar)
-
-    def _run_epoch(self, epoch: int, bar: ProgressBar) -> None:
-        started = time.monotonic()
-        batches = self.loader.epoch(epoch, self.state.batch)
-        for index in range(self.state.batch + 1, len(self.loader) + 1):
-            batch = self._world.together(partial(next, batches))
-            result = self.learner.learn(batch)
-            ends = index == len(self.loader)
-            self.state = replace(self.state, step=self.learner.step, epoch=epoch + ends,
-                                 batch=0 if ends else index)
-            bar.advance(f'loss {result.loss:.2f} (class {result.class_loss:.2f}, '
-                        f'box {result.box_loss:.2f})')
-            if self._recorder and self.state.step % self.config.training.log_every == 0:
-                self._record(self._recorder, result, batch, time.monotonic() - started)
-            started = time.monotonic()
-            self._leave_when_asked()
-            if not ends and self.state.step % self.config.training.save_every == 0:
-                self.save()
-
-    def _record(self, recorder: Recorder, result: StepResult, batch: Batch, seconds: float
-                ) -> None:
-        images = len(batch) * self._world.size
-        recorder.train_step(
-            self.state.step, self.state.step / len(self.loader),
-            {**asdict(result), 'loss': result.loss,
-             'positives_mean': result.positives / images,
-             'input_height_px': float(batch.images.shape[1]),
-             'images_per_s': images / seconds})
-
-    def _record_weights(self, recorder: Recorder) -> None:
-        for name, part in self.learner.network.named_children():
-            weights = [weight.detach().flatten() for weight in part.parameters()]
-            if weights:
-                recorder.histogram(f'weights/{name}', self.state.step, torch.cat(weights))
-
-    def _leave_when_asked(self) -> None:
-        signum = self._world.largest(self._stop.signum)
-        if signum:
+    def _raise_when_preempted(self) -> None:
+        if signum := self._world.largest(self._stop.signum):
             raise Preempted(signum)
-
-    def _is_over(self) -> bool:
-        patience = self.config.training.patience
-        return 0 < patience <= self.state.stale_evaluations
-
-    def _end_epoch(self, epoch: int, bar: ProgressBar) -> None:
-        config = self.config.training
-        due = epoch == config.epochs or epoch % config.eval_every == 0
-        if due and epoch > self.state.evaluated_epoch:
-            self._evaluate_and_keep_best(epoch, bar)
-        self.save()
-        if self._is_over():
-            bar.write(f'no better mAP in {self.state.stale_evaluations} evaluations '
-                      '(training.patience): the run ends')
-
-    def _evaluate_and_keep_best(self, epoch: int, bar: ProgressBar) -> None:
-        result = self.evaluate()
-        if self._recorder:
-            self._recorder.evaluation(self.state.step, epoch, result.to_dict())
-            self._record_weights(self._recorder)
-            self._recorder.images('detections', self.state.step, draw_results(
-                self._validation, result.results[:_DRAWN_IMAGES]))
-        bar.write(f'epoch {epoch}: mAP@0.5 {result.map_50:.4f} (area), '
-                  f'{result.map_50_11point:.4f} (11-point) on {result.split}, '
-                  f'{result.images} images')
-        better = result.map_50 > self.state.best_map
-        self.state = replace(
-            self.state, evaluated_epoch=epoch,
-            best_map=result.map_50 if better else self.state.best_map,
-            best_epoch=epoch if better else self.state.best_epoch,
-            stale_evaluations=0 if better else self.state.stale_evaluations + 1)
-        if better:
-            self._write(best_map=result.map_50)
 
     def evaluate(self) -> Evaluation:
         """
@@ -265,7 +246,7 @@ class Trainer:
         found = self._world.together(lambda: list(detect_all(
             backend, self._validation, self.config.evaluation.detection_settings(),
             self._until_signal, indices)))
-        self._leave_when_asked()
+        self._raise_when_preempted()
         return summarise(self._validation, self._world.gather(found))
 
     def _until_signal(self, items: Iterable[Any], _: int) -> Iterator[Any]:

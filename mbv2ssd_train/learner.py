@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 import warnings
 
 import numpy as np
@@ -58,6 +58,29 @@ class StepResult:
         return self.class_loss + self.box_loss
 
 
+class _Sums(NamedTuple):
+    """Sums over the images of a step: tensors () on the device, then numbers."""
+
+    class_loss: Any
+    box_loss: Any
+    normaliser: Any
+    positives: Any
+    negatives: Any
+    images_without_positives: Any
+    teacher_loss: Any
+
+
+def _sums_of(loss: LossSums) -> _Sums:
+    return _Sums(*(value.detach().float() for value in _Sums(
+        class_loss=loss.class_sums.sum(),
+        box_loss=loss.box_sums.sum(),
+        normaliser=loss.normaliser,
+        positives=loss.positives.sum(),
+        negatives=loss.negatives.sum(),
+        images_without_positives=(loss.positives == 0).sum(),
+        teacher_loss=loss.teacher_sums.sum())))
+
+
 class Learner:
     """Network, optimizer and moving average, and how they learn from a batch."""
 
@@ -108,14 +131,15 @@ class Learner:
         parts = batch.parts(self.config.training.accumulate)
         losses = [self._backward(part, last=part is parts[-1]) for part in parts]
         sums = self._world.sum(torch.stack([
-            torch.stack([total(loss).float() for loss in losses]).sum() for total in _TOTALS]))
-        normaliser = sums[2].clamp(min=1)
+            torch.stack(column).sum()
+            for column in zip(*map(_sums_of, losses), strict=True)]))
+        normaliser = _Sums(*sums).normaliser.clamp(min=1)
         gradient_norm = self._rescale_gradients(self._world.size / normaliser)
         positives = torch.cat([loss.positives for loss in losses])
         ends = torch.stack([positives.min(), positives.max()]).float()
         # the only wait for the device in a step
-        *found, norm, fewest, most = torch.cat([sums, gradient_norm[None], ends]).tolist()
-        self._check_finite(found, norm, losses, batch)
+        *numbers, norm, fewest, most = torch.cat([sums, gradient_norm[None], ends]).tolist()
+        self._check_finite(numbers, norm, losses, batch)
         if np.isfinite(norm):
             # not by the scaler: where it skips the first step, PyTorch's fused SGD continues
             # with uninitialised momentum
@@ -124,10 +148,19 @@ class Learner:
         self._average_statistics()
         self.average.update_parameters(self.network)
         self.step += 1
+        found = _Sums(*numbers)
+        divisor = max(found.normaliser, 1)
         return StepResult(
-            found[0] / max(found[2], 1), found[1] / max(found[2], 1), norm,
-            max(group['lr'] for group in self.optimizer.param_groups), int(found[3]),
-            int(found[4]), int(fewest), int(most), int(found[5]), found[6] / max(found[2], 1))
+            class_loss=found.class_loss / divisor,
+            box_loss=found.box_loss / divisor,
+            gradient_norm=norm,
+            learning_rate=max(group['lr'] for group in self.optimizer.param_groups),
+            positives=int(found.positives),
+            negatives=int(found.negatives),
+            positives_min=int(fewest),
+            positives_max=int(most),
+            images_without_positives=int(found.images_without_positives),
+            teacher_loss=found.teacher_loss / divisor)
 
     def state(self) -> dict[str, Any]:
         """Return the state to resume from, without the weights."""
@@ -220,12 +253,3 @@ def _parallel(network: nn.Module) -> nn.Module:
         warnings.filterwarnings('ignore', message='.*broadcast_buffers', category=FutureWarning)
         return DistributedDataParallel(network, broadcast_buffers=False)
 
-
-_TOTALS = (
-    lambda loss: loss.class_sums.detach().sum(),
-    lambda loss: loss.box_sums.detach().sum(),
-    lambda loss: loss.normaliser.detach(),
-    lambda loss: loss.positives.sum(),
-    lambda loss: loss.negatives.sum(),
-    lambda loss: (loss.positives == 0).sum(),
-    lambda loss: loss.teacher_sums.detach().sum())

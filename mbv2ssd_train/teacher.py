@@ -13,6 +13,7 @@ from mbv2ssd_ros.core.errors import ConfigError, DataError
 from mbv2ssd_train.config import ModelConfig, parse_model_section, TrainConfig
 from mbv2ssd_train.deploy.contract import open_checkpoint
 from mbv2ssd_train.deploy.open_model import CHECKPOINT_SUFFIXES
+from mbv2ssd_train.model.cost import count_macs, count_parameters
 from mbv2ssd_train.model.deploy import Normalisation
 from mbv2ssd_train.model.fold import fold_batch_norm
 from mbv2ssd_train.model.ssd import SSD
@@ -41,6 +42,13 @@ class Teacher(nn.Module):
         """Return loc (B, P, 4) and conf_logits (B, P, C) of (B, H, W, 3) uint8 RGB images."""
         loc, conf_logits = self.network(self._normalise(images))
         return loc, conf_logits
+
+    def describe(self, alone: bool) -> str:
+        """Return file and size, to follow a description of the run."""
+        macs = count_macs(self.network, self.model.input_size_hw)
+        return (f'; taught by {self.path}{" alone" if alone else ""} '
+                f'({count_parameters(self.network) / 1e6:.2f} M parameters, '
+                f'{macs / 1e6:.0f} MMAC)')
 
 
 def load_teacher(config: TrainConfig, device: torch.device) -> Teacher | None:

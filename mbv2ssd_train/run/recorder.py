@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 import torch
+from torch import nn
 
 from mbv2ssd_ros.core.errors import ShapeError
 from mbv2ssd_train.run.metrics_file import MetricsFile, plain
@@ -97,6 +98,13 @@ class Recorder:
             values = tensor.detach().float()
             if len(values := values[torch.isfinite(values)]):
                 self._writer.add_histogram(tag, values.cpu(), step)
+
+    def weights(self, step: int, network: nn.Module) -> None:
+        """Record a histogram of the weights of each child of a network."""
+        for name, part in network.named_children():
+            weights = [weight.detach().flatten() for weight in part.parameters()]
+            if weights:
+                self.histogram(f'weights/{name}', step, torch.cat(weights))
 
     def close(self) -> None:
         """Draw the plots a last time and wait until everything is on disk."""

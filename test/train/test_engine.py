@@ -210,7 +210,7 @@ def test_a_second_signal_ends_the_run_at_once(world, tmp_path):
     assert caught.value.code == 130
     assert load_checkpoint(run.folder.last).state['step'] == 1
     assert status(run.folder)['status'] == 'preempted'
-    assert status(run.folder)['reason'].startswith('a second signal ended it at once')
+    assert status(run.folder)['reason'].startswith('stopped at once by a second signal')
 
 
 def test_deterministic_runs_do_not_pay_for_memory_that_is_filled_twice(world, tmp_path):
