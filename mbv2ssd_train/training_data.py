@@ -39,7 +39,7 @@ def refuse_single_images(config: TrainConfig, images: int, processes: int) -> No
         seen_at_once *= processes
     sizes = config.augment.input_sizes_hw or (model.input_size_hw,)
     one_cell = any(model.prior_levels(size_hw)[-1].feature_size_hw == (1, 1) for size_hw in sizes)
-    normalised = model.has_batch_norm and not config.rounds
+    normalised = model.has_batch_norm and not config.has_fake_quantization
     if seen_at_once < 2 and one_cell and normalised:
         raise ConfigError(
             f'training.batch_size {training.batch_size}, shared by {processes} processes and gone '

@@ -159,7 +159,7 @@ def test_yaml_that_learns_with_integers_is_a_configuration():
     *others, block = fenced(PAGE, 'yaml')
     assert len(others) == 3
     config = parse_config(ANY_DATA + block, 'the page')
-    assert config.learns_integers and config.distill.only
+    assert config.is_quantization_aware and config.distill.only
     assert config.distill.teacher == config.model.weights
 
 

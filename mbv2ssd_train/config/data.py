@@ -1,4 +1,4 @@
-"""Which images a run learns from, and which it is measured on."""
+"""Training and validation data of a run."""
 
 from __future__ import annotations
 
@@ -16,35 +16,36 @@ VOC_CLASSES = (
 
 
 class DataConfig(Section):
-    """What to learn from and what to measure on; data/sources/open.py has the forms."""
+    """Training and validation data; data/sources/open.py lists the formats."""
 
     local_keys = frozenset({'root', 'keep', 'workers'})
     only_with = {'repeat_below': ('sampling', ('class_balanced',))}
 
-    root: str = Field(description='folder of the data; its forms are in data/sources/open.py')
-    train: tuple[str, ...] = Field(min_length=1, description='splits to learn from')
-    val: str = Field(description='split that chooses the best epoch; shares no image with train')
+    root: str = Field(description='folder of the data; data/sources/open.py lists the formats')
+    train: tuple[str, ...] = Field(min_length=1, description='training splits')
+    val: str = Field(
+        description='validation split, which chooses the best epoch; shares no image with train')
     classes: tuple[str, ...] = Field(
         VOC_CLASSES, min_length=1,
-        description="object classes; those of root's dataset.yaml where there is one")
+        description='object classes, by default those of dataset.yaml in root')
     keep: Literal['none', 'memory', 'device'] = Field(
-        'memory', description='decoded images: memory keeps them in half of it at most, device '
-        'on the GPU that learns, where they are augmented too')
+        'memory', description='where to keep decoded images: none, memory (half of it at most), '
+        'or device (on the GPU, which augments them too)')
     workers: int = Field(2, ge=1, le=64, description='threads that decode and augment')
     sampling: Literal['uniform', 'class_balanced'] = Field(
-        'uniform', description='class_balanced shows images of rare classes more often; an epoch '
-        'has as many images as before')
+        'uniform', description='class_balanced repeats images of rare classes; an epoch keeps its '
+        'number of images')
     repeat_below: float = Field(
-        0.1, gt=0, le=1, description='share of the images; class_balanced repeats a class that '
-        'fewer show, by sqrt(repeat_below / its share)')
+        0.1, gt=0, le=1, description='class_balanced repeats a class that is in a smaller share '
+        'of the images by sqrt(repeat_below / share)')
 
     @field_validator('classes')
     @classmethod
-    def _can_be_told_apart(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+    def _are_distinct(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         if BACKGROUND in names:
-            raise ValueError(f'{BACKGROUND!r} is added by itself; leave it out')
+            raise ValueError(f'{BACKGROUND!r} is added automatically; leave it out')
         if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise ValueError(f'{", ".join(twice)} stands there more than once')
+            raise ValueError(f'{", ".join(twice)} is listed more than once')
         if any(name != name.strip() or not name for name in names):
             raise ValueError('a class name is empty or has spaces around it')
         return names

@@ -1,4 +1,4 @@
-"""Learning from the answers of another network."""
+"""The configuration of distillation."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ from mbv2ssd_train.config.section import Section
 
 
 class DistillConfig(Section):
-    """A trained network, the teacher, that the answers of this one are compared with."""
+    """Distillation from a trained network, the teacher."""
 
     path_keys = frozenset({'teacher'})
     only_with = {'weight': ('only', (False,))}
 
     teacher: str | None = Field(
-        None, description='checkpoint (.pt) or float32 model (.onnx) with the classes, input size '
-        'and prior boxes of this one; null = off')
+        None, description='checkpoint (.pt) or float32 model (.onnx) with the same classes, '
+        'input size and prior boxes; null = off')
     only: bool = Field(
-        False, description='learn from the teacher alone; the objects do not count')
+        False, description='learn from the teacher only and ignore the annotations')
     weight: float = Field(
-        1.0, gt=0, description='of what the teacher says beside the loss of the objects')
+        1.0, gt=0, description='weight of the distillation loss relative to the detection loss')
     temperature: float = Field(
-        1.0, ge=1, le=100, description='of the class scores of both; above 1 what is unlikely '
-        'counts more')
+        1.0, ge=1, le=100, description='softens the class scores of both; above 1 unlikely '
+        'classes weigh more')
     priors: Literal['all', 'confident'] = Field(
-        'all', description='whose class scores are compared: all, or those in which teacher or '
-        'network sees an object')
+        'all', description='priors whose class scores are compared: all, or those where '
+        'teacher or network detects an object')
     confident: float = Field(
-        0.3, gt=0, lt=1, description='score from which an object is seen; the boxes that the '
-        'teacher sees are compared')
-    box_weight: float = Field(1.0, ge=0, description='of the boxes beside the class scores')
+        0.3, gt=0, lt=1, description='score from which a prior detects an object; boxes are '
+        'compared where the teacher detects one')
+    box_weight: float = Field(1.0, ge=0, description='weight of boxes relative to scores')
 
     @model_validator(mode='after')
     def _has_a_teacher(self) -> DistillConfig:

@@ -1,4 +1,4 @@
-"""A whole experiment, and the two names that tell it from others."""
+"""A whole experiment and its two fingerprints."""
 
 from __future__ import annotations
 
@@ -25,19 +25,20 @@ from mbv2ssd_train.config.training import TrainingConfig
 
 
 class ExperimentConfig(Section):
-    """What people want to know about a run; changes nothing that is computed."""
+    """Notes for people; no result depends on them."""
 
-    description: str = Field('', description='what is tried, and why')
-    author: str = Field('', description='who to ask')
-    created: str = Field('', description='date')
-    tags: tuple[str, ...] = Field((), description='to find it by')
+    description: str = Field('', description='what the experiment tries, and why')
+    author: str = Field('', description='person to ask about it')
+    created: str = Field('', description='date of creation')
+    tags: tuple[str, ...] = Field((), description='tags for `runs --tag`')
 
 
 class TrainConfig(Section):
     """A whole experiment."""
 
-    name: str = Field(pattern=r'^[A-Za-z0-9][A-Za-z0-9._-]*$', description='of the run folder')
-    seed: int = Field(1, ge=0, description='of weights, order and augmentation')
+    name: str = Field(
+        pattern=r'^[A-Za-z0-9][A-Za-z0-9._-]*$', description='name of the run folder')
+    seed: int = Field(1, ge=0, description='seed of weights, order and augmentation')
     experiment: ExperimentConfig = ExperimentConfig()
     data: DataConfig
     model: ModelConfig = ModelConfig()
@@ -52,10 +53,10 @@ class TrainConfig(Section):
     quantize: QuantizeConfig = QuantizeConfig()
 
     @model_validator(mode='after')
-    def _rounds_what_is_there(self) -> TrainConfig:
-        if not self.rounds:
+    def _quantized_from_a_model(self) -> TrainConfig:
+        if not self.has_fake_quantization:
             return self
-        key = 'quantize.ranges_from' if self.learns_integers else 'quantize.weights_only'
+        key = 'quantize.ranges_from' if self.is_quantization_aware else 'quantize.weights_only'
         if not self.model.weights:
             raise ValueError(f'{key} is set but not model.weights: name the trained model that '
                              'is to be quantised')
@@ -68,14 +69,14 @@ class TrainConfig(Section):
         return self
 
     @property
-    def learns_integers(self) -> bool:
-        """Whether the network computes as an INT8 file, and is exported as one."""
+    def is_quantization_aware(self) -> bool:
+        """Whether maps and weights are fake-quantized, and the export is an INT8 file."""
         return self.quantize.ranges_from is not None
 
     @property
-    def rounds(self) -> bool:
-        """Whether it learns with rounded weights and folded BatchNorms."""
-        return self.learns_integers or self.quantize.weights_only
+    def has_fake_quantization(self) -> bool:
+        """Whether it trains with fake-quantized weights and folded BatchNorms."""
+        return self.is_quantization_aware or self.quantize.weights_only
 
     @property
     def sigmoid_scores(self) -> bool:

@@ -1,4 +1,4 @@
-"""Which prior learns which object."""
+"""The configuration of the assignment of objects to priors."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mbv2ssd_train.config.section import Section
 
 
 class MatchConfig(Section):
-    """Which priors learn which object."""
+    """Assignment of objects to priors."""
 
     only_with = {
         'match_iou': ('method', ('iou',)),
@@ -22,16 +22,16 @@ class MatchConfig(Section):
         'iou_power': ('method', ('task_aligned',))}
 
     method: Literal['iou', 'atss', 'task_aligned'] = Field(
-        'iou', description='iou as SSD; atss: a threshold for each object; task_aligned: by what '
-        'priors predict')
-    match_iou: float = Field(0.5, gt=0, le=1, description='from here a prior is positive')
+        'iou', description='iou: as in SSD; atss: a threshold for each object; task_aligned: by '
+        'the predictions')
+    match_iou: float = Field(0.5, gt=0, le=1, description='IoU from which a prior is positive')
     ignore_iou: float = Field(
-        0.4, ge=0, le=1, description='from here it is not negative: below match_iou, and near '
+        0.4, ge=0, le=1, description='IoU from which a prior is ignored, below match_iou and on '
         'difficult objects')
     center_in_object: bool = Field(
-        False, description='positive only where the centre of the prior is in the object')
+        False, description='require the centre of a positive prior inside its object')
     max_positives_per_object: int = Field(
-        0, ge=0, description='those with the largest IoU; 0 = no limit')
+        0, ge=0, description='keep those with the largest IoU; 0 = no limit')
     atss_cells: int = Field(
         9, ge=1, description='nearest cells of each level whose priors are candidates')
     aligned_priors: int = Field(13, ge=1, description='best aligned priors of an object')

@@ -46,7 +46,7 @@ Ratios = Annotated[Any, BeforeValidator(_ratio_or_list)]
 
 
 class ModelConfig(Section):
-    """A backbone, the feature maps behind it, and heads; MobileNetV2 with SSDLite by default."""
+    """Backbone, extra maps, neck and heads; MobileNetV2 with SSDLite by default."""
 
     path_keys = frozenset({'weights', 'backbone_weights'})
     only_with = {
@@ -64,55 +64,58 @@ class ModelConfig(Section):
     resize_mode: Literal['stretch', 'letterbox'] = Field(
         'stretch', description='letterbox keeps the aspect ratio and pads')
     backbone: Literal['mobilenet_v2', 'mobilenet_v3_large', 'vgg16'] = Field(
-        'mobilenet_v2', description='what sees: mobilenet_v2, mobilenet_v3_large or vgg16')
+        'mobilenet_v2', description='mobilenet_v2, mobilenet_v3_large or vgg16')
     width_mult: float = Field(1.0, gt=0, le=2, description='width multiplier of the backbone')
     min_depth: int = Field(
-        8, ge=8, multiple_of=8, description='fewest channels of a layer of a narrow backbone')
+        8, ge=8, multiple_of=8, description='fewest channels of a layer, for a small width_mult')
     reduced_tail: bool = Field(
-        False, description='half the channels behind stride 16, as in SSDLite320; ImageNet '
-        'weights are for the whole tail')
+        False, description='halve the channels after stride 16, as in SSDLite320; ImageNet '
+        'weights need the whole tail')
     head: Literal['ssdlite', 'ssd'] = Field(
         'ssdlite', description='ssdlite: 3x3 depthwise, then 1x1; ssd: one 3x3 convolution')
     taps: Literal['expansion', 'block'] = Field(
-        'expansion', description='backbone maps with heads: the wide expansion layer before each '
-        'halving, as SSDLite, or the narrow block before it, which costs less')
-    first_stride: Literal[8, 16] = Field(8, description='of the finest map; 8 for small objects')
+        'expansion', description='backbone maps that feed heads: the wide expansion layer before '
+        'each stride, as in SSDLite, or the narrow block before it, which costs less')
+    first_stride: Literal[8, 16] = Field(8, description='stride of the finest map; 8 for small '
+                                         'objects')
     neck: Literal['none', 'fpn_lite'] = Field(
-        'none', description='fpn_lite: the maps of the backbone are merged from the coarsest to '
-        'the finest by separable convolutions, before heads read them')
+        'none', description='fpn_lite: merge backbone maps from the coarsest to the finest by '
+        'separable convolutions')
     neck_channels: int = Field(
-        96, ge=8, multiple_of=8, description='of every map that leaves the neck')
+        96, ge=8, multiple_of=8, description='channels of each output map of the neck')
     extras: Literal['ssdlite', 'conv'] = Field(
-        'ssdlite', description='maps behind the backbone by 1x1, 3x3 depthwise and 1x1 '
-        'convolutions, or by one 3x3 convolution each')
+        'ssdlite', description='layers of the extra maps: 1x1, 3x3 depthwise and 1x1 '
+        'convolutions, or one 3x3 convolution')
     extra_channels: tuple[Annotated[int, Field(ge=2)], ...] = Field(
-        (512, 256, 256), description='of the maps behind the backbone, each half as large')
+        (512, 256, 256), description='channels of the extra maps, each half as large as the one '
+        'before')
     scales: tuple[Positive, ...] = Field(
         (0.08, 0.18, 0.36, 0.54, 0.72, 0.90), min_length=3,
-        description='prior box scale of each level, as a share of the image side; one more, '
-        'else 1.0, counts as the next after the last')
+        description='prior box scale of each level, as a share of the image side; an extra '
+        'value (default 1.0) is the scale after the last level')
     aspect_ratios: tuple[Ratios, ...] = Field(
-        (2.0, 3.0), description='of prior boxes, each lying and standing, beside squares; one '
-        'list for all levels or one for each')
+        (2.0, 3.0), description='of prior boxes, each used wide and tall, in addition to squares; '
+        'one list for all levels or one for each')
     prior_shapes: Literal['ssd', 'grid', 'tensorflow'] = Field(
-        'ssd', description='ssd: ratios at the scale, a square at its mean with the next; grid: '
-        'every ratio at both; tensorflow: as ssd, but on the finest map one square, of half the '
-        'scale')
+        'ssd', description='ssd: ratios at the scale and a square at its mean with the next '
+        'scale; grid: every ratio at both; tensorflow: as ssd, with one square of half the scale '
+        'on the finest map')
     clip_priors: bool = Field(
-        False, description='no prior box wider or higher than the image, as torchvision')
-    variances: tuple[Positive, Positive] = Field((0.1, 0.2), description='of box centre and size')
+        False, description='limit prior boxes to the size of the image, as torchvision does')
+    variances: tuple[Positive, Positive] = Field((0.1, 0.2), description='variances of box centre '
+                                                 'and size')
     mean: Channels = Field((0.5, 0.5, 0.5), description='subtracted from RGB in [0, 1]')
     std: Annotated[tuple[Positive, Positive, Positive], BeforeValidator(_three_channels)] = Field(
-        (0.5, 0.5, 0.5), description='RGB is divided by it')
+        (0.5, 0.5, 0.5), description='divisor of RGB after the subtraction')
     stride2_padding: Literal['torch', 'tensorflow', 'tensorflow_extras'] = Field(
-        'torch', description='how the backbone was trained: tensorflow pads right and below; '
-        'tensorflow_extras: the maps behind it too')
+        'torch', description='padding that the weights were trained with: tensorflow pads right '
+        'and below; tensorflow_extras: in the extra maps too')
     backbone_weights: str | None = Field(
-        None, description='what the backbone begins with: ImageNet weights with torchvision key '
-        'names (.safetensors, .pth), or a model of ours (.onnx; then freeze_bn)')
+        None, description='initial weights of the backbone: ImageNet weights with torchvision key '
+        'names (.safetensors, .pth), or an exported model (.onnx, with freeze_bn)')
     weights: str | None = Field(
-        None, description='what the whole network begins with: a checkpoint (.pt) or an exported '
-        'model (.onnx; then freeze_bn); what does not fit begins at random')
+        None, description='initial weights of the network: a checkpoint (.pt) or an exported '
+        'model (.onnx, with freeze_bn); tensors that do not fit are random')
 
     @model_validator(mode='after')
     def _levels_match(self) -> ModelConfig:
@@ -125,8 +128,7 @@ class ModelConfig(Section):
             raise ValueError(
                 f'scales has {len(self.scales)} entries, but first_stride {self.first_stride} '
                 f'gives {self.backbone_maps} maps of the backbone and extra_channels '
-                f'{len(self.extra_channels)} more: with or without the next after the last, '
-                f'expected {levels}')
+                f'{len(self.extra_channels)} more: expected {levels}, or one more')
         nested = [isinstance(item, tuple) for item in self.aspect_ratios]
         if any(nested) and not (all(nested) and len(nested) == levels):
             raise ValueError(
@@ -135,7 +137,7 @@ class ModelConfig(Section):
         return self
 
     @model_validator(mode='after')
-    def _one_beginning(self) -> ModelConfig:
+    def _one_source_of_weights(self) -> ModelConfig:
         if self.weights and self.backbone_weights:
             raise ValueError('weights and backbone_weights are both set; weights has a backbone '
                              'already, leave the other one out')
@@ -148,7 +150,7 @@ class ModelConfig(Section):
 
     @property
     def has_batch_norm(self) -> bool:
-        """Whether anything behind the backbone is normalised; SSD300 has no BatchNorm."""
+        """Whether extra maps or heads have BatchNorm; those of SSD300 do not."""
         return self.backbone != 'vgg16' or self.head == 'ssdlite'
 
     def prior_levels(self, input_size_hw: tuple[int, int] | None = None
@@ -179,7 +181,7 @@ class ModelConfig(Section):
         return tuple(ratio for ratio in self.aspect_ratios if not isinstance(ratio, tuple))
 
     def shape_of_weights(self) -> dict[str, Any]:
-        """Return what decides the shapes of the weights, but the number of classes."""
+        """Return the keys that decide the shapes of weights, the number of classes aside."""
         keys = {'backbone', 'width_mult', 'min_depth', 'reduced_tail', 'head', 'taps',
                 'first_stride', 'extras', 'extra_channels', 'scales', 'aspect_ratios',
                 'prior_shapes', 'clip_priors'}

@@ -1,4 +1,4 @@
-"""How weights follow their gradients."""
+"""The configuration of the optimizer."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from mbv2ssd_train.config.section import Section
 
 
 class OptimizerConfig(Section):
-    """How weights follow their gradients."""
+    """The optimizer."""
 
-    name: Literal['sgd', 'adamw'] = Field('sgd', description='sgd is with Nesterov momentum')
-    learning_rate: float = Field(0.01, gt=0, description='of heads and extras')
+    name: Literal['sgd', 'adamw'] = Field('sgd', description='sgd has Nesterov momentum')
+    learning_rate: float = Field(0.01, gt=0, description='peak rate of heads and extras')
     backbone_factor: float = Field(
-        0.1, ge=0, le=1, description='of the backbone, as a share; 1.0 loses a short run')
-    weight_decay: float = Field(5e-4, ge=0, description='not on biases and BatchNorm')
-    momentum: float = Field(0.9, ge=0, lt=1, description='first beta of adamw')
+        0.1, ge=0, le=1, description='rate of the backbone, as a share; 1.0 ruins a short run')
+    weight_decay: float = Field(5e-4, ge=0, description='biases and BatchNorm have none')
+    momentum: float = Field(0.9, ge=0, lt=1, description='of sgd; the first beta of adamw')
     clip_norm: float = Field(
-        0.0, ge=0, description='gradient norm limit, 0 = none; SGD learns nothing at 10')
+        0.0, ge=0, description='limit of the gradient norm, 0 = none; SGD learns nothing at 10')

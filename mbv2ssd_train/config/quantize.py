@@ -1,4 +1,4 @@
-"""Learning with the rounding of 8-bit integers."""
+"""The configuration of quantization-aware training."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from mbv2ssd_train.config.section import Section
 
 
 class QuantizeConfig(Section):
-    """Learning with the rounding of 8-bit integers, where quantising afterwards costs too much."""
+    """Quantization-aware training, where quantizing after training costs too much mAP."""
 
     path_keys = frozenset({'ranges_from'})
 
     ranges_from: str | None = Field(
-        None, description='INT8 file that `quantize --target tensorrt` made of model.weights: the '
-        'network learns with its rounding, and is exported as such a file; null = off')
+        None, description='INT8 file written from model.weights by `quantize --target '
+        'tensorrt`; the network trains with its ranges and is exported as INT8; null = off')
     weights_only: bool = Field(
-        False, description='round weights and leave maps as they are; the exported float32 file '
-        'has the rounded weights, which `quantize --target cpu` takes over without a loss')
+        False, description='quantize weights but not activations; `quantize --target cpu` then '
+        'keeps the weights of the exported float32 file exactly')
 
     @model_validator(mode='after')
     def _one_kind(self) -> QuantizeConfig:
         if self.ranges_from is not None and self.weights_only:
-            raise ValueError('ranges_from and weights_only are both set; ranges_from rounds the '
-                             'weights too, leave weights_only out')
+            raise ValueError('ranges_from and weights_only are both set; ranges_from '
+                             'quantizes the weights too, leave weights_only out')
         return self

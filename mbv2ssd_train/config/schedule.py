@@ -1,4 +1,4 @@
-"""How learning rates go up and down."""
+"""The configuration of the learning rate schedule."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mbv2ssd_train.config.section import Section, Share
 
 
 class ScheduleConfig(Section):
-    """Learning rates go up linearly, then down."""
+    """Learning rate schedule: linear warm-up, then decay."""
 
     only_with = {
         'final_factor': ('name', ('cosine',)),
@@ -19,16 +19,15 @@ class ScheduleConfig(Section):
         'drop': ('name', ('step', 'multistep'))}
 
     name: Literal['cosine', 'step', 'multistep', 'constant'] = Field(
-        'cosine', description='how the rates go down')
+        'cosine', description='shape of the decay')
     warmup_fraction: float = Field(
-        0.04, ge=0, lt=1, description='share of the steps in which the rates go up')
-    final_factor: Share = Field(0.0, description='of the full rate, at the end of the cosine')
+        0.04, ge=0, lt=1, description='share of steps for the warm-up')
+    final_factor: Share = Field(0.0, description='share of the peak rate at the end of the cosine')
     milestones: tuple[Share, ...] = Field(
-        (0.67, 0.89), description='shares of the steps behind which multistep drops the rate')
+        (0.67, 0.89), description='shares of the steps after which multistep drops the rate')
     step_fraction: float = Field(
-        0.25, gt=0, le=1, description='share of the steps after which step drops it, again and '
-        'again')
-    drop: float = Field(0.1, gt=0, lt=1, description='what a drop leaves of the rate')
+        0.25, gt=0, le=1, description='share of the steps between two drops of step')
+    drop: float = Field(0.1, gt=0, lt=1, description='factor of a drop')
 
     @model_validator(mode='after')
     def _ascending(self) -> ScheduleConfig:

@@ -1,4 +1,4 @@
-"""What every section of a configuration has in common."""
+"""The base of every section of a configuration."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Side = Annotated[int, Field(ge=32, le=8192)]  # of a network input, pixels
 
 class Section(BaseModel):
     """
-    Typed keys; unknown ones are refused, and those that have no effect.
+    Typed keys; unknown keys, and keys without effect, are errors.
 
     `only_with = {'focal_gamma': ('classification', ('focal',))}` refuses a focal_gamma other than
     the default unless classification is focal. Defaults pass, so that a complete file can be read.
@@ -23,8 +23,8 @@ class Section(BaseModel):
 
     model_config = ConfigDict(extra='forbid', frozen=True, allow_inf_nan=False)
     only_with: ClassVar[Mapping[str, tuple[str, tuple[Any, ...]]]] = {}
-    local_keys: ClassVar[frozenset[str]] = frozenset()  # of one machine; no result depends on them
-    path_keys: ClassVar[frozenset[str]] = frozenset()  # files, of which only the name matters
+    local_keys: ClassVar[frozenset[str]] = frozenset()  # no result depends on them
+    path_keys: ClassVar[frozenset[str]] = frozenset()  # files; only their names count
 
     @model_validator(mode='after')
     def _every_key_has_an_effect(self) -> Self:

@@ -16,7 +16,7 @@ from mbv2ssd_train.config import TrainConfig
 from mbv2ssd_train.deploy.torch_backend import TorchBackend
 from mbv2ssd_train.model.deploy import DeployModel
 from mbv2ssd_train.model.fake_quantise import keep_rounded_weights
-from mbv2ssd_train.model.rounding import simulate_integer_weights, simulate_integers
+from mbv2ssd_train.model.quantization_aware import simulate_integer_weights, simulate_integers
 from mbv2ssd_train.model.ssd import SSD
 from mbv2ssd_train.run.checkpoint import Checkpoint
 from mbv2ssd_train.run.environment import package_version
@@ -25,7 +25,7 @@ from mbv2ssd_train.run.environment import package_version
 def build_network(config: TrainConfig) -> SSD:
     """Build the network of a configuration, with random weights and without ranges."""
     network = SSD(config.model, config.score_columns, config.sigmoid_scores)
-    if config.learns_integers:
+    if config.is_quantization_aware:
         return simulate_integers(network)
     return simulate_integer_weights(network) if config.quantize.weights_only else network
 
@@ -42,7 +42,7 @@ def build_contract(config: TrainConfig, map_50: float | None) -> ModelContract:
         background_index=None if config.sigmoid_scores else 0,
         priors_per_level=tuple(level.count for level in config.model.prior_levels()),
         arch_fingerprint=config.arch_fingerprint(),
-        precision='int8' if config.learns_integers else 'fp32',
+        precision='int8' if config.is_quantization_aware else 'fp32',
         provenance=Provenance(
             package_version=package_version() or 'not installed', config=config.to_yaml(),
             datasets=config.data.train,

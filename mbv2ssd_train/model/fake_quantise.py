@@ -1,5 +1,5 @@
 """
-A network that computes in float what 8-bit integers would give, for quantisation-aware training.
+Fake quantisation: a float network that computes what 8-bit integers would give.
 
 Maps and weights are rounded to the steps of the exported file: a map by a scale calibrated on
 images, weights by one scale for each output channel, from their largest values. The gradient

@@ -39,12 +39,12 @@ def load_start(network: SSD, config: TrainConfig) -> str:
     model = config.model
     if model.weights:
         scores = Scores(config.data.classes, config.sigmoid_scores)
-        if config.rounds:
-            return _load_rounding(network, config, model.weights, scores)
+        if config.has_fake_quantization:
+            return _load_fake_quantized(network, config, model.weights, scores)
         found = load_network(network, model.weights, scores, model)
         if Path(model.weights).suffix == '.onnx' and not config.training.freeze_bn:
-            found += ('; an exported model has no BatchNorm statistics to go on with: set '
-                      'training.freeze_bn, or begin with its checkpoint')
+            found += ('; an exported model has no BatchNorm statistics to continue from: set '
+                      'training.freeze_bn, or start from its checkpoint')
         return found
     if model.backbone_weights:
         left = load_backbone(network.backbone, model.backbone_weights)
@@ -54,8 +54,8 @@ def load_start(network: SSD, config: TrainConfig) -> str:
     return ''
 
 
-def _load_rounding(network: SSD, config: TrainConfig, weights: str, scores: Scores) -> str:
-    """Load weights into a network that rounds: its BatchNorms are folded."""
+def _load_fake_quantized(network: SSD, config: TrainConfig, weights: str, scores: Scores) -> str:
+    """Load weights into a fake-quantized network, whose BatchNorms are folded."""
     plain = SSD(config.model, config.score_columns, config.sigmoid_scores)
     found = load_network(plain, weights, scores, config.model)
     missing, unknown = network.load_state_dict(fold_batch_norm(plain).state_dict(), strict=False)
@@ -90,7 +90,7 @@ def load_network(network: SSD, path: str | Path, scores: Scores,
     source = Path(path)
     if not source.is_file():
         raise DataError(f'{source.absolute()}: no such weights; set model.weights to a '
-                        'checkpoint (.pt) or an exported model (.onnx), or to null to begin '
+                        'checkpoint (.pt) or an exported model (.onnx), or to null to start '
                         'otherwise')
     found, found_scores, learnt = (
         _exported if source.suffix == '.onnx' else _checkpoint)(network, source)
@@ -123,7 +123,7 @@ def _checkpoint(network: SSD, source: Path) -> _Found:
     checkpoint = load_checkpoint(source)
     config = parse_config(checkpoint.config, f'{source}: its configuration')
     weights = checkpoint.averaged
-    if config.rounds:  # without BatchNorm; its ranges are not loaded
+    if config.has_fake_quantization:  # without BatchNorm; its ranges are not loaded
         weights = unfold_batch_norm(network, {name: value for name, value in weights.items()
                                               if not name.endswith(RANGE)})
     return weights, Scores(config.data.classes, config.sigmoid_scores), config.model
@@ -134,7 +134,7 @@ def _exported(network: SSD, source: Path) -> _Found:
     if contract is None or contract.precision != 'fp32':
         precision = 'no contract' if contract is None else f'precision {contract.precision}'
         raise DataError(f'{source}: has {precision}; only a float32 file that `mbv2ssd_train '
-                        'export` wrote can be learnt on')
+                        'export` wrote can be trained further')
     try:
         learnt = parse_model_section(contract.provenance.config, str(source))
     except ConfigError:  # of another version of this package
@@ -212,7 +212,7 @@ def load_backbone(backbone: Backbone, path: str | Path) -> list[str]:
     source = Path(path)
     if not source.is_file():
         raise DataError(f'{source.absolute()}: no such weights; set model.backbone_weights to a '
-                        'torchvision state dict of this backbone, or to null to begin from random '
+                        'torchvision state dict of this backbone, or to null to start from random '
                         'weights')
     features = (_exported_features if source.suffix == '.onnx' else _saved_features)(
         backbone, source)
@@ -226,8 +226,8 @@ def load_backbone(backbone: Backbone, path: str | Path) -> list[str]:
                         f'file? {_first_fault(err)}') from err
     missing = [name for name in wanted if name not in features and not name.endswith(_COUNTER)]
     if missing or unexpected:
-        raise DataError(f'{source}: not the weights of this backbone: lacks {missing[:5]}, has '
-                        f'besides {unexpected[:5]}')
+        raise DataError(f'{source}: not the weights of this backbone: missing {missing[:5]}, '
+                        f'unexpected {unexpected[:5]}')
     return sorted({name.partition('.')[0] for name in backbone.state_dict()
                    if name not in wanted})
 

@@ -78,7 +78,7 @@ def test_the_shipped_model_teaches_itself_to_round(monkeypatch):
     config = load_config(root / 'config' / 'train' / 'mbv2_ssdlite_voc_qat.yaml')
     teacher = load_teacher(config, CPU)
     assert config.distill.teacher == config.model.weights
-    assert config.distill.only and config.learns_integers
+    assert config.distill.only and config.is_quantization_aware
     assert sum(p.numel() for p in teacher.parameters()) == pytest.approx(3.36e6, rel=0.01)
 
 

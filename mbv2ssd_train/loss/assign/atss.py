@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mbv2ssd_train.config import MatchConfig
-from mbv2ssd_train.loss.assign.iou import near_objects, NO_CLAIM, settle
+from mbv2ssd_train.loss.assign.iou import near_objects, resolve_conflicts, UNASSIGNED
 from mbv2ssd_train.loss.assign.targets import PaddedObjects, PriorBoxes, Targets
 from mbv2ssd_train.loss.overlap import pairwise_iou
 
@@ -30,9 +30,9 @@ def assign_by_atss(priors: PriorBoxes, objects: PaddedObjects, config: MatchConf
     threshold = overlap.mean(dim=2, keepdim=True) + overlap.std(dim=2, keepdim=True)
     inside = priors.centres_inside(objects.boxes_xyxy).gather(2, candidates)
     chosen = (overlap >= threshold) & inside & objects.learnt[:, :, None]
-    claims = torch.full_like(iou, NO_CLAIM).scatter(
-        2, candidates, overlap.where(chosen, NO_CLAIM))
-    owners, _ = settle(claims, iou, objects)
+    proposed_iou = torch.full_like(iou, UNASSIGNED).scatter(
+        2, candidates, overlap.where(chosen, UNASSIGNED))
+    owners, _ = resolve_conflicts(proposed_iou, iou, objects)
     return Targets.of(owners, ignored, objects)
 
 

@@ -15,7 +15,7 @@ from mbv2ssd_train.loss.selection import on_host
 
 BACKGROUND_LABEL = 0
 IGNORED_LABEL = -1
-NOBODY = -1  # instead of the index of an object
+NO_OBJECT = -1  # index of an owner
 
 
 @dataclass(frozen=True)
@@ -104,5 +104,5 @@ class Targets:
         """Label priors as their owners (B, P), else -1 where `ignored`, else background."""
         places = owners.clamp(min=0)
         without = torch.where(ignored, IGNORED_LABEL, BACKGROUND_LABEL)
-        labels = torch.where(owners > NOBODY, objects.labels.gather(1, places), without)
+        labels = torch.where(owners > NO_OBJECT, objects.labels.gather(1, places), without)
         return Targets(labels, places, alignment)

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from mbv2ssd_train.config import MatchConfig
-from mbv2ssd_train.loss.assign.iou import near_objects, NO_CLAIM, settle
-from mbv2ssd_train.loss.assign.targets import NOBODY, PaddedObjects, PriorBoxes, Targets
+from mbv2ssd_train.loss.assign.iou import near_objects, resolve_conflicts, UNASSIGNED
+from mbv2ssd_train.loss.assign.targets import NO_OBJECT, PaddedObjects, PriorBoxes, Targets
 from mbv2ssd_train.loss.overlap import pairwise_iou
 
 
@@ -30,11 +30,11 @@ def assign_by_alignment(priors: PriorBoxes, objects: PaddedObjects, predicted_xy
     alignment = (_scores_of_objects(scores, objects).pow_(config.score_power)
                  * iou.pow(config.iou_power))
     allowed = priors.centres_inside(objects.boxes_xyxy) & objects.learnt[:, :, None]
-    best, which = alignment.where(allowed, NO_CLAIM).topk(
+    best, which = alignment.where(allowed, UNASSIGNED).topk(
         min(config.aligned_priors, alignment.shape[2]), dim=2)  # (B, N, K)
-    claims = torch.full_like(iou, NO_CLAIM).scatter(
-        2, which, iou.gather(2, which).where(best > 0, NO_CLAIM))
-    owners, rescued = settle(claims, prior_iou, objects)
+    proposed_iou = torch.full_like(iou, UNASSIGNED).scatter(
+        2, which, iou.gather(2, which).where(best > 0, UNASSIGNED))
+    owners, rescued = resolve_conflicts(proposed_iou, prior_iou, objects)
     scaled = _scale(_of_owner(alignment, owners), _of_owner(iou, owners), owners, objects)
     wanted = torch.where(rescued, _of_owner(prior_iou, owners), scaled)
     return Targets.of(owners, ignored, objects, wanted)
@@ -50,7 +50,7 @@ def _scores_of_objects(scores: Tensor, objects: PaddedObjects) -> Tensor:
 def _of_owner(values: Tensor, owners: Tensor) -> Tensor:
     """(B, P) of (B, N, P): each prior's value for its owner, 0 without one."""
     own = values.gather(1, owners.clamp(min=0)[:, None])[:, 0]
-    return own.where(owners > NOBODY, 0.0)
+    return own.where(owners > NO_OBJECT, 0.0)
 
 
 def _scale(alignment: Tensor, iou: Tensor, owners: Tensor, objects: PaddedObjects) -> Tensor:

@@ -343,7 +343,8 @@ def test_settings_without_effect_on_matching_are_refused(changes, message):
     ({'classification': 'quality_focal', 'focal_alpha': 0.5},
      'focal_alpha has no effect with classification: quality_focal'),
     ({'box': 'giou', 'smooth_l1_beta': 0.1}, 'smooth_l1_beta has no effect with box: giou'),
-    ({'classification': 'focal', 'focal_gamma': 0.5}, r'focal_gamma 0\.5 has an infinite slope'),
+    ({'classification': 'focal', 'focal_gamma': 0.5},
+     r'focal_gamma 0\.5 has an infinite gradient'),
     ({'max_negatives': 2}, 'max_negatives 2 is below min_negatives 3')])
 def test_settings_without_effect_on_the_loss_are_refused(changes, message):
     with pytest.raises(ValueError, match=message):

@@ -26,7 +26,7 @@ from mbv2ssd_train.model.fake_quantise import (
     WeightQuantiser,
 )
 from mbv2ssd_train.model.mobilenet_v2 import InvertedResidual
-from mbv2ssd_train.model.rounding import (
+from mbv2ssd_train.model.quantization_aware import (
     quantised_layers,
     simulate_integer_weights,
     simulate_integers,

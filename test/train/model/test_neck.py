@@ -21,7 +21,7 @@ from mbv2ssd_train.model.deploy import DeployModel
 from mbv2ssd_train.model.fold import fold_batch_norm
 from mbv2ssd_train.model.layers import DEFAULT_NORM
 from mbv2ssd_train.model.neck import enlarge, FPNLite
-from mbv2ssd_train.model.rounding import simulate_integers
+from mbv2ssd_train.model.quantization_aware import simulate_integers
 from mbv2ssd_train.model.ssd import SSD
 from mbv2ssd_train.onnx_files.graph import GraphIndex
 from mbv2ssd_train.onnx_files.ranges import load_ranges

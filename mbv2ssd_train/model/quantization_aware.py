@@ -1,4 +1,4 @@
-"""The places where a network rounds to learn with the integers of a file for TensorRT."""
+"""Which layers of a network are fake-quantized for quantization-aware training."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ from mbv2ssd_train.model.ssd import SSD
 
 
 def quantised_layers(network: SSD) -> list[str]:
-    """Name the convolutions in integers: all but squeeze-and-excitation (quantize.placement)."""
-    # load_ranges checks that the file has the same
+    """
+    Name the convolutions that an INT8 file quantizes: all but squeeze-and-excitation.
+
+    As quantize/placement.py has them; load_ranges checks that the file has the same.
+    """
     kept = {id(part) for module in network.modules() if isinstance(module, SqueezeExcitation)
             for part in module.modules()}
     return [name for name, module in network.named_modules()
@@ -20,7 +23,7 @@ def quantised_layers(network: SSD) -> list[str]:
 
 
 def simulate_integers(network: SSD) -> SSD:
-    """Copy a network, BatchNorm folded, rounding as a file for TensorRT; load its ranges next."""
+    """Copy a network, BatchNorm folded, as a file for TensorRT quantizes it; load ranges next."""
     folded = fold_batch_norm(network)
     skips = [name for name, module in folded.named_modules()
              if getattr(module, 'skip', False)]
@@ -28,6 +31,6 @@ def simulate_integers(network: SSD) -> SSD:
 
 
 def simulate_integer_weights(network: SSD) -> SSD:
-    """Copy a network, BatchNorm folded, with weights rounded as in a file for a CPU, maps not."""
+    """Copy a network, BatchNorm folded, with the weights of a file for a CPU and float maps."""
     folded = fold_batch_norm(network)
     return add_weight_quantisers(folded, quantised_layers(folded))
