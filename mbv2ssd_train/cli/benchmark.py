@@ -1,4 +1,4 @@
-"""`mbv2ssd_train benchmark`: what training costs on this machine."""
+"""`mbv2ssd_train benchmark`: measure the throughput of training."""
 
 from __future__ import annotations
 
@@ -6,21 +6,22 @@ import argparse
 from pathlib import Path
 
 from mbv2ssd_ros.core.errors import ConfigError
-from mbv2ssd_train.cli.options import write_json
+from mbv2ssd_train.cli.options import add_overrides, write_json
 
 
 def add_to(verbs: argparse._SubParsersAction) -> None:
     """Register the verb."""
     verb = verbs.add_parser(
         'benchmark', help='measure the throughput of training',
-        description='Train on the data of a configuration and, in turns, on one batch that stays '
-        'in memory. Prints images a second of both: what is missing to the second is what '
-        'reading, decoding and augmenting cost. Nothing is kept.')
+        description='Train alternately on the data of a configuration and on one batch in memory. '
+        'Prints the images per second of both; the difference is the cost of reading, decoding '
+        'and augmenting. Nothing is saved.')
     verb.add_argument('--train', required=True, metavar='CONFIG', help='YAML, as for train')
-    verb.add_argument('overrides', nargs='*', metavar='key.path=value',
-                      help='replace a value of the file')
-    verb.add_argument('--rounds', type=int, default=5, help='pairs of measurements, default 5')
-    verb.add_argument('--steps', type=int, default=20, help='of each measurement, default 20')
+    add_overrides(verb, 'training.batch_size=32')
+    verb.add_argument('--rounds', type=int, default=5, help='number of pairs of measurements, '
+                      'default 5')
+    verb.add_argument('--steps', type=int, default=20, help='steps of each measurement, default '
+                      '20')
     verb.add_argument('--json', type=Path, help='write the figures to this file')
     verb.set_defaults(run=_run)
 

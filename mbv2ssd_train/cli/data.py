@@ -8,71 +8,67 @@ from pathlib import Path
 import shlex
 
 from mbv2ssd_ros.core.errors import ConfigError
-from mbv2ssd_train.cli.options import CLASSES_HELP, DATA_HELP, SPLIT_HELP, write_json
+from mbv2ssd_train.cli.options import add_data, add_overrides, write_json
 from mbv2ssd_train.process.progress import with_progress
 
 
 def add_to(verbs: argparse._SubParsersAction) -> None:
     """Register the verb."""
-    data = verbs.add_parser('data', help='look after data sets').add_subparsers(
+    data = verbs.add_parser('data', help='check, inspect and convert data sets').add_subparsers(
         dest='data_verb', required=True, metavar='VERB')
     check = data.add_parser(
-        'check', help='find every fault before training does',
-        description='Read all annotations and decode all images of a split; print every fault '
-        'with its file and line. Exit code 1 when there is one.')
-    check.add_argument('--data', required=True, help=DATA_HELP)
-    check.add_argument('--split', required=True, help=SPLIT_HELP)
-    check.add_argument('--classes', nargs='+', help=CLASSES_HELP)
+        'check', help='report all errors of a data set',
+        description='Read all annotations and decode all images of a split; print every error '
+        'with file and line. Exit code 1 if there are any.')
+    add_data(check, classes=True)
     check.set_defaults(run=_check)
     stats = data.add_parser(
-        'stats', help='count objects, sizes and shapes; try prior boxes on them',
-        description='Say what is in a split, and whether the prior boxes of a model suit its '
-        'objects; suggest others where they would suit better. No image is read.')
-    stats.add_argument('--data', required=True, help=DATA_HELP)
-    stats.add_argument('--split', required=True, help=SPLIT_HELP)
-    stats.add_argument('--classes', nargs='+', help=CLASSES_HELP)
-    stats.add_argument('--config', type=Path, help='YAML whose model has the prior boxes '
-                       '(default: the default model), and the classes where --classes has none')
+        'stats', help='count objects, sizes and shapes; evaluate prior boxes on them',
+        description='Summarise a split and how well the prior boxes of a model cover its '
+        'objects; suggest better ones. No image is read.')
+    add_data(stats, classes=True)
+    stats.add_argument('--config', type=Path, help='YAML with the model whose prior boxes are '
+                       'evaluated (default: the default model), and the classes if --classes is '
+                       'not given')
     stats.add_argument('--json', type=Path, help='write the figures to this file')
     stats.add_argument('--output', type=Path,
                        help='folder for classes.png, boxes.png and priors.png')
     stats.set_defaults(run=_stats)
     preview = data.add_parser(
-        'preview', help='see what the network sees',
-        description='Draw the first augmented batches of a configuration with their boxes: '
-        'OUTPUT/batch000.png, ... Boxes that miss their objects show here.')
+        'preview', help='draw augmented batches',
+        description='Draw the first augmented batches of a configuration with their boxes as '
+        'OUTPUT/batch000.png, ..., to check that boxes match their objects.')
     preview.add_argument('--config', required=True, help='YAML as for train')
-    preview.add_argument('overrides', nargs='*', metavar='key.path=value',
-                         help='replace a value of the file, e.g. augment.expand=0')
-    preview.add_argument('--batches', type=int, default=2, help='default 2')
-    preview.add_argument('--epoch', type=int, default=0, help='0-based, default 0')
-    preview.add_argument('--output', required=True, type=Path, help='folder')
+    add_overrides(preview, 'augment.expand=0')
+    preview.add_argument('--batches', type=int, default=2, help='number of batches, default 2')
+    preview.add_argument('--epoch', type=int, default=0, help='0-based epoch, default 0')
+    preview.add_argument('--output', required=True, type=Path, help='folder to write to')
     preview.set_defaults(run=_preview)
     cache = data.add_parser(
-        'cache', help='decode a split once, for fast training',
+        'cache', help='decode a split once for fast training',
         description='Write a split as OUTPUT/NAME.cache: decoded images, reduced to the size that '
-        'training needs, which all processes of a machine share. Train from it with '
-        'data.root=OUTPUT and NAME as the split. `data check` verifies its checksums.')
+        'training needs, in memory that all processes of a machine share. Train from it with '
+        'data.root=OUTPUT and the split NAME. `data check` verifies its checksums.')
     _add_set(cache, longest_side=416)
     cache.set_defaults(run=_cache)
     pack = data.add_parser(
-        'pack', help='pack a split into two files, small to carry',
+        'pack', help='pack a split into two small files',
         description='Write a split as a packed set: NAME.json and NAME.part1.zip with images '
         'reduced to the size that training needs. Train from it with data.root=OUTPUT.')
     _add_set(pack, longest_side=360)
-    pack.add_argument('--quality', type=int, default=60, help='of WebP, 1 to 100 (default 60)')
+    pack.add_argument('--quality', type=int, default=60, help='WebP quality, 1 to 100 (default '
+                      '60)')
     pack.set_defaults(run=_pack)
 
 
 def _add_set(verb: argparse.ArgumentParser, longest_side: int) -> None:
-    verb.add_argument('--data', required=True, help=DATA_HELP)
-    verb.add_argument('--split', required=True, help=SPLIT_HELP)
-    verb.add_argument('--output', required=True, type=Path, help='folder')
-    verb.add_argument('--name', required=True, help='of the new set')
-    verb.add_argument('--classes', nargs='+', help=CLASSES_HELP)
+    add_data(verb, classes=True)
+    verb.add_argument('--output', required=True, type=Path, help='folder to write to')
+    verb.add_argument('--name', required=True, help='name of the new set')
     verb.add_argument(
         '--longest-side', type=int, default=longest_side,
-        help=f'pixels, about 1.3 times the network input (default {longest_side})')
+        help=f'longest side of an image in pixels, about 1.3 times the network input (default '
+        f'{longest_side})')
 
 
 def _check(options: argparse.Namespace) -> int:
@@ -161,7 +157,7 @@ def _classes(options: argparse.Namespace) -> Sequence[str]:
     from mbv2ssd_train.config.dataset_yaml import FILE_NAME, read_description
     if options.classes:
         if twice := sorted({name for name in options.classes if options.classes.count(name) > 1}):
-            raise ConfigError(f'--classes: {", ".join(twice)} stands there more than once')
+            raise ConfigError(f'--classes: {", ".join(twice)} is listed more than once')
         return list(options.classes)
     folder = Path(options.data)
     return read_description(folder).classes if (folder / FILE_NAME).is_file() else VOC_CLASSES

@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mbv2ssd_train.cli.options import (
+    add_data,
     add_model,
     add_settings,
-    DATA_HELP,
     detection_settings,
     refuse_training_data,
-    SPLIT_HELP,
     write_json,
 )
 from mbv2ssd_train.process.progress import with_progress
@@ -30,21 +29,20 @@ def add_to(verbs: argparse._SubParsersAction) -> None:
     verb = verbs.add_parser(
         'eval', help='measure a checkpoint or an ONNX file',
         description="Measure VOC mAP@0.5 and COCO mAP with the detector node's own resize and "
-        'NMS; precision, recall and F1 at its score threshold; and where the model fails. '
-        'Objects marked difficult are ignored, as the VOC devkit does; COCO mAP takes them for '
-        'crowd regions. A model is not measured on images that it learnt from.')
+        'NMS; precision, recall and F1 at its score threshold; and the kinds of mistakes. '
+        'Objects marked difficult are ignored, as in the VOC devkit; COCO mAP treats them as '
+        'crowd regions. A split that shares images with the training data is an error.')
     add_model(verb)
-    verb.add_argument('--data', required=True, help=DATA_HELP)
-    verb.add_argument('--split', required=True, help=SPLIT_HELP)
+    add_data(verb)
     verb.add_argument('--json', type=Path, help='write all figures to this file')
     verb.add_argument('--report', type=Path, metavar='DIR',
-                      help='write DIR/report.html: one page with figures, curves and the worst '
-                      'images, which needs no other file')
+                      help='write DIR/report.html, a self-contained page with figures, curves '
+                      'and the worst images')
     verb.add_argument('--curve-threshold', type=float, default=CURVE_THRESHOLD,
-                      help='score above which detections are kept for mAP and curves, so low '
-                      f'that these reach their end; default {CURVE_THRESHOLD}')
+                      help='lowest score of detections for mAP and curves; low, so that the '
+                      f'curves reach their end; default {CURVE_THRESHOLD}')
     add_settings(verb, SCORE_THRESHOLD, MAX_DETECTIONS,
-                 'operating point of precision, recall, confusion and mistakes')
+                 'score threshold of precision, recall, confusion and mistakes')
     verb.set_defaults(run=_run)
 
 
@@ -64,7 +62,7 @@ def _run(options: argparse.Namespace) -> None:
     subject = Subject(options.model, options.split, names, options.curve_threshold,
                       options.score_threshold)
     dataset = open_dataset(options.data, options.split, names)
-    refuse_training_data(backend.contract.provenance.config, options, dataset)
+    refuse_training_data(options.model, backend.contract.provenance.config, options.data, dataset)
     results = detect_all(backend, dataset, settings, with_progress('evaluate'))
     analysis = analyse(subject, summarise(dataset, results).results)
     _print_analysis(analysis)

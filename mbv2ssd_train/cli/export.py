@@ -19,27 +19,28 @@ def add_to(verbs: argparse._SubParsersAction) -> None:
     verb = verbs.add_parser(
         'export', help='write the ONNX file that the detector node runs',
         description='Write the averaged weights of a checkpoint as a self-describing ONNX file, '
-        'or copy such a file in float16 for a GPU. It is compared with PyTorch first, a copy in '
-        'float16 with its original; a file that computes something else is not written. What has '
-        'learnt with quantize.ranges_from becomes an INT8 file for TensorRT.')
+        'or convert such a file to float16 for a GPU. The outputs are compared with PyTorch, or '
+        'with the float32 file, and a file that differs is not written. A checkpoint trained '
+        'with quantize.ranges_from becomes an INT8 file for TensorRT.')
     source = verb.add_mutually_exclusive_group(required=True)
     source.add_argument('--checkpoint', help='best.pt or last.pt of a run')
     source.add_argument('--model', type=Path, help='float32 .onnx file, for --precision fp16')
-    verb.add_argument('--output', required=True, type=Path, help='of the .onnx file')
+    verb.add_argument('--output', required=True, type=Path, help='.onnx file to write')
     verb.add_argument('--precision', choices=('fp32', 'fp16'), default='fp32',
-                      help='fp16: half the size, for TensorRT; bytes in and float32 out as '
-                      'before, and boxes and scores are still computed in float32. Default fp32')
-    verb.add_argument('--data', help='images to compare fp16 on, instead of synthetic ones. '
-                      f'{DATA_HELP}')
-    verb.add_argument('--split', help=f'of --data. {SPLIT_HELP}')
-    verb.add_argument('--images', type=int, default=50, help='of --split, default 50')
+                      help='fp16: half the size, for TensorRT; input stays uint8, and boxes '
+                      'and scores are still computed in float32. Default fp32')
+    verb.add_argument('--data', help='images for the comparison of fp16, instead of synthetic '
+                      f'ones. {DATA_HELP}')
+    verb.add_argument('--split', help=f'split of --data. {SPLIT_HELP}')
+    verb.add_argument('--images', type=int, default=50, help='number of images of --split, '
+                      'default 50')
     verb.set_defaults(run=_run)
 
 
 def _run(options: argparse.Namespace) -> None:
     if options.precision == 'fp32' and (options.model or options.data or options.split):
-        raise ConfigError('--model, --data and --split are for --precision fp16; a checkpoint is '
-                          'compared with PyTorch on images that need no data')
+        raise ConfigError('--model, --data and --split are for --precision fp16; a float32 export '
+                          'is compared with PyTorch on built-in images')
     if bool(options.data) != bool(options.split):
         raise ConfigError('--data and --split belong together')
     if options.model:
@@ -48,16 +49,16 @@ def _run(options: argparse.Namespace) -> None:
     from mbv2ssd_train.deploy.contract import open_checkpoint
     from mbv2ssd_train.run.checkpoint import load_checkpoint
     backend = open_checkpoint(load_checkpoint(options.checkpoint))
-    learnt = backend.contract.precision == 'int8'
+    is_int8 = backend.contract.precision == 'int8'
     if options.precision == 'fp16':
-        if learnt:
-            raise ConfigError(f'{options.checkpoint}: has learnt with integers and becomes an '
-                              'INT8 file; leave --precision out')
+        if is_int8:
+            raise ConfigError(f'{options.checkpoint}: quantization-aware, exported as INT8; '
+                              'leave --precision out')
         with tempfile.TemporaryDirectory() as folder:
-            between = Path(folder) / options.output.name
-            print(f'in float32: {_export(backend, between)}')
-            _export_float16(between, options)
-    elif learnt:
+            float32 = Path(folder) / options.output.name
+            print(f'in float32: {_export(backend, float32)}')
+            _export_float16(float32, options)
+    elif is_int8:
         _export_learnt(backend, options.output)
     else:
         parity = _export(backend, options.output)
@@ -75,8 +76,8 @@ def _export(backend: TorchBackend, output: Path) -> str:
 def _export_learnt(backend: TorchBackend, output: Path) -> None:
     from mbv2ssd_train.quantize.learnt import export_learnt
     found = export_learnt(backend, output)
-    print(f'{output}: {output.stat().st_size / 1e6:.1f} MB, INT8 for TensorRT, learnt; as written '
-          f'and in PyTorch {found}')
+    print(f'{output}: {output.stat().st_size / 1e6:.1f} MB, INT8 for TensorRT; the file and '
+          f'PyTorch: {found}')
 
 
 def _export_float16(source: Path, options: argparse.Namespace) -> None:

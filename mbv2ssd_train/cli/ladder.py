@@ -1,4 +1,4 @@
-"""`mbv2ssd_train ladder`: run experiments that change one thing each, and compare them."""
+"""`mbv2ssd_train ladder`: run an ablation study and tabulate its results."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import sys
 from typing import TYPE_CHECKING
 
 from mbv2ssd_ros.core.errors import ConfigError, Mbv2SsdError
-from mbv2ssd_train.cli.options import add_runs
+from mbv2ssd_train.cli.options import add_overrides, add_runs
 from mbv2ssd_train.process.signals import StopRequest
 
 if TYPE_CHECKING:
     from mbv2ssd_train.ladder.rows import Row
 
 _PROGRAM = (sys.executable, '-m', 'mbv2ssd_train')
-_LOOK_EVERY_S = 0.5  # for a signal
+_POLL_S = 0.5
 
 
 class LadderError(Mbv2SsdError):
@@ -30,23 +30,21 @@ class LadderError(Mbv2SsdError):
 def add_to(verbs: argparse._SubParsersAction) -> None:
     """Register the verb."""
     verb = verbs.add_parser(
-        'ladder', help='run experiments that change one thing each, and write their table',
-        description='Train every row of a ladder (NUMBER_ROW.yaml in FOLDER) that has not ended '
-        'well yet, one after the other; a row that was interrupted goes on where it was. '
-        'RUNS/ladder.md and ladder.json have the table, written anew after each row. Ctrl-C saves '
-        'and ends; the same command goes on.')
-    verb.add_argument('folder', type=Path, help='of the rows; config/train/ladder is one')
-    verb.add_argument('overrides', nargs='*', metavar='key.path=value',
-                      help='replace a value in all rows, e.g. seed=2; the table is of the runs '
-                      'with these values, whatever their seeds')
+        'ladder', help='run an ablation study, one change for each row, and write its table',
+        description='Train every row of a ladder (NUMBER_ROW.yaml in FOLDER) that is not complete '
+        'yet, one after the other; an interrupted row is resumed. RUNS/ladder.md and ladder.json '
+        'contain the table and are updated after each row. Ctrl-C saves and stops; the same '
+        'command resumes.')
+    verb.add_argument('folder', type=Path, help='folder of rows, such as config/train/ladder')
+    add_overrides(verb, 'seed=2; the table has the runs with these values, of any seed')
     add_runs(verb)
     verb.add_argument('--only', default='', metavar='ROW,ROW',
-                      help='rows to train; the table has all')
+                      help='rows to train; the table has all rows')
     verb.add_argument('--table', action='store_true',
-                      help='train nothing, write the table of what is there')
+                      help='write the table of existing runs without training')
     verb.add_argument('--test', metavar='SPLIT',
-                      help='measure the best checkpoint of the rows of --only on a split that no '
-                      'row learns from or chooses its epoch by, once for each run')
+                      help='evaluate the best checkpoint of the rows of --only once on this '
+                      'split, which is used neither for training nor for validation')
     verb.set_defaults(run=_run)
 
 
@@ -54,7 +52,7 @@ def _run(options: argparse.Namespace) -> None:
     from mbv2ssd_train.ladder.rows import choose_rows, collect, read_rows
     from mbv2ssd_train.ladder.table import write_table
     if options.test and not options.only:
-        raise ConfigError('--test measures the rows of --only; name them')
+        raise ConfigError('--test evaluates the rows of --only; name them')
     rows = read_rows(options.folder, options.runs, options.overrides)
     chosen = choose_rows(rows, [name for name in options.only.split(',') if name])
     failed = []
@@ -69,8 +67,8 @@ def _run(options: argparse.Namespace) -> None:
     print(path.read_text(encoding='utf-8'), end='')
     print(f'table: {path}')
     if failed:
-        raise LadderError(f'not ended: {", ".join(failed)}; what they said stands above, the same '
-                          'command goes on with them')
+        raise LadderError(f'failed: {", ".join(failed)}; see their errors above. The same command '
+                          'resumes them')
 
 
 def _train(row: Row, options: argparse.Namespace) -> bool:
@@ -93,10 +91,10 @@ def _test(row: Row, options: argparse.Namespace) -> None:
     if read_test(folder.path).get('split') == options.test:
         return
     if not folder.best.exists():
-        raise ConfigError(f'{folder.best}: nothing to measure; train {row.name} first')
+        raise ConfigError(f'{folder.best}: no checkpoint to evaluate; train {row.name} first')
     if _run_program(['eval', '--model', str(folder.best), '--data', data.root, '--split',
                      options.test, '--json', str(folder.path / TEST_FILE)]):
-        raise LadderError(f'{row.name} was not measured on {options.test}')
+        raise LadderError(f'{row.name} could not be evaluated on {options.test}')
 
 
 def _run_program(arguments: list[str]) -> int:
@@ -110,16 +108,16 @@ def _run_program(arguments: list[str]) -> int:
             process.wait()
             raise
     if stop.signum:
-        raise LadderError('stopped; the same command goes on', 128 + stop.signum)
+        raise LadderError('stopped; the same command resumes', 128 + stop.signum)
     return code
 
 
 def _wait(process: subprocess.Popen, stop: StopRequest) -> int:
-    told = False
+    forwarded = False
     while True:
         try:
-            return process.wait(_LOOK_EVERY_S)
+            return process.wait(_POLL_S)
         except subprocess.TimeoutExpired:
-            if stop.signum and not told:
+            if stop.signum and not forwarded:
                 process.send_signal(stop.signum)
-                told = True
+                forwarded = True

@@ -22,6 +22,20 @@ SPLIT_HELP = ('VOC tree: test; VOCdevkit: VOC2007:test; COCO: val2017; cache: SE
 CLASSES_HELP = 'object classes (default: those of dataset.yaml, else the 20 of VOC)'
 
 
+def add_data(verb: argparse.ArgumentParser, classes: bool = False) -> None:
+    """Add the required options that name a split, and optionally its classes."""
+    verb.add_argument('--data', required=True, help=DATA_HELP)
+    verb.add_argument('--split', required=True, help=SPLIT_HELP)
+    if classes:
+        verb.add_argument('--classes', nargs='+', help=CLASSES_HELP)
+
+
+def add_overrides(verb: argparse.ArgumentParser, example: str) -> None:
+    """Add the positional values that replace keys of a configuration."""
+    verb.add_argument('overrides', nargs='*', metavar='key.path=value',
+                      help=f'replace a value of the configuration, e.g. {example}')
+
+
 def add_model(verb: argparse.ArgumentParser) -> None:
     """Add the option that names a model."""
     verb.add_argument('--model', required=True, help='an .onnx file or a .pt checkpoint')
@@ -30,19 +44,19 @@ def add_model(verb: argparse.ArgumentParser) -> None:
 def add_runs(verb: argparse.ArgumentParser) -> None:
     """Add the option for the folder of runs."""
     verb.add_argument('--runs', type=Path, default=Path('runs'),
-                      help='parent of the run folders, default runs')
+                      help='folder that contains the run folders, default runs')
 
 
 def add_settings(verb: argparse.ArgumentParser, score_threshold: float, max_detections: int,
-                 score_help: str = 'of a detection') -> None:
+                 score_help: str = 'lowest score of a detection') -> None:
     """Add the options that define a detection, with their defaults."""
     verb.add_argument('--score-threshold', type=float, default=score_threshold,
                       help=f'{score_help}; default {score_threshold}')
     verb.add_argument('--nms-iou', type=float, default=0.45,
-                      help='of two boxes of a class that overlap by more the better one stays; '
-                      'default 0.45')
+                      help='IoU above which NMS removes the lower-scored of two boxes of a '
+                      'class; default 0.45')
     verb.add_argument('--max-detections', type=int, default=max_detections,
-                      help=f'for an image, default {max_detections}')
+                      help=f'most detections in an image, default {max_detections}')
 
 
 def detection_settings(options: argparse.Namespace) -> DetectionSettings:
@@ -58,29 +72,33 @@ def write_json(path: Path, value: dict[str, Any]) -> None:
     durable.write_json(path, value)
 
 
-def refuse_training_data(config_yaml: str, options: argparse.Namespace, measured: Dataset
+def refuse_training_data(model: str | Path, config_yaml: str, root: str, measured: Dataset
                          ) -> None:
-    """Refuse to score a model on its training images, where its data are available."""
+    """
+    Raise DataError where a model would be measured on its training images.
+
+    Training splits are looked up in the folder that the model was trained from, else in `root`; a
+    note reports those that are in neither.
+    """
     from mbv2ssd_train.config import parse_data_section
     from mbv2ssd_train.data.dataset import refuse_overlap
     from mbv2ssd_train.data.sources.open import open_dataset
     try:
-        data = parse_data_section(config_yaml, options.model)
+        data = parse_data_section(config_yaml, str(model))
     except ConfigError as err:
-        print(f'note: not compared with the images that the model learnt from: {err}',
+        print(f'note: overlap with the training images is not checked: {err}',
               file=sys.stderr)
         return
-    # in the place of training, else in the new place of the data
-    roots = [root for root in dict.fromkeys((data.root, options.data)) if Path(root).is_dir()]
+    roots = [each for each in dict.fromkeys((data.root, root)) if Path(each).is_dir()]
     learnt = []
     for split in data.train:
-        for root in roots:
+        for each in roots:
             try:
-                learnt.append(open_dataset(root, split, data.classes))
+                learnt.append(open_dataset(each, split, data.classes))
                 break
             except (ConfigError, DataError):
                 continue
         else:
-            print(f'note: the training split {split} is not in {" or ".join(roots)}; not compared '
-                  'with the images measured here', file=sys.stderr)
+            print(f'note: the training split {split} is not in {" or ".join(roots)}; overlap '
+                  'with the measured images is not checked', file=sys.stderr)
     refuse_overlap(learnt, measured)

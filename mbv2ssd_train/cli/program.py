@@ -25,16 +25,16 @@ from mbv2ssd_train.cli import eval as evaluation
 
 _VERBS = (train, runs, ladder, evaluation, export, quantize, self_test, validate, predict, data,
           import_weights, benchmark)
-_LESS_MEMORY = ('Where this was training, training.accumulate=2 goes through a batch in two '
-                'parts, data.keep=memory leaves the images off the GPU, and a smaller '
-                'training.batch_size or model.input_size_hw needs less of everything')
+_LESS_MEMORY = ('If this was training, training.accumulate=2 splits a batch in two, '
+                'data.keep=memory keeps the images off the GPU, and a smaller '
+                'training.batch_size or model.input_size_hw needs less memory')
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a verb; exit codes are 0, 1 (error), 2 (invalid arguments), 128 + n (signal n)."""
     options = _parse(arguments)
-    # Read when PyTorch is imported. By default its threads wait by spinning, and lose their turn
-    # to any other busy program: an epoch of 11 s took over 100 s with two running, so 22 s.
+    # Read when PyTorch is imported. Its threads wait by spinning and lose their time slice to
+    # other busy programs: with two runs an epoch of 11 s took over 100 s; with this limit 22 s.
     os.environ.setdefault('GOMP_SPINCOUNT', '2000')
     try:
         return int(options.run(options) or 0)
@@ -64,7 +64,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     if 'overrides' in options and all('=' in text and text[0] != '-' for text in rest):
         options.overrides, rest = [*options.overrides, *rest], []
     if rest:
-        several = '; name one file where a * stands for several' if any(
+        several = '; does a * match several files? Name one' if any(
             map(os.path.exists, rest)) else ''
         parser.error(f'unrecognized arguments: {" ".join(rest)}{several}')
     return options
@@ -72,9 +72,9 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog='mbv2ssd_train', description='Train MobileNetV2-SSDLite detectors on your own boxes '
-        'and hand them over as one ONNX file that says everything about itself.',
-        epilog='From boxes to a robot: train CONFIG; export --checkpoint runs/.../best.pt '
+        prog='mbv2ssd_train', description='Train MobileNetV2-SSDLite detectors on your own data '
+        'and export them as self-describing ONNX files.',
+        epilog='From data to the robot: train CONFIG; export --checkpoint runs/.../best.pt '
         '--output model.onnx; then set model_path of the detector node.')
     verbs = parser.add_subparsers(dest='verb', required=True, metavar='VERB')
     for verb in _VERBS:

@@ -21,28 +21,30 @@ from mbv2ssd_train.process.progress import with_progress
 def add_to(verbs: argparse._SubParsersAction) -> None:
     """Register the verb."""
     verb = verbs.add_parser(
-        'quantize', help='write an INT8 copy of a model and say what it costs',
+        'quantize', help='write an INT8 copy of a model and measure its cost',
         description='Quantise an exported model after training. Prints mAP, size and latency of '
-        'both files on the same images, and the processor they were measured on; exit code 1 when '
-        'more mAP is lost than allowed. The two targets need different files: that for TensorRT '
-        'is slower than float32 on a CPU, and is not written where it would violate a rule of '
-        'TensorRT; that for a CPU has weights that no processor saturates with.')
+        'both files on the same images, and the processor; exit code 1 if the drop in mAP exceeds '
+        '--max-drop. The targets need different files. A file for TensorRT is slower than float32 '
+        'on a CPU, and is not written if it violates a rule of TensorRT. The weights of a file '
+        'for a CPU saturate on no processor.')
     verb.add_argument('--model', required=True, type=Path, help='float32 .onnx file')
-    verb.add_argument('--output', required=True, type=Path, help='of the INT8 .onnx file')
+    verb.add_argument('--output', required=True, type=Path, help='INT8 .onnx file to write')
     verb.add_argument('--target', required=True, choices=('cpu', 'tensorrt'),
                       help='cpu: ONNX Runtime; tensorrt: symmetric, Q/DQ where TensorRT fuses')
     verb.add_argument('--data', required=True, help=DATA_HELP)
     verb.add_argument('--calibration-split', required=True,
-                      help='training images, to measure the ranges of activations on')
-    verb.add_argument('--split', required=True, help='to measure mAP on. ' + SPLIT_HELP)
-    verb.add_argument('--images', type=int, default=300, help='for calibration, default 300')
-    verb.add_argument('--seed', type=int, default=0, help='of their choice, default 0')
+                      help='training images for the calibration of activation ranges')
+    verb.add_argument('--split', required=True, help='images for mAP. ' + SPLIT_HELP)
+    verb.add_argument('--images', type=int, default=300, help='number of calibration images, '
+                      'default 300')
+    verb.add_argument('--seed', type=int, default=0, help='seed that chooses the calibration '
+                      'images, default 0')
     # 0.6 points lost on 501 held-out VOC images; entropy 0.8 to 1.1, minmax 0.9 to 1.1
     verb.add_argument('--method', default='percentile',
                       choices=('minmax', 'entropy', 'percentile'),
-                      help='of calibration, default percentile')
+                      help='calibration method, default percentile')
     verb.add_argument('--max-drop', type=float, default=1.0,
-                      help='mAP points that may be lost, default 1.0')
+                      help='allowed drop in mAP, in points, default 1.0')
     verb.add_argument('--json', type=Path, help='write the figures to this file')
     add_settings(verb, score_threshold=0.02, max_detections=200)
     verb.set_defaults(run=_run)
@@ -64,14 +66,14 @@ def _run(options: argparse.Namespace) -> int:
         raise ConfigError(f'{options.model}: expected an exported model (.onnx); make one with '
                           'mbv2ssd_train export')
     if options.output.resolve() == options.model.resolve():
-        raise ConfigError(f'{options.output}: is the model itself and would be overwritten; '
+        raise ConfigError(f'{options.output}: would overwrite the model; '
                           'choose another --output')
     contract = open_model(options.model).contract
     calibration, measured = (
         open_dataset(options.data, split, contract.object_names)
         for split in (options.calibration_split, options.split))
     refuse_overlap([calibration], measured)
-    refuse_training_data(contract.provenance.config, options, measured)
+    refuse_training_data(options.model, contract.provenance.config, options.data, measured)
     chosen = choose_images(calibration, options.images, options.seed)
     note = (f'INT8 for {options.target}: {options.method} over {len(chosen)} images of '
             f'{options.calibration_split} (list {list_hash(calibration, chosen)})')
@@ -83,8 +85,8 @@ def _run(options: argparse.Namespace) -> int:
                   images.portion())
     result = compare(options.model, options.output, measured, detection_settings(options),
                      with_progress('evaluate'))
-    print("  none of TensorRT's rules is violated" if options.target == 'tensorrt' else
-          '  no two of its products saturate: the same integers on every processor')
+    print('  no rule of TensorRT is violated' if options.target == 'tensorrt' else
+          '  no products saturate: the same integers on every processor')
     for figures in (result.float_model, result.int8_model):
         print(f'  {figures.path:<32} mAP@0.5 {figures.map_50:.4f}   {figures.megabytes:5.1f} MB   '
               f'{figures.infer_ms:6.2f} ms an image on one CPU thread')

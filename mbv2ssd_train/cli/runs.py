@@ -16,10 +16,10 @@ def add_to(verbs: argparse._SubParsersAction) -> None:
     """Register the verb."""
     verb = verbs.add_parser(
         'runs', help='list runs with status, step and best mAP',
-        description='List the run folders, the one that was written to last first. A run whose '
-        'process ended without a word is `interrupted`; go on with it by train --resume.')
+        description='List the run folders, last modified first. A run whose process died is '
+        '`interrupted`; resume it with train --resume.')
     add_runs(verb)
-    verb.add_argument('--tag', help='only runs whose experiment.tags hold it')
+    verb.add_argument('--tag', help='only runs with this value in experiment.tags')
     verb.add_argument('--json', action='store_true', help='print JSON instead of a table')
     verb.set_defaults(run=_run)
 

@@ -1,4 +1,4 @@
-"""`mbv2ssd_train self-test`: add a self-test to a model file, run whenever it is loaded."""
+"""`mbv2ssd_train self-test`: add the self-test that backends run to a model file."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from pathlib import Path
 def add_to(verbs: argparse._SubParsersAction) -> None:
     """Register the verb."""
     verb = verbs.add_parser(
-        'self-test', help='add a self-test to a model file, or renew it',
+        'self-test', help='add or replace the self-test of a model file',
         description='export and quantize write a self-test into each model file: two small '
-        'pictures and what the model answers, computed in float without any fused kernel. Every '
-        'backend runs it when it loads the file. This adds one to an older file, or renews it, '
-        'and prints how far the file is from it on this machine. The graph stays as it is.')
+        'images and the expected outputs, computed in float without fused kernels. Every backend '
+        'runs it when it loads the file. This verb adds or replaces the self-test of a file and '
+        'prints the differences on this machine. The graph is not changed.')
     verb.add_argument('--model', required=True, type=Path, nargs='+', metavar='FILE',
                       help='.onnx files; changed in place')
     verb.set_defaults(run=_run)

@@ -1,4 +1,4 @@
-"""`mbv2ssd_train train`: learn from annotated images."""
+"""`mbv2ssd_train train`: train a detector on annotated images."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from mbv2ssd_ros.core.errors import ConfigError
-from mbv2ssd_train.cli.options import add_runs
+from mbv2ssd_train.cli.options import add_overrides, add_runs
 
 if TYPE_CHECKING:  # they are slow to import
     from mbv2ssd_train.config import TrainConfig
@@ -18,27 +18,26 @@ if TYPE_CHECKING:  # they are slow to import
 def add_to(verbs: argparse._SubParsersAction) -> None:
     """Register the verb."""
     verb = verbs.add_parser(
-        'train', help='learn from annotated images',
-        description='Train a detector. The run folder RUNS/NAME_FINGERPRINT holds the whole '
+        'train', help='train a detector on annotated images',
+        description='Train a detector. The run folder RUNS/NAME_FINGERPRINT contains the full '
         'configuration, metrics.jsonl, TensorBoard events, plots, status.json and the checkpoints '
-        'last.pt and best.pt. Ctrl-C saves and ends; --resume goes on exactly there.',
+        'last.pt and best.pt. Ctrl-C saves and stops; --resume continues from exactly there.',
         epilog='On several GPUs or processes: torchrun --nproc-per-node 2 -m mbv2ssd_train train '
-        'CONFIG; training.batch_size is that of all processes together.')
+        'CONFIG; training.batch_size is the sum over all processes.')
     verb.add_argument('config', nargs='?',
-                      help='YAML; config/train/ has examples. With --resume or --run-from it may '
-                      'be left out: the run brings its own')
-    verb.add_argument('overrides', nargs='*', metavar='key.path=value',
-                      help='replace a value of the file, e.g. training.epochs=5')
+                      help='YAML file; config/train/ has examples. Optional with --resume or '
+                      '--run-from, which read that of the run')
+    add_overrides(verb, 'training.epochs=5')
     add_runs(verb)
     verb.add_argument('--resume', action='store_true',
-                      help='go on with this experiment; without CONFIG, with the latest run')
+                      help='resume this experiment, or the latest run if CONFIG is not given')
     verb.add_argument('--run-from', metavar='PATH_OR_URL',
                       help='copy a run folder from elsewhere (a path, s3://, https://, ...) and '
-                      'go on with it')
+                      'resume it')
     verb.add_argument('--print-config', action='store_true',
-                      help='print every key with its value and meaning, as YAML, and stop')
+                      help='print every key with its value and description as YAML, and exit')
     verb.add_argument('--dry-run', action='store_true',
-                      help='build everything, make one step, print sizes and stop')
+                      help='build everything, run one step, print sizes, and exit')
     verb.set_defaults(run=_run)
 
 
@@ -75,7 +74,7 @@ def _train(config: TrainConfig, runs: Path, resume: bool, world: World) -> None:
         if trainer.start_report:
             print(trainer.start_report)
         if not trainer.state.step:
-            print(f'look at what it learns from: {trainer.folder.path}/images/first_batch.png')
+            print(f'check the training images: {trainer.folder.path}/images/first_batch.png')
         sys.stdout.flush()
     trainer.run()
     if world.is_main:
@@ -86,30 +85,30 @@ def _train(config: TrainConfig, runs: Path, resume: bool, world: World) -> None:
 
 def _refuse_contradictions(options: argparse.Namespace) -> None:
     if options.config and '=' in options.config and not Path(options.config).exists():
-        # train --resume data.root=elsewhere: the run brings its configuration
+        # train --resume data.root=elsewhere: the configuration is that of the run
         options.config, options.overrides = None, [options.config, *options.overrides]
     if options.config and Path(options.config).is_dir():
-        raise ConfigError(f'{options.config}: is a folder; to go on with that run name '
-                          f'{options.config}/config.yaml, with --resume')
+        raise ConfigError(f'{options.config}: is a folder; to resume that run pass '
+                          f'{options.config}/config.yaml and --resume')
     if options.config and Path(options.config).suffix in ('.pt', '.onnx'):
-        raise ConfigError(f'{options.config}: is a model, not a configuration; name one with '
-                          f'model.weights={options.config} to begin with it. To go on with a run '
-                          'name its config.yaml, with --resume')
+        raise ConfigError(f'{options.config}: is a model, not a configuration; pass one with '
+                          f'model.weights={options.config} to start from it. To resume a run '
+                          'pass its config.yaml and --resume')
     if options.print_config and options.dry_run:
         raise ConfigError('--print-config and --dry-run: one at a time')
     if options.run_from and options.config:
         raise ConfigError(
-            f'--run-from brings its own configuration; leave {options.config} out, or set '
-            'model.weights in it to begin another experiment with those weights')
+            f'--run-from uses the configuration of the run; leave {options.config} out, or set '
+            'model.weights in it to start another experiment from those weights')
     if options.run_from and (options.print_config or options.dry_run):
-        raise ConfigError('--run-from trains; name the configuration of its run folder to look at '
-                          'it')
+        raise ConfigError('--run-from trains; to inspect a configuration pass the config.yaml of '
+                          'the run folder')
     if not (options.config or options.resume or options.run_from):
-        raise ConfigError('name a configuration; config/train/ has examples')
+        raise ConfigError('no configuration given; config/train/ has examples')
 
 
 def _load(options: argparse.Namespace) -> TrainConfig:
-    """Read the named configuration, else that of the latest run."""
+    """Read the given configuration, else that of the latest run."""
     from mbv2ssd_train.config import load_config
     if options.config:
         return load_config(options.config, tuple(options.overrides))
@@ -118,7 +117,7 @@ def _load(options: argparse.Namespace) -> TrainConfig:
 
 
 def _load_run(folder: Path, overrides: list[str]) -> TrainConfig:
-    """Read the configuration of a run; only places and devices may change."""
+    """Read the configuration of a run; only paths and devices may change."""
     from mbv2ssd_train.config import load_config
     config = load_config(folder / 'config.yaml', tuple(overrides))
     if not folder.name.endswith(config.recipe_fingerprint()):
@@ -126,9 +125,9 @@ def _load_run(folder: Path, overrides: list[str]) -> TrainConfig:
             raise ConfigError(
                 f'{folder}: its configuration has the fingerprint {config.recipe_fingerprint()} '
                 'here: the folder was renamed, its config.yaml changed, or this is another '
-                'version of the package. Put it back, or begin another run with model.weights')
+                'version of the package. Restore it, or start another run with model.weights')
         raise ConfigError(
-            f'{folder}: {" ".join(overrides)} would make it another experiment; a run that goes '
-            'on keeps its configuration, but for places and devices (data.root, '
-            'training.device, ...). Begin another one with its config.yaml')
+            f'{folder}: {" ".join(overrides)} would make it another experiment; a resumed run '
+            'keeps its configuration except for paths and devices (data.root, '
+            'training.device, ...). Start another run from its config.yaml')
     return config

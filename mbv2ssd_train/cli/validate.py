@@ -24,31 +24,32 @@ _SHOWN = 20  # violations of a file; all of them are in the JSON
 def add_to(verbs: argparse._SubParsersAction) -> None:
     """Register the verb."""
     verb = verbs.add_parser(
-        'validate', help='compare two model files in everything that matters',
+        'validate', help='check whether a model file can replace another',
         description='Compare contract, outputs, detections and mAP of two models: checkpoints, '
-        '.onnx files of any precision, or tensorrt:FILE.onnx for the engine of a file. One with '
-        "Q/DQ nodes is checked against TensorRT's rules besides, or, where it was made for a CPU, "
-        'for weights that saturate. Exit code 1 when the second cannot stand in for the first. '
-        'How far they may differ follows from the lower of their precisions.')
-    verb.add_argument('first', help='the reference, a .pt, .onnx or tensorrt:FILE.onnx')
-    verb.add_argument('second', help='what shall stand in for it, likewise')
-    verb.add_argument('--data', help='photographs to compare on, and to measure mAP on; without '
-                      f'them the images are synthetic. {DATA_HELP}')
-    verb.add_argument('--split', help=f'of --data. {SPLIT_HELP}')
+        '.onnx files of any precision, or tensorrt:FILE.onnx for the engine of a file. A file '
+        "with Q/DQ nodes is also checked against TensorRT's rules or, if made for a CPU, for "
+        'weights that saturate. Exit code 1 if the second cannot replace the first. The lower '
+        'precision of the two sets the default limits.')
+    verb.add_argument('first', help='reference: a .pt, .onnx or tensorrt:FILE.onnx')
+    verb.add_argument('second', help='replacement, likewise')
+    verb.add_argument('--data', help='images for outputs and mAP; without it outputs are compared '
+                      f'on synthetic images. {DATA_HELP}')
+    verb.add_argument('--split', help=f'split of --data. {SPLIT_HELP}')
     verb.add_argument('--images', type=int, default=100,
-                      help='of the split to compare outputs on, default 100; mAP is measured on '
-                      'all')
+                      help='number of images to compare outputs on, default 100; mAP uses the '
+                      'whole split')
     verb.add_argument('--max-alone', type=float, metavar='SHARE',
-                      help='of the detections that only one model has (default: fp32 0, fp16 '
-                      '0.01, int8 0.1)')
+                      help='largest share of detections that only one model has (default: fp32 '
+                      '0, fp16 0.01, int8 0.1)')
     verb.add_argument('--min-iou', type=float, metavar='IOU',
-                      help='mean overlap of a detection with its partner in the other model '
-                      '(default: 0.9999, 0.99, 0.85)')
+                      help='smallest mean IoU of matched detections (default: 0.9999, 0.99, '
+                      '0.85)')
     verb.add_argument('--max-score-difference', type=float, metavar='SCORE',
-                      help='mean, of a detection and its partner (default: 0.0001, 0.01, 0.12)')
+                      help='largest mean difference of matched scores (default: 0.0001, 0.01, '
+                      '0.12)')
     verb.add_argument('--max-drop', type=float, metavar='POINTS',
-                      help='of mAP that the second may lose (default: 0.05, 0.5, 1.0)')
-    verb.add_argument('--json', type=Path, help='write everything to this file')
+                      help='largest drop in mAP (default: 0.05, 0.5, 1.0)')
+    verb.add_argument('--json', type=Path, help='write all results to this file')
     verb.set_defaults(run=_run)
 
 
@@ -56,7 +57,7 @@ def _run(options: argparse.Namespace) -> int:
     if bool(options.data) != bool(options.split):
         raise ConfigError('--data and --split belong together')
     if options.max_drop is not None and not options.data:
-        raise ConfigError('--max-drop is of mAP, which is measured with --data and --split')
+        raise ConfigError('--max-drop limits mAP, which needs --data and --split')
     from mbv2ssd_train.validation import open_artefact
     with closing(open_artefact(options.first)) as first, \
             closing(open_artefact(options.second)) as second:
@@ -80,8 +81,7 @@ def _validate(options: argparse.Namespace, models: tuple[Backend, Backend]) -> V
 def _open_data(options: argparse.Namespace, model: Backend) -> Dataset:
     from mbv2ssd_train.data.sources.open import open_dataset
     dataset = open_dataset(options.data, options.split, model.contract.object_names)
-    refuse_training_data(model.contract.provenance.config, argparse.Namespace(
-        model=options.first, data=options.data), dataset)
+    refuse_training_data(options.first, model.contract.provenance.config, options.data, dataset)
     return dataset
 
 
@@ -89,7 +89,7 @@ def _check_map(options: argparse.Namespace, models: tuple[Backend, Backend], dat
                ) -> Check | None:
     from mbv2ssd_train.validation import check_map, lower_precision, MAX_DROP
     if models[0].contract.object_names != models[1].contract.object_names:
-        return None  # the contracts have it
+        return None  # reported with the contracts
     max_drop = options.max_drop
     if max_drop is None:
         max_drop = MAX_DROP[lower_precision(*models)]

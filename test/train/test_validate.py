@@ -201,7 +201,7 @@ def test_images_are_taken_from_all_over_the_set():
 
 @pytest.mark.parametrize('arguments, said', [
     (('--data', '.'), '--data and --split belong together'),
-    (('--max-drop', '1'), '--max-drop is of mAP'),
+    (('--max-drop', '1'), '--max-drop limits mAP'),
     (('--images', '0'), '0 images to compare on')])
 def test_options_that_make_no_sense_are_refused(first, capsys, arguments, said):
     code, text = validate(capsys, first, first, *arguments)

@@ -136,7 +136,7 @@ def test_a_pattern_that_stands_for_several_files_is_told(capsys, tmp_path):
         path.write_bytes(b'')
     with pytest.raises(SystemExit):
         main(['export', '--output', 'x.onnx', '--checkpoint', *map(str, paths)])
-    assert 'b.pt; name one file where a * stands for several' in capsys.readouterr().err
+    assert 'b.pt; does a * match several files? Name one' in capsys.readouterr().err
 
 
 def test_an_unknown_key_is_one_line(config, capsys):
@@ -154,7 +154,7 @@ def test_a_full_gpu_is_one_line_that_says_what_needs_less(
         raise torch.cuda.OutOfMemoryError('CUDA out of memory. Tried to allocate 2.00 GiB.')
     monkeypatch.setattr(Learner, 'learn', learn)
     said = fails(capsys, 'train', config, '--runs', tmp_path)
-    assert 'allocate 2.00 GiB. Where this was training, training.accumulate=2 goes' in said
+    assert 'allocate 2.00 GiB. If this was training, training.accumulate=2 splits' in said
     status, = tmp_path.glob('*/status.json')
     assert 'Tried to allocate 2.00 GiB' in json.loads(status.read_text())['reason']
 

@@ -74,10 +74,10 @@ def test_a_run_from_elsewhere_goes_on_here(finished, tmp_path, capsys):
 
 
 @pytest.mark.parametrize('arguments, match', [
-    ([], 'name a configuration; config/train/ has examples'),
-    (['training.epochs=3'], 'name a configuration'),
+    ([], 'no configuration given; config/train/ has examples'),
+    (['training.epochs=3'], 'no configuration given'),
     (['--run-from', 'there', '--print-config'], '--run-from trains'),
-    (['c.yaml', '--run-from', 'there'], 'brings its own configuration; leave c.yaml out'),
+    (['c.yaml', '--run-from', 'there'], 'uses the configuration of the run; leave c.yaml out'),
     (['runs/a/last.pt', '--resume'], 'runs/a/last.pt: is a model, not a configuration')])
 def test_contradictions_are_explained(arguments, match, capsys):
     assert main(['train', *arguments]) == 1

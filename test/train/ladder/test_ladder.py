@@ -203,7 +203,8 @@ def test_a_test_split_is_measured_once_for_a_checkpoint(tmp_path, asked):
     row, = read_rows(write_rows(tmp_path / 'ladder', root='here'), tmp_path)
     folder, options = RunFolder(tmp_path, row.config), Options(tmp_path)
     options.test = 'test'
-    with pytest.raises(ConfigError, match=r'best\.pt: nothing to measure; train baseline first'):
+    with pytest.raises(
+            ConfigError, match=r'best\.pt: no checkpoint to evaluate; train baseline first'):
         verb._test(row, options)
     folder.checkpoints.mkdir(parents=True)
     folder.best.write_bytes(b'weights')
@@ -222,7 +223,7 @@ def test_a_test_split_is_measured_once_for_a_checkpoint(tmp_path, asked):
 def test_rows_to_measure_are_named(tmp_path, capsys):
     folder = write_rows(tmp_path / 'ladder')
     assert main(['ladder', str(folder), '--runs', str(tmp_path), '--test', 'test']) == 1
-    assert '--test measures the rows of --only' in capsys.readouterr().err
+    assert '--test evaluates the rows of --only' in capsys.readouterr().err
 
 
 def test_a_signal_reaches_the_run_once_and_ends_the_ladder(tmp_path, monkeypatch):
@@ -241,7 +242,7 @@ def test_a_signal_reaches_the_run_once_and_ends_the_ladder(tmp_path, monkeypatch
         sys.exit(130)'''
     log = tmp_path / 'log'
     monkeypatch.setattr(verb, '_PROGRAM', (sys.executable, '-c', script))
-    monkeypatch.setattr(verb, '_LOOK_EVERY_S', 0.05)
+    monkeypatch.setattr(verb, '_POLL_S', 0.05)
 
     def interrupt():
         while not log.exists():
@@ -250,7 +251,7 @@ def test_a_signal_reaches_the_run_once_and_ends_the_ladder(tmp_path, monkeypatch
 
     thread = threading.Thread(target=interrupt)
     thread.start()
-    with pytest.raises(verb.LadderError, match='the same command goes on') as found:
+    with pytest.raises(verb.LadderError, match='the same command resumes') as found:
         verb._run_program([str(log)])
     thread.join()
     assert found.value.exit_code == 130 and log.read_text() == 'signal\n'

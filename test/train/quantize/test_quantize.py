@@ -326,7 +326,7 @@ def test_the_verb_says_what_was_measured_and_on_which_processor(tmp_path, capsys
                  '--calibration-split', 'train', '--split', 'val', '--max-drop', '100', '--json',
                  str(tmp_path / 'figures.json')]) == 0
     said = capsys.readouterr().out
-    assert 'no two of its products saturate: the same integers on every processor' in said
+    assert 'no products saturate: the same integers on every processor' in said
     assert f'measured on {describe_processor()}, ONNX Runtime {onnxruntime.__version__}\n' in said
     figures = json.loads((tmp_path / 'figures.json').read_text())
     assert figures['processor'] == describe_processor()
@@ -335,7 +335,7 @@ def test_the_verb_says_what_was_measured_and_on_which_processor(tmp_path, capsys
 
 
 @pytest.mark.parametrize(('model', 'output', 'said'), [
-    ('m.onnx', './m.onnx', 'm.onnx: is the model itself and would be overwritten'),
+    ('m.onnx', './m.onnx', 'm.onnx: would overwrite the model'),
     ('best.pt', 'm.onnx', 'best.pt: expected an exported model (.onnx); make one with')])
 def test_the_verb_refuses_files_before_it_touches_them(
         model, output, said, tmp_path, monkeypatch, capsys):

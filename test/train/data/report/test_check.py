@@ -108,4 +108,4 @@ def test_unknown_classes_are_counted_and_offered(tree, capsys):
 def test_a_class_named_twice_is_refused(tree, capsys):
     assert main(['data', 'check', '--data', str(tree.root), '--split', 'trainval',
                  '--classes', 'nut', 'bolt', 'nut']) == 1
-    assert '--classes: nut stands there more than once' in capsys.readouterr().err
+    assert '--classes: nut is listed more than once' in capsys.readouterr().err
