@@ -16,7 +16,7 @@ from typing import Generic, TypeVar
 
 Payload = TypeVar('Payload')
 
-# Why a frame was not answered.
+# Why a frame was dropped.
 SKIPPED = 'skipped'  # published, but lost or replaced by a newer one before the node took it
 REPLACED = 'replaced'  # a newer frame of its camera came before its turn
 RATE_LIMITED = 'rate_limited'  # its camera sends more than max_rate_hz
@@ -109,11 +109,11 @@ class Frame(Generic[Payload]):
         self._counters._enter(in_place_of is not None)
 
     def publish(self) -> None:
-        """Count the frame as answered."""
+        """Count the frame as published."""
         self._end(None)
 
     def drop(self, reason: str) -> None:
-        """Count the frame as not answered, for one of DROP_REASONS."""
+        """Count the frame as dropped, for one of DROP_REASONS."""
         assert reason in DROP_REASONS, reason
         self._end(reason)
 

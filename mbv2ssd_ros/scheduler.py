@@ -16,9 +16,9 @@ from typing import Generic, Protocol
 
 from mbv2ssd_ros.frames import Frame, INTERNAL_ERROR, Payload, SHUTDOWN
 
-# Answers a batch: ends every frame of it by publish() or drop(). Called by one thread at a time.
+# Processes a batch: ends every frame of it by publish() or drop(). Called by one thread at a time.
 Processor = Callable[[Sequence[Frame[Payload]]], None]
-# Called with an exception that escaped a processor, in the thread where it happened.
+# Receives an exception of a processor, in the thread where it was raised.
 ErrorReport = Callable[[Exception], None]
 
 
@@ -158,7 +158,7 @@ class WorkerScheduler(Generic[Payload]):
 
 def _process(processor: Processor[Payload], batch: Sequence[Frame[Payload]],
              report: ErrorReport) -> None:
-    """Let a processor answer a batch; every frame of it ends, also after an error."""
+    """Run a processor on a batch; every frame of it ends, also after an error."""
     try:
         processor(batch)
     except Exception as err:  # a bug must cost its frames, not the thread

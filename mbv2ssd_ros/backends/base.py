@@ -1,9 +1,4 @@
-"""
-The one interface between the detector and whatever computes the network.
-
-A backend is written once for an engine, passes `test/backends/test_conformance.py`, and gets a
-line in `_OPENERS` of opening.py; see CONTRIBUTING.md.
-"""
+"""The interface between the detector and inference engines; CONTRIBUTING.md: how to add one."""
 
 from __future__ import annotations
 
@@ -17,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mbv2ssd_ros.backends.options import ANY_PRECISION
-from mbv2ssd_ros.core.answer import Difference
 from mbv2ssd_ros.core.contract import ModelContract
 from mbv2ssd_ros.core.errors import BackendError, ConfigError, ShapeError
+from mbv2ssd_ros.core.output_summary import Difference
 
-PROGRESS_S = 4.0  # seconds between progress lines; users wait five at most
+PROGRESS_S = 4.0  # seconds between progress lines
 
 
 class Log(Protocol):

@@ -1,8 +1,8 @@
 """
 The first run of a model, before use.
 
-It is the slow one, and it checks the results on this machine: by the self-test in the file, else
-only that a black image gives finite numbers.
+It is slow, and it checks the results on this machine: by the self-test in the file, else only that
+a black image gives finite numbers.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from mbv2ssd_ros.core.answer import Difference, LIMITS, NAMES
 from mbv2ssd_ros.core.contract import ModelContract
 from mbv2ssd_ros.core.errors import BackendError
+from mbv2ssd_ros.core.output_summary import Difference, LIMITS, NAMES
 from mbv2ssd_ros.core.processor import describe_processor
 from mbv2ssd_ros.core.self_test import Infer, SELF_TEST_KEY, SelfTest
 
@@ -28,7 +28,7 @@ def read_self_test(metadata: Mapping[str, str], contract: ModelContract, source:
 
 def without_self_test(source: str) -> str:
     """Return the message for a file without self-test."""
-    return (f'{source} has no self-test, so whether it is computed right here is not known; '
+    return (f'{source} has no self-test, so its results on this machine are not verified; '
             f'`mbv2ssd_train self-test --model {source}` adds one')
 
 
@@ -69,9 +69,9 @@ def first_run(infer: Infer, contract: ModelContract, self_test: SelfTest | None,
         for name, share in found.shares(limit).items() if not share <= 1)
     raise BackendError(
         f'{source}: fails its self-test with {engine} on {describe_processor()}. Differences from '
-        f'the right answers: {beyond}. Either the file was changed after it was made, or this '
-        'library computes it wrong on this processor: get or export the file again, else take a '
-        'file of another precision, or another version of the library (docs/training.md, "The '
+        f'the reference outputs: {beyond}. Either the file was changed after export, or this '
+        'library computes it wrong on this processor: download or export it again, else use '
+        'another precision or another version of the library (docs/training.md, "The '
         'self-test")')
 
 

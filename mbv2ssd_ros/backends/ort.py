@@ -91,7 +91,7 @@ def _check_providers(wanted: tuple[str, ...]) -> None:
     if missing := [name for name in wanted if name not in present]:
         raise BackendError(
             f'providers: this ONNX Runtime {onnxruntime.__version__} has no {", ".join(missing)}, '
-            f'only {", ".join(present)}; install a build that has, or take it off the list')
+            f'only {", ".join(present)}; install a build with them, or remove them')
 
 
 def _check_used_providers(used: list[str], wanted: tuple[str, ...], source: str) -> None:
@@ -99,8 +99,8 @@ def _check_used_providers(used: list[str], wanted: tuple[str, ...], source: str)
     if missing := [name for name in wanted if name not in used]:
         raise BackendError(
             f'{source}: ONNX Runtime could not start {", ".join(missing)} and would run on '
-            f'{", ".join(used)}; are the libraries of its GPU installed, in the versions that '
-            'onnxruntime names? Or take it off the list `providers`')
+            f'{", ".join(used)}; are the GPU libraries installed, in the versions that '
+            'onnxruntime requires? Or remove it from `providers`')
 
 
 def _settings(options: OrtOptions) -> onnxruntime.SessionOptions:
@@ -110,7 +110,7 @@ def _settings(options: OrtOptions) -> onnxruntime.SessionOptions:
     # A spinning thread burns its core between frames: fp32 CPU time 43 ms a frame, not 11.
     settings.add_session_config_entry(
         'session.intra_op.allow_spinning', '1' if options.spin else '0')
-    if CPU_PROVIDER not in options.providers:  # else it takes what the others do not know
+    if CPU_PROVIDER not in options.providers:  # else it runs what the others lack
         settings.add_session_config_entry('session.disable_cpu_ep_fallback', '1')
     settings.log_severity_level = 4  # fatal ones; errors reach us as exceptions
     return settings
@@ -120,8 +120,8 @@ def _slow_but_exact(source: str) -> str:
     return (
         f'{source}: is int8 and not marked as free of saturation, and the integer kernels of '
         f'ONNX Runtime {onnxruntime.__version__} saturate on this processor '
-        f'({describe_processor()}), so it runs with session.x64quantprecision: right, at 1.2 to '
-        '1.4 times its time. Quantise it again with this version (`mbv2ssd_train quantize '
+        f'({describe_processor()}), so it runs with session.x64quantprecision: correct, but 1.2 '
+        'to 1.4 times as long. Quantise it again with this version (`mbv2ssd_train quantize '
         '--target cpu`) and it runs at full speed')
 
 

@@ -1,4 +1,4 @@
-"""The errors of the package: one family, so that a caller can tell our refusals from a crash."""
+"""The errors of the package: one family, which callers can distinguish from bugs."""
 
 
 class Mbv2SsdError(Exception):

@@ -2,7 +2,7 @@
 What an encoded image declares before it is decoded: JPEG, PNG and WebP.
 
 A decoder fills the missing part of a truncated JPEG with grey, which looks like an empty scene,
-and believes a header that claims gigapixels. So the headers are read first.
+and trusts a header that declares gigapixels. So the headers are read first.
 """
 
 from __future__ import annotations

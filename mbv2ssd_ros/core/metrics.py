@@ -1,7 +1,7 @@
 """
 Average precision as the PASCAL VOC devkit measures it.
 
-A detection is right when its IoU with a ground truth of its class and image reaches the match
+A detection is correct when its IoU with a ground truth of its class and image reaches the match
 threshold and no better detection has taken that one. `difficult` objects do not count: they
 are not missed, and a detection on one of them is ignored. COCO's `iscrowd` objects are treated
 as difficult ones here; mbv2ssd_ros/evaluation/coco.py has COCO's own rule.

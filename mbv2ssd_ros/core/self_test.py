@@ -20,25 +20,31 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mbv2ssd_ros.core.answer import Answer, Difference, difference, largest, summarise
 from mbv2ssd_ros.core.contract import ModelContract
 from mbv2ssd_ros.core.errors import ContractError
 from mbv2ssd_ros.core.image import resize_into, SourceImage
+from mbv2ssd_ros.core.output_summary import (
+    Difference,
+    difference,
+    largest,
+    summarise,
+    Summary,
+)
 from mbv2ssd_ros.core.strict_json import exact_keys, expect, integers
 
 SELF_TEST_KEY = 'mbv2ssd.self_test'
 SELF_TEST_VERSION = 1
-_STORED = np.dtype('<f4')  # of the numbers of an answer
+_STORED = np.dtype('<f4')  # of the numbers of a summary
 
 Infer = Callable[[NDArray[np.uint8]], tuple[NDArray[np.float32], NDArray[np.float32]]]
 
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """A picture and the correct answer."""
+    """A picture and the summary of the correct outputs."""
 
     picture: NDArray[np.uint8]  # (H, W, 3) BGR; not of the size of the network's input
-    answer: Answer
+    answer: Summary  # the name is part of the format
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,8 +74,8 @@ class SelfTest:
                 batch = [index % count for index in range(start, start + size)]
                 for index, boxes, scores in zip(batch, *infer(images[batch]), strict=True):
                     expected = self.cases[index].answer
-                    answer = summarise(boxes, scores, contract, expected.strongest)
-                    found.append(difference(answer, expected, contract))
+                    summary = summarise(boxes, scores, contract, expected.strongest)
+                    found.append(difference(summary, expected, contract))
         return largest(found)
 
     def to_json(self) -> str:
@@ -110,11 +116,11 @@ def _case(found: Any, contract: ModelContract, where: str) -> Case:
         np.frombuffer(_bytes(values, 'picture', where) or b'\0', np.uint8), cv2.IMREAD_COLOR)
     if picture is None:
         raise ContractError(f'{where}: picture cannot be read as an image')
-    return Case(picture.astype(np.uint8), _answer(values['answer'], contract, where))
+    return Case(picture.astype(np.uint8), _summary(values['answer'], contract, where))
 
 
-def _answer(found: Any, contract: ModelContract, where: str) -> Answer:
-    values = exact_keys(Answer, found, f'{where}: answer')
+def _summary(found: Any, contract: ModelContract, where: str) -> Summary:
+    values = exact_keys(Summary, found, f'{where}: answer')
     strongest = integers(values, 'strongest', where)
     distinct = set(strongest) & set(range(contract.num_priors))
     if not strongest or len(distinct) < len(strongest):
@@ -124,7 +130,7 @@ def _answer(found: Any, contract: ModelContract, where: str) -> Answer:
     classes = len(contract.object_names)
     shapes = {'boxes': (kept, 4), 'scores': (kept, classes), 'highest': (classes,),
               'log_scores': (levels, classes), 'level_boxes': (levels, 4)}
-    return Answer(np.array(strongest, np.int32), **{
+    return Summary(np.array(strongest, np.int32), **{
         name: _numbers(values, name, shape, where) for name, shape in shapes.items()})
 
 

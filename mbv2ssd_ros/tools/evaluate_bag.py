@@ -153,17 +153,17 @@ def _evaluate_set(settings: Settings, bags: Sequence[Path], task: BagTask,
         print(f'{len(bags)} bags together, {len(analysis.results)} frames scored: '
               f'{_accuracy(analysis)}')
     print(f'see {task.output / REPORT} and {task.output / METRICS}')
-    troubled = [outcome for outcome in outcomes if outcome.trouble]
+    troubled = [outcome for outcome in outcomes if outcome.problem]
     if troubled:
         log(PROGRAM, f'{len(troubled)} of {len(bags)} bags are not whole')
-        stopped = any(INTERRUPTED in outcome.trouble for outcome in troubled)
+        stopped = any(INTERRUPTED in outcome.problem for outcome in troubled)
         return INTERRUPTED_CODE if stopped else 1
     return 0 if baseline is None else _judge(settings, baseline, found.to_dict())
 
 
 def _tell(outcome: BagOutcome) -> None:
-    if outcome.trouble:
-        print(f'{outcome.name}: {outcome.trouble}', file=sys.stderr, flush=True)
+    if outcome.problem:
+        print(f'{outcome.name}: {outcome.problem}', file=sys.stderr, flush=True)
     if not outcome.error:
         figure = '' if math.isnan(outcome.map_50) else f', mAP@0.5 {outcome.map_50:.4f}'
         print(f'{outcome.name}: {outcome.frames["answered"]} of {outcome.frames["read"]} frames '

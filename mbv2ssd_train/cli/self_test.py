@@ -20,7 +20,7 @@ def add_to(verbs: argparse._SubParsersAction) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
-    from mbv2ssd_ros.core.answer import LIMITS, NAMES
+    from mbv2ssd_ros.core.output_summary import LIMITS, NAMES
     from mbv2ssd_ros.core.processor import describe_processor
     from mbv2ssd_train.onnx_files.model_file import renew_self_test
     for path in options.model:

@@ -10,9 +10,9 @@ from onnx import helper
 from mbv2ssd_ros.backends.base import Backend, read_model
 from mbv2ssd_ros.backends.opening import open_backend
 from mbv2ssd_ros.backends.options import BackendOptions
-from mbv2ssd_ros.core.answer import Difference
 from mbv2ssd_ros.core.contract import METADATA_KEY, ModelContract
 from mbv2ssd_ros.core.errors import ConfigError, ContractError
+from mbv2ssd_ros.core.output_summary import Difference
 from mbv2ssd_train.onnx_files.self_test import with_self_test
 
 

@@ -193,7 +193,7 @@ def test_a_child_without_gpu_says_so(double, model, log):
 def test_a_child_that_fails_in_another_way_shows_its_last_words(double, model, log, monkeypatch):
     double()
     monkeypatch.setattr(build_process, '_CHILD', 'import sys; sys.exit("a word")')
-    with pytest.raises(BackendError, match='ended with code 1, having said: a word'):
+    with pytest.raises(BackendError, match='ended with code 1; its last output: a word'):
         build_in_child(model, REQUEST, b'', LoadContext(log))
 
 

@@ -11,10 +11,10 @@ from helpers.tiny_model import add_self_test, CONTRACT, write_tiny_model
 from helpers.trt_doubles import ListLog
 from mbv2ssd_ros.backends import BackendOptions, open_backend, ort, OrtOptions
 from mbv2ssd_ros.backends.base import LoadContext
-from mbv2ssd_ros.core.answer import Difference
 from mbv2ssd_ros.core.contract import SATURATION_FREE_KEY
 from mbv2ssd_ros.core.errors import BackendError, ConfigError, ContractError
 from mbv2ssd_ros.core.onnx_metadata import with_metadata
+from mbv2ssd_ros.core.output_summary import Difference
 from mbv2ssd_ros.core.processor import describe_processor
 from mbv2ssd_ros.core.self_test import SELF_TEST_KEY
 

@@ -24,10 +24,10 @@ from helpers.changed_models import (
 )
 from mbv2ssd_ros.backends import BackendOptions, first_run, open_backend
 from mbv2ssd_ros.core import image
-from mbv2ssd_ros.core.answer import Difference
 from mbv2ssd_ros.core.contract import ModelContract
 from mbv2ssd_ros.core.errors import BackendError
 from mbv2ssd_ros.core.onnx_metadata import read_metadata
+from mbv2ssd_ros.core.output_summary import Difference
 from mbv2ssd_ros.core.processor import describe_processor
 from mbv2ssd_ros.core.self_test import SELF_TEST_KEY, SelfTest
 from mbv2ssd_train.onnx_files.self_test import infer_as_written
@@ -131,7 +131,7 @@ def test_the_refusal_names_file_figures_limits_engine_processor_and_what_to_do(f
     message = str(raised.value)
     assert message.startswith(f'{wrong}: fails its self-test with ONNX Runtime 1.')
     for part in (f', CPU, 1 thread(s) an inference on {describe_processor()}. ',
-                 'mean box of a level 0.09', '(fp32 allows 0.002)', 'get or export the file again',
+                 'mean box of a level 0.09', '(fp32 allows 0.002)', 'download or export it again',
                  'another precision'):
         assert part in message, message
     assert len(message.splitlines()) == 1

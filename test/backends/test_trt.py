@@ -17,8 +17,8 @@ from helpers.tiny_model import add_self_test, CONTRACT, PRIORS, write_tiny_model
 from helpers.trt_doubles import build_here, ListLog
 from mbv2ssd_ros.backends import BackendOptions, open_backend, TrtOptions
 from mbv2ssd_ros.backends.base import LoadContext
-from mbv2ssd_ros.core.answer import Difference
 from mbv2ssd_ros.core.errors import BackendError, ConfigError
+from mbv2ssd_ros.core.output_summary import Difference
 
 HEIGHT, WIDTH = CONTRACT.input_size_hw
 

@@ -18,9 +18,9 @@ from helpers.changed_models import called_free_of_saturation, changed, eight_bit
 from helpers.trt_doubles import ListLog
 from mbv2ssd_ros.backends import BackendOptions, open_backend
 from mbv2ssd_ros.backends.base import LoadContext
-from mbv2ssd_ros.core.answer import LIMITS
 from mbv2ssd_ros.core.contract import SATURATION_FREE_KEY
 from mbv2ssd_ros.core.onnx_metadata import with_metadata
+from mbv2ssd_ros.core.output_summary import LIMITS
 from mbv2ssd_train.onnx_files.model_file import renew_self_test
 
 QEMU = shutil.which('qemu-x86_64-static') or shutil.which('qemu-x86_64')
@@ -35,7 +35,7 @@ import json, logging, sys
 from mbv2ssd_ros.backends import BackendOptions, open_backend
 from mbv2ssd_ros.backends.base import LoadContext
 from mbv2ssd_ros.backends.saturation import kernels_saturate
-from mbv2ssd_ros.core.answer import LIMITS
+from mbv2ssd_ros.core.output_summary import LIMITS
 from mbv2ssd_ros.core.errors import BackendError
 from mbv2ssd_ros.core.processor import describe_processor
 

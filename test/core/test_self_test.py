@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from helpers.tiny_model import CONTRACT
-from mbv2ssd_ros.core.answer import Difference
 from mbv2ssd_ros.core.errors import ContractError
+from mbv2ssd_ros.core.output_summary import Difference
 from mbv2ssd_ros.core.self_test import SelfTest
 
 PRIORS, CLASSES, LEVELS = CONTRACT.num_priors, 2, 1

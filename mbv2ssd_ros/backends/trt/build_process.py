@@ -45,17 +45,17 @@ def build_in_child(model: bytes, request: BuildRequest, timing: bytes, loading: 
         child = _start(
             request, [stream.fileno() for stream in (given, known, plan, measured)], errors)
         try:
-            complaint = _follow(child, request.source, loading)
+            error = _follow(child, request.source, loading)
         finally:
             if child.poll() is None:
                 child.kill()
             child.wait()
             assert child.stdin is not None
             child.stdin.close()
-        if child.returncode or complaint:
+        if child.returncode or error:
             raise BackendError(
                 f'{request.source}: no engine was built: '
-                + (complaint or _how_it_died(child.returncode, errors)) + _hints(complaint))
+                + (error or _how_it_died(child.returncode, errors)) + _hints(error))
         return BuiltEngine(_content(plan), _content(measured))
 
 
@@ -69,7 +69,7 @@ def _start(request: BuildRequest, files: list[int], errors: IO[bytes]) -> subpro
             [sys.executable, '-c', _CHILD, arguments],
             stdin=subprocess.PIPE,  # never written to; it ends when this process does
             stdout=subprocess.PIPE, stderr=errors, cwd='/', text=True, pass_fds=files,
-            start_new_session=True)  # Ctrl-C is ours to pass on
+            start_new_session=True)  # not ended by Ctrl-C before this process decides
     except OSError as err:
         raise BackendError(
             f'{request.source}: no engine was built: no process can be started for it '
@@ -124,7 +124,7 @@ def _follow(child: subprocess.Popen[str], source: str, loading: LoadContext) -> 
     lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
     threading.Thread(target=_read_lines, args=(child.stdout, lines), daemon=True).start()
     started = time.monotonic()
-    say_next, phase, complaint = started + PROGRESS_S, 'starting', ''
+    log_next, phase, error = started + PROGRESS_S, 'starting', ''
     while True:
         try:
             line = lines.get(timeout=_POLL_S)
@@ -132,14 +132,14 @@ def _follow(child: subprocess.Popen[str], source: str, loading: LoadContext) -> 
             line = ''
         if line is None:
             child.wait()
-            return complaint
-        said = _message(line)
-        phase, complaint = said.get('phase', phase), said.get('error', complaint)
+            return error
+        message = _message(line)
+        phase, error = message.get('phase', phase), message.get('error', error)
         if loading.cancelled():
             raise BackendError(f'{source}: building the engine was cancelled')
-        if (now := time.monotonic()) >= say_next:
+        if (now := time.monotonic()) >= log_next:
             loading.log.info(f'{source}: building the engine, {now - started:.0f} s: {phase}')
-            say_next = now + PROGRESS_S
+            log_next = now + PROGRESS_S
 
 
 def _read_lines(stream: IO[str], lines: queue.SimpleQueue[str | None]) -> None:
@@ -162,14 +162,14 @@ def _how_it_died(code: int, errors: IO[bytes]) -> str:
     last = [line.strip() for line in errors.read().decode(errors='replace').splitlines()
             if line.strip()][-_STDERR_LINES:]
     how = f'was killed by signal {-code}' if code < 0 else f'ended with code {code}'
-    return f'its process {how}' + (f', having said: {" | ".join(last)}' if last else '') + (
+    return f'its process {how}' + (f'; its last output: {" | ".join(last)}' if last else '') + (
         '. Signal 9 is what Linux sends when memory runs out' if code == -9 else '')
 
 
-def _hints(complaint: str) -> str:
+def _hints(error: str) -> str:
     """Explain messages of TensorRT that hide their cause."""
-    if 'Could not find any implementation' in complaint:
-        return '. TensorRT says so also when memory runs out: end other programs and try again'
+    if 'Could not find any implementation' in error:
+        return '. TensorRT also reports this without memory: end other programs and try again'
     return ''
 
 

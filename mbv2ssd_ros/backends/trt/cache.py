@@ -89,7 +89,7 @@ class EngineCache:
         try:
             self._write(name, self._manifest_path(name), manifest.to_json().encode())
         except BaseException:
-            self.engine_path(name).unlink(missing_ok=True)  # of no use, on a disk that is full
+            self.engine_path(name).unlink(missing_ok=True)  # useless alone, and the disk is full
             raise
 
     def quarantine(self, name: str, reason: str) -> None:
@@ -144,15 +144,15 @@ class EngineCache:
             yield
 
     def _wait_for_lock(self, file: IO[str], name: str) -> None:
-        started = say_next = time.monotonic()
+        started = log_next = time.monotonic()
         while not self._locks(file):
             if self._loading.cancelled():
                 raise BackendError(f'{name}: waiting for the engine was cancelled')
-            if (now := time.monotonic()) >= say_next:
+            if (now := time.monotonic()) >= log_next:
                 self._loading.log.info(
                     f'{self.engine_path(name)}: another process builds this engine, waiting for '
                     f'it since {now - started:.0f} s')
-                say_next = now + PROGRESS_S
+                log_next = now + PROGRESS_S
             time.sleep(_POLL_S)
 
     def _locks(self, file: IO[str]) -> bool:

@@ -65,7 +65,7 @@ def load_nvidia() -> Nvidia:
     except cuda.Error as err:
         raise BackendError(
             f'backend tensorrt: CUDA cannot be initialised ({err}); is the NVIDIA driver loaded, '
-            'and may this user open /dev/nvidia* (group video)? Or set another backend') from err
+            'and can this user open /dev/nvidia* (group video)? Or set another backend') from err
     if count < 1:
         raise BackendError(
             'backend tensorrt: CUDA sees no GPU; check CUDA_VISIBLE_DEVICES, or set another '

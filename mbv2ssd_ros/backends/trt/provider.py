@@ -35,10 +35,10 @@ from mbv2ssd_ros.backends.trt.manifest import (
     UnusableEngineError,
 )
 from mbv2ssd_ros.backends.trt.nvidia import Gpu, GpuMemoryError, Nvidia
-from mbv2ssd_ros.core.answer import Difference
 from mbv2ssd_ros.core.contract import ModelContract
 from mbv2ssd_ros.core.errors import BackendError, ContractError
 from mbv2ssd_ros.core.onnx_metadata import read_metadata
+from mbv2ssd_ros.core.output_summary import Difference
 
 Build = Callable[[bytes, BuildRequest, bytes, LoadContext], BuiltEngine]
 
@@ -82,14 +82,14 @@ class EngineProvider:
         """
         Load the engine, or build it once.
 
-        Raises BackendError where no correct engine can be had, ConfigError for another precision
+        Raises BackendError where no correct engine can be built, ConfigError for another precision
         than requested, ContractError for a wrong contract.
         """
         try:
             if engine := self._kept():
                 return engine
         except UnusableEngineError:
-            pass  # perhaps it is just being written: look again when it is ours to write
+            pass  # another process may be writing it: look again under the lock
         with self._cache.locked(self._name):
             try:
                 if engine := self._kept():

@@ -34,7 +34,7 @@ def read_detections(bag: Bag, detection_topics: Sequence[str], topics: Sequence[
 
 def found_in(content: Any) -> list[Found]:
     """
-    Read the likeliest hypothesis of each detection that has one.
+    Read the best hypothesis of each detection that has one.
 
     content is a Detection2DArray of vision_msgs 4.x or an earlier version.
     """

@@ -32,7 +32,7 @@ METADATA = 'metadata.yaml'
 _ZSTD_MAGIC = b'\x28\xb5\x2f\xfd'  # a serialised message begins with a zero byte
 _HINTS = (  # part of the reader's message, and what helps
     ('end magic', 'The recording was not closed or is truncated: remove metadata.yaml to read '
-                  'what is whole'),
+                  'the complete part'),
     ('Profile', 'It is an mcap file that ROS 2 did not write'),
     ('not indexed', 'The recording was not closed: `rosbag reindex FILE` helps'),
     ('index looks damaged', 'The recording was not closed or is truncated: `rosbag reindex FILE` '
@@ -44,7 +44,7 @@ _HINTS = (  # part of the reader's message, and what helps
     ('files are missing', 'Copy all files of the bag, or remove metadata.yaml to read those that '
                           'are there'),
     ('metadata', 'Remove metadata.yaml to read the files without it'),
-    ('codec', 'It is damaged; remove metadata.yaml to read what else is there'))
+    ('codec', 'It is damaged; remove metadata.yaml to read the other files'))
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ class Bag:
                                 f'lists {count}: files are missing or truncated')
         if self._cut:
             raise DataError(f'{", ".join(self._cut)}: the recording was not closed or is '
-                            'truncated; what is whole was read')
+                            'truncated; its complete part was read')
 
     def _raw_messages(self, names: Sequence[str]) -> Iterator[tuple[Any, int, bytes]]:
         chosen = [[c for c in reader.connections if c.topic in names]

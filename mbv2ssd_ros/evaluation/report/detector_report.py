@@ -36,7 +36,7 @@ _NOTES = {
                  'false detections, duplicates included; the column “not found” has missed '
                  'objects. Difficult objects are ignored.',
     'mistakes': 'Each false detection has one kind, as in TIDE (arXiv:2008.08115). '
-                'Counts are at scores above {threshold}; the gain is what AP@0.5 would win, in '
+                'Counts are at scores above {threshold}; the gain is that of AP@0.5, in '
                 'points of 100, if this kind alone were fixed over all scores. Gains do not '
                 'add up.',
     'sizes': 'Share of objects found with scores above {threshold}. The side is that of a square '

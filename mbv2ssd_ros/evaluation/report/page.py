@@ -8,7 +8,7 @@ from importlib import resources
 
 from mbv2ssd_ros.evaluation.report.markup import element, joined, Markup
 
-# no network, whatever is in the data
+# no network access, even where the data contain markup
 _POLICY = ("default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
            "script-src 'unsafe-inline'")
 

@@ -90,7 +90,7 @@ def _cells(columns: Sequence[Column], row: Sequence[Cell]) -> list[Markup]:
 def _cell(column: Column, cell: Cell) -> Markup:
     bar = None if cell.bar is None else element(
         'span', element('span', style=f'width:{100 * cell.bar:.1f}%'), class_='bar')
-    text = cell.text if bar is None else element('span', cell.text, class_='beside')
+    text = cell.text if bar is None else element('span', cell.text, class_='bar-text')
     return element('th' if column.is_text else 'td', bar, text,
                    data_value=cell.value, scope='row' if column.is_text else None,
                    class_='text' if column.is_text else None)

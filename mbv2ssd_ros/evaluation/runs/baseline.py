@@ -20,7 +20,7 @@ class Change:
     name: str
     before: float | None  # None without objects
     after: float | None
-    decides: bool  # whether a drop of it makes the evaluation fail
+    decides: bool  # whether a drop makes the evaluation fail
 
     @property
     def difference(self) -> float | None:

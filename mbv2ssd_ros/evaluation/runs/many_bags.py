@@ -32,7 +32,7 @@ class BagOutcome:
     """What a process sends back of its bag."""
 
     task: BagTask
-    error: str = ''  # why there is nothing
+    error: str = ''  # why it was not evaluated
     incomplete_because: str = ''  # why frames are missing
     class_names: tuple[str, ...] = ()
     model: str = ''
@@ -49,7 +49,7 @@ class BagOutcome:
         return folder_name(self.task.bag)
 
     @property
-    def trouble(self) -> str:
+    def problem(self) -> str:
         """Why it is not complete; empty where it is."""
         return self.error or self.incomplete_because
 
@@ -174,7 +174,7 @@ def cluster(address: str) -> Workers:
         try:
             client = distributed.Client(address, timeout='10s')
         except (OSError, ValueError, TimeoutError) as err:
-            raise ConfigError(f'--scheduler {address}: no Dask scheduler answers there: {err}'
+            raise ConfigError(f'--scheduler {address}: no Dask scheduler responds: {err}'
                               ) from err
         with client:
             absolute = [_absolute(task) for task in tasks]

@@ -45,7 +45,7 @@ class BagSet:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON, with the keys of a single bag where they mean the same."""
-        troubled = [outcome for outcome in self.outcomes if outcome.trouble]
+        incomplete = [outcome for outcome in self.outcomes if outcome.problem]
         bags = {outcome.name: {
             'error': outcome.error, 'incomplete_because': outcome.incomplete_because,
             'frames': outcome.frames, 'map_50': none_for_nan(outcome.map_50)}
@@ -53,8 +53,8 @@ class BagSet:
         sums = {key: sum(outcome.frames.get(key, 0) for outcome in self.outcomes)
                 for key in ('read', 'answered', 'scored')}
         return {
-            'complete': not troubled,
-            'incomplete_because': '; '.join(outcome.trouble for outcome in troubled),
+            'complete': not incomplete,
+            'incomplete_because': '; '.join(outcome.problem for outcome in incomplete),
             'inputs': {'bag': [outcome.name for outcome in self.outcomes]},
             'frames': {**sums, 'failed': self._failed()}, 'bags': bags,
             'accuracy': self.analysis.to_dict() if self.analysis else None,
@@ -117,10 +117,10 @@ def _report(bags: BagSet) -> str:
 
 def _bags_section(bags: BagSet) -> Section:
     columns = (Column('bag', is_text=True), Column('read'), Column('answered'), Column('scored'),
-               Column('mAP@0.5'), Column('trouble', is_text=True))
+               Column('mAP@0.5'), Column('problem', is_text=True))
     rows = [[Cell(outcome.name, outcome.name),
              *(count(outcome.frames.get(key, 0)) for key in ('read', 'answered', 'scored')),
-             number(outcome.map_50), Cell(outcome.trouble, outcome.trouble)]
+             number(outcome.map_50), Cell(outcome.problem, outcome.problem)]
             for outcome in bags.outcomes]
     return Section('bags', 'Bags', 'Each has a report of its own in the folder of its name.',
                    table(columns, rows, sortable=True, id='bags-table'))

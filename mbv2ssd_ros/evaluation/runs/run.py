@@ -133,7 +133,7 @@ def run(bag: Bag, topics: Sequence[str], source: DetectionSource, journal: Journ
             started = time.perf_counter()
             try:
                 frame = next(reading, None)
-            except DataError as err:  # what came before it counts
+            except DataError as err:  # the frames before it count
                 damage = str(err)
                 return
             if frame is None:

@@ -197,7 +197,7 @@ def test_an_mcap_that_was_not_closed_is_read_as_far_as_it_is_whole(tmp_path, mod
     found, fault = read_to_the_fault(path)
     chunks = {0.3: 1, 0.6: 2, 0.9: 3, 0.9999: 4}[share]
     assert found == [stamp(k) for k in range(3 * chunks)]
-    assert 'bag.mcap: the recording was not closed or is truncated; what is whole' in fault
+    assert 'bag.mcap: the recording was not closed or is truncated; its complete' in fault
 
 
 def test_a_truncated_mcap_with_metadata_says_what_helps(tmp_path):

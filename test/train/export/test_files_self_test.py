@@ -10,8 +10,8 @@ from test_export import make_backend
 from helpers.paths import ROOT
 from helpers.small_graph import CONTRACT, everything
 from mbv2ssd_ros.backends import BackendOptions, first_run, open_backend
-from mbv2ssd_ros.core.answer import Difference, LIMITS
 from mbv2ssd_ros.core.onnx_metadata import read_metadata
+from mbv2ssd_ros.core.output_summary import Difference, LIMITS
 from mbv2ssd_ros.core.self_test import SELF_TEST_KEY, SelfTest
 from mbv2ssd_train.cli import main
 from mbv2ssd_train.export.onnx_file import export_onnx

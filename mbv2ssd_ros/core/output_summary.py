@@ -22,7 +22,7 @@ _LEAST_SCORE = 1e-6  # in logarithms
 
 
 @dataclass(frozen=True, eq=False)
-class Answer:
+class Summary:
     """The outputs for one image; `scores` and what derives from them without the background."""
 
     strongest: NDArray[np.int32]  # (K,) priors with the largest score of any class, in order
@@ -35,7 +35,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Difference:
-    """How far two answers differ; boxes in units of the image side."""
+    """How far two summaries differ; boxes in units of the image side."""
 
     score: float
     box: float
@@ -79,7 +79,7 @@ NAMES = {
 
 
 def summarise(boxes: NDArray[np.float32], scores: NDArray[np.float32], contract: ModelContract,
-              strongest: NDArray[np.int32] | None = None) -> Answer:
+              strongest: NDArray[np.int32] | None = None) -> Summary:
     """Summarise boxes (P, 4) and scores (P, C) at the strongest priors, or at those given."""
     objects = scores if contract.background_index is None else scores[:, 1:]
     if strongest is None:
@@ -91,12 +91,12 @@ def summarise(boxes: NDArray[np.float32], scores: NDArray[np.float32], contract:
     log_scores, level_boxes = (
         (np.add.reduceat(values, starts, dtype=np.float64) / counts).astype(np.float32)
         for values in (logarithms, boxes))
-    return Answer(strongest, boxes[strongest], objects[strongest], objects.max(axis=0),
+    return Summary(strongest, boxes[strongest], objects[strongest], objects.max(axis=0),
                   log_scores, level_boxes)
 
 
-def difference(found: Answer, expected: Answer, contract: ModelContract) -> Difference:
-    """Compare two answers for the same priors."""
+def difference(found: Summary, expected: Summary, contract: ModelContract) -> Difference:
+    """Compare two summaries for the same priors."""
     scores, boxes, highest, log_scores, level_boxes = (
         getattr(found, name) - getattr(expected, name)
         for name in ('scores', 'boxes', 'highest', 'log_scores', 'level_boxes'))

@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 
 from helpers.tiny_model import CONTRACT
-from mbv2ssd_ros.core.answer import Difference, difference, largest, LIMITS, NAMES, summarise
+from mbv2ssd_ros.core.output_summary import (
+    Difference,
+    difference,
+    largest,
+    LIMITS,
+    NAMES,
+    summarise,
+)
 
 # two levels of 2 and 1 priors, background and two classes
 SMALL = dataclasses.replace(CONTRACT, priors_per_level=(2, 1))
