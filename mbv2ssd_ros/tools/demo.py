@@ -23,6 +23,7 @@ import cv2
 import numpy as np
 
 from mbv2ssd_ros.core.arguments import positive, whole
+from mbv2ssd_ros.core.durable import whole_lines
 from mbv2ssd_ros.core.errors import ConfigError
 from mbv2ssd_ros.shipped import shipped_path
 from mbv2ssd_ros.tools.cli.processes import ending, ProcessError, Program, ros_environment
@@ -75,7 +76,11 @@ def _demo(settings: Settings) -> None:
         raise ConfigError(f'--images {source}: not one of the images can be decoded')
     frames = play(settings, source, images)
     seen = best_frames(frames, images)
-    write_contact_sheet(seen, settings.output)
+    pictures = [(frame.caption(), np.asarray(cv2.imread(str(frame.picture)), dtype=np.uint8))
+                for frame in seen.values() if frame.picture is not None]
+    sheet = settings.output / CONTACT_SHEET
+    if pictures and not cv2.imwrite(str(sheet), contact_sheet(pictures)):
+        raise ProcessError(f'{sheet} cannot be written; is the disk full?')
     _report(frames, seen, settings.output)
 
 
@@ -130,7 +135,10 @@ def play(settings: Settings, source: Path, images: Sequence[str]) -> list[DemoFr
             '--record', str(played)], environment, logs / 'play_images.log')
         programs.append(player)
         for _ in _answers(programs, settings.timeout):
-            if _complete(frames_of(played, viewed, output), images, settings.rounds):
+            frames = frames_of(played, viewed, output)
+            answered = Counter(frame.image_name for frame in frames if frame.answered)
+            if (min(answered[name] for name in images) >= settings.rounds
+                    or len(frames) >= SLOWER * settings.rounds * len(images)):
                 break
         codes = {program.name: program.end() for program in reversed(programs)}
     if any(codes.values()):
@@ -145,12 +153,12 @@ def frames_of(played: Path, viewed: Path, output: Path) -> list[DemoFrame]:
     Returns every frame played from the first answer to the last, in order. Before the first one
     discovery was incomplete, after the last one the programs ended.
     """
-    answers = {line['stamp_ns']: line for line in _lines(viewed)}
+    answers = {line['stamp_ns']: line for line in map(json.loads, whole_lines(viewed))}
     if not answers:
         return []
     first, last = min(answers), max(answers)
     return [_demo_frame(line['name'], answers.get(line['stamp_ns']), output)
-            for line in _lines(played) if first <= line['stamp_ns'] <= last]
+            for line in map(json.loads, whole_lines(played)) if first <= line['stamp_ns'] <= last]
 
 
 def best_frames(frames: Sequence[DemoFrame], images: Sequence[str]) -> dict[str, DemoFrame]:
@@ -161,21 +169,9 @@ def best_frames(frames: Sequence[DemoFrame], images: Sequence[str]) -> dict[str,
     """
     best = {name: DemoFrame(name, answered=False) for name in images}
     for frame in frames:
-        best[frame.image_name] = max(best[frame.image_name], frame, key=_worth)
+        best[frame.image_name] = max(best[frame.image_name], frame, key=lambda found: (
+            found.answered, found.picture is not None, max(found.scores, default=-1.0)))
     return best
-
-
-def write_contact_sheet(seen: Mapping[str, DemoFrame], output: Path) -> None:
-    """Write one picture with those of all images; ProcessError when that fails."""
-    pictures = [(frame.caption(), np.asarray(cv2.imread(str(frame.picture)), dtype=np.uint8))
-                for frame in seen.values() if frame.picture is not None]
-    sheet = output / CONTACT_SHEET
-    if pictures and not cv2.imwrite(str(sheet), contact_sheet(pictures)):
-        raise ProcessError(f'{sheet} cannot be written; is the disk full?')
-
-
-def _worth(frame: DemoFrame) -> tuple[bool, bool, float]:
-    return frame.answered, frame.picture is not None, max(frame.scores, default=-1.0)
 
 
 def _demo_frame(name: str, answer: Mapping[str, Any] | None, output: Path) -> DemoFrame:
@@ -202,42 +198,20 @@ def _clear(output: Path) -> None:
 def _answers(programs: Sequence[Program], timeout_s: float) -> Iterator[None]:
     """Print the viewer's lines; yield after each, raise an error where they do not come."""
     node, viewer, _ = programs
-    lines, deadline = _new_lines(viewer.log_file), time.monotonic() + timeout_s
-    while True:
-        for program in programs:
-            program.check()
-        for line in next(lines):
-            print(f'  {line}', flush=True)
-            deadline = time.monotonic() + timeout_s
-            yield
-        if time.monotonic() > deadline:
-            raise ProcessError(
-                f'no detections within {timeout_s:g} s; the detector: {node.tail()}')
-        time.sleep(_POLL_S)
-
-
-def _complete(frames: Sequence[DemoFrame], images: Sequence[str], rounds: int) -> bool:
-    """Return whether every image was answered `rounds` times, or was played often enough."""
-    answered = Counter(frame.image_name for frame in frames if frame.answered)
-    return (min(answered[name] for name in images) >= rounds
-            or len(frames) >= SLOWER * rounds * len(images))
-
-
-def _new_lines(path: Path) -> Iterator[list[str]]:
-    """Yield the whole lines added to a file since the last time."""
-    with path.open() as file:
-        rest = ''
+    deadline, rest = time.monotonic() + timeout_s, ''
+    with viewer.log_file.open() as file:
         while True:
-            *whole_lines, rest = (rest + file.read()).split('\n')
-            yield whole_lines
-
-
-def _lines(path: Path) -> list[dict[str, Any]]:
-    """Read JSON lines without a half-written last one; none where the file does not exist yet."""
-    if not path.is_file():
-        return []
-    return [json.loads(line) for line in path.read_text().splitlines(keepends=True)
-            if line.endswith('\n')]
+            for program in programs:
+                program.check()
+            *lines, rest = (rest + file.read()).split('\n')
+            for line in lines:
+                print(f'  {line}', flush=True)
+                deadline = time.monotonic() + timeout_s
+                yield
+            if time.monotonic() > deadline:
+                raise ProcessError(
+                    f'no detections within {timeout_s:g} s; the detector: {node.tail()}')
+            time.sleep(_POLL_S)
 
 
 def _report(frames: Sequence[DemoFrame], seen: Mapping[str, DemoFrame], output: Path) -> None:

@@ -8,9 +8,10 @@ image as soon as the one before it was answered.
 from __future__ import annotations
 
 import argparse
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 import os
 from pathlib import Path
 import sys
@@ -178,7 +179,7 @@ class _Player:
                   else None)
         out = image_message(self._kinds[topic], message.content, now_ns)
         sent_ns = stamp_ns(out.header)
-        self._answers.expect(topic, sent_ns)
+        self._answers.stamps[topic].discard(sent_ns)  # which a bag may repeat
         if self._settings.reliable and not self._counts['published'][topic] % QOS_DEPTH:
             # a publisher keeps no more for a late subscriber
             let_frames_arrive(self._publishers[topic], reliable=True)
@@ -193,7 +194,7 @@ class _Answers:
     """Detections that came, by stamp; false where none are awaited."""
 
     def __init__(self, node: Any, topics: dict[str, str]) -> None:
-        self._stamps: dict[str, set[int]] = {name: set() for name in topics}
+        self.stamps: dict[str, set[int]] = defaultdict(set)  # by topic of images
         self._subscriptions = []
         if not topics:
             return
@@ -201,7 +202,7 @@ class _Answers:
         from vision_msgs.msg import Detection2DArray
         for name, answers in topics.items():
             self._subscriptions.append(node.create_subscription(
-                Detection2DArray, answers, self._receiver(name), 10))
+                Detection2DArray, answers, partial(self._receive, name), 10))
         self._executor = SingleThreadedExecutor(context=node.context)
         self._executor.add_node(node)
 
@@ -213,28 +214,21 @@ class _Answers:
         return [subscription.topic_name for subscription in self._subscriptions
                 if not subscription.get_publisher_count()]
 
-    def expect(self, topic: str, stamp_ns: int) -> None:
-        """Forget an earlier answer with this stamp, which a bag may repeat."""
-        if self:
-            self._stamps[topic].discard(stamp_ns)
-
     def wait(self, topic: str, stamp_ns: int, patience_s: float) -> bool:
         """Wait for the answer to an image; False when it did not come in time."""
         if not self:
             return True
         deadline = time.monotonic() + patience_s
-        while stamp_ns not in self._stamps[topic]:
+        while stamp_ns not in self.stamps[topic]:
             left = deadline - time.monotonic()
             if left <= 0:
                 return False
             self._executor.spin_once(timeout_sec=left)
-        self._stamps[topic].clear()  # late answers are obsolete
+        self.stamps[topic].clear()  # late answers are obsolete
         return True
 
-    def _receiver(self, topic: str) -> Any:
-        def receive(message: Any) -> None:
-            self._stamps[topic].add(stamp_ns(message.header))
-        return receive
+    def _receive(self, topic: str, message: Any) -> None:
+        self.stamps[topic].add(stamp_ns(message.header))
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -106,7 +106,8 @@ class ViewedFrame:
     def to_dict(self) -> dict[str, Any]:
         """Return the fields of a line of --record."""
         return {
-            'stamp_ns': self.stamp_ns, 'latency_ms': self.latency_ms, 'file': self.file_name,
+            'stamp_ns': self.stamp_ns, 'latency_ms': self.latency_ms,
+            'file': self.file_name,
             'names': list(self.names), 'scores': [round(float(s), 4) for s in self.scores],
             'boxes_xyxy_px': np.round(self.boxes_xyxy_px.astype(float), 2).tolist()}
 
@@ -143,7 +144,15 @@ class Viewer:
         self._detections = self._images_seen = self._written = 0
         self._writer = ThreadPoolExecutor(max_workers=1)  # PNG takes longer than a frame may
         self._unwritten: deque[Future[None]] = deque()
-        self._subscribe()
+        from rclpy.qos import QoSProfile, ReliabilityPolicy
+        from sensor_msgs.msg import CompressedImage, Image
+        detection_array = ros_module('vision_msgs.msg').Detection2DArray
+        # best effort matches every publisher
+        qos = QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT)
+        node.create_subscription(
+            detection_array, settings.detections_topic, self._on_detections, qos)
+        node.create_subscription(CompressedImage if settings.transport == 'compressed' else Image,
+                                 settings.image_topic, self._on_image, qos)
 
     def __enter__(self) -> Viewer:
         return self
@@ -175,32 +184,19 @@ class Viewer:
 
     def summary(self) -> str:
         """Describe all frames together in a line."""
-        frames = len(self._latencies_ms)
-        if not frames:
+        times_ms = self._latencies_ms
+        if not times_ms:
             return f'{PROGRAM}: no frames'
-        missing = frames - self._written
+        missing = len(times_ms) - self._written
         return (
-            f'{PROGRAM}: {frames} frames, {self._detections} detections, latency median '
-            f'{statistics.median(self._latencies_ms):.1f} ms '
-            f'({min(self._latencies_ms):.1f} to {max(self._latencies_ms):.1f}); '
+            f'{PROGRAM}: {len(times_ms)} frames, {self._detections} detections, latency median '
+            f'{statistics.median(times_ms):.1f} ms ({min(times_ms):.1f} to {max(times_ms):.1f}); '
             f'{self._written} annotated images in {self._settings.output}'
             + (f', {missing} frames without an image' if missing else ''))
 
     def _complete(self) -> bool:
         wanted = self._settings.frames
         return wanted is not None and len(self._latencies_ms) >= wanted
-
-    def _subscribe(self) -> None:
-        from rclpy.qos import QoSProfile, ReliabilityPolicy
-        from sensor_msgs.msg import CompressedImage, Image
-        detection_array = ros_module('vision_msgs.msg').Detection2DArray
-        # best effort matches every publisher
-        qos = QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT)
-        self._node.create_subscription(
-            detection_array, self._settings.detections_topic, self._on_detections, qos)
-        self._node.create_subscription(
-            CompressedImage if self._settings.transport == 'compressed' else Image,
-            self._settings.image_topic, self._on_image, qos)
 
     def _on_detections(self, message: Any) -> None:
         received_ns = self._node.get_clock().now().nanoseconds
@@ -239,7 +235,7 @@ class Viewer:
             return
         self._written += 1
         self._unwritten.append(
-            self._writer.submit(_write, self._settings.output / frame.file_name, image, frame))
+            self._writer.submit(_write, self._settings.output, image, frame))
 
     def _what_to_check(self) -> str:
         settings, node = self._settings, self._node
@@ -268,7 +264,8 @@ def _remember(items: dict[int, Any], stamp_ns: int, item: Any) -> None:
         del items[next(iter(items))]  # the oldest
 
 
-def _write(path: Path, image: SourceImage, frame: ViewedFrame) -> None:
+def _write(folder: Path, image: SourceImage, frame: ViewedFrame) -> None:
+    path = folder / frame.file_name
     drawn = draw_detections(
         bgr_pixels(image), frame.boxes_xyxy_px, frame.scores, frame.names)
     if not cv2.imwrite(str(path), drawn, [cv2.IMWRITE_PNG_COMPRESSION, 3]):

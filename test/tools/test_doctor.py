@@ -69,7 +69,7 @@ def test_a_probe_that_fails_is_a_line_after_what_it_found():
         raise KeyError('two\nlines')
     found = examine('a', probe)
     assert [finding.level for finding in found] == [OK, WARNING]
-    assert found[1].line().startswith("warning  a: could not be looked at: KeyError: 'two")
+    assert found[1].line().startswith("warning  a: could not be checked: KeyError: 'two")
     assert '\n' not in found[1].line()
 
 
@@ -530,7 +530,7 @@ def test_a_probe_that_breaks_does_not_end_the_others(monkeypatch, capsys):
     monkeypatch.setattr(resources, 'memory', broken)
     doctor.main(['--quick'])
     shown = capsys.readouterr().out
-    assert 'warning  memory: could not be looked at: OSError: no such luck' in shown
+    assert 'warning  memory: could not be checked: OSError: no such luck' in shown
     assert 'shared memory:' in shown
 
 

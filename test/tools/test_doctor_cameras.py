@@ -97,7 +97,7 @@ def test_nobody_on_the_topic_lists_the_topics_of_the_right_type():
     others = [topic(name='/a'), topic(COMPRESSED, name='/b'), topic(name='/c')]
     level, text, step = verdicts(wanted(), *others)[0]
     assert (level, text) == (
-        ERROR, f'nobody publishes on {TOPIC}; {IMAGE} is published on /a, /c')
+        ERROR, f'{TOPIC} has no publisher; {IMAGE} is published on /a, /c')
     assert 'set front.image_topic' in step
 
 
@@ -112,7 +112,7 @@ def test_the_same_camera_in_the_other_form_is_found(transport, there, kind, othe
 
 def test_nobody_at_all_says_so():
     assert verdicts(wanted('compressed', where='/x'), topic())[0][1] == (
-        f'nobody publishes on /x, nor {COMPRESSED} on any other topic')
+        f'/x has no publisher, nor has {COMPRESSED} on any other topic')
 
 
 def test_two_publishers_on_a_topic_are_a_warning_that_names_both():

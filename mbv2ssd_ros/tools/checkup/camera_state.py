@@ -74,9 +74,9 @@ class WantedCamera:
 
 
 def topic_findings(topics: Sequence[ImageTopic], listened_s: float) -> Iterator[Finding]:
-    """Yield a finding for each topic, or one that there is none."""
+    """Yield a finding for each topic, or one without topics."""
     if not topics:
-        yield Finding('cameras', SKIPPED, f'nobody published images within {listened_s:g} s',
+        yield Finding('cameras', SKIPPED, f'no images were published within {listened_s:g} s',
                       'start a camera driver, or `play_images FOLDER`; same ROS_DOMAIN_ID?')
     for topic in topics:
         yield _topic_finding(topic, listened_s)
@@ -92,7 +92,7 @@ def camera_findings(wanted: WantedCamera, topics: Sequence[ImageTopic], listened
     subject = f'camera {wanted.name} ({wanted.source})'
     topic = next((topic for topic in topics if topic.name == wanted.topic), None)
     if topic is None:
-        yield Finding(subject, ERROR, f'nobody publishes on {wanted.topic}'
+        yield Finding(subject, ERROR, f'{wanted.topic} has no publisher'
                       + _other_topics(wanted, topics),
                       _where_else(wanted, topics))
         return
@@ -158,5 +158,5 @@ def _topic_finding(topic: ImageTopic, listened_s: float) -> Finding:
 def _other_topics(wanted: WantedCamera, topics: Sequence[ImageTopic]) -> str:
     others = [topic.name for topic in topics if wanted.kind in topic.kinds]
     if not others:
-        return f', nor {wanted.kind} on any other topic'
+        return f', nor has {wanted.kind} on any other topic'
     return f'; {wanted.kind} is published on {", ".join(others[:MOST_TOPICS])}'

@@ -39,7 +39,7 @@ def examine(subject: str, probe: Callable[[], Iterable[Finding]]) -> list[Findin
             found.append(finding)
     except Exception as err:  # one failing check must not end the report
         found.append(Finding(
-            subject, WARNING, f'could not be looked at: {type(err).__name__}: {one_line(err)}',
+            subject, WARNING, f'could not be checked: {type(err).__name__}: {one_line(err)}',
             'the other lines are not affected; report this one as a fault of the doctor'))
     return found
 

@@ -15,7 +15,7 @@ _MODES = '/etc/nvpmodel.conf'
 def board(machine: Machine) -> Iterator[Finding]:
     """Report the board and its software, or that this is not a Jetson."""
     if not is_jetson(machine):
-        yield Finding('Jetson', SKIPPED, 'this is none; power mode and clocks are left out')
+        yield Finding('Jetson', SKIPPED, 'not a Jetson; power mode and clocks are left out')
         return
     model = machine.text('/proc/device-tree/model') or 'unknown board'
     yield Finding('Jetson', OK, f'{model}, Jetson Linux {_linux(machine)}')
@@ -24,17 +24,17 @@ def board(machine: Machine) -> Iterator[Finding]:
         yield Finding('JetPack', OK, jetpack)
     else:
         yield Finding('JetPack', SKIPPED, 'the package nvidia-jetpack is not installed, as in '
-                      'most containers; Jetson Linux tells the version too')
+                      'most containers; the version of Jetson Linux implies it')
 
 
 def power(machine: Machine) -> Iterator[Finding]:
     """Report the power mode of a Jetson; the numbers of the modes differ between boards."""
     if not is_jetson(machine):
         return
-    said = machine.run(['nvpmodel', '-q']) or ''
-    found = re.search(r'NV Power Mode:\s*(\S+)\s*\n\s*(\d+)', said)
+    found = re.search(r'NV Power Mode:\s*(\S+)\s*\n\s*(\d+)',
+                      machine.run(['nvpmodel', '-q']) or '')
     if found is None:
-        yield Finding('power mode', SKIPPED, '`nvpmodel -q` does not tell it (in a container?)')
+        yield Finding('power mode', SKIPPED, '`nvpmodel -q` does not report it (in a container?)')
         return
     modes = {name: number for number, name in re.findall(
         r'POWER_MODEL\s+ID=(\d+)\s+NAME=(\S+)', machine.text(_MODES) or '')}
@@ -62,7 +62,7 @@ def clocks(machine: Machine) -> Iterator[Finding]:
                       f'{text}; it follows the load. For steady measurements: `sudo '
                       'jetson_clocks`')
         return
-    yield Finding('GPU clock', SKIPPED, '/sys/class/devfreq does not tell it')
+    yield Finding('GPU clock', SKIPPED, '/sys/class/devfreq does not report it')
 
 
 def is_jetson(machine: Machine) -> bool:

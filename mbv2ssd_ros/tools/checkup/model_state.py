@@ -114,7 +114,7 @@ def engine_cache(folder: str, model_path: str, facts: NvidiaFacts) -> Iterator[F
                       'engine would be built at every start', 'set engine_cache_dir')
     put_aside = sorted(path.glob('*.quarantined'))
     if put_aside:
-        yield Finding(_CACHE, WARNING, f'{len(put_aside)} files in {path} were put aside as '
+        yield Finding(_CACHE, WARNING, f'{len(put_aside)} files in {path} were set aside as '
                       'damaged', 'is the disk all right? Then delete *.quarantined')
 
 

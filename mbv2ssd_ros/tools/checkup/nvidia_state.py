@@ -83,8 +83,8 @@ def nvidia_facts() -> NvidiaFacts:
     if child.returncode:
         how = (f'was killed by signal {-child.returncode}' if child.returncode < 0
                else f'ended with code {child.returncode}')
-        said = (child.stderr.strip().splitlines() or [''])[-1]
-        return NvidiaFacts(problem=f'the process that asked them {how}: {said}')
+        last = (child.stderr.strip().splitlines() or [''])[-1]
+        return NvidiaFacts(problem=f'the process that queried them {how}: {last}')
     return NvidiaFacts(**json.loads(child.stdout.splitlines()[-1]))
 
 
@@ -129,8 +129,8 @@ def support(facts: NvidiaFacts, timeout_s: float = TRIAL_TIMEOUT_S) -> Iterator[
     except BackendError as err:
         if time.monotonic() > deadline:
             yield Finding('TensorRT on GPU', WARNING, f'{pair}: a network of one layer was not '
-                          f'built within {timeout_s:g} s', '`build_engine` takes its time and '
-                          'will tell')
+                          f'built within {timeout_s:g} s', 'run `build_engine`, which waits '
+                          'longer')
         else:
             yield Finding('TensorRT on GPU', ERROR, f'{pair}: {err}',
                           'use the TensorRT that comes with JetPack, or one that supports this '

@@ -91,8 +91,8 @@ def ros(machine: Machine) -> Iterator[Finding]:
                           'run the doctor with the Python that ROS was built for, usually '
                           '/usr/bin/python3')
         else:
-            yield Finding('ROS 2', SKIPPED, f'not here ({one_line(err)}); topics, cameras and '
-                          'nodes are left out', _SOURCE_ROS)
+            yield Finding('ROS 2', SKIPPED, f'not installed ({one_line(err)}); topics, cameras '
+                          'and nodes are left out', _SOURCE_ROS)
         return
     yield Finding('ROS 2', OK, f'{distribution or "rclpy without ROS_DISTRO"}, {rmw}')
     yield from _interfaces()
@@ -125,7 +125,7 @@ def _domain(machine: Machine) -> Finding:
     number = machine.environment.get('ROS_DOMAIN_ID', '') or '0'
     text = f'ROS_DOMAIN_ID is {number}'
     if not number.isdecimal() or int(number) > 232:
-        return Finding('ROS domain', ERROR, f'{text}, expected 0 to 101', 'set it anew')
+        return Finding('ROS domain', ERROR, f'{text}, expected 0 to 101', 'set it to one of these')
     if 101 < int(number) < 215:
         return Finding('ROS domain', WARNING, f'{text}; Linux gives the ports of 102 to 214 to '
                        'other programs, too', 'take one of 0 to 101')

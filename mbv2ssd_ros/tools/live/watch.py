@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 import time
 from typing import Any
 
@@ -27,7 +28,7 @@ class WatchedCamera:
     name: str
     image_topic: str
     detections_topic: str  # full name
-    arrived: int = 0
+    latencies_ms: list[float] = field(default_factory=list)  # of each arrival
     counts: NodeCounts | None = None
 
 
@@ -49,7 +50,6 @@ class Watch:
         self._name = node
         self._full_name = ''
         self._last_report = 0.0
-        self._latencies_ms: dict[str, list[float]] = {}
         self.cameras: list[WatchedCamera] = []
         self._executor = SingleThreadedExecutor(context=own.context)
         self._executor.add_node(own)
@@ -65,16 +65,16 @@ class Watch:
         """
         from mbv2ssd_ros.tools.checkup.network import ask_detector, detectors_named
         deadline = time.monotonic() + timeout_s
-        said = 'is not there'
+        state = 'is not there'
         while not self.cameras:
             check()
             if time.monotonic() > deadline:
                 raise ProcessError(
-                    f'the node {self._name} {said} after {timeout_s:g} s; {log()}')
+                    f'the node {self._name} {state} after {timeout_s:g} s; {log()}')
             self._executor.spin_once(timeout_sec=_POLL_S)
             for name in detectors_named(self._own, self._name):
                 found = ask_detector(self._own, self._executor, name)
-                said = f'is {found.state or "busy"}'
+                state = f'is {found.state or "busy"}'
                 if found.state == 'active' and found.parameters:
                     self._full_name = name
                     self._subscribe(found)
@@ -90,8 +90,9 @@ class Watch:
 
         def has_begun() -> bool:
             if time.monotonic() > deadline:
-                raise ProcessError(f'nobody published on {", ".join(sorted(self._wanted))} within '
-                                   f'{timeout_s:g} s; the log of the player says why')
+                raise ProcessError(
+                    f'no images were published on {", ".join(sorted(self._wanted))} within '
+                    f'{timeout_s:g} s; the log of the player says why')
             # a short bag may end before we discover its player
             return self._is_played() or any(
                 camera.counts and camera.counts.received for camera in self.cameras)
@@ -107,7 +108,7 @@ class Watch:
             if self._last_report == last_report:
                 continue
             last_report = self._last_report
-            now = [(camera.counts, camera.arrived) for camera in self.cameras]
+            now = [(camera.counts, len(camera.latencies_ms)) for camera in self.cameras]
             if now != before:
                 before, changed, steady = now, time.monotonic(), 0
             elif not any(counts.in_flight for counts, _ in now if counts):
@@ -132,8 +133,9 @@ class Watch:
         """Return the outcome of each camera, given the number of sent images by topic."""
         return [
             CameraOutcome(camera.name, camera.image_topic, camera.detections_topic,
-                          sent.get(camera.image_topic, 0), camera.counts, camera.arrived,
-                          self._latency(camera.name))
+                          sent.get(camera.image_topic, 0), camera.counts,
+                          len(camera.latencies_ms), percentiles(camera.latencies_ms)
+                          if camera.latencies_ms and self._stamped_now else None)
             for camera in self.cameras if camera.counts is not None]
 
     def _subscribe(self, found: Any) -> None:
@@ -152,22 +154,12 @@ class Watch:
             raise ProcessError(f'{found.name} has no camera for {", ".join(sorted(missing))} of '
                                'the bag; set <camera>.image_topic, or choose topics')
         for camera in self.cameras:
-            self._latencies_ms[camera.name] = []
             self._own.create_subscription(
-                Detection2DArray, camera.detections_topic, self._receiver(camera),
+                Detection2DArray, camera.detections_topic, partial(self._receive, camera),
                 QoSProfile(depth=_DEPTH, reliability=ReliabilityPolicy.RELIABLE))
 
-    def _receiver(self, camera: WatchedCamera) -> Callable[[Any], None]:
-        latencies = self._latencies_ms[camera.name]
-
-        def receive(message: Any) -> None:
-            camera.arrived += 1
-            latencies.append(1e-6 * (time.time_ns() - stamp_ns(message.header)))
-        return receive
-
-    def _latency(self, name: str) -> dict[str, float] | None:
-        found = self._latencies_ms[name]
-        return percentiles(found) if found and self._stamped_now else None
+    def _receive(self, camera: WatchedCamera, message: Any) -> None:
+        camera.latencies_ms.append(1e-6 * (time.time_ns() - stamp_ns(message.header)))
 
     def _is_played(self) -> bool:
         return any(self._own.count_publishers(topic) for topic in self._wanted)
