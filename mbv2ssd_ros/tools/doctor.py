@@ -103,9 +103,8 @@ def examination(settings: Settings, machine: Machine) -> Iterator[Finding]:
     yield from examine('ONNX Runtime', software.onnxruntime)
     yield from examine('processor', processor_state.processor)
     yield from examine('ROS 2', lambda: software.ros(machine))
-    facts = nvidia_state.NvidiaFacts()
-    if nvidia_state.is_installed():
-        facts = nvidia_state.nvidia_facts()
+    facts = (nvidia_state.nvidia_facts() if nvidia_state.is_installed()
+             else nvidia_state.NvidiaFacts())
     yield from examine('TensorRT', lambda: nvidia_state.libraries(facts))
     if not settings.quick:
         yield from examine('TensorRT on GPU', lambda: nvidia_state.support(facts))
@@ -125,7 +124,9 @@ def examination(settings: Settings, machine: Machine) -> Iterator[Finding]:
         cache, values['model_path'], facts))
     yield from examine('disk', lambda: resources.disk('engines', model_state.cache_folder(cache)))
     if software.has_ros():
-        yield from examine('disk', lambda: resources.disk('logs of ROS', _log_folder(machine)))
+        logs = Path(machine.environment.get('ROS_LOG_DIR') or os.path.join(
+            machine.environment.get('ROS_HOME') or '~/.ros', 'log')).expanduser()
+        yield from examine('disk', lambda: resources.disk('logs of ROS', logs))
         yield from examine('cameras', lambda: _network(settings, machine))
     else:
         yield from examine('receive buffer', lambda: resources.receive_buffer(machine))
@@ -204,11 +205,6 @@ def _middleware() -> str:
         return ''
     from rclpy.utilities import get_rmw_implementation_identifier
     return str(get_rmw_implementation_identifier())
-
-
-def _log_folder(machine: Machine) -> Path:
-    home = machine.environment.get('ROS_HOME') or os.path.expanduser('~/.ros')
-    return Path(machine.environment.get('ROS_LOG_DIR') or f'{home}/log').expanduser()
 
 
 def _full_name(node: str) -> str:

@@ -146,22 +146,22 @@ def _evaluate_set(settings: Settings, bags: Sequence[Path], task: BagTask,
     workers = (cluster(settings.scheduler) if settings.scheduler
                else processes(settings.workers) if settings.workers > 1
                else one_process(frame_progress))
-    outcomes = perform_all(tasks_for(bags, task), workers, _tell)
+    outcomes = perform_all(tasks_for(bags, task), workers, _print_outcome)
     found = put_together(outcomes)
     write_set(task.output, found)
     if analysis := found.analysis:
         print(f'{len(bags)} bags together, {len(analysis.results)} frames scored: '
               f'{_accuracy(analysis)}')
     print(f'see {task.output / REPORT} and {task.output / METRICS}')
-    troubled = [outcome for outcome in outcomes if outcome.problem]
-    if troubled:
-        log(PROGRAM, f'{len(troubled)} of {len(bags)} bags are not whole')
-        stopped = any(INTERRUPTED in outcome.problem for outcome in troubled)
+    failed_bags = [outcome for outcome in outcomes if outcome.problem]
+    if failed_bags:
+        log(PROGRAM, f'{len(failed_bags)} of {len(bags)} bags are not whole')
+        stopped = any(INTERRUPTED in outcome.problem for outcome in failed_bags)
         return INTERRUPTED_CODE if stopped else 1
     return 0 if baseline is None else _judge(settings, baseline, found.to_dict())
 
 
-def _tell(outcome: BagOutcome) -> None:
+def _print_outcome(outcome: BagOutcome) -> None:
     if outcome.problem:
         print(f'{outcome.name}: {outcome.problem}', file=sys.stderr, flush=True)
     if not outcome.error:
@@ -219,7 +219,7 @@ def summary(evaluation: BagEvaluation, output: Path) -> str:
     frames, subject = figures['frames'], evaluation.subject
     failed = ''.join(f', {count} {reason}' for reason, count in frames['failed'].items())
     lines = [f'{subject.model} on {subject.split}: {frames["read"]} frames read, '
-             f'{frames["answered"]} answered{failed}', *_troubles(evaluation)]
+             f'{frames["answered"]} answered{failed}', *_problems(evaluation)]
     if pairing := figures['pairing']:
         by = (f'stamp within {pairing["tolerance_ms"]:g} ms' if pairing['by'] == 'stamp'
               else 'number')
@@ -241,7 +241,7 @@ def summary(evaluation: BagEvaluation, output: Path) -> str:
     return '\n'.join(lines)
 
 
-def _troubles(evaluation: BagEvaluation) -> Iterator[str]:
+def _problems(evaluation: BagEvaluation) -> Iterator[str]:
     """Yield the first error of each kind of failure, and why pairing by stamp is impossible."""
     seen: set[str] = set()
     for record in evaluation.records:

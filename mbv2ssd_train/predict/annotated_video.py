@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 import tempfile
@@ -18,14 +17,6 @@ from mbv2ssd_train.predict.capture import VideoFrame
 # MPEG-4 needs a fifth of the space of Motion JPEG; the second is in every OpenCV.
 _FORMS = (('.mp4', 'mp4v'), ('.avi', 'MJPG'))
 _LONGEST_GAP_S = 10.0  # of a stream that stood still; the video leaves out the rest
-
-
-@dataclass(frozen=True)
-class VideoForm:
-    """A container and its codec."""
-
-    suffix: str
-    codec: str  # four characters
 
 
 class AnnotatedVideo:
@@ -77,31 +68,31 @@ class AnnotatedVideo:
     def _open(self, width: int, height: int) -> None:
         # an odd side would be cut by the encoder without a word
         self._size_wh = (width + width % 2, height + height % 2)
-        form = video_form(self._size_wh)
-        self.path = self.path.with_name(self.path.name + form.suffix)
-        self._writer = _writer(self.path, form, self._rate_hz, self._size_wh)
+        suffix, codec = video_form(self._size_wh)
+        self.path = self.path.with_name(self.path.name + suffix)
+        self._writer = _writer(self.path, codec, self._rate_hz, self._size_wh)
 
 
 @lru_cache(maxsize=16)
-def video_form(size_wh: tuple[int, int]) -> VideoForm:
-    """Return the first format that OpenCV writes and reads back; DataError where none works."""
+def video_form(size_wh: tuple[int, int]) -> tuple[str, str]:
+    """Return suffix and codec that OpenCV writes and reads back; DataError where none works."""
     with tempfile.TemporaryDirectory(prefix='mbv2ssd-') as folder:
         for suffix, codec in _FORMS:
-            path, form = Path(folder, f'probe{suffix}'), VideoForm(suffix, codec)
-            writer = _writer(path, form, 10.0, size_wh)
+            path = Path(folder, f'probe{suffix}')
+            writer = _writer(path, codec, 10.0, size_wh)
             for shade in (0, 255):
                 writer.write(np.full((size_wh[1], size_wh[0], 3), shade, np.uint8))
             writer.release()
             if _read_back(path) == (2, size_wh):
-                return form
+                return suffix, codec
     raise DataError(
         f'this OpenCV ({cv2.__version__}) writes no video of {size_wh[0]} x {size_wh[1]} pixels; '
         'tried ' + ', '.join(f'{codec} in {suffix}' for suffix, codec in _FORMS)
         + '. --save none or --save crops needs no video')
 
 
-def _writer(path: Path, form: VideoForm, rate_hz: float, size_wh: tuple[int, int]) -> Any:
-    fourcc = cv2.VideoWriter.fourcc(*form.codec)
+def _writer(path: Path, codec: str, rate_hz: float, size_wh: tuple[int, int]) -> Any:
+    fourcc = cv2.VideoWriter.fourcc(*codec)
     return cv2.VideoWriter(str(path), fourcc, rate_hz, size_wh)
 
 

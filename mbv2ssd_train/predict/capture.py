@@ -59,9 +59,7 @@ class _FileClock:
     """Time as recorded, from 0; continues where the file's own restarts, as between clips."""
 
     time_s = 0.0
-
-    def __init__(self) -> None:
-        self._last_s: float | None = None  # position in the file
+    _last_s: float | None = None  # position in the file
 
     def tick(self, index: int, capture: Capture) -> None:
         position_s = capture.position_s
@@ -77,9 +75,7 @@ class _LiveClock:
     """Time since the first frame arrived."""
 
     time_s = 0.0
-
-    def __init__(self) -> None:
-        self._started: float | None = None
+    _started = 0.0
 
     def tick(self, index: int, capture: Capture) -> None:
         now = time.monotonic()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 import re
 
@@ -21,9 +20,11 @@ def save_crops(folder: Path, name: str, image_bgr: NDArray[np.uint8], detections
 
     `name` may have folders, with /; boxes are in pixels, best first; the image has no boxes drawn.
     """
-    for number, (crop, label) in enumerate(_crops(image_bgr, detections), start=1):
+    for number, (box, label) in enumerate(zip(detections.boxes_xyxy, detections.labels), start=1):
+        left, top = np.floor(box[:2]).astype(int)
+        right, bottom = np.ceil(box[2:]).astype(int)  # every pixel that the box touches
         text = re.sub(r'[^\w-]', '_', class_names[label])
-        save_image(folder / f'{name}.{number}_{text}.jpg', crop)
+        save_image(folder / f'{name}.{number}_{text}.jpg', image_bgr[top:bottom, left:right])
 
 
 def save_image(path: Path, image_bgr: NDArray[np.uint8]) -> None:
@@ -38,12 +39,3 @@ def save_image(path: Path, image_bgr: NDArray[np.uint8]) -> None:
                         f'{path.suffix}')
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(encoded.tobytes())
-
-
-def _crops(image_bgr: NDArray[np.uint8], detections: Detections
-           ) -> Iterator[tuple[NDArray[np.uint8], int]]:
-    """Yield pixels and label; a crop includes every pixel that its box touches."""
-    for box, label in zip(detections.boxes_xyxy, detections.labels, strict=True):
-        left, top = np.floor(box[:2]).astype(int)
-        right, bottom = np.ceil(box[2:]).astype(int)
-        yield image_bgr[top:bottom, left:right], int(label)

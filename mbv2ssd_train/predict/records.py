@@ -19,7 +19,17 @@ def describe(detections: Detections, class_names: tuple[str, ...]) -> list[dict[
             detections.boxes_xyxy, detections.scores, detections.labels, strict=True)]
 
 
-class ImageRecords:
+class _Records:
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open('w', encoding='utf-8')
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+class ImageRecords(_Records):
     """
     detections.json: one JSON object, image name -> list of detections.
 
@@ -28,7 +38,7 @@ class ImageRecords:
     """
 
     def __init__(self, path: Path) -> None:
-        self._file = path.open('w', encoding='utf-8')
+        super().__init__(path)
         self._end, self._separator = self._file.write('{'), '\n '
         self._close_object()
 
@@ -39,20 +49,13 @@ class ImageRecords:
         self._end, self._separator = self._file.tell(), ',\n '
         self._close_object()
 
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
-
     def _close_object(self) -> None:
         self._file.write('\n}\n')
         self._file.flush()
 
 
-class FrameRecords:
+class FrameRecords(_Records):
     """detections.jsonl, replaced: a JSON object in each line, for each processed frame."""
-
-    def __init__(self, path: Path) -> None:
-        self._file = path.open('w', encoding='utf-8')
 
     def add(self, source: str, frame: VideoFrame, detections: list[dict[str, Any]]) -> None:
         """Write the line of a frame; detections as returned by describe."""
@@ -60,7 +63,3 @@ class FrameRecords:
             'source': source, 'frame': frame.index, 'time_s': round(frame.time_s, 3),
             'detections': detections}) + '\n')
         self._file.flush()
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()

@@ -80,17 +80,16 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
         ('fps', [_number(r.get('fps'), 1) for r in rows]),
         ('RSS MB', [_number(r.get('rss_mb'), 0) for r in rows])]
     shown = [(title, cells) for title, cells in columns if set(cells) != {'-'}]
-    widths = [max(len(title), *map(len, cells)) for title, cells in shown]
-    lines = ['  '.join(title.rjust(width) if index > 1 else title.ljust(width)
-                       for index, ((title, _), width) in enumerate(zip(shown, widths)))]
-    for number, found in enumerate(rows):
+    padded = []
+    for index, (title, cells) in enumerate(shown):
+        width = max(len(title), *map(len, cells))
+        padded.append([cell.rjust(width) if index > 1 else cell.ljust(width)
+                       for cell in (title, *cells)])
+    lines = ['  '.join(cells).rstrip() for cells in zip(*padded)]
+    for number, found in enumerate(rows, start=1):
         if found.get('error'):
-            lines.append(f'{found["model"]}  {found["backend"]}  {found["error"]}')
-            continue
-        lines.append('  '.join(
-            cells[number].rjust(width) if index > 1 else cells[number].ljust(width)
-            for index, ((_, cells), width) in enumerate(zip(shown, widths))))
-    return '\n'.join(line.rstrip() for line in lines)
+            lines[number] = f'{found["model"]}  {found["backend"]}  {found["error"]}'
+    return '\n'.join(lines)
 
 
 def parameter_count(path: Path) -> int | None:
@@ -139,11 +138,7 @@ def plot(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
 
 
 def matplotlib_classes() -> tuple[Any, Any]:
-    """
-    Import Figure and FigureCanvasAgg, which need no display and no global state.
-
-    Raises ConfigError when matplotlib is not installed.
-    """
+    """Import what needs no display and no global state; ConfigError without matplotlib."""
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure

@@ -64,10 +64,6 @@ def receive_buffer(machine: Machine, largest_image: int = 0) -> Iterator[Finding
             'receive buffer', WARNING,
             f'{size} bytes are less than an image of {largest_image} bytes that was seen; from '
             'another machine such images would get lost, on this one shared memory carries them',
-            f'sudo sysctl -w net.core.rmem_max={_power_of_two(2 * largest_image)}')
+            f'sudo sysctl -w net.core.rmem_max={1 << (2 * largest_image - 1).bit_length()}')
     else:
         yield Finding('receive buffer', OK, f'{size} bytes ({_RMEM})')
-
-
-def _power_of_two(least: int) -> int:
-    return 1 << (least - 1).bit_length()

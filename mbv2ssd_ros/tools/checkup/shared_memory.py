@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 import os
 from pathlib import Path
@@ -56,31 +57,16 @@ def leftovers(machine: Machine) -> Leftovers:
 
     Whether another user's process has a file cannot be seen; files of others count as used.
     """
-    folder = machine.path(_FOLDER)
-    files = [path for path in sorted(folder.iterdir()) if FILE_NAME.fullmatch(path.name)]
+    files = sorted(machine.path(_FOLDER).iterdir())
+    groups = {path: match[1] for path in files if (match := FILE_NAME.fullmatch(path.name))}
     in_use = {match[1] for match in map(FILE_NAME.fullmatch, _open_names(machine)) if match}
-    stale = [path for path in files if _group(path) not in in_use and _is_ours(path)]
-    return Leftovers(len(files) - len(stale), tuple(stale), sum(map(_held_bytes, stale)))
-
-
-def _group(path: Path) -> str:
-    match = FILE_NAME.fullmatch(path.name)
-    return match[1] if match else ''
-
-
-def _is_ours(path: Path) -> bool:
-    try:
-        return os.geteuid() in (0, path.stat().st_uid)
-    except FileNotFoundError:
-        return False
-
-
-def _held_bytes(path: Path) -> int:
-    """Return the memory behind a file: pages never written take none."""
-    try:
-        return path.stat().st_blocks * 512
-    except FileNotFoundError:
-        return 0
+    stale = {}
+    for path in groups:
+        with suppress(FileNotFoundError):  # removed meanwhile
+            found = path.stat()
+            if groups[path] not in in_use and os.geteuid() in (0, found.st_uid):
+                stale[path] = found.st_blocks * 512  # pages never written take none
+    return Leftovers(len(groups) - len(stale), tuple(stale), sum(stale.values()))
 
 
 def _open_names(machine: Machine) -> set[str]:

@@ -7,6 +7,7 @@ import importlib
 import importlib.metadata
 import importlib.util
 from pathlib import Path
+import re
 import sys
 
 from mbv2ssd_ros.core.errors import one_line
@@ -60,7 +61,7 @@ def library(name: str, title: str, remedy: str) -> Finding:
     except Exception as err:  # one built for another NumPy raises anything
         return Finding(title, ERROR, f'cannot be imported: {one_line(err)}', remedy)
     version = str(getattr(module, '__version__', 'of unknown version'))
-    if name == 'numpy' and _numbers(version)[:2] < LOWEST_NUMPY:
+    if name == 'numpy' and tuple(map(int, re.findall(r'\d+', version)[:2])) < LOWEST_NUMPY:
         return Finding(title, ERROR, f'{version}, expected 1.21 or later',
                        'pip install "numpy>=1.21"')
     return Finding(title, OK, version)
@@ -134,7 +135,3 @@ def _domain(machine: Machine) -> Finding:
         return Finding('ROS domain', OK, f'{text}; only this machine can be heard, as '
                        'ROS_LOCALHOST_ONLY or ROS_AUTOMATIC_DISCOVERY_RANGE says')
     return Finding('ROS domain', OK, text)
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in version.split('.')[:2] if part.isdecimal())

@@ -38,10 +38,9 @@ def ros_environment(log_dir: Path, domain_id: int | None = None) -> dict[str, st
 
 class Program:
     """
-    A Python module that runs in a process of its own.
+    A Python module in a process and a session of its own.
 
-    It has a session of its own, so a Ctrl-C at the terminal reaches this process alone, which
-    then ends its programs in order.
+    A Ctrl-C at the terminal reaches this process alone, which then ends its programs in order.
     """
 
     def __init__(self, module: str, arguments: Sequence[str], environment: Mapping[str, str],
