@@ -33,7 +33,7 @@ def test_options_of_build_engine_exist():
 
 
 def test_the_log_that_it_quotes_is_that_of_auto():
-    assert 'backend auto takes tensorrt: TensorRT 10.3.0 and a GPU (Orin) are here' in PAGE
+    assert 'backend auto takes tensorrt: TensorRT 10.3.0 and a GPU (Orin) are available' in PAGE
 
 
 def test_nothing_is_claimed_that_was_not_measured():

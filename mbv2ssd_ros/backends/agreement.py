@@ -99,6 +99,6 @@ def check_agreement(difference: Difference, precision: str, source: str) -> None
     """Raise BackendError for a difference that rounding does not explain."""
     if not difference.within(LIMITS[precision]):
         raise BackendError(
-            f'{source}: TensorRT built an engine that computes something else than ONNX Runtime: '
+            f'{source}: TensorRT built an engine that disagrees with ONNX Runtime: '
             f'{difference}; {precision} allows {LIMITS[precision]}. It is not used. Try '
             'another precision, or `backend: onnxruntime` (docs/jetson.md)')

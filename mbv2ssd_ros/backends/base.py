@@ -29,16 +29,12 @@ class Log(Protocol):
         """Log what a user should check."""
 
 
-def _never() -> bool:
-    return False
-
-
 @dataclass(frozen=True)
 class LoadContext:
     """Log and cancel hook for a load that may take minutes."""
 
     log: Log = logging.getLogger('mbv2ssd_ros')
-    cancelled: Callable[[], bool] = _never  # asked several times a second, from any thread
+    cancelled: Callable[[], bool] = lambda: False  # asked several times a second, from any thread
 
 
 DEFAULT_LOAD_CONTEXT = LoadContext()

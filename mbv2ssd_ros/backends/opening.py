@@ -67,5 +67,5 @@ def _choose(log: Log) -> str:
         log.warning(f'backend auto takes onnxruntime: {err}')
         return 'onnxruntime'
     log.info(f'backend auto takes tensorrt: TensorRT {nvidia.trt.__version__} and a GPU '
-             f'({describe_gpu(nvidia.cuda).name}) are here')
+             f'({describe_gpu(nvidia.cuda).name}) are available')
     return 'tensorrt'

@@ -1,9 +1,9 @@
 """
 COCO's average precision and recall, computed by faster-coco-eval.
 
-Objects marked `difficult`, to which COCO's own `iscrowd` objects belong, become `iscrowd` for
-COCO: they do not count as missed, and all detections with half of their own area on one of them
-are ignored. VOC has no such regions, so the two protocols differ there.
+Objects marked `difficult` (COCO's own `iscrowd` among them) become `iscrowd` for COCO: they do
+not count as missed, and detections with half of their area on one of them are ignored. VOC has no
+such regions, so the two protocols differ there.
 
 COCO takes the size of an object from the area of its mask. Here it is the area of the box, in
 pixels of the original image, so that AP and AR of a size can differ a little from COCO's own

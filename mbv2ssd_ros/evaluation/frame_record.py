@@ -15,7 +15,7 @@ STAGES = ('read', 'decode', 'preprocess', 'infer', 'select')
 
 @dataclass(frozen=True)
 class FrameRecord:
-    """One frame, with detections or with the reason why it has none."""
+    """One frame, with detections or the reason for having none."""
 
     number: int
     topic: str

@@ -154,7 +154,7 @@ def test_a_gpu_that_hangs_does_not_hold_up_the_end_and_is_told_of(opened, log):
     waiting = threading.Thread(target=backend._worker.call, args=(answer.wait,))
     waiting.start()
     backend.close()
-    assert 'tiny.onnx: the GPU does not answer' in log.warnings[0]
+    assert 'tiny.onnx: the GPU does not respond' in log.warnings[0]
     answer.set()
     waiting.join()
     backend._worker._thread.join()
@@ -241,7 +241,7 @@ def test_a_graph_that_does_nothing_is_not_used(opened, monkeypatch, integrated):
     opened(graphs=True, integrated=integrated).close()
     driver = import_module('cuda.bindings.driver')
     monkeypatch.setattr(driver, 'cuGraphLaunch', lambda hGraphExec, hStream: (0,))
-    assert opened().detail.endswith('without CUDA graphs: they compute something else')
+    assert opened().detail.endswith('without CUDA graphs: their results differ')
 
 
 def test_a_gpu_that_fails_at_the_first_graph_is_not_used(opened, monkeypatch):
@@ -376,7 +376,7 @@ def test_a_model_that_is_replaced_while_it_is_read_is_not_built(opened, path, mo
             super().__init__(model_path, options)
 
     monkeypatch.setattr(ort, 'OrtBackend', Slow)
-    with pytest.raises(BackendError, match='tiny.onnx: was written while it was read'):
+    with pytest.raises(BackendError, match='tiny.onnx: was changed while it was read'):
         opened()
     assert opened.builds == []
     assert opened().contract.arch_fingerprint == 'other'
@@ -480,7 +480,7 @@ def test_what_was_made_before_a_failure_goes_in_order(opened, tmp_path, profile,
 @pytest.mark.parametrize('wrong_by', [0.01, float('nan')])
 def test_an_engine_that_computes_something_else_is_neither_used_nor_kept(opened, wrong_by):
     with pytest.raises(BackendError, match=(
-            r'tiny.onnx: TensorRT built an engine that computes something else than ONNX Runtime: '
+            r'tiny.onnx: TensorRT built an engine that disagrees with ONNX Runtime: '
             r'boxes differ by (0.01|nan) at most.*fp32 allows')):
         opened(wrong_by=wrong_by)
     assert not list(opened.folder.glob('*.engine'))
@@ -629,7 +629,7 @@ def test_auto_takes_tensorrt_where_it_is_and_says_why(tensorrt_here, path, log):
     backend.close()
     assert backend.name == 'tensorrt'
     assert log.infos[0] == (
-        'backend auto takes tensorrt: TensorRT 10.3.0 and a GPU (Orin) are here')
+        'backend auto takes tensorrt: TensorRT 10.3.0 and a GPU (Orin) are available')
 
 
 def test_auto_takes_onnxruntime_elsewhere_and_says_why(path, log, monkeypatch):

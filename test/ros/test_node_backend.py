@@ -57,7 +57,7 @@ def test_two_cameras_are_answered_by_an_engine_that_was_built_for_two(start_dete
         environment=on_doubles(tmp_path), cameras='[camera, other]',
         other__qos_reliability='reliable')
     detector.activate()
-    for text in ('backend auto takes tensorrt: TensorRT 10.3.0 and a GPU (Orin) are here',
+    for text in ('backend auto takes tensorrt: TensorRT 10.3.0 and a GPU (Orin) are available',
                  'building a TensorRT engine for batches of 1 to 2 on Orin', 'engine built in',
                  'on tensorrt (TensorRT 10.3.0 on Orin (SM 8.7), batches of 1 to 2, with'):
         wait_for_log(detector, text)

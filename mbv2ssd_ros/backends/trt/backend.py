@@ -74,8 +74,8 @@ class TrtBackend:
         engine, self._engine = self._engine, None
         if not self._worker.close(None if engine is None else engine.close):
             self._log.warning(
-                f'{self._source}: the GPU does not answer, so its thread and memory are left '
-                'behind; restart the process')
+                f'{self._source}: the GPU does not respond, so its thread and memory stay '
+                'allocated; restart the process')
 
     def _run(self, images: NDArray[np.uint8]
              ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

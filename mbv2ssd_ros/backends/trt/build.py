@@ -75,7 +75,7 @@ def build_engine(nvidia: Nvidia, model: bytes, request: BuildRequest, timing: by
             raise failure(logger, f'use a profile for batches of {size}')
     cache = create_or_raise(config.create_timing_cache, timing, logger=logger,
                             what='make a timing cache')
-    # One of another GPU or TensorRT is refused, which only costs time: the empty one is used.
+    # A cache of another GPU or TensorRT is refused: an empty one takes longer, no more.
     if not config.set_timing_cache(cache, False):
         cache = config.create_timing_cache(b'')
         config.set_timing_cache(cache, False)

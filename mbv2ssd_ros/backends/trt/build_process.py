@@ -52,10 +52,11 @@ def build_in_child(model: bytes, request: BuildRequest, timing: bytes, loading: 
             child.wait()
             assert child.stdin is not None
             child.stdin.close()
+        if 'Could not find any implementation' in error:
+            error += '. TensorRT also reports this without memory: end other programs, try again'
         if child.returncode or error:
-            raise BackendError(
-                f'{request.source}: no engine was built: '
-                + (error or _how_it_died(child.returncode, errors)) + _hints(error))
+            raise BackendError(f'{request.source}: no engine was built: '
+                               + (error or _how_it_died(child.returncode, errors)))
         return BuiltEngine(_content(plan), _content(measured))
 
 
@@ -164,13 +165,6 @@ def _how_it_died(code: int, errors: IO[bytes]) -> str:
     how = f'was killed by signal {-code}' if code < 0 else f'ended with code {code}'
     return f'its process {how}' + (f'; its last output: {" | ".join(last)}' if last else '') + (
         '. Signal 9 is what Linux sends when memory runs out' if code == -9 else '')
-
-
-def _hints(error: str) -> str:
-    """Explain messages of TensorRT that hide their cause."""
-    if 'Could not find any implementation' in error:
-        return '. TensorRT also reports this without memory: end other programs and try again'
-    return ''
 
 
 @contextmanager

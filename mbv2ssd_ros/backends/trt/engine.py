@@ -194,7 +194,7 @@ class Engine:
                 self._record(size)
         except EngineRunError:
             raise
-        except BackendError as err:  # some engines cannot be recorded; they run all the same
+        except BackendError as err:  # some engines cannot be recorded; they run without
             self._free_graphs()
             self.graphs = f'without CUDA graphs: {err}'
 
@@ -208,7 +208,7 @@ class Engine:
         self._runs[size] = dataclasses.replace(run, graph=graph)
         if not all(np.allclose(found, one, atol=_SAME)
                    for found, one in zip(self.run(images), expected)):
-            raise GraphError('they compute something else')
+            raise GraphError('their results differ')
 
     def _free_graphs(self) -> None:
         for size, run in self._runs.items():

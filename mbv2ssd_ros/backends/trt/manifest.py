@@ -82,8 +82,3 @@ def manifest_for(key: EngineKey, plan: bytes, contract: str, agreement: str, bui
     """Describe a new engine; `contract` is the model's as JSON, `build_s` the build time."""
     return Manifest(key, contract, agreement, round(build_s, 1), len(plan),
                     _DIGEST(plan).hexdigest())
-
-
-def sha256(content: bytes) -> str:
-    """Return the SHA-256 of a model as hexadecimal digits."""
-    return _DIGEST(content).hexdigest()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+import hashlib
 from pathlib import Path
 import platform
 import time
@@ -31,7 +32,6 @@ from mbv2ssd_ros.backends.trt.manifest import (
     EngineKey,
     Manifest,
     manifest_for,
-    sha256,
     UnusableEngineError,
 )
 from mbv2ssd_ros.backends.trt.nvidia import Gpu, GpuMemoryError, Nvidia
@@ -71,7 +71,8 @@ class EngineProvider:
             loading.log.info(without_self_test(self._source))
         self._cache = EngineCache(options.trt.engine_cache_dir, loading)
         self._key = EngineKey(
-            model_sha256=sha256(self._model), tensorrt=str(nvidia.trt.__version__), gpu=gpu.name,
+            model_sha256=hashlib.sha256(self._model).hexdigest(),
+            tensorrt=str(nvidia.trt.__version__), gpu=gpu.name,
             compute_capability=gpu.compute_capability, multiprocessors=gpu.multiprocessors,
             gpu_memory_gib=gpu.memory_gib, machine=platform.machine(),
             batch_sizes=tuple(range(1, options.max_batch + 1)),
@@ -126,7 +127,7 @@ class EngineProvider:
         try:
             if read_model(self._model_path) != self._model:  # the cache key is of _model
                 raise BackendError(
-                    f'{self._source}: was written while it was read; open it again')
+                    f'{self._source}: was changed while it was read; open it again')
             contract = self.contract
             check_precision(contract, self._options.precision, self._source)
             self._announce(contract)

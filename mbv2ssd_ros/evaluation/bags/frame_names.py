@@ -5,8 +5,8 @@ How the file name of an annotation identifies its frame.
     1700000000.123456789.jpg, 1700000000123456789.png   stamp
     frame_000042.xml, 42.jpg                      number of the frame within its topic, from 0
 
-The topic may also be the name of a folder on the way. A prefix before the - that is no topic of
-the bag is ignored.
+The topic may also be the name of a folder on the way. A prefix before the - that is not a
+topic of the bag is ignored.
 """
 
 from __future__ import annotations

@@ -75,7 +75,8 @@ class Bag:
         rosbags = rosbags_library()
         self.path = path
         self.is_ros1 = path.suffix == '.bag'
-        files = _storage_files(path)
+        files = [UnclosedMcap(file) if file.suffix == '.mcap' and file.is_file()
+                 and is_unclosed(file) else file for file in _files(path)]
         reader = rosbags.rosbag1.Reader if self.is_ros1 else rosbags.rosbag2.Reader
         self._cut = [str(file) for file in files if isinstance(file, UnclosedMcap)]
         self._readers = [self._guarded(file, reader, file) for file in files]
@@ -198,13 +199,8 @@ def _unpacked(data: bytes) -> bytes:
     return unpacked
 
 
-def _storage_files(path: Path) -> list[Path]:
-    """Return what the readers open: a folder with its metadata, or storage files."""
-    return [UnclosedMcap(file) if file.suffix == '.mcap' and file.is_file() and is_unclosed(file)
-            else file for file in _files(path)]
-
-
 def _files(path: Path) -> list[Path]:
+    """Return what the readers open: a folder with its metadata, or storage files."""
     if not path.exists():
         raise DataError(f'{path}: no such bag')
     if path.is_file():

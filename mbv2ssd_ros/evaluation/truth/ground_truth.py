@@ -135,13 +135,13 @@ def _nothing_pairs(annotated: AnnotatedFrames, frames: Sequence[FrameRecord], to
     keys = [frame.key for frame in annotated.frames]
     if annotated.by_index:
         numbers = [key.index for key in keys if key.index is not None]
-        return (f'{annotated.source}: no annotation belongs to a frame: annotated are the numbers '
+        return (f'{annotated.source}: no annotation matches a frame: annotations have the numbers '
                 f'{min(numbers)} to {max(numbers)}, the bag has {len(frames)} frames')
     theirs = _span([key.stamp_ns for key in keys if key.stamp_ns is not None])
     ours = _span([frame.stamp_ns for frame in frames]) if frames else 'none at all'
-    return (f'{annotated.source}: no annotation belongs to a frame within '
-            f'{tolerance_ns / 1e6:g} ms: annotated are the stamps {theirs}, the frames have '
-            f'{ours}. Is it of another recording, or should stamps be taken from the time of '
+    return (f'{annotated.source}: no annotation matches a frame within '
+            f'{tolerance_ns / 1e6:g} ms: annotations have the stamps {theirs}, the frames have '
+            f'{ours}. Are they of another recording, or should stamps be taken from the time of '
             'recording (--clock recorded) or from topics of the same name?')
 
 

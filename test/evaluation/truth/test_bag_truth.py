@@ -176,7 +176,7 @@ def test_frames_without_annotation_and_the_reverse_are_listed(write_coco):
 
 def test_no_pair_at_all_is_an_error_with_both_ranges(write_coco):
     annotated = read_annotated_frames(write_coco([('1700000009.000000000.jpg', ())]), [CAMERA])
-    with pytest.raises(DataError, match=r'within 5 ms: annotated are the stamps '
+    with pytest.raises(DataError, match=r'within 5 ms: annotations have the stamps '
                                         r'1700000009.000000000 to .*the frames have '
                                         r'1700000000.000000000 to 1700000000.300000000'):
         pair(annotated, frames(4), [CAMERA], 5_000_000)
