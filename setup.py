@@ -39,6 +39,8 @@ setup(
         'onnxruntime>=1.16.0',
         'opencv-python-headless>=4.5.4.60',
         'PyYAML',
+        # notices damage in JPEG images; without wheels elsewhere, and the node then warns
+        'simplejpeg; platform_machine in "x86_64 aarch64"',
     ],
     extras_require={
         'test': ['pytest'],  # tells colcon how to run the tests

@@ -1,19 +1,15 @@
-"""From sensor_msgs/CompressedImage to what the detector takes: JPEG, PNG or WebP."""
+"""Decode sensor_msgs/CompressedImage: JPEG, PNG or WebP."""
 
 from __future__ import annotations
 
 from typing import Any, Protocol
 
-import cv2
-import numpy as np
-
 from mbv2ssd_ros.core.errors import UnsupportedImageError
 from mbv2ssd_ros.core.image import SourceImage
-from mbv2ssd_ros.core.image_header import stored_size_wh
+from mbv2ssd_ros.core.image_header import JPEG_MAGIC, stored_size_wh
+from mbv2ssd_ros.core.jpeg_decoder import decode_any, decode_jpeg
 
 MAX_PIXELS = 50_000_000  # 150 MB once decoded
-# The pixel grid as it is stored: an orientation in EXIF must not turn the boxes.
-_DECODE_FLAGS = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
 
 
 class CompressedImageMsg(Protocol):
@@ -40,12 +36,8 @@ def image_from_compressed_msg(msg: CompressedImageMsg) -> SourceImage:
         raise UnsupportedImageError(
             f'compressed image ({msg.format!r}) declares {width} x {height} pixels; expected 1 to '
             f'{MAX_PIXELS} in all')
+    decode = decode_jpeg if data.startswith(JPEG_MAGIC) else decode_any
     try:
-        pixels: Any = cv2.imdecode(np.frombuffer(data, np.uint8), _DECODE_FLAGS)
-    except cv2.error as err:
-        raise UnsupportedImageError(
-            f'compressed image ({msg.format!r}) cannot be decoded: {err}') from err
-    if pixels is None:
-        raise UnsupportedImageError(
-            f'compressed image ({msg.format!r}) of {len(data)} bytes is corrupt')
-    return SourceImage(pixels, 'bgr')
+        return SourceImage(decode(data), 'bgr')
+    except UnsupportedImageError as err:
+        raise UnsupportedImageError(f'compressed image ({msg.format!r}): {err}') from err

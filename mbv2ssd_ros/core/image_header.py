@@ -15,7 +15,7 @@ from mbv2ssd_ros.core.errors import UnsupportedImageError
 # of the files that are taken for images, in lower case
 IMAGE_SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.png', '.ppm', '.tif', '.tiff', '.webp')
 
-_JPEG_MAGIC, _JPEG_END = b'\xff\xd8', b'\xff\xd9'
+JPEG_MAGIC, _JPEG_END = b'\xff\xd8', b'\xff\xd9'
 _PNG_MAGIC = b'\x89PNG\r\n\x1a\n'
 # start of frame, in all variants; C4, C8 and CC are other markers
 _JPEG_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
@@ -29,7 +29,7 @@ def stored_size_wh(data: bytes) -> tuple[int, int] | None:
     None for a format other than JPEG, PNG and WebP; UnsupportedImageError where the file is
     truncated or corrupt.
     """
-    if data.startswith(_JPEG_MAGIC):
+    if data.startswith(JPEG_MAGIC):
         return _jpeg_size_wh(data)
     if data.startswith(_PNG_MAGIC):
         return _png_size_wh(data)

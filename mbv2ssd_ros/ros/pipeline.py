@@ -18,6 +18,7 @@ from vision_msgs.msg import LabelInfo
 from mbv2ssd_ros.backends.base import Backend, LoadContext
 from mbv2ssd_ros.backends.opening import open_backend
 from mbv2ssd_ros.core.detections import DetectionSelector
+from mbv2ssd_ros.core.jpeg_decoder import notices_damage
 from mbv2ssd_ros.detector import Detector
 from mbv2ssd_ros.frames import Frame, RATE_LIMITED
 from mbv2ssd_ros.latency import Recorder
@@ -76,6 +77,11 @@ class Pipeline:
                 self._cameras.append(Camera(node, index, camera_params))
                 undo.callback(self._cameras[-1].destroy)
             self._publish_labels()
+            if not notices_damage() and any(
+                    camera.transport == 'compressed' for camera in params.cameras):
+                node.get_logger().warning(
+                    'simplejpeg is not installed: damaged JPEG images can pass as whole ones. '
+                    'pip install simplejpeg')
             self._undo = undo.pop_all()
 
     def check(self, live: LiveParams) -> None:

@@ -11,7 +11,7 @@ _LAUNCH = 'ROS 2, on no package registry'
 # What a robot, or a trainer, may do without, and where it comes from. numpy, OpenCV and PyYAML
 # they may not.
 COMES_WITH = {
-    'onnxruntime': 'what the package requires',
+    **dict.fromkeys(('onnxruntime', 'simplejpeg'), 'what the package requires'),
     **dict.fromkeys(('torch', 'fsspec', 'onnx', 'onnxscript', 'pydantic', 'rich', 'safetensors',
                      'tensorboard'), 'the extra `train`'),
     'faster_coco_eval': 'the extra `eval`',
