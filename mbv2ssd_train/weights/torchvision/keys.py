@@ -12,7 +12,7 @@ from torch import Tensor
 from mbv2ssd_ros.core.errors import DataError
 
 # COCO's categories by id, 1 to 90; ten ids are unused
-_COCO_BY_ID = (
+COCO_BY_ID = (
     'person', 'bicycle', 'car', 'motorcycle', 'airplane', 'bus', 'train', 'truck', 'boat',
     'traffic light', 'fire hydrant', '', 'stop sign', 'parking meter', 'bench', 'bird', 'cat',
     'dog', 'horse', 'sheep', 'cow', 'elephant', 'bear', 'zebra', 'giraffe', '', 'backpack',
@@ -24,8 +24,8 @@ _COCO_BY_ID = (
     'tv', 'laptop', 'mouse', 'remote', 'keyboard', 'cell phone', 'microwave', 'oven', 'toaster',
     'sink', 'refrigerator', '', 'book', 'clock', 'vase', 'scissors', 'teddy bear', 'hair drier',
     'toothbrush')
-# The network has a column for each id, so the unused ones need names of their own.
-COCO_CLASSES = tuple(name or f'unused {number}' for number, name in enumerate(_COCO_BY_ID, 1))
+# A softmax over a column for each id: the unused ones stay, under names of their own.
+COCO_CLASSES = tuple(name or f'unused {number}' for number, name in enumerate(COCO_BY_ID, 1))
 
 _WHOLE_TAIL = 960  # channels of the last layer of MobileNetV3-Large
 

@@ -152,6 +152,30 @@ def test_torchvisions_weights_have_statistics(tmp_path, capsys):
     assert '--photos has no effect with ssd300_vgg16' in capsys.readouterr().err
 
 
+def test_the_columns_of_ids_that_coco_never_used_go(weights):
+    """The seeded detector of five classes, its columns spread over COCO's 91."""
+    places = {'person': 1, 'stop sign': 13, 'toothbrush': 90}  # ids of COCO; 12 and 83 are unused
+    changed = dict(weights)
+    for level in range(6):
+        scope = f'BoxPredictor_{level}/ClassPredictor'
+        for kind in ('weights', 'biases'):
+            few = weights[f'{scope}/{kind}']
+            shapes = few.shape[-1] // 6
+            wide = np.zeros((*few.shape[:-1], shapes, 91), np.float32)
+            for number, place in enumerate(places.values(), 1):
+                wide[..., place] = few.reshape(*few.shape[:-1], shapes, 6)[..., number]
+            changed[f'{scope}/{kind}'] = wide.reshape(*few.shape[:-1], shapes * 91)
+    found, five = convert_graph(changed, None, 'seeded'), convert_graph(weights, CLASSES, 'seeded')
+    assert len(found.class_names) == 80
+    assert not any(name.startswith('unused') for name in found.class_names)
+    image = seeded_image((300, 300), seed=3)[None]
+    boxes, scores = open_checkpoint(found).infer(image)
+    expected_boxes, expected_scores = open_checkpoint(five).infer(image)
+    np.testing.assert_allclose(boxes, expected_boxes, rtol=0, atol=1e-6)
+    columns = [found.class_names.index(name) for name in places]
+    np.testing.assert_allclose(scores[..., columns], expected_scores[..., :3], rtol=0, atol=1e-6)
+
+
 def test_a_graph_for_other_classes_needs_their_names(weights):
     with pytest.raises(ConfigError, match="scores 5 classes .* 90 COCO's names; .*--classes"):
         convert_graph(weights, None, 'seeded')

@@ -174,6 +174,6 @@ def test_a_missing_file_is_named(tmp_path):
 def test_no_file_is_written_under_a_name_that_no_verb_takes(coco_weights, tmp_path, capsys):
     assert main(['import-weights', NAME, '--weights', str(coco_weights), '--output',
                  str(tmp_path / 'model.bin')]) == 1
-    assert ('model.bin: the name of a checkpoint ends in .pt or .pth, that of a backbone in '
-            '.safetensors') in capsys.readouterr().err
+    assert ('model.bin: a checkpoint is named .pt or .pth, a backbone .safetensors'
+            in capsys.readouterr().err)
     assert not list(tmp_path.iterdir())
