@@ -24,12 +24,14 @@ def add_to(verbs: argparse._SubParsersAction) -> None:
         'with quantize.ranges_from becomes an INT8 file for TensorRT.')
     source = verb.add_mutually_exclusive_group(required=True)
     source.add_argument('--checkpoint', help='best.pt or last.pt of a run')
-    source.add_argument('--model', type=Path, help='float32 .onnx file, for --precision fp16')
+    source.add_argument('--model', type=Path,
+                        help='float32 .onnx file, for --precision fp16 and fp16-weights')
     verb.add_argument('--output', required=True, type=Path, help='.onnx file to write')
-    verb.add_argument('--precision', choices=('fp32', 'fp16'), default='fp32',
+    verb.add_argument('--precision', choices=('fp32', 'fp16', 'fp16-weights'), default='fp32',
                       help='fp16: half the size, for TensorRT; input stays uint8, and boxes '
-                      'and scores are still computed in float32. Default fp32')
-    verb.add_argument('--data', help='images for the comparison of fp16, instead of synthetic '
+                      'and scores are still computed in float32. fp16-weights: half the size, '
+                      'everything is computed in float32. Default fp32')
+    verb.add_argument('--data', help='images for the comparison of float16, instead of synthetic '
                       f'ones. {DATA_HELP}')
     verb.add_argument('--split', help=f'split of --data. {SPLIT_HELP}')
     verb.add_argument('--images', type=int, default=50, help='number of images of --split, '
@@ -39,8 +41,8 @@ def add_to(verbs: argparse._SubParsersAction) -> None:
 
 def _run(options: argparse.Namespace) -> None:
     if options.precision == 'fp32' and (options.model or options.data or options.split):
-        raise ConfigError('--model, --data and --split are for --precision fp16; a float32 export '
-                          'is compared with PyTorch on built-in images')
+        raise ConfigError('--model, --data and --split are for --precision fp16 and fp16-weights; '
+                          'a float32 export is compared with PyTorch on built-in images')
     if bool(options.data) != bool(options.split):
         raise ConfigError('--data and --split belong together')
     if options.model:
@@ -50,7 +52,7 @@ def _run(options: argparse.Namespace) -> None:
     from mbv2ssd_train.run.checkpoint import load_checkpoint
     backend = open_checkpoint(load_checkpoint(options.checkpoint))
     is_int8 = backend.contract.precision == 'int8'
-    if options.precision == 'fp16':
+    if options.precision != 'fp32':
         if is_int8:
             raise ConfigError(f'{options.checkpoint}: quantization-aware, exported as INT8; '
                               'leave --precision out')
@@ -81,7 +83,7 @@ def _export_learnt(backend: TorchBackend, output: Path) -> None:
 
 
 def _export_float16(source: Path, options: argparse.Namespace) -> None:
-    from mbv2ssd_train.export.float16_file import export_float16
+    from mbv2ssd_train.export.float16_file import export_float16, store_weights_in_float16
     from mbv2ssd_train.onnx_files.check_images import images_of
     from mbv2ssd_train.onnx_files.model_file import read_float32
     _, contract = read_float32(source, 'convert')
@@ -89,10 +91,13 @@ def _export_float16(source: Path, options: argparse.Namespace) -> None:
     if options.data:
         from mbv2ssd_train.data.sources.open import open_dataset
         dataset = open_dataset(options.data, options.split, contract.object_names)
-    found = export_float16(source, options.output,
-                           images_of(dataset, options.images, contract))
+    write, precision = {
+        'fp16': (export_float16, 'float16'),
+        'fp16-weights': (store_weights_in_float16, 'float32 with weights stored in float16'),
+    }[options.precision]
+    found = write(source, options.output, images_of(dataset, options.images, contract))
     kind = f'images of {options.split}' if dataset else 'synthetic images'
-    print(f'{options.output}: {options.output.stat().st_size / 1e6:.1f} MB, float16; on '
+    print(f'{options.output}: {options.output.stat().st_size / 1e6:.1f} MB, {precision}; on '
           f'{found.images} {kind} {found.detections - found.alone} of {found.detections} '
           f'detections have a partner in float32; they overlap by {found.iou_mean:.4f} on '
           f'average, their scores differ by {found.pair_score_mean:.4f}')

@@ -1,4 +1,4 @@
-"""The float16 copy of a model file, compared with the original before it is written."""
+"""Copies of a model file in float16, compared with the original before they are written."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from mbv2ssd_ros.core.errors import ConfigError
 from mbv2ssd_train.export.agreement import Agreement, LIMITS, measure_agreement, shortfalls
 from mbv2ssd_train.export.half import check_activations, Float16Error, to_float16
 from mbv2ssd_train.onnx_files.model_file import check_name, read_float32, save_beside, set_contract
+from mbv2ssd_train.onnx_files.storage import store_in_float16
 
 
 def export_float16(source: Path, output: Path, images: Sequence[NDArray[np.uint8]]) -> Agreement:
@@ -28,13 +29,27 @@ def export_float16(source: Path, output: Path, images: Sequence[NDArray[np.uint8
     feature map is too large for float16 or the copy detects something else.
     """
     check_name(output)
-    if output.resolve() == source.resolve():
-        raise ConfigError(f'{output}: is the model itself and would be overwritten; choose '
-                          'another --output')
     model, contract = read_float32(source, 'convert')
     check_activations(model, images, str(source))
     copy = to_float16(model, str(source))
     set_contract(copy, dataclasses.replace(contract, precision='fp16'))
+    return _write_if_equal(copy, source, output, images)
+
+
+def store_weights_in_float16(
+        source: Path, output: Path, images: Sequence[NDArray[np.uint8]]) -> Agreement:
+    """Write a float32 copy of half the size; images and errors are those of export_float16."""
+    check_name(output)
+    copy, _ = read_float32(source, 'convert')
+    store_in_float16(copy, str(source))
+    return _write_if_equal(copy, source, output, images)
+
+
+def _write_if_equal(copy: onnx.ModelProto, source: Path, output: Path,
+                    images: Sequence[NDArray[np.uint8]]) -> Agreement:
+    if output.resolve() == source.resolve():
+        raise ConfigError(f'{output}: is the model itself and would be overwritten; choose '
+                          'another --output')
     onnx.checker.check_model(copy, full_check=True)
     partial = save_beside(copy, output)
     try:

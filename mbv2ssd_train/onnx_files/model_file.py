@@ -14,10 +14,15 @@ from mbv2ssd_ros.core.contract import METADATA_KEY, ModelContract
 from mbv2ssd_ros.core.errors import ConfigError, ContractError
 from mbv2ssd_ros.core.output_summary import Difference
 from mbv2ssd_train.onnx_files.self_test import with_self_test
+from mbv2ssd_train.onnx_files.storage import restore_float32
 
 
 def read_float32(source: Path, what: str) -> tuple[onnx.ModelProto, ModelContract]:
-    """Read a float32 model with a contract, else ContractError; `what` is the verb for it."""
+    """
+    Read a float32 model with a contract, else ContractError; `what` is the verb for it.
+
+    Weights that the file stores in float16 are float32 in the model.
+    """
     try:
         model = onnx.load(source)
     except OSError:
@@ -31,6 +36,7 @@ def read_float32(source: Path, what: str) -> tuple[onnx.ModelProto, ModelContrac
     contract = ModelContract.from_json(metadata[METADATA_KEY], str(source))
     if contract.precision != 'fp32':
         raise ContractError(f'{source}: is {contract.precision}; {what} the fp32 file')
+    restore_float32(model)
     return model, contract
 
 

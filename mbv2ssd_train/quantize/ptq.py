@@ -62,10 +62,11 @@ def quantize_onnx(source: Path, output: Path, images: CalibrationDataReader, tar
     end in .onnx.
     """
     check_name(output)
-    _, contract = read_float32(source, 'quantise')
+    restored, contract = read_float32(source, 'quantise')
     with tempfile.TemporaryDirectory() as folder:
         prepared, quantised = Path(folder) / 'prepared.onnx', Path(folder) / 'quantised.onnx'
-        quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
+        onnx.save(restored, prepared)  # old quantisers take no model in memory
+        quant_pre_process(str(prepared), str(prepared), skip_symbolic_shape=True)
         float_model = onnx.load(prepared)
         placement = find_placement(float_model, str(source))
         settings = _settings(target, placement)

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from mbv2ssd_ros.core.contract import METADATA_KEY, ModelContract
 from mbv2ssd_ros.core.errors import DataError
+from mbv2ssd_train.onnx_files.storage import restore_float32
 
 _BACKBONE = 'backbone.'
 _NETWORK = 'network.'  # the exporter's prefix of the network's weights
@@ -67,6 +68,7 @@ def read_exported(source: Path) -> tuple[dict[str, Tensor], ModelContract | None
         model = onnx.load(source)
     except DecodeError as err:
         raise DataError(f'{source}: not an ONNX file: {err}') from err
+    restore_float32(model)
     tensors = {item.name: item for item in model.graph.initializer}
     weights = {name: _tensor(item) for name, item in tensors.items()}
     for node in model.graph.node:
