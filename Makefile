@@ -26,8 +26,8 @@ lint: setup  ## ruff and mypy
 	$(VENV)/ruff check
 	$(VENV)/mypy
 
-demo: setup  ## the whole path: camera topic, detector, annotated images in demo_out/
-	$(VENV)/python -m mbv2ssd_ros.tools.demo
+demo: setup  ## the whole path: camera topic, detector, annotated images in demo_out/; MODEL=, IMAGES=
+	$(VENV)/python -m mbv2ssd_ros.tools.demo $(addprefix --model ,$(MODEL)) $(addprefix --images ,$(IMAGES))
 
 test-versions: setup  ## old and new Pythons and libraries; CELLS=3.10 chooses (see .ci/versions)
 	@$(PYTHON) .ci/versions $(CELLS)

@@ -166,25 +166,31 @@ def test_a_picture_on_the_sheet_keeps_its_proportions():
 EXPECTED = {
     'astronaut.jpg': 'person', 'cameraman.jpg': 'person', 'car.jpg': 'car', 'cat_face.jpg': 'cat',
     'cat_lying.jpg': 'cat', 'dog.jpg': 'dog', 'parrot.jpg': 'bird'}
+EVERYDAY = {'cocktail.jpg': 'wine glass', 'coffee.jpg': 'cup'}
 
 
-def test_the_shipped_model_finds_what_is_in_the_demo_images():
+@pytest.mark.parametrize('model, folder, expected', [
+    ('', 'images', EXPECTED),
+    ('ssdlite_mobilenet_v2_coco.onnx', 'everyday', EVERYDAY),
+    ('ssdlite_mobilenet_v2_coco_int8_cpu.onnx', 'everyday', EVERYDAY)])
+def test_the_shipped_model_finds_what_is_in_the_demo_images(model, folder, expected):
     try:
-        model = find_model('')
+        model = find_model(model)
     except ConfigError as err:
         pytest.skip(str(err))
     detector = Detector(open_backend('auto', model, BackendOptions()))
     names = detector.contract.class_names
     best = {}
-    for frame in open_source(shipped_path('config/demo/images')):
+    for frame in open_source(shipped_path(f'config/demo/{folder}')):
         found = detector.detect([SourceImage(frame.image_bgr, 'bgr')])[0]
         best[frame.name] = names[found.labels[0]] if len(found) else 'nothing'
-    assert best == EXPECTED
+    assert best == expected
 
 
-def test_every_demo_image_has_its_source_and_licence_beside_it():
-    folder = shipped_path('config/demo/images')
+@pytest.mark.parametrize('folder, expected', [('images', EXPECTED), ('everyday', EVERYDAY)])
+def test_every_demo_image_has_its_source_and_licence_beside_it(folder, expected):
+    folder = shipped_path(f'config/demo/{folder}')
     licences = (folder / 'LICENSE.md').read_text()
     rows = {line.split('`')[1]: line for line in licences.splitlines() if line.startswith('| `')}
-    assert set(rows) == {frame.name for frame in open_source(folder)} == set(EXPECTED)
+    assert set(rows) == {frame.name for frame in open_source(folder)} == set(expected)
     assert all('CC0 1.0' in row or 'public domain' in row for row in rows.values())
