@@ -26,7 +26,7 @@ def add_to(verbs: argparse._SubParsersAction) -> None:
         description="Convert a state dict of one of torchvision's detectors, or the TensorFlow.js "
         "graph of TensorFlow's SSDLite MobileNetV2, to a checkpoint for eval, predict, export and "
         'model.weights, or only its backbone to a file for model.backbone_weights. Ids that COCO '
-        "never used are dropped from TensorFlow's; torchvision's keep their columns under the name "
+        "never used are dropped from TensorFlow's; torchvision's keep their columns as "
         '`unused ID`.')
     verb.add_argument('architecture', choices=(*TORCHVISION, TENSORFLOW),
                       help='name of the detector in torchvision or TensorFlow')
