@@ -10,9 +10,11 @@ from helpers.paths import ROOT
 from mbv2ssd_ros.evaluation.bags import frame_names, writer
 from mbv2ssd_ros.evaluation.runs import journal, labelled_frames, outputs
 from mbv2ssd_ros.tools import evaluate_bag, label_bag
+from mbv2ssd_ros.tools.cli.settings import argument_parser
 
 PAGE = (ROOT / 'docs' / 'bags.md').read_text(encoding='utf-8')
-PARSERS = {'evaluate_bag': evaluate_bag._parser(), 'label_bag': label_bag._parser()}
+PARSERS = {module.PROGRAM: argument_parser(module.Settings, module.PROGRAM)
+           for module in (evaluate_bag, label_bag)}
 
 
 def commands():

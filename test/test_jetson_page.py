@@ -4,6 +4,7 @@ import re
 
 from helpers.paths import ROOT
 from mbv2ssd_ros.tools import build_engine
+from mbv2ssd_ros.tools.cli.settings import argument_parser
 
 PAGE = (ROOT / 'docs' / 'jetson.md').read_text(encoding='utf-8')
 
@@ -25,7 +26,7 @@ def test_what_a_failed_build_says_is_quoted_from_the_code():
 
 
 def test_options_of_build_engine_exist():
-    known = build_engine._parser().format_help()
+    known = argument_parser(build_engine.Settings, 'build_engine').format_help()
     used = re.findall(r'build_engine((?: --[^`\n]*)+)', PAGE)
     options = {option for text in used for option in re.findall(r'--[\w-]+', text)}
     assert len(options) >= 4

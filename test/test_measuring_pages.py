@@ -9,12 +9,18 @@ from helpers.paths import ROOT
 from mbv2ssd_ros.tools import compare_models, doctor, evaluate_live, play_bag
 from mbv2ssd_ros.tools.benchmarking.compare_figures import Rounds, row, table
 from mbv2ssd_ros.tools.checkup.finding import LEVELS
+from mbv2ssd_ros.tools.cli.settings import argument_parser
 from mbv2ssd_ros.tools.live.account import CameraOutcome, NodeCounts
 from mbv2ssd_ros.tools.live.account import table as live_table
 
 DOCTOR = (ROOT / 'docs' / 'doctor.md').read_text(encoding='utf-8')
 MEASURING = (ROOT / 'docs' / 'measuring.md').read_text(encoding='utf-8')
 PROGRAMS = {module.PROGRAM: module for module in (doctor, compare_models, evaluate_live, play_bag)}
+
+
+def parser_of(module):
+    """Return the parser of a program."""
+    return argument_parser(module.Settings, module.PROGRAM)
 
 
 def commands():
@@ -38,14 +44,14 @@ def first_cells(page, after):
 def test_commands_are_accepted_by_their_programs():
     assert len(commands()) >= 8
     for program, arguments in commands():
-        parsed = PROGRAMS[program]._parser().parse_args(arguments)
+        parsed = parser_of(PROGRAMS[program]).parse_args(arguments)
         assert isinstance(parsed, argparse.Namespace)
 
 
 def test_options_that_the_pages_name_exist():
     options = set(re.findall(r'`(--[a-z-]+)', DOCTOR + MEASURING))
     known = {option for module in PROGRAMS.values()
-             for action in module._parser()._actions for option in action.option_strings}
+             for action in parser_of(module)._actions for option in action.option_strings}
     assert len(options) >= 10 and options - known == set()
 
 

@@ -16,14 +16,13 @@ from mbv2ssd_ros.ros.parameters import (
     CAMERA_SUFFIXES,
     check_camera_names,
     DetectorParams,
+    FOREIGN_PREFIXES,
     NO_NAMES,
     NODE_PARAMETERS,
     ParameterSpec,
 )
 
 _TYPO_SIMILARITY = 0.8
-# Not ours: set by rclpy itself or by its QoS overrides.
-_FOREIGN_PREFIXES = ('qos_overrides.', 'use_sim_time', 'start_type_description_service')
 
 
 class ParameterTable:
@@ -99,7 +98,7 @@ class ParameterTable:
         if self._problems:
             raise ConfigError('; '.join(self._problems.values()))
         return [self._unknown(name) for name in sorted(self._overrides)
-                if name not in self._declared and not name.startswith(_FOREIGN_PREFIXES)]
+                if name not in self._declared and not name.startswith(FOREIGN_PREFIXES)]
 
     def _unknown(self, name: str) -> str:
         camera, _, suffix = name.partition('.')

@@ -26,6 +26,8 @@ NO_NAMES = ['']  # how ROS writes a list of no strings: an empty list has no typ
 _CAMERA_NAME = re.compile(r'[A-Za-z]\w*')
 _DETECTION = DetectionSettings()
 _OPTIONS, _ORT = BackendOptions(), OrtOptions()
+# Not ours: set by rclpy itself or by its QoS overrides.
+FOREIGN_PREFIXES = ('qos_overrides.', 'use_sim_time', 'start_type_description_service')
 
 
 @dataclass(frozen=True)

@@ -22,12 +22,11 @@ bare backend does one inference after the other, and latencies. An image then wa
 inference under way, so one more inference is allowed for.
 
 Then several cameras that publish at the same instant, in a node of their own. At the end all is
-compared with what is asked of this package on two cores.
+compared with the targets of this package for two cores.
 """
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 import os
@@ -59,7 +58,6 @@ from mbv2ssd_ros.tools.cli.json_file import check_writable, write_json
 from mbv2ssd_ros.tools.cli.processes import ending, ProcessError, Program
 from mbv2ssd_ros.tools.cli.program import log, model_file, run
 from mbv2ssd_ros.tools.cli.settings import (
-    argument_parser,
     domain_option,
     flag,
     json_option,
@@ -93,7 +91,7 @@ class Settings(CameraSettings):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; the exit code is 1 when the node could not be measured."""
-    settings = read(Settings, _parser(), argv)
+    settings = read(Settings, argv, PROGRAM, __doc__)
     return run(PROGRAM, lambda: _benchmark(settings), 'interrupted; nothing was written',
                interrupted_code=1)
 
@@ -189,10 +187,6 @@ class Bench:
         sent, received = self.graph.exchange(
             self.graph.topics, round(SATURATION_S * offered_hz), offered_hz)
         return Saturation(sent, received, BARE_RUNS / bare_hz, BARE_RUNS)
-
-
-def _parser() -> argparse.ArgumentParser:
-    return argument_parser(Settings, PROGRAM, __doc__)
 
 
 if __name__ == '__main__':

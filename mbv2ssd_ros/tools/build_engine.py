@@ -7,7 +7,6 @@ it once after every update of the model or of JetPack, as the user that runs the
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +27,7 @@ from mbv2ssd_ros.tools.benchmarking.figures import percentiles
 from mbv2ssd_ros.tools.benchmarking.timing import timed
 from mbv2ssd_ros.tools.cli.json_file import check_writable, write_json
 from mbv2ssd_ros.tools.cli.program import model_file, run
-from mbv2ssd_ros.tools.cli.settings import argument_parser, flag, option, read
+from mbv2ssd_ros.tools.cli.settings import flag, option, read
 
 PROGRAM = 'build_engine'
 
@@ -53,12 +52,12 @@ class Settings:
     runs: int = option('--runs', type=whole, default=200, metavar='N', help='measured inferences '
                        'of each batch size (default: %(default)s)')
     json: Path | None = option('--json', type=Path, metavar='FILE',
-                               help='write the measurements there, too')
+                               help='write the measurements there')
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; 1 when no engine was built or, with --build-only, none was kept."""
-    settings = read(Settings, _parser(), argv)
+    settings = read(Settings, argv, PROGRAM, __doc__)
     return run(PROGRAM, lambda: build(settings), 'cancelled')
 
 
@@ -151,10 +150,6 @@ class _Printer:
     def warning(self, message: str, /) -> None:
         """Print a line, marked as a warning."""
         self.info(f'warning: {message}')
-
-
-def _parser() -> argparse.ArgumentParser:
-    return argument_parser(Settings, PROGRAM, __doc__)
 
 
 if __name__ == '__main__':

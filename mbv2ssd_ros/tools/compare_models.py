@@ -11,7 +11,6 @@ machine that becomes slower becomes slower for all. Figures are medians over the
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 import importlib.util
@@ -39,7 +38,7 @@ from mbv2ssd_ros.tools.benchmarking.settings import CameraSettings
 from mbv2ssd_ros.tools.cli.json_file import check_writable, write_json
 from mbv2ssd_ros.tools.cli.processes import ending, Program
 from mbv2ssd_ros.tools.cli.program import EXPECTED_MODEL, log, run
-from mbv2ssd_ros.tools.cli.settings import argument_parser, flag, json_option, option, read
+from mbv2ssd_ros.tools.cli.settings import flag, json_option, option, read
 from mbv2ssd_ros.tools.playing.image_source import open_source
 
 PROGRAM = 'compare_models'
@@ -56,7 +55,7 @@ class Settings(CameraSettings):
                                 help='once for each (default: all that are installed)')
     threads: int = option('--threads', type=whole, default=1, metavar='N',
                           help='of one inference on a CPU (default %(default)s)')
-    ros: bool = flag('--ros', 'measure end to end, too: a node and a camera for each model')
+    ros: bool = flag('--ros', 'also measure end to end: a node and a camera for each model')
     domain_id: int = option('--domain-id', type=domain_id, default=70, metavar='0..101',
                             help='--ros: ROS_DOMAIN_ID of the first model; the others take the '
                             'next (default %(default)s)')
@@ -89,7 +88,11 @@ class Entrant:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; the exit code is 1 when a model could not be measured."""
-    settings = read(Settings, _parser(), argv)
+    settings = read(
+        Settings, argv, PROGRAM, __doc__,
+        'examples:\n'
+        '  compare_models model.onnx model_int8.onnx --json now.json --plot now.png\n'
+        '  compare_models models/ --bag drive/ --ground-truth drive.json --ros')
     return run(PROGRAM, lambda: _compare(settings), 'interrupted; nothing was written')
 
 
@@ -246,14 +249,6 @@ def _measure(entrant: Entrant, count: int) -> None:
         sent, received = entrant.graph.exchange(entrant.graph.topics, WARM_UP + count)
         end_to_end = latencies_ms(sent[WARM_UP:], received)
     rounds.times_ms['end_to_end'].append(end_to_end)
-
-
-def _parser() -> argparse.ArgumentParser:
-    return argument_parser(
-        Settings, PROGRAM, __doc__,
-        'examples:\n'
-        '  compare_models model.onnx model_int8.onnx --json now.json --plot now.png\n'
-        '  compare_models models/ --bag drive/ --ground-truth drive.json --ros')
 
 
 if __name__ == '__main__':

@@ -8,7 +8,6 @@ was detected in every image.
 
 from __future__ import annotations
 
-import argparse
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,7 +28,6 @@ from mbv2ssd_ros.shipped import shipped_path
 from mbv2ssd_ros.tools.cli.processes import ending, ProcessError, Program, ros_environment
 from mbv2ssd_ros.tools.cli.program import model_file, run, say
 from mbv2ssd_ros.tools.cli.settings import (
-    argument_parser,
     domain_option,
     model_option,
     option,
@@ -65,7 +63,7 @@ class Settings:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the demo; the exit code is 0 when every image had a detection."""
-    settings = read(Settings, _parser(), argv)
+    settings = read(Settings, argv, PROGRAM, __doc__)
     return run(PROGRAM, lambda: _demo(settings))
 
 
@@ -229,10 +227,6 @@ def _report(frames: Sequence[DemoFrame], seen: Mapping[str, DemoFrame], output: 
     say(PROGRAM, f'detections in all {len(seen)} images; {counted}, latency median '
         f'{latency_ms:.1f} ms')
     say(PROGRAM, f'see {output / CONTACT_SHEET}')
-
-
-def _parser() -> argparse.ArgumentParser:
-    return argument_parser(Settings, PROGRAM, __doc__)
 
 
 if __name__ == '__main__':

@@ -1,14 +1,13 @@
 """
-Look at everything that a detector node depends on, and say in a line each what is wrong.
+Check everything that a detector node depends on, and report each finding in a line.
 
 Versions, processor, GPU, memory, power mode, model, engines; on ROS 2 also the cameras of the
-network, their rate and quality of service, and whether the node's parameters fit them. Nothing
-is changed.
+network, their rate and quality of service, and whether the node's parameters fit them. It
+changes nothing.
 """
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -46,7 +45,7 @@ from mbv2ssd_ros.tools.checkup.parameter_file import judge, read_overrides, want
 from mbv2ssd_ros.tools.cli.json_file import write_json
 from mbv2ssd_ros.tools.cli.program import run
 from mbv2ssd_ros.tools.cli.ros_session import ros_node
-from mbv2ssd_ros.tools.cli.settings import argument_parser, flag, option, read
+from mbv2ssd_ros.tools.cli.settings import flag, option, read
 
 PROGRAM = 'doctor'
 _REPORT_LEVELS = (OK, WARNING, ERROR)  # of diagnostic_msgs
@@ -80,7 +79,12 @@ class Settings:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; 1 when a line is an error, with --strict also for a warning."""
-    settings = read(Settings, _parser(), argv)
+    settings = read(
+        Settings, argv, PROGRAM, __doc__,
+        'examples:\n'
+        '  doctor                                       what is here, what runs\n'
+        '  doctor --params-file config/detector.yaml    do the cameras fit the file?\n'
+        'exit code 0: no error; 1: at least one. See docs/doctor.md.')
     return run(PROGRAM, lambda: _check_all(settings))
 
 
@@ -220,15 +224,6 @@ def _report(findings: Sequence[Finding], verdict: str, target: str | None) -> No
         return
     write_json(None if target is None else Path(target), report)
     print(f'{PROGRAM}: ' + ', '.join(f'{count} {level}' for level, count in counts.items()))
-
-
-def _parser() -> argparse.ArgumentParser:
-    return argument_parser(
-        Settings, PROGRAM, __doc__,
-        'examples:\n'
-        '  doctor                                       what is here, what runs\n'
-        '  doctor --params-file config/detector.yaml    do the cameras fit the file?\n'
-        'exit code 0: no error; 1: at least one. See docs/doctor.md.')
 
 
 if __name__ == '__main__':

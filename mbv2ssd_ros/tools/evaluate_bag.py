@@ -6,7 +6,6 @@ Reads rosbag2 (sqlite3, mcap, compressed) and ROS 1 bags without a ROS installat
 
 from __future__ import annotations
 
-import argparse
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -40,7 +39,7 @@ from mbv2ssd_ros.shipped import find_model
 from mbv2ssd_ros.tools.cli.model_settings import ModelSettings
 from mbv2ssd_ros.tools.cli.program import INTERRUPTED_CODE, log, run
 from mbv2ssd_ros.tools.cli.progress import frame_progress
-from mbv2ssd_ros.tools.cli.settings import argument_parser, flag, option, read
+from mbv2ssd_ros.tools.cli.settings import flag, option, read, topics_option
 
 PROGRAM = 'evaluate_bag'
 COMPARED, COMPARISON = 'compared', 'comparison.json'
@@ -54,9 +53,7 @@ class Settings(ModelSettings):
     bag: list[Path] = option(type=Path, nargs='+',
                              help='folder of a rosbag2, a .mcap, .db3 or .bag file; several of '
                              'them, or a folder of bags, are measured together')
-    topic: list[str] = option(
-        '--topic', action='append', default=[], metavar='TOPIC', help='images, raw or compressed; '
-        'once for each camera (default: the only image topic of the bag)')
+    topic: list[str] = topics_option('the only one of the bag')
     output: Path | None = option('--output', type=Path, metavar='FOLDER',
                                  help='gets the results (default: BAG_evaluation)')
     restart: bool = flag('--restart', 'start again where --output has results of an earlier run')
@@ -108,7 +105,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     The exit code is 1 after an error, an incomplete bag, or a drop below the baseline; 130 after
     an interruption.
     """
-    settings = read(Settings, _parser(), argv)
+    settings = read(
+        Settings, argv, PROGRAM, __doc__,
+        'examples:\n'
+        '  evaluate_bag drive/ --ground-truth drive.json\n'
+        '  evaluate_bag drive/ --recorded /camera/detections --ground-truth drive.json\n'
+        '  evaluate_bag drive/ --ground-truth drive.json --baseline old/metrics.json\n'
+        'The same command resumes after an interruption. See docs/bags.md.')
     return run(PROGRAM, lambda: _evaluate(settings), 'interrupted; the same command resumes')
 
 
@@ -286,16 +289,6 @@ def _task(settings: Settings, bags: Sequence[Path]) -> BagTask:
     if len(bags) > 1:
         return found
     return replace(tasks_for(bags, found)[0], output=found.output)
-
-
-def _parser() -> argparse.ArgumentParser:
-    return argument_parser(
-        Settings, PROGRAM, __doc__,
-        'examples:\n'
-        '  evaluate_bag drive/ --ground-truth drive.json\n'
-        '  evaluate_bag drive/ --recorded /camera/detections --ground-truth drive.json\n'
-        '  evaluate_bag drive/ --ground-truth drive.json --baseline old/metrics.json\n'
-        'The same command resumes after an interruption. See docs/bags.md.')
 
 
 if __name__ == '__main__':

@@ -1,14 +1,13 @@
 """
 Play a recording through the live detector node, and account for every image.
 
-Starts the node and a player, each a process of its own, and says for each camera what was lost
-before the node, dropped by it (with its own reasons), and lost on the way to a
-subscriber. `ros2 launch mbv2ssd_ros evaluate.launch.py` does the same with `ros2 bag play`.
+Starts the node and a player, each a process of its own, and reports for each camera what was lost
+before the node, dropped by it (with its reasons), and lost on the way to a subscriber. `ros2
+launch mbv2ssd_ros evaluate.launch.py` does the same with `ros2 bag play`.
 """
 
 from __future__ import annotations
 
-import argparse
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,13 +24,13 @@ from mbv2ssd_ros.tools.cli.processes import ending, Program, ros_environment
 from mbv2ssd_ros.tools.cli.program import log, model_file, run
 from mbv2ssd_ros.tools.cli.ros_session import ros_node
 from mbv2ssd_ros.tools.cli.settings import (
-    argument_parser,
     domain_option,
     flag,
     json_option,
     model_option,
     option,
     read,
+    topics_option,
 )
 from mbv2ssd_ros.tools.live.account import CameraOutcome, table
 from mbv2ssd_ros.tools.live.cameras import BagCamera, cameras_of, node_parameters
@@ -47,9 +46,7 @@ class Settings:
     """What is played through which node, or what is watched."""
 
     bag: Path = option(type=Path, help='folder of a rosbag2, a .mcap, .db3 or .bag file')
-    topic: list[str] = option(
-        '--topic', action='append', default=[], metavar='TOPIC',
-        help='of images; once for each camera (default: all that have images)')
+    topic: list[str] = topics_option('all that have images')
     model: str = model_option()
     backend: str = option('--backend', default='auto', metavar='NAME',
                           help="as the node's parameter (default %(default)s)")
@@ -80,7 +77,12 @@ class Settings:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; 1 when the run failed, or less was answered than --min-answered."""
-    settings = read(Settings, _parser(), argv)
+    settings = read(
+        Settings, argv, PROGRAM, __doc__,
+        'examples:\n'
+        '  evaluate_live drive/\n'
+        '  evaluate_live drive/ --model mine.onnx --rate 2 --min-answered 0.95\n'
+        '  evaluate_live drive/ --as-answered --json live.json', exclusive='pace')
     return run(PROGRAM, lambda: _evaluate(settings))
 
 
@@ -160,15 +162,6 @@ def _judge(outcomes: Sequence[CameraOutcome], least: float) -> int:
     if nothing := [outcome.name for outcome in outcomes if not outcome.sent]:
         log(PROGRAM, f'nothing was sent for {", ".join(nothing)}')
     return int(bool(few or nothing))
-
-
-def _parser() -> argparse.ArgumentParser:
-    return argument_parser(
-        Settings, PROGRAM, __doc__,
-        'examples:\n'
-        '  evaluate_live drive/\n'
-        '  evaluate_live drive/ --model mine.onnx --rate 2 --min-answered 0.95\n'
-        '  evaluate_live drive/ --as-answered --json live.json', exclusive='pace')
 
 
 if __name__ == '__main__':

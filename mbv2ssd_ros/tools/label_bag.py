@@ -28,7 +28,7 @@ from mbv2ssd_ros.shipped import find_model
 from mbv2ssd_ros.tools.cli.model_settings import ModelSettings
 from mbv2ssd_ros.tools.cli.program import INTERRUPTED_CODE, log, run
 from mbv2ssd_ros.tools.cli.progress import frame_progress
-from mbv2ssd_ros.tools.cli.settings import argument_parser, flag, option, read
+from mbv2ssd_ros.tools.cli.settings import flag, option, read, topics_option
 
 PROGRAM = 'label_bag'
 
@@ -46,9 +46,7 @@ class Settings(ModelSettings):
     """Which frames are labelled, by which model, and what is written."""
 
     bag: Path = option(type=Path, help='folder of a rosbag2, a .mcap, .db3 or .bag file')
-    topic: list[str] = option(
-        '--topic', action='append', default=[], metavar='TOPIC', help='images, raw or compressed; '
-        'once for each camera (default: the only image topic of the bag)')
+    topic: list[str] = topics_option('the only one of the bag')
     output: Path | None = option(
         '--output', type=Path, metavar='FOLDER',
         help='data set; may have other splits already (default: BAG_labels)')
@@ -74,7 +72,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     The exit code is 1 after an error or a bag that ends early; 130 when interrupted.
     """
-    settings = read(Settings, _parser(), argv)
+    settings = read(
+        Settings, argv, PROGRAM, __doc__,
+        'examples:\n'
+        '  label_bag monday/ --output my_data\n'
+        '  label_bag tuesday/ --output my_data --split val\n'
+        'docs/bags.md has the whole way from a recording to a better model.')
     return run(PROGRAM, lambda: _label(settings))
 
 
@@ -111,15 +114,6 @@ def _summary(counts: LabelCounts, labelled: LabelledFrames, output: Path, split:
             + ''.join(f', {count} {what}' for what, count in left.items() if count)
             + (f'\nsee {output / DESCRIPTION}, {output / f"{split}.json"} and '
                f'{output / "images" / split}' if len(labelled) else ''))
-
-
-def _parser() -> argparse.ArgumentParser:
-    return argument_parser(
-        Settings, PROGRAM, __doc__,
-        'examples:\n'
-        '  label_bag monday/ --output my_data\n'
-        '  label_bag tuesday/ --output my_data --split val\n'
-        'docs/bags.md has the whole way from a recording to a better model.')
 
 
 if __name__ == '__main__':

@@ -7,7 +7,6 @@ image as soon as the one before it was answered.
 
 from __future__ import annotations
 
-import argparse
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ from mbv2ssd_ros.core.stamps import split_stamp, stamp_ns
 from mbv2ssd_ros.tools.cli.json_file import json_lines
 from mbv2ssd_ros.tools.cli.program import run, say
 from mbv2ssd_ros.tools.cli.ros_session import ros_node
-from mbv2ssd_ros.tools.cli.settings import argument_parser, flag, option, read
+from mbv2ssd_ros.tools.cli.settings import flag, option, read, topics_option
 from mbv2ssd_ros.tools.playing.publishing import (
     camera_qos,
     let_frames_arrive,
@@ -43,9 +42,7 @@ class Settings:
     """What is played, and how."""
 
     bag: Path = option(type=Path, help='folder of a rosbag2, a .mcap, .db3 or .bag file')
-    topic: list[str] = option(
-        '--topic', action='append', default=[], metavar='TOPIC',
-        help='of images; once for each camera (default: all that have images)')
+    topic: list[str] = topics_option('all that have images')
     rate: float = option('--rate', type=positive, default=1.0, metavar='FACTOR',
                          help='2 plays twice as fast (default %(default)g)')
     answered_by: list[str] = option(
@@ -68,7 +65,13 @@ class Settings:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; 0 also after SIGINT, 1 when the bag cannot be played to its end."""
-    settings = read(Settings, _parser(), argv)
+    settings = read(
+        Settings, argv, PROGRAM, __doc__,
+        'examples:\n'
+        '  play_bag drive/\n'
+        '  play_bag drive.mcap --topic /front/image_raw --rate 0.5 --stamps now\n'
+        '  play_bag drive/ --topic /front/image_raw --answered-by /front/detections\n'
+        'ROS arguments follow --ros-args, such as --ros-args -r /a:=/b')
     return run(PROGRAM, lambda: _play(settings), interrupted='', interrupted_code=0)
 
 
@@ -181,7 +184,7 @@ class _Player:
         sent_ns = stamp_ns(out.header)
         self._answers.stamps[topic].discard(sent_ns)  # which a bag may repeat
         if self._settings.reliable and not self._counts['published'][topic] % QOS_DEPTH:
-            # a publisher keeps no more for a late subscriber
+            # a publisher keeps only as many for a late subscriber
             let_frames_arrive(self._publishers[topic], reliable=True)
         self._publishers[topic].publish(out)
         self._counts['published'][topic] += 1
@@ -229,16 +232,6 @@ class _Answers:
 
     def _receive(self, topic: str, message: Any) -> None:
         self.stamps[topic].add(stamp_ns(message.header))
-
-
-def _parser() -> argparse.ArgumentParser:
-    return argument_parser(
-        Settings, PROGRAM, __doc__,
-        'examples:\n'
-        '  play_bag drive/\n'
-        '  play_bag drive.mcap --topic /front/image_raw --rate 0.5 --stamps now\n'
-        '  play_bag drive/ --topic /front/image_raw --answered-by /front/detections\n'
-        'ROS arguments follow --ros-args, such as --ros-args -r /a:=/b')
 
 
 if __name__ == '__main__':

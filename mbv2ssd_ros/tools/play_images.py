@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 import os
@@ -17,7 +16,7 @@ from mbv2ssd_ros.core.arguments import positive, size_wh, whole
 from mbv2ssd_ros.tools.cli.json_file import json_lines
 from mbv2ssd_ros.tools.cli.program import run, say
 from mbv2ssd_ros.tools.cli.ros_session import ros_node
-from mbv2ssd_ros.tools.cli.settings import argument_parser, flag, option, read
+from mbv2ssd_ros.tools.cli.settings import flag, option, read
 from mbv2ssd_ros.tools.playing.image_source import CameraFrame, open_source, passes
 from mbv2ssd_ros.tools.playing.publishing import (
     camera_qos,
@@ -51,9 +50,9 @@ class Settings:
         help='scale and crop every frame to this size, such as 640x480')
     frame_id: str = option('--frame-id', default='camera',
                            help='of the message headers (default %(default)s)')
-    loop: bool = flag('--loop', 'start again at the end, for ever')
+    loop: bool = flag('--loop', 'start again at the end, forever')
     count: int | None = option('--count', type=whole, metavar='N', help='stop after N frames, '
-                               'starting again at the end where need be')
+                               'starting again at the end if necessary')
     reliable: bool = flag(
         '--reliable', 'reliable QoS (default: best effort, as camera drivers have it)')
     subscribers: int = option('--subscribers', type=whole, default=1, metavar='N', help='wait for '
@@ -66,7 +65,12 @@ class Settings:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; 0 also after SIGINT, 1 when there is nothing to play."""
-    settings = read(Settings, _parser(), argv)
+    settings = read(
+        Settings, argv, PROGRAM, __doc__,
+        'examples:\n'
+        '  play_images photos/ --rate 5 --loop\n'
+        '  play_images drive.mp4 --topic /front/image_raw --size 640x480\n'
+        'ROS arguments follow --ros-args, such as --ros-args -r __ns:=/robot1')
     return run(PROGRAM, lambda: _play(settings), interrupted='', interrupted_code=0)
 
 
@@ -113,15 +117,6 @@ def _play(settings: Settings) -> None:
                 break
         let_frames_arrive(publisher, settings.reliable)
         say(PROGRAM, f'{count} frames published')
-
-
-def _parser() -> argparse.ArgumentParser:
-    return argument_parser(
-        Settings, PROGRAM, __doc__,
-        'examples:\n'
-        '  play_images photos/ --rate 5 --loop\n'
-        '  play_images drive.mp4 --topic /front/image_raw --size 640x480\n'
-        'ROS arguments follow --ros-args, such as --ros-args -r __ns:=/robot1')
 
 
 if __name__ == '__main__':

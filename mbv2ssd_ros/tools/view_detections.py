@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -27,7 +26,7 @@ from mbv2ssd_ros.core.stamps import stamp_ns
 from mbv2ssd_ros.tools.cli.json_file import json_lines
 from mbv2ssd_ros.tools.cli.program import log, run
 from mbv2ssd_ros.tools.cli.ros_session import ros_module, ros_node
-from mbv2ssd_ros.tools.cli.settings import argument_parser, option, read
+from mbv2ssd_ros.tools.cli.settings import option, read
 
 PROGRAM = 'view_detections'
 PAIRING_FRAMES = 60  # images, and detections without their image, kept for pairing
@@ -50,8 +49,8 @@ class Settings:
     frames: int | None = option('--frames', type=whole, metavar='N',
                                 help='end after N frames (default: at Ctrl-C)')
     timeout: float = option('--timeout', type=positive, default=10.0, metavar='S',
-                            help='end with exit code 1 when no detections come for so many '
-                            'seconds (default %(default)g)')
+                            help='end with exit code 1 after that many seconds without '
+                            'detections (default %(default)g)')
     record: Path | None = option('--record', type=Path, metavar='FILE',
                                  help='write every frame there, as JSON lines')
     ros_args: Sequence[str] = ()
@@ -63,7 +62,13 @@ class NothingArrivedError(Mbv2SsdError):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; 0 also after SIGINT, 1 when detections did not come."""
-    settings = read(Settings, _parser(), argv)
+    settings = read(
+        Settings, argv, PROGRAM, __doc__,
+        'examples:\n'
+        '  view_detections --frames 20\n'
+        '  view_detections --detections-topic /front/detections '
+        '--image-topic /front/image_raw\n'
+        'ROS arguments follow --ros-args, such as --ros-args -r __ns:=/robot1')
     return run(PROGRAM, lambda: _view(settings), interrupted='', interrupted_code=0)
 
 
@@ -270,16 +275,6 @@ def _write(folder: Path, image: SourceImage, frame: ViewedFrame) -> None:
         bgr_pixels(image), frame.boxes_xyxy_px, frame.scores, frame.names)
     if not cv2.imwrite(str(path), drawn, [cv2.IMWRITE_PNG_COMPRESSION, 3]):
         raise ConfigError(f'{path} cannot be written; is the disk full, is the folder writable?')
-
-
-def _parser() -> argparse.ArgumentParser:
-    return argument_parser(
-        Settings, PROGRAM, __doc__,
-        'examples:\n'
-        '  view_detections --frames 20\n'
-        '  view_detections --detections-topic /front/detections '
-        '--image-topic /front/image_raw\n'
-        'ROS arguments follow --ros-args, such as --ros-args -r __ns:=/robot1')
 
 
 if __name__ == '__main__':

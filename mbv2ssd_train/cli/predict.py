@@ -67,8 +67,10 @@ def _run(options: argparse.Namespace) -> None:
     settings = replace(detection_settings(options),
                        class_allow=_classes(options.classes, backend.contract.object_names))
     inputs = find_inputs(options.inputs, options.output, options.recursive)
-    if not inputs.videos:
-        _refuse_video_options(options)
+    for name in ('every', 'max_frames', 'reconnect'):
+        if not inputs.videos and getattr(options, name) is not None:
+            raise ConfigError(f'--{name.replace("_", "-")} is for videos, webcams and streams; '
+                              'all inputs are images')
     chosen = PredictOptions(
         options.output, options.save, options.every or 1, options.max_frames,
         10.0 if options.reconnect is None else options.reconnect, options.show)
@@ -95,10 +97,3 @@ def _classes(text: str | None, known: tuple[str, ...]) -> frozenset[str] | None:
             raise ConfigError(f'--classes: the model knows no class {name!r}; it knows '
                               f'{", ".join(known)}')
     return frozenset(names)
-
-
-def _refuse_video_options(options: argparse.Namespace) -> None:
-    for name in ('every', 'max_frames', 'reconnect'):
-        if getattr(options, name) is not None:
-            raise ConfigError(f'--{name.replace("_", "-")} is for videos, webcams and streams; '
-                              'all inputs are images')

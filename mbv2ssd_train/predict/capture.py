@@ -28,7 +28,7 @@ class VideoFrame:
 def video_frames(video: VideoSource, capture: Capture, every: int = 1, reconnect_s: float = 10.0,
                  report: Callable[[str], None] = print) -> Generator[VideoFrame, None, None]:
     """
-    Yield the frames 0, every, 2 * every, ... of a video, or of a live source for ever.
+    Yield the frames 0, every, 2 * every, ... of a video, or of a live source forever.
 
     The capture is closed at the end. A broken stream is reopened for up to reconnect_s seconds (0:
     not at all); `report` gets a line then and when it resumes. Raises DataError, after all good

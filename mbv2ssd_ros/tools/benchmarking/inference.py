@@ -1,8 +1,8 @@
 """
 The process of one engine alone, with nothing else in memory.
 
-Its first line says what was loaded, or why not. Then it answers commands, one JSON object a line,
-and ends with its input.
+Its first line describes the model, or the error. Then it answers commands, one JSON object a
+line, and ends with its input.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from mbv2ssd_ros.tools.playing.image_source import open_source, passes
 
 
 def main() -> int:
-    """Load what the argument says, in JSON, and serve until standard input ends."""
+    """Load the model of the options, in JSON, and serve until standard input ends."""
     try:
         engine = _Engine(**json.loads(sys.argv[1]))
     except Mbv2SsdError as err:

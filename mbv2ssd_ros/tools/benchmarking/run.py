@@ -40,7 +40,7 @@ class Setup:
 
 
 class Engine:
-    """A process with an engine alone; `described` is what it says of the model, or an error."""
+    """A process with an engine alone; `described` has the facts of its model, or an error."""
 
     def __init__(self, setup: Setup, log_file: Path, programs: list[Program]) -> None:
         """Start it, add it to `programs`, which the caller ends, and wait until it has loaded."""

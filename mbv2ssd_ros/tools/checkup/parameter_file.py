@@ -13,8 +13,6 @@ from mbv2ssd_ros.tools.checkup.camera_state import WantedCamera
 from mbv2ssd_ros.tools.checkup.finding import ERROR, Finding, OK, WARNING
 
 _PARAMETERS = 'ros__parameters'
-# set by rclpy itself, see ros/parameter_table.py
-_FOREIGN = ('qos_overrides.', 'use_sim_time', 'start_type_description_service')
 
 
 def read_overrides(path: Path, node: str) -> dict[str, Any]:
@@ -45,13 +43,13 @@ def judge(path: Path, node: str) -> Iterator[Finding]:
     try:
         overrides = read_overrides(path, node)
         values = _with_defaults(overrides)
-        from mbv2ssd_ros.ros.parameters import DetectorParams
+        from mbv2ssd_ros.ros.parameters import DetectorParams, FOREIGN_PREFIXES
         DetectorParams.from_values(values)
     except (ConfigError, TypeError) as err:
         yield Finding(subject, ERROR, str(err), f'correct {path}')
         return
     unknown = [name for name in overrides
-               if name not in values and not name.startswith(_FOREIGN)]
+               if name not in values and not name.startswith(FOREIGN_PREFIXES)]
     for name in unknown:
         near = difflib.get_close_matches(name, values, n=1)
         yield Finding(subject, WARNING, f'there is no parameter {name!r}',

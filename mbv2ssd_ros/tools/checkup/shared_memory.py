@@ -40,7 +40,7 @@ def shared_memory(machine: Machine) -> Iterator[Finding]:
     names = [path.name for path in found.stale]
     if found.stale_bytes < _HARMLESS_BYTES:
         yield Finding('shared memory', OK, f'{len(names)} files in {_FOLDER} were left behind by '
-                      'a killed node, but hold next to nothing', details=tuple(names))
+                      'a killed node, but hold almost no memory', details=tuple(names))
         return
     more = f' and {len(names) - _NAMED} more' if len(names) > _NAMED else ''
     yield Finding(

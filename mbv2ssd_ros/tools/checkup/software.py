@@ -129,9 +129,9 @@ def _domain(machine: Machine) -> Finding:
         return Finding('ROS domain', ERROR, f'{text}, expected 0 to 101', 'set it to one of these')
     if 101 < int(number) < 215:
         return Finding('ROS domain', WARNING, f'{text}; Linux gives the ports of 102 to 214 to '
-                       'other programs, too', 'take one of 0 to 101')
+                       'other programs', 'take one of 0 to 101')
     reach = machine.environment.get('ROS_AUTOMATIC_DISCOVERY_RANGE', '').upper()
     if machine.environment.get('ROS_LOCALHOST_ONLY') == '1' or reach in ('LOCALHOST', 'OFF'):
-        return Finding('ROS domain', OK, f'{text}; only this machine can be heard, as '
-                       'ROS_LOCALHOST_ONLY or ROS_AUTOMATIC_DISCOVERY_RANGE says')
+        return Finding('ROS domain', OK, f'{text}; only this machine can be heard, because '
+                       'of ROS_LOCALHOST_ONLY or ROS_AUTOMATIC_DISCOVERY_RANGE')
     return Finding('ROS domain', OK, text)

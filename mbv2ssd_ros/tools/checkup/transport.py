@@ -59,8 +59,8 @@ def _judge(text: str, path: Path) -> Finding:
     try:
         size = segment_bytes(path)
     except OSError as err:
-        return Finding(_SUBJECT, WARNING, f'{text} cannot be read ({err.strerror}); Fast DDS goes '
-                       'on without it and says nothing', 'correct the path, or unset the variable')
+        return Finding(_SUBJECT, WARNING, f'{text} cannot be read ({err.strerror}); Fast DDS '
+                       'ignores it without a message', 'correct the path, or unset the variable')
     except (ElementTree.ParseError, ValueError) as err:
         return Finding(_SUBJECT, ERROR, f'{text} is not a profile: {err}',
                        'correct the file; config/fastdds_large_images.xml is one that works')

@@ -34,7 +34,7 @@ def flag(name: str, help: str) -> Any:  # noqa: A002  # as argparse calls it
     return option(name, default=False, action='store_true', help=help)
 
 
-def argument_parser(settings: Any, program: str, description: str | None,
+def argument_parser(settings: Any, program: str, description: str | None = None,
                     epilog: str | None = None, exclusive: str = '') -> argparse.ArgumentParser:
     """Make the parser of a settings class; of the group `exclusive` only one may be given."""
     parser = argparse.ArgumentParser(
@@ -54,8 +54,8 @@ def argument_parser(settings: Any, program: str, description: str | None,
     return parser
 
 
-def read(settings: type[Settings], parser: argparse.ArgumentParser, argv: Sequence[str] | None
-         ) -> Settings:
+def read(settings: type[Settings], argv: Sequence[str] | None, program: str,
+         description: str | None, epilog: str | None = None, exclusive: str = '') -> Settings:
     """Parse a command line; a field `ros_args` gets the arguments for rclpy.init."""
     own = list(sys.argv[1:] if argv is None else argv)
     ros: dict[str, list[str]] = {}
@@ -64,6 +64,7 @@ def read(settings: type[Settings], parser: argparse.ArgumentParser, argv: Sequen
         # `ros2 launch` appends them; a lone -- ends them
         end = own.index('--', start) + 1 if '--' in own[start:] else len(own)
         own, ros['ros_args'] = own[:start] + own[end:], own[start:end]
+    parser = argument_parser(settings, program, description, epilog, exclusive)
     return settings(**vars(parser.parse_args(own)), **ros)
 
 
@@ -71,6 +72,12 @@ def model_option() -> Any:
     """Return the field for --model."""
     return option('--model', default='', metavar='FILE',
                   help='ONNX file (default: the model shipped with the package)')
+
+
+def topics_option(default: str) -> Any:
+    """Return the field for --topic of images; `default` describes those that are taken."""
+    return option('--topic', action='append', default=[], metavar='TOPIC', help='of images, raw '
+                  f'or compressed; once for each camera (default: {default})')
 
 
 def domain_option() -> Any:
