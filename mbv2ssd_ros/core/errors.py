@@ -34,6 +34,13 @@ class DataError(Mbv2SsdError):
     """A data set, an annotation or an image on disk is missing, corrupt or contradictory."""
 
 
+def missing_package(user: str, package: str, extra: str, err: ImportError) -> ConfigError:
+    """Return the error for a Python package that an extra of this one installs."""
+    return ConfigError(
+        f'{user} needs the Python package {package}, which cannot be imported ({err}): pip '
+        f"install 'mbv2ssd_ros[{extra}]', or in a clone '.[{extra}]'")
+
+
 def one_line(err: object) -> str:
     """Return a message in one line; the type of an error without one."""
     return ' '.join(str(err).split()) or type(err).__name__

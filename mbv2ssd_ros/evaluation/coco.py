@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mbv2ssd_ros.core.errors import ConfigError
+from mbv2ssd_ros.core.errors import missing_package
 from mbv2ssd_ros.evaluation.results import ImageResult
 
 SMALL_BELOW_PX, LARGE_FROM_PX = 32, 96  # side of a square of the area that limits a size
@@ -124,9 +124,7 @@ def coco_library() -> Any:
     try:
         import faster_coco_eval
     except ImportError as err:
-        raise ConfigError(
-            'COCO mAP needs the Python package faster-coco-eval, which is missing: pip install '
-            "'mbv2ssd_ros[eval]', or in a clone '.[eval]'") from err
+        raise missing_package('COCO mAP', 'faster-coco-eval', 'eval', err) from err
     return faster_coco_eval
 
 

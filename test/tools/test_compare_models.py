@@ -155,10 +155,10 @@ def test_the_plot_is_a_picture(tmp_path, more):
 def test_a_plot_without_matplotlib_is_refused_before_anything_is_measured(
         tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, 'matplotlib.figure', None)
-    with pytest.raises(ConfigError, match='--plot needs matplotlib'):
+    with pytest.raises(ConfigError, match='--plot needs the Python package matplotlib'):
         matplotlib_classes()
     assert compare_models.main(['--plot', str(tmp_path / 'p.png')]) == 1
-    assert capsys.readouterr().err.startswith('compare_models: error: --plot needs matplotlib')
+    assert capsys.readouterr().err.startswith('compare_models: error: --plot needs the Python package matplotlib')
 
 
 @pytest.mark.parametrize(('arguments', 'message'), [

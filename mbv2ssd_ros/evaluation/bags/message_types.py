@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
-from mbv2ssd_ros.core.errors import ConfigError
+from mbv2ssd_ros.core.errors import missing_package
 
 IMAGE = 'sensor_msgs/msg/Image'
 COMPRESSED_IMAGE = 'sensor_msgs/msg/CompressedImage'
@@ -35,9 +35,7 @@ def rosbags_library() -> Any:
         import rosbags.rosbag2
         import rosbags.typesys
     except ImportError as err:
-        raise ConfigError(
-            f'bags need the Python package rosbags, which cannot be imported ({err}): pip '
-            "install 'mbv2ssd_ros[bags]', or in a clone '.[bags]'") from err
+        raise missing_package('a bag', 'rosbags', 'bags', err) from err
     return rosbags
 
 

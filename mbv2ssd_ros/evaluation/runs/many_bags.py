@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mbv2ssd_ros.core.errors import ConfigError, Mbv2SsdError
+from mbv2ssd_ros.core.errors import ConfigError, Mbv2SsdError, missing_package
 from mbv2ssd_ros.evaluation.bags.reader import METADATA, STORAGES
 from mbv2ssd_ros.evaluation.results import ImageResult
 from mbv2ssd_ros.evaluation.runs.run import latency_table
@@ -166,9 +166,7 @@ def cluster(address: str) -> Workers:
     try:
         import distributed
     except ImportError as err:
-        raise ConfigError(
-            f'a cluster needs the Python package distributed, which cannot be imported ({err}): '
-            "pip install 'mbv2ssd_ros[cluster]', or in a clone '.[cluster]'") from err
+        raise missing_package('a cluster', 'distributed', 'cluster', err) from err
 
     def run(tasks: Sequence[BagTask]) -> Iterator[BagOutcome]:
         try:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from mbv2ssd_ros.core.errors import ConfigError
+from mbv2ssd_ros.core.errors import ConfigError, missing_package
 
 # infer, detect or end_to_end; see compare_models
 STAGES = ('infer', 'detect', 'end_to_end')
@@ -143,8 +143,7 @@ def matplotlib_classes() -> tuple[Any, Any]:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError as err:
-        raise ConfigError(f'--plot needs matplotlib, which cannot be imported ({err}): pip '
-                          "install 'mbv2ssd_ros[plot]', or in a clone '.[plot]'") from err
+        raise missing_package('--plot', 'matplotlib', 'plot', err) from err
     return Figure, FigureCanvasAgg
 
 
