@@ -8,7 +8,7 @@ mbv2ssd_train/export/agreement.py compares detections: of models that differ by 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 import dataclasses
 from dataclasses import dataclass
 
@@ -17,9 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mbv2ssd_ros.core.errors import BackendError
+from mbv2ssd_ros.core.output_summary import Infer, Outputs
 
-Outputs = tuple[NDArray[np.float32], NDArray[np.float32]]
-Infer = Callable[[NDArray[np.uint8]], Outputs]
 _MIN_IMAGES = 4
 _SEED = 5
 _GRIDS = (3, 9, 27, 81)  # blobs of many sizes, as in photographs

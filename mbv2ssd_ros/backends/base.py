@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from mbv2ssd_ros.backends.options import ANY_PRECISION
 from mbv2ssd_ros.core.contract import ModelContract
 from mbv2ssd_ros.core.errors import BackendError, ConfigError, ShapeError
-from mbv2ssd_ros.core.output_summary import Difference
+from mbv2ssd_ros.core.output_summary import Difference, Outputs
 
 PROGRESS_S = 4.0  # seconds between progress lines
 
@@ -43,32 +43,14 @@ DEFAULT_LOAD_CONTEXT = LoadContext()
 class Backend(Protocol):
     """A loaded model. Ready for `infer` once constructed: warm, checked against its contract."""
 
-    @property
-    def name(self) -> str:
-        """Short name, as the parameter `backend` has it."""
+    name: str  # as the parameter `backend` has it
+    detail: str  # version and settings in one line, for logs and diagnostics
+    contract: ModelContract  # of the model file
+    max_batch: int  # images that pay to be inferred together; 1 where batching gains nothing
+    max_concurrency: int  # threads that may call infer at the same time
+    self_test: Difference | None  # differences from the reference outputs; None without any
 
-    @property
-    def detail(self) -> str:
-        """Version and settings in one line, for logs and diagnostics."""
-
-    @property
-    def contract(self) -> ModelContract:
-        """Contract of the model file."""
-
-    @property
-    def max_batch(self) -> int:
-        """Images that pay to be inferred together; 1 where batching gains nothing."""
-
-    @property
-    def max_concurrency(self) -> int:
-        """Threads that may call infer at the same time."""
-
-    @property
-    def self_test(self) -> Difference | None:
-        """Differences from the self-test's reference outputs; None where the file has none."""
-
-    def infer(self, images: NDArray[np.uint8]
-              ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def infer(self, images: NDArray[np.uint8]) -> Outputs:
         """
         Run the network.
 

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from mbv2ssd_ros.core.contract import ModelContract
 from mbv2ssd_ros.core.errors import BackendError
-from mbv2ssd_ros.core.output_summary import Difference, LIMITS, NAMES
+from mbv2ssd_ros.core.output_summary import Difference, Infer, LIMITS, NAMES, Outputs
 from mbv2ssd_ros.core.processor import describe_processor
-from mbv2ssd_ros.core.self_test import Infer, SELF_TEST_KEY, SelfTest
+from mbv2ssd_ros.core.self_test import SELF_TEST_KEY, SelfTest
 
 
 def read_self_test(metadata: Mapping[str, str], contract: ModelContract, source: str
@@ -48,11 +48,11 @@ def first_run(infer: Infer, contract: ModelContract, self_test: SelfTest | None,
     Returns the differences from the self-test's outputs, None without a self-test. Raises
     BackendError where a run fails, an output is not finite or a difference exceeds its limit.
     """
-    def finite(images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def finite(images: NDArray[np.uint8]) -> Outputs:
         outputs = infer(images)
-        if complaint := _not_finite(*outputs):
+        if fault := _not_finite(*outputs):
             del outputs  # an error would keep them, with memory of the GPU
-            raise BackendError(f'{source}: {complaint}; export the model again, or in another '
+            raise BackendError(f'{source}: {fault}; export the model again, or in another '
                                'precision')
         return outputs
 

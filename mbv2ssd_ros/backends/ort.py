@@ -21,6 +21,7 @@ from mbv2ssd_ros.backends.saturation import kernels_saturate
 from mbv2ssd_ros.core.contract import ModelContract, SATURATION_FREE_KEY
 from mbv2ssd_ros.core.errors import BackendError, ContractError, one_line
 from mbv2ssd_ros.core.onnx_metadata import read_metadata
+from mbv2ssd_ros.core.output_summary import Outputs
 from mbv2ssd_ros.core.processor import describe_processor
 
 _OUTPUTS = ['boxes', 'scores']
@@ -66,8 +67,7 @@ class OrtBackend:
             log.info(without_self_test(source))
         self.self_test = first_run(self.infer, self.contract, self_test, source, self.detail)
 
-    def infer(self, images: NDArray[np.uint8]
-              ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def infer(self, images: NDArray[np.uint8]) -> Outputs:
         """Run the network; see Backend.infer."""
         check_images(images, self._shape)
         session = self._session  # close() in another thread lets this call finish

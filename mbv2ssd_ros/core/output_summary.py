@@ -8,7 +8,7 @@ moves single priors, but hardly their means.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 import dataclasses
 from dataclasses import dataclass
 
@@ -16,6 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mbv2ssd_ros.core.contract import ModelContract
+
+Outputs = tuple[NDArray[np.float32], NDArray[np.float32]]  # boxes (B, P, 4), scores (B, P, C)
+Infer = Callable[[NDArray[np.uint8]], Outputs]  # of images (B, H, W, 3) RGB
 
 STRONGEST = 32  # priors that are kept, fewer where the model has fewer
 _LEAST_SCORE = 1e-6  # in logarithms

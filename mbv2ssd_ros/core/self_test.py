@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 import json
 import math
@@ -26,6 +26,7 @@ from mbv2ssd_ros.core.image import resize_into, SourceImage
 from mbv2ssd_ros.core.output_summary import (
     Difference,
     difference,
+    Infer,
     largest,
     summarise,
     Summary,
@@ -35,8 +36,6 @@ from mbv2ssd_ros.core.strict_json import exact_keys, expect, integers
 SELF_TEST_KEY = 'mbv2ssd.self_test'
 SELF_TEST_VERSION = 1
 _STORED = np.dtype('<f4')  # of the numbers of a summary
-
-Infer = Callable[[NDArray[np.uint8]], tuple[NDArray[np.float32], NDArray[np.float32]]]
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 import torch
 
 from mbv2ssd_ros.core.contract import ModelContract
+from mbv2ssd_ros.core.output_summary import Difference, Outputs
 from mbv2ssd_train.model.deploy import DeployModel
 
 
@@ -14,7 +15,7 @@ class TorchBackend:
     """The deployed graph in PyTorch, float32; the model is in eval mode on its device."""
 
     name = 'torch'
-    self_test = None  # only model files have one
+    self_test: Difference | None = None  # only model files have one
     max_batch = 16
     max_concurrency = 1  # torch uses all cores in one call
 
@@ -24,8 +25,7 @@ class TorchBackend:
         self._device = model.priors.device
         self.detail = f'PyTorch {torch.__version__}, {self._device.type.upper()}'
 
-    def infer(self, images: NDArray[np.uint8]
-              ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def infer(self, images: NDArray[np.uint8]) -> Outputs:
         """Run the network; see Backend.infer."""
         with torch.inference_mode():
             boxes, scores = self.model(torch.from_numpy(images).to(self._device))

@@ -12,7 +12,8 @@ import onnxruntime
 from mbv2ssd_ros.core.contract import ModelContract
 from mbv2ssd_ros.core.errors import ContractError
 from mbv2ssd_ros.core.onnx_metadata import read_metadata, with_metadata
-from mbv2ssd_ros.core.self_test import Infer, SELF_TEST_KEY, SelfTest
+from mbv2ssd_ros.core.output_summary import Infer, Outputs
+from mbv2ssd_ros.core.self_test import SELF_TEST_KEY, SelfTest
 
 # Of config/demo/images, reduced to 112 pixels and 16 levels of each colour: one is high, one is
 # wide, so that a wrong resize shows.
@@ -38,7 +39,7 @@ def infer_as_written(model: bytes) -> Infer:
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = onnxruntime.InferenceSession(model, options, providers=['CPUExecutionProvider'])
 
-    def infer(images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def infer(images: NDArray[np.uint8]) -> Outputs:
         boxes, scores = session.run(['boxes', 'scores'], {'images': images})
         return boxes, scores
     return infer

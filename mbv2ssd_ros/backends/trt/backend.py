@@ -16,6 +16,7 @@ from mbv2ssd_ros.backends.trt.engine import Engine, EngineRunError
 from mbv2ssd_ros.backends.trt.nvidia import describe_gpu, Nvidia
 from mbv2ssd_ros.backends.trt.provider import Build, EngineProvider
 from mbv2ssd_ros.core.errors import BackendError
+from mbv2ssd_ros.core.output_summary import Outputs
 
 
 class TrtBackend:
@@ -55,8 +56,7 @@ class TrtBackend:
         # Else a forgotten close() would free the GPU's memory where its context is not current.
         atexit.register(self.close)
 
-    def infer(self, images: NDArray[np.uint8]
-              ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def infer(self, images: NDArray[np.uint8]) -> Outputs:
         """Run the network; see Backend.infer."""
         check_images(images, self._shape)
         if len(images) <= self.max_batch:
@@ -77,8 +77,7 @@ class TrtBackend:
                 f'{self._source}: the GPU does not respond, so its thread and memory stay '
                 'allocated; restart the process')
 
-    def _run(self, images: NDArray[np.uint8]
-             ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def _run(self, images: NDArray[np.uint8]) -> Outputs:
         engine = self._engine  # close() in another thread lets this call finish
         if engine is None:
             raise BackendError(f'{self._source}: this model was closed; open it again')

@@ -21,6 +21,7 @@ from mbv2ssd_ros.backends.trt.nvidia import (
 )
 from mbv2ssd_ros.core.contract import ModelContract
 from mbv2ssd_ros.core.errors import BackendError
+from mbv2ssd_ros.core.output_summary import Outputs
 
 _NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING: no waiting for the default stream
 _ALIGNMENT = 256  # bytes, of every address that TensorRT is given
@@ -113,8 +114,7 @@ class Engine:
             self._give_up(err)
             raise
 
-    def run(self, images: NDArray[np.uint8]
-            ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def run(self, images: NDArray[np.uint8]) -> Outputs:
         """
         Run one batch of images (B, H, W, 3) uint8, B one of the batch sizes.
 

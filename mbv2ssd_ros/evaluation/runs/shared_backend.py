@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mbv2ssd_ros.backends.base import Backend
-
-Outputs = tuple[NDArray[np.float32], NDArray[np.float32]]
+from mbv2ssd_ros.core.output_summary import Outputs
 
 
 class SharedBackend:
