@@ -158,7 +158,8 @@ def test_a_plot_without_matplotlib_is_refused_before_anything_is_measured(
     with pytest.raises(ConfigError, match='--plot needs the Python package matplotlib'):
         matplotlib_classes()
     assert compare_models.main(['--plot', str(tmp_path / 'p.png')]) == 1
-    assert capsys.readouterr().err.startswith('compare_models: error: --plot needs the Python package matplotlib')
+    assert capsys.readouterr().err.startswith(
+        'compare_models: error: --plot needs the Python package matplotlib')
 
 
 @pytest.mark.parametrize(('arguments', 'message'), [
