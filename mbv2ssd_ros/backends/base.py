@@ -52,11 +52,7 @@ class Backend(Protocol):
 
     def infer(self, images: NDArray[np.uint8]) -> Outputs:
         """
-        Run the network.
-
-        Args:
-            images: (B, H, W, 3) uint8 RGB, C-contiguous, of the contract's input size,
-                1 <= B.
+        Run the network on images (B, H, W, 3) uint8 RGB, C-contiguous, of the input size, 1 <= B.
 
         Returns:
             boxes (B, P, 4) float32 xyxy in [0, 1] and scores (B, P, C) float32. Valid until the

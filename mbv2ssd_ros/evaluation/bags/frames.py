@@ -61,9 +61,8 @@ def image_topics(bag: Bag, asked: Sequence[str]) -> tuple[str, ...]:
     """
     Check the image topics to read; where none is asked for, take the only one of the bag.
 
-    Raises:
-        DataError: a topic is missing or has no images, or the bag has no image topic.
-        ConfigError: the bag has several and none was asked for, or one is asked for twice.
+    DataError: a topic is missing or has no images, or the bag has no image topic. ConfigError:
+    the bag has several and none was asked for, or one is asked for twice.
     """
     if asked:
         bag.require(asked, IMAGE_KINDS)

@@ -161,9 +161,8 @@ def evaluate(inputs: Mapping[str, Any], subject: Subject, topics: Sequence[str],
     Frames without an annotation are not scored, nor are annotated frames without detections; both
     are counted and listed.
 
-    Raises:
-        DataError: unknown classes, nothing pairs, or images of another size were annotated.
-        ConfigError: faster-coco-eval is not installed.
+    DataError: unknown classes, nothing pairs, or images of another size were annotated.
+    ConfigError: faster-coco-eval is not installed.
     """
     pairing = None
     results: list[ImageResult] = []

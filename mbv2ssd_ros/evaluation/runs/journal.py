@@ -25,15 +25,10 @@ class Journal:
 
     def __init__(self, path: Path, inputs: Mapping[str, Any]) -> None:
         """
-        Start a journal, or resume the one that is there.
+        Start a journal in an existing folder, or resume the one that is there.
 
-        Args:
-            path: in a folder that exists.
-            inputs: everything that the results depend on.
-
-        Raises:
-            ConfigError: the file belongs to a run with other inputs.
-            DataError: it cannot be read or written.
+        inputs is everything that the results depend on. ConfigError: the file belongs to a run
+        with other inputs. DataError: it cannot be read or written.
         """
         self.path = path
         self.records: list[FrameRecord] = []

@@ -42,17 +42,11 @@ class LabelledFrames:
     def __init__(self, folder: Path, split: str, class_names: Sequence[str], image_format: str
                  ) -> None:
         """
-        Make the folders of a new split.
+        Make the folders of a new split of a data set, which may have others already.
 
-        Args:
-            folder: of the data set; may have other splits already.
-            split: its name.
-            class_names: label k is class_names[k - 1].
-            image_format: one of FORMATS, for raw images; compressed ones stay as they are.
-
-        Raises:
-            ConfigError: the folder has this split already, or other classes.
-            DataError: it cannot be written.
+        Label k is class_names[k - 1]; image_format is one of FORMATS, for raw images: compressed
+        ones are copied. ConfigError: the data set has this split or other classes. DataError:
+        the folder cannot be written.
         """
         self._folder, self._split, self._classes = folder, split, tuple(class_names)
         self._format = image_format

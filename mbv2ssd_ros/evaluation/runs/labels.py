@@ -41,17 +41,12 @@ def label(bag: Bag, topics: Sequence[str], detector: Detector, labelled: Labelle
     """
     Label frames of a bag and finish the data set.
 
-    Ctrl-C, a full disk and a damaged bag end it early; what is labelled until then is still a
-    valid data set.
+    Ctrl-C, a full disk and a damaged bag end it early; what is labelled by then is a valid
+    data set.
 
-    Args:
-        detector: its score threshold decides what gets a box.
-        every_s: least time between two labelled frames of a camera; 0: every frame.
-        only_with_objects: leave out frames without detections.
-        clock: see read_frames.
-
-    Raises:
-        DataError: not even the labels that there are can be written.
+    The score threshold of the detector decides what gets a box; every_s is the least time between
+    two labelled frames of a camera, 0 for every frame; clock: see read_frames. DataError: the
+    annotations cannot be written.
     """
     counts = LabelCounts()
     last_ns: dict[str, int] = {}

@@ -122,7 +122,7 @@ def _bags_section(bags: BagSet) -> Section:
              *(count(outcome.frames.get(key, 0)) for key in ('read', 'answered', 'scored')),
              number(outcome.map_50), Cell(outcome.problem, outcome.problem)]
             for outcome in bags.outcomes]
-    return Section('bags', 'Bags', 'Each has a report of its own in the folder of its name.',
+    return Section('bags', 'Bags', 'Each has its own report, in the folder of its name.',
                    table(columns, rows, sortable=True, id='bags-table'))
 
 

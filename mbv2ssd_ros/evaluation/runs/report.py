@@ -80,9 +80,9 @@ def latency_section(times_ms: NDArray[np.float64], neighbour: Markup | None = No
     columns = (Column('stage', is_text=True), Column('p50'), Column('p95'), Column('p99'))
     histogram = figure('Frames by latency', _histogram(np.nansum(times_ms, axis=1)))
     return Section(
-        'latency', 'Latency', 'Milliseconds of one frame after the other on the machine of this '
-        f'evaluation; {TOTAL} is the sum of the stages. Reading is the bag, which a camera does '
-        'not need.', element('div', table(columns, rows, id='latency-table'),
+        'latency', 'Latency', 'Milliseconds, one frame at a time, on the machine of this '
+        f'evaluation; {TOTAL} is the sum of the stages. “read” is the time to read the bag, which '
+        'a live camera does not take.', element('div', table(columns, rows, id='latency-table'),
                              element('div', histogram, neighbour, class_='pair')))
 
 

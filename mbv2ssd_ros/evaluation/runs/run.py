@@ -117,11 +117,8 @@ def run(bag: Bag, topics: Sequence[str], source: DetectionSource, journal: Journ
     """
     Process every frame that the journal does not have yet; clock: see read_frames.
 
-    Returns:
-        Why the bag could not be read to its end; empty where it could.
-
-    Raises:
-        DataError: the journal cannot be written.
+    Returns why the bag could not be read to its end, empty where it could. DataError: the journal
+    cannot be written.
     """
     damage = ''
 
