@@ -32,7 +32,7 @@ def dry_run(config: TrainConfig) -> Iterator[str]:
         batch = next(iter(trainer.loader.epoch(0)))
         if len(batch) < config.training.batch_size:
             yield (f'training.batch_size is {config.training.batch_size}, but there are only '
-                   f'{len(batch)} images to learn from')
+                   f'{len(batch)} training images')
         started = time.perf_counter()
         result = trainer.learner.learn(batch)
         seconds = time.perf_counter() - started
@@ -41,7 +41,7 @@ def dry_run(config: TrainConfig) -> Iterator[str]:
                f'{result.negatives} negative priors')
         if batch.images.device.type == 'cuda':
             peak_mb = torch.cuda.max_memory_allocated(batch.images.device) / 1e6
-            yield f'GPU memory at its highest {peak_mb:.0f} MB'
+            yield f'peak GPU memory {peak_mb:.0f} MB'
         # ru_maxrss is in KiB on Linux
         peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
-        yield f'memory so far {peak_mb:.0f} MB; decoded images come on top (data.keep)'
+        yield f'peak memory {peak_mb:.0f} MB, without decoded images (data.keep)'

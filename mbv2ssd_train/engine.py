@@ -67,7 +67,7 @@ class Trainer:
             train_sets, config, self._world.device, self._world.rank, self._world.size)
         refuse_single_images(config, sum(map(len, train_sets)), self._world.size)
         network = build_network(config)
-        # a resumed run has its own weights; the files it began with may have moved
+        # a resumed run needs no initial weights, whose files may have moved
         self.start_report = '' if resume else load_start(network, config)
         self.learner = Learner(network, config, self.total_steps, self._world,
                                load_teacher(config, self._world.device))
@@ -113,7 +113,7 @@ class Trainer:
             SystemExit: a second signal arrived; nothing is saved.
         """
         config, length = self.config.training, len(self.loader)
-        with self._final_status(), self._stop, self._world.in_our_words():
+        with self._final_status(), self._stop, self._world.lost_connections():
             self._set_status('running')  # handlers first, then the status
             bar = ProgressBar(self.config.name, self.total_steps, self.state.step,
                               shown=self._world.is_main)
@@ -286,8 +286,8 @@ class Trainer:
         if checkpoint.fingerprints != self.config.fingerprints():
             raise DataError(
                 f'{self.folder.last}: fingerprints {checkpoint.fingerprints}, those of this '
-                f'configuration are {self.config.fingerprints()}; it is of another run. Put its '
-                'own checkpoint back, or begin a run with model.weights')
+                f'configuration are {self.config.fingerprints()}; it is of another run. Restore '
+                'the checkpoint of this run, or start a run with model.weights')
         self.state = checkpoint.parsed_state()
         self.learner.restore(
             self.state.step, checkpoint.model, checkpoint.averaged, checkpoint.learner)

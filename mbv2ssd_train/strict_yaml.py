@@ -1,4 +1,4 @@
-"""YAML that people write: plain values only, and no key twice."""
+"""YAML with plain values only and without duplicate keys."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from mbv2ssd_ros.core.errors import ConfigError
+from mbv2ssd_ros.core.errors import ConfigError, one_line
 
 _MOST_VALUES = 10 ** 6
 
@@ -17,7 +17,7 @@ def parse_yaml(text: str, source: str) -> dict[str, Any]:
         found = yaml.load(text, _UniqueKeyLoader)
     # ValueError: a thirteenth month, an integer of thousands of digits; RecursionError: nesting
     except (yaml.YAMLError, ValueError, RecursionError) as err:
-        raise ConfigError(f'{source}: not YAML: {" ".join(str(err).split())}') from err
+        raise ConfigError(f'{source}: not YAML: {one_line(err)}') from err
     _refuse_growth(found, source)
     if not isinstance(found, dict):
         raise ConfigError(f'{source}: expected keys and values, found {type(found).__name__}')
@@ -32,14 +32,14 @@ def _refuse_growth(value: Any, source: str) -> None:
         if not isinstance(part, (list, dict)):
             return 1
         if id(part) not in sizes:
-            sizes[id(part)] = _MOST_VALUES  # a value that holds itself is too large
+            sizes[id(part)] = _MOST_VALUES  # a value that contains itself is too large
             items = part.values() if isinstance(part, dict) else part
             sizes[id(part)] = 1 + sum(map(size_of, items))
         return sizes[id(part)]
 
     if size_of(value) >= _MOST_VALUES:
-        raise ConfigError(f'{source}: its aliases make {_MOST_VALUES} values or more of it, or a '
-                          'value holds itself; write it without aliases')
+        raise ConfigError(f'{source}: its aliases expand to {_MOST_VALUES} values or more, or a '
+                          'value contains itself; write it without aliases')
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
@@ -51,5 +51,5 @@ class _UniqueKeyLoader(yaml.SafeLoader):
         twice = [key for index, key in enumerate(keys) if key in keys[:index]]
         if twice:
             raise yaml.constructor.ConstructorError(
-                None, None, f'the key {twice[0]!r} stands there twice', node.start_mark)
+                None, None, f'the key {twice[0]!r} is duplicated', node.start_mark)
         return dict(super().construct_mapping(node, deep))

@@ -9,7 +9,7 @@ import torch
 from torch import nn, Tensor
 from typing_extensions import Self
 
-from mbv2ssd_ros.core.errors import ConfigError, DataError
+from mbv2ssd_ros.core.errors import ConfigError, DataError, one_line
 from mbv2ssd_train.config import ModelConfig, parse_model_section, TrainConfig
 from mbv2ssd_train.deploy.contract import open_checkpoint
 from mbv2ssd_train.deploy.open_model import CHECKPOINT_SUFFIXES
@@ -18,11 +18,11 @@ from mbv2ssd_train.model.deploy import Normalisation
 from mbv2ssd_train.model.fold import fold_batch_norm
 from mbv2ssd_train.model.ssd import SSD
 from mbv2ssd_train.run.checkpoint import load_checkpoint
-from mbv2ssd_train.weights.files import read_exported, short_hash
+from mbv2ssd_train.weights.files import read_exported_float32, short_hash
 
 
 class Teacher(nn.Module):
-    """Predicts and never learns: it stays in eval mode, and no checkpoint has it."""
+    """A frozen network: always in eval mode, and not part of checkpoints."""
 
     def __init__(self, network: SSD, model: ModelConfig, classes: tuple[str, ...], path: Path
                  ) -> None:
@@ -63,11 +63,11 @@ def load_teacher(config: TrainConfig, device: torch.device) -> Teacher | None:
     path = Path(config.distill.teacher)
     if not path.is_file():
         raise DataError(f'{path.absolute()}: no such teacher; set distill.teacher to a checkpoint '
-                        '(.pt) or an exported model (.onnx), or to null to learn without one')
+                        '(.pt) or an exported model (.onnx), or to null to train without one')
     teacher = (_checkpoint if path.suffix in CHECKPOINT_SUFFIXES else _exported)(path)
     if differences := list(_differences(teacher, config)):
-        raise ConfigError(f'distill.teacher {path} cannot teach this network: '
-                          f'{"; ".join(differences)}. Both need the same in these')
+        raise ConfigError(f'distill.teacher {path} does not fit this network: '
+                          f'{"; ".join(differences)}. These must be equal')
     return teacher.to(device, memory_format=torch.channels_last)
 
 
@@ -79,11 +79,8 @@ def _checkpoint(path: Path) -> Teacher:
 
 
 def _exported(path: Path) -> Teacher:
-    weights, contract = read_exported(path)
-    if contract is None or contract.precision != 'fp32':
-        found = 'no contract' if contract is None else f'precision {contract.precision}'
-        raise DataError(f'{path}: has {found}; a teacher is a checkpoint (.pt) or a float32 file '
-                        'that `mbv2ssd_train export` wrote')
+    weights, contract = read_exported_float32(
+        path, 'a teacher is a checkpoint (.pt) or a float32 file of `mbv2ssd_train export`')
     model = parse_model_section(contract.provenance.config, str(path))
     network = fold_batch_norm(
         SSD(model, len(contract.class_names), contract.background_index is None))
@@ -91,7 +88,7 @@ def _exported(path: Path) -> Teacher:
         network.load_state_dict(weights)
     except RuntimeError as err:
         raise DataError(f'{path}: its weights are not those of its configuration: '
-                        f'{" ".join(str(err).split())[:300]}') from err
+                        f'{one_line(err)[:300]}') from err
     return Teacher(network, model, contract.object_names, path)
 
 
@@ -105,7 +102,7 @@ def _differences(teacher: Teacher, config: TrainConfig) -> Iterator[str]:
     if any(theirs.prior_levels(size_hw) != ours.prior_levels(size_hw) for size_hw in sizes_hw):
         yield f'its prior boxes are {_priors(theirs)}, those of the network {_priors(ours)}'
     if teacher.classes != config.data.classes:
-        yield (f'it knows {", ".join(teacher.classes)}, the network '
+        yield (f'its classes are {", ".join(teacher.classes)}, those of the network '
                f'{", ".join(config.data.classes)}')
     if teacher.network.sigmoid != config.sigmoid_scores:
         names = {False: 'a softmax', True: 'a sigmoid'}
@@ -114,6 +111,6 @@ def _differences(teacher: Teacher, config: TrainConfig) -> Iterator[str]:
 
 
 def _priors(model: ModelConfig) -> str:
-    """Describe a layout, so that those with as many boxes differ."""
+    """Describe a layout by more than its number of boxes."""
     counts = ', '.join(str(level.count) for level in model.prior_levels())
     return f'({counts}; scales {list(model.scales)}, ratios {list(model.aspect_ratios)})'

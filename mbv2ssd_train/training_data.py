@@ -21,7 +21,7 @@ def open_datasets(config: TrainConfig) -> tuple[list[Dataset], Dataset]:
     refuse_overlap(train, validation)
     if not any((~record.difficult).any() for dataset in train for record in dataset.records):
         raise DataError(f'{data.root}: no object in {", ".join(data.train)} that is not '
-                        'difficult; nothing to learn')
+                        'difficult; nothing to train on')
     if sum(len(dataset) for dataset in train) < 2:
         raise DataError(f'{data.root}: one image in {", ".join(data.train)}; BatchNorm needs two')
     if not any((~record.difficult).any() for record in validation.records):
@@ -42,7 +42,7 @@ def refuse_single_images(config: TrainConfig, images: int, processes: int) -> No
     normalised = model.has_batch_norm and not config.has_fake_quantization
     if seen_at_once < 2 and one_cell and normalised:
         raise ConfigError(
-            f'training.batch_size {training.batch_size}, shared by {processes} processes and gone '
-            f'through in {training.accumulate} parts (training.accumulate), leaves one image to a '
+            f'training.batch_size {training.batch_size}, shared by {processes} processes and '
+            f'split into {training.accumulate} parts (training.accumulate), leaves one image in a '
             'part: its last map has one cell, and BatchNorm needs two values. Choose a larger '
             'batch, fewer parts, or training.sync_bn with several processes')

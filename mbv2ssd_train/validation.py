@@ -32,7 +32,7 @@ from mbv2ssd_train.quantize.saturation import check_saturation
 
 TENSORRT = 'tensorrt:'
 MAX_DROP = {'fp32': 0.05, 'fp16': 0.5, 'int8': 1.0}  # points of mAP, of 100
-# other programs rely on these; precision and provenance may differ
+# other programs depend on these; precision and provenance may differ
 _SHARED_FACTS = ('input_size_hw', 'channel_order', 'resize_mode', 'class_names',
                  'background_index', 'priors_per_level', 'arch_fingerprint')
 _SHAPES = ('input_size_hw', 'class_names', 'background_index', 'priors_per_level')
@@ -70,7 +70,7 @@ def open_artefact(name: str) -> Backend:
     if name.startswith(TENSORRT):
         return open_backend('tensorrt', name.removeprefix(TENSORRT), BackendOptions())
     if Path(name).suffix == '.engine':
-        raise ConfigError(f'{name}: an engine is found by the model it was built from: give '
+        raise ConfigError(f'{name}: an engine is named by its model: give '
                           f'{TENSORRT}MODEL.onnx')
     return open_model(name)
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import os
 import sys
 
-from mbv2ssd_ros.core.errors import Mbv2SsdError
+from mbv2ssd_ros.core.errors import Mbv2SsdError, one_line
 from mbv2ssd_train.cli import (
     benchmark,
     data,
@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         message, code = 'interrupted', 130
     verb = ' '.join([options.verb, *filter(None, [getattr(options, 'data_verb', '')])])
-    print(f'mbv2ssd_train {verb}: {" ".join(message.split())}', file=sys.stderr)
+    print(f'mbv2ssd_train {verb}: {one_line(message)}', file=sys.stderr)
     return code
 
 

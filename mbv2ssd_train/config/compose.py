@@ -1,22 +1,21 @@
 """
 One configuration from several YAML files.
 
-A file may begin with `defaults`, a section for each component and the file it comes from,
-relative to the file that names it:
+A file may have `defaults`, which names a file for each section, relative to the file itself:
 
     defaults:
       augment: base/augment/light.yaml
       optimizer: base/optimizer/adamw.yaml
     name: my_experiment
     ...                   # the body: merged over the defaults, key by key
-    overrides: {...}      # merged last, e.g. what a variant of an experiment changes
+    overrides: {...}      # merged last, e.g. the changes of a variant
 
-`based_on: baseline.yaml` begins with another file as a whole, so that a variant of an experiment
-holds only its changes.
+`based_on: baseline.yaml` extends another file, so that a variant of an experiment contains only
+its changes.
 
-Later wins: based_on, defaults, body, overrides, then key.path=value of the command line. Mappings
-are merged; everything else, lists too, is replaced. `${VAR}` and `${VAR:-default}` take a value
-from the environment, at the very end.
+Later values win: based_on, defaults, body, overrides, then key.path=value of the command line.
+Mappings are merged; everything else, lists too, is replaced. `${VAR}` and `${VAR:-default}` are
+replaced by environment variables last.
 """
 
 from __future__ import annotations
@@ -29,17 +28,17 @@ from typing import Any
 
 import yaml
 
-from mbv2ssd_ros.core.errors import ConfigError
+from mbv2ssd_ros.core.errors import ConfigError, one_line
 from mbv2ssd_train.strict_yaml import parse_yaml
 
-BASE = 'based_on'  # key of the file that another one is laid over
+BASE = 'based_on'  # key that names the file to extend
 _VARIABLE = re.compile(r'\$\{([A-Za-z_]\w*)(?::-([^}]*))?\}')
 
 
 def compose(path: Path, overrides: Sequence[str] = (),
             environment: Mapping[str, str] = os.environ) -> dict[str, Any]:
     """
-    Read a file with everything it is composed of; overrides are 'key.path=value', value as YAML.
+    Read a file and the files it names; overrides are 'key.path=value', value as YAML.
 
     Raises ConfigError where a file is missing or not a mapping, an override is malformed, or a
     variable without default is not set.
@@ -73,7 +72,7 @@ def parse_override(text: str) -> dict[str, Any]:
     try:
         found: Any = yaml.safe_load(value)
     except yaml.YAMLError as err:
-        raise ConfigError(f'override {text!r}: its value is not YAML: {_one_line(err)}') from err
+        raise ConfigError(f'override {text!r}: its value is not YAML: {one_line(err)}') from err
     for key in reversed(keys.split('.')):
         found = {key: found}
     return dict(found)
@@ -112,11 +111,7 @@ def _read(path: Path) -> dict[str, Any]:
     except FileNotFoundError as err:
         raise ConfigError(f'{path}: no such configuration file') from err
     except UnicodeDecodeError as err:
-        raise ConfigError(f'{path}: not YAML: {_one_line(err)}') from err
-
-
-def _one_line(err: Exception) -> str:
-    return ' '.join(str(err).split())
+        raise ConfigError(f'{path}: not YAML: {one_line(err)}') from err
 
 
 def _section(body: dict[str, Any], key: str, path: Path) -> dict[str, Any]:

@@ -1,5 +1,5 @@
 """
-A folder with a `dataset.yaml`, for everything that is not laid out like VOC.
+A folder with a `dataset.yaml`, for layouts other than VOC.
 
     classes: [bolt, nut]
     splits:

@@ -93,8 +93,8 @@ def _describe(error: Any) -> str:
     if error['type'] != 'extra_forbidden':
         known = error['type'] == 'missing' or isinstance(error['input'], dict)
         found = '' if known else f' (found {short(error["input"])})'
-        said = _EXPECTED.get(error['type'], error['msg'].removeprefix('Value error, '))
-        return f'{path}: {said}{found}'
+        message = _EXPECTED.get(error['type'], error['msg'].removeprefix('Value error, '))
+        return f'{path}: {message}{found}'
     known = _known_keys(error['loc'][:-1])
     nearest = (difflib.get_close_matches(str(error['loc'][-1]), known, n=1)
                or _keys_of_sections(str(error['loc'][-1])))

@@ -108,7 +108,7 @@ class Dataset:
     def __init__(self, name: str, class_names: Sequence[str], records: Sequence[ImageRecord],
                  images: Images, keep_decoded: bool = False) -> None:
         if not records:
-            raise DataError(f'{name}: the split holds no image')
+            raise DataError(f'{name}: the split has no image')
         self.name = name
         self.class_names = tuple(class_names)
         self.records = tuple(records)
@@ -144,12 +144,12 @@ class Dataset:
         pixels = self.images.pixels(record)
         height, width = pixels.shape[:2]
         wanted_height, wanted_width = record.size_hw
-        # a reduced copy keeps the aspect ratio up to a pixel of rounding on either side
+        # the aspect ratio of a reduced copy is off by up to a rounded pixel on either side
         if abs(width * wanted_height - height * wanted_width) > wanted_height + wanted_width:
             raise DataError(
-                f'{record.source}: is {width} x {height} pixels, but {record.annotated_in} says '
-                f'{wanted_width} x {wanted_height}; its boxes would be in the wrong places. Is '
-                'it another picture, or did the tool leave out an orientation in EXIF?')
+                f'{record.source}: is {width} x {height} pixels, but {record.annotated_in} has '
+                f'{wanted_width} x {wanted_height}; its boxes would not match. Is it '
+                'another image, or did the annotation tool ignore the EXIF orientation?')
         return pixels
 
 
@@ -158,7 +158,7 @@ _keeping = threading.Lock()
 
 
 def refuse_overlap(train: Sequence[Dataset], other: Dataset) -> None:
-    """Raise DataError where an image to measure on is also learnt from."""
+    """Raise DataError where an image of `other` is also in the training data."""
     learnt: defaultdict[str, list[ImageRecord]] = defaultdict(list)
     for dataset in train:
         for record in dataset.records:

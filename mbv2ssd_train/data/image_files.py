@@ -27,12 +27,12 @@ def decode_image(encoded: bytes, source: str) -> NDArray[np.uint8]:
         _check_pixels(_stored_size_wh(encoded), source)
         pixels: Any = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR)
     except UnsupportedImageError as err:
-        raise DataError(f'{source}: {err}; replace the file or take it out of the split') from err
+        raise DataError(f'{source}: {err}; replace the file or remove it from the split') from err
     except cv2.error:  # no bytes at all, or more pixels than OpenCV allows
         pixels = None
     if pixels is None:
         raise DataError(f'{source}: does not decode as an image ({len(encoded)} bytes); '
-                        'replace the file or take it out of the split')
+                        'replace the file or remove it from the split')
     return pixels
 
 
@@ -51,8 +51,8 @@ def _stored_size_wh(encoded: bytes) -> tuple[int, int]:
 def _check_pixels(size_wh: tuple[int, int], source: str) -> None:
     width, height = size_wh
     if width * height > MAX_PIXELS:
-        raise DataError(f'{source}: its header claims {width} x {height} pixels, '
-                        f'{MAX_PIXELS // 10 ** 6} million are allowed; take it out of the split')
+        raise DataError(f'{source}: its header has {width} x {height} pixels, '
+                        f'{MAX_PIXELS // 10 ** 6} million are allowed; remove it from the split')
 
 
 def read_file(path: Path) -> bytes:

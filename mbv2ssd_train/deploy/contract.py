@@ -11,7 +11,7 @@ from mbv2ssd_ros.core.contract import (
     Provenance,
     SCHEMA_VERSION,
 )
-from mbv2ssd_ros.core.errors import DataError
+from mbv2ssd_ros.core.errors import DataError, one_line
 from mbv2ssd_train.config import TrainConfig
 from mbv2ssd_train.deploy.torch_backend import TorchBackend
 from mbv2ssd_train.model.deploy import DeployModel
@@ -58,7 +58,7 @@ def open_checkpoint(checkpoint: Checkpoint, device: torch.device | None = None) 
         network.load_state_dict(checkpoint.averaged)
     except RuntimeError as err:
         raise DataError('the weights of the checkpoint are not those of its configuration: '
-                        f'{" ".join(str(err).split())[:300]}') from err
+                        f'{one_line(err)[:300]}') from err
     if config.quantize.weights_only:
         network = keep_rounded_weights(network)
     return TorchBackend(DeployModel(network.to(device), config.model),

@@ -13,7 +13,7 @@ from mbv2ssd_ros.core.boxes import iou_matrix
 from mbv2ssd_ros.core.detections import Detections, DetectionSelector, DetectionSettings
 
 SCORE_THRESHOLD = 0.35  # what the detector node reports by default
-_WEAK = 0.5  # a partner may have this share of it: scores near the threshold fall to either side
+_WEAK = 0.5  # share of it that a partner needs, as scores near the threshold cross it
 _PARTNER_IOU = 0.5
 
 
@@ -34,7 +34,7 @@ class Agreement:
     box_max: float  # largest difference of any prior's box, in units of the image side
     score_max: float  # largest difference of any score of any prior
     detections: int
-    alone: int  # no box of the same class in the other model overlaps by half
+    alone: int  # no box of the same class and IoU >= 0.5 in the other model
     iou_mean: float  # of a detection and its partner; 1 without detections
     iou_min: float
     pair_score_mean: float  # difference of their scores

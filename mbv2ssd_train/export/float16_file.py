@@ -21,7 +21,7 @@ from mbv2ssd_train.onnx_files.storage import store_in_float16
 
 def export_float16(source: Path, output: Path, images: Sequence[NDArray[np.uint8]]) -> Agreement:
     """
-    Write a float16 copy of a file of `mbv2ssd_train export` where both detect the same.
+    Write a float16 copy of a file of `mbv2ssd_train export` if both detect the same.
 
     The images are (H, W, 3) uint8 RGB of the model's input size; photographs like those of the
     robot test best. Raises ConfigError where the output does not end in .onnx or is the source,

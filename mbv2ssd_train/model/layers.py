@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -99,6 +100,16 @@ def convolve_normalise(x: Tensor, conv: nn.Conv2d, norm: nn.BatchNorm2d | nn.Ide
     scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)  # type: ignore[operator]
     shift = norm.bias - norm.running_mean * scale  # type: ignore[operator]
     return convolve(x, conv.weight * scale[:, None, None, None], shift, conv, tensorflow_padding)
+
+
+def initialise(draw: Callable[[Tensor], object], *parts: nn.Module) -> None:
+    """Draw the weights of all convolutions, in place; biases become 0."""
+    for part in parts:
+        for module in part.modules():
+            if isinstance(module, nn.Conv2d):
+                draw(module.weight)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
 
 
 @dataclass(frozen=True)

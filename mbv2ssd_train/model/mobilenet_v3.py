@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 from torch import nn, Tensor
 from torch.nn import functional as F
 
 from mbv2ssd_train.model.backbone import InvertedBlock, MobileNet, Taps
-from mbv2ssd_train.model.layers import ConvNormAct, NormSettings
+from mbv2ssd_train.model.layers import ConvNormAct, initialise, NormSettings
 from mbv2ssd_train.model.mobilenet_v2 import make_divisible
 
 NORM = NormSettings(eps=1e-3, momentum=0.03)  # those of torchvision's SSDLite320
@@ -129,9 +130,4 @@ class MobileNetV3Large(MobileNet):
 
 def initialise_normal(*parts: nn.Module) -> None:
     """Draw small random weights, as torchvision's SSDLite, so that first gradients stay small."""
-    for part in parts:
-        for module in part.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.normal_(module.weight, std=0.03)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
+    initialise(partial(nn.init.normal_, std=0.03), *parts)

@@ -19,7 +19,7 @@ from mbv2ssd_train.model.layers import ConvNormAct, NormSettings
 class LevelFilter(nn.Module):
     """Filter a merged map for the heads (3x3 depthwise, 1x1), against artefacts of enlarging."""
 
-    skip = True  # its input is an output too: both uses must read the same rounded map
+    skip = True  # its input is an output too: both must read the same quantised map
 
     def __init__(self, channels: int, norm: NormSettings) -> None:
         super().__init__()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import nn, Tensor
 from torch.nn import functional as F
 
 from mbv2ssd_train.model.backbone import Backbone
+from mbv2ssd_train.model.layers import initialise
 
 _STAGES = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))  # channels, convolutions
 _CONV4_END = 23  # `features` before this one give the finest map
@@ -48,10 +51,8 @@ class VGG16(Backbone):
         self.fc6 = nn.Conv2d(512, 1024, 3, padding=6, dilation=6)
         self.fc7 = nn.Conv2d(1024, 1024, 1)
         self.channels = (512, 1024)
-        for module in self.features.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode='fan_out', nonlinearity='relu')
-                nn.init.zeros_(module.bias)  # type: ignore[arg-type]
+        initialise(partial(nn.init.kaiming_normal_, mode='fan_out', nonlinearity='relu'),
+                   self.features)
         initialise_xavier(self.fc6, self.fc7)
 
     def blocks(self) -> list[nn.Module]:
@@ -73,9 +74,4 @@ class VGG16(Backbone):
 
 def initialise_xavier(*parts: nn.Module) -> None:
     """Draw Xavier weights, as in the paper: they keep the variance of activations."""
-    for part in parts:
-        for module in part.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.xavier_uniform_(module.weight)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
+    initialise(nn.init.xavier_uniform_, *parts)

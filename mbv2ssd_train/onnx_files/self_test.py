@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 import onnxruntime
 
 from mbv2ssd_ros.core.contract import ModelContract
-from mbv2ssd_ros.core.errors import ContractError
+from mbv2ssd_ros.core.errors import ContractError, one_line
 from mbv2ssd_ros.core.onnx_metadata import read_metadata, with_metadata
 from mbv2ssd_ros.core.output_summary import Infer, Outputs
 from mbv2ssd_ros.core.self_test import SELF_TEST_KEY, SelfTest
@@ -27,7 +27,7 @@ def with_self_test(model: bytes, source: str) -> bytes:
         reference = infer_as_written(model)
     except Exception as err:  # ONNX Runtime's exceptions have no common base but this
         raise ContractError(f'{source}: ONNX Runtime {onnxruntime.__version__} cannot load it: '
-                            f'{" ".join(str(err).split())}') from err
+                            f'{one_line(err)}') from err
     self_test = SelfTest.of([_picture(name) for name in PICTURES], reference, contract)
     return with_metadata(model, SELF_TEST_KEY, self_test.to_json(), source)
 

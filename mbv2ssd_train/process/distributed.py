@@ -92,7 +92,7 @@ class World:
         """
         Run work in every process; where it fails in one, raise its error in all.
 
-        Otherwise the others would wait for ever and report lost connections.
+        Otherwise the others would wait for it and report lost connections.
         """
         fault: Exception | None = None
         try:
@@ -105,7 +105,7 @@ class World:
         return found
 
     @contextmanager
-    def in_our_words(self) -> Iterator[None]:
+    def lost_connections(self) -> Iterator[None]:
         """Raise ProcessLostError for a lost connection."""
         try:
             yield
@@ -113,8 +113,8 @@ class World:
             if not (isinstance(err, distributed.DistBackendError) or _LOST.search(str(err))):
                 raise
             raise ProcessLostError(
-                f'process {self.rank} of {self.size} has lost the others: one of them has ended, '
-                'and said why if it could. Go on with --resume '
+                f'process {self.rank} of {self.size} lost its connection: another process has '
+                'ended; see its error, then resume with --resume '
                 f'({str(err).splitlines()[0]})') from err
 
 
@@ -133,11 +133,11 @@ def join_world() -> Iterator[World]:
     distributed.init_process_group(timeout=_TIMEOUT)  # gloo between CPUs, nccl between GPUs
     world = World(rank, size, local_rank)
     try:
-        with world.in_our_words():
+        with world.lost_connections():
             yield world
     finally:
-        # Gloo's thread needs the GIL to free the tensors of its last message, and is joined by
-        # whoever holds the GIL: without a moment to take it, one run of six hung here for good.
+        # Gloo's thread needs the GIL to free the tensors of its last message and is joined by a
+        # thread that holds it: without this pause one run of six hung here.
         time.sleep(0.1)
         distributed.destroy_process_group()
 

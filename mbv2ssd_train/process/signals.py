@@ -14,22 +14,22 @@ class Preempted(Mbv2SsdError):
 
     def __init__(self, signum: int) -> None:
         super().__init__(
-            f'stopped by {signal.Signals(signum).name}; the state is saved, go on with --resume')
+            f'stopped by {signal.Signals(signum).name}; the state is saved, resume with --resume')
         self.exit_code = 128 + signum
 
 
 class StopRequest:
-    """Records SIGINT, SIGTERM and SIGHUP, unless nohup ignores it, while the context lasts."""
+    """Records SIGINT, SIGTERM and, unless nohup ignores it, SIGHUP while the context lasts."""
 
     def __init__(self) -> None:
         self.signum = 0
         self._handlers: dict[int, Any] = {}
 
     def __enter__(self) -> StopRequest:
-        asking = [signal.SIGINT, signal.SIGTERM]
+        signals = [signal.SIGINT, signal.SIGTERM]
         if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
-            asking.append(signal.SIGHUP)
-        self._handlers = {signum: signal.signal(signum, self._on_signal) for signum in asking}
+            signals.append(signal.SIGHUP)
+        self._handlers = {signum: signal.signal(signum, self._on_signal) for signum in signals}
         return self
 
     def __exit__(self, *_: object) -> None:

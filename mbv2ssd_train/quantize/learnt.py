@@ -46,9 +46,9 @@ def export_learnt(backend: TorchBackend, path: Path) -> Difference:
     ranges = {name: float(part.scale) for name, part in quantisers(backend.model.network).items()}
     contract = dataclasses.replace(backend.contract, precision='fp32')
     with tempfile.TemporaryDirectory() as folder:
-        between, integers = Path(folder) / 'float.onnx', Path(folder) / 'int8.onnx'
-        export_onnx(TorchBackend(plain, contract), between)
-        quantize_onnx(between, integers, _AnyImage(contract.input_size_hw), 'tensorrt', 'minmax',
+        floats, integers = Path(folder) / 'float.onnx', Path(folder) / 'int8.onnx'
+        export_onnx(TorchBackend(plain, contract), floats)
+        quantize_onnx(floats, integers, _AnyImage(contract.input_size_hw), 'tensorrt', 'minmax',
                       NOTE)
         model = onnx.load(integers)
     _set_ranges(model, ranges)

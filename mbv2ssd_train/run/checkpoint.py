@@ -22,7 +22,7 @@ class RunState:
 
     step: int = 0  # optimizer steps made
     epoch: int = 0  # of the next step, 0-based
-    batch: int = 0  # of the next step in its epoch, where the sampler resumes
+    batch: int = 0  # of the next step in its epoch, position to resume from
     evaluated_epoch: int = 0  # epochs completed at the last evaluation
     best_map: float = -1.0  # on the validation split, -1 before the first evaluation
     best_epoch: int = 0  # epochs completed at best_map
@@ -55,8 +55,8 @@ class Checkpoint:
     def require_run(self, source: Path | str) -> None:
         """Raise DataError for imported weights: they have no run to resume."""
         if not self.learner:
-            raise DataError(f'{source}: weights that were imported, not a run to go on with; '
-                            'begin one with model.weights')
+            raise DataError(f'{source}: imported weights, not a run to resume; '
+                            'start one with model.weights')
 
     def save(self, path: Path) -> None:
         """Write and sync the file; OSError on a full disk. CheckpointStore renames it."""
@@ -102,20 +102,20 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
                         'or with more in it than tensors and plain values') from err
     except Exception as err:  # torch.load's errors have no common base
         raise DataError(f'{source}: not a checkpoint of mbv2ssd_train: {err}'
-                        f'{_others_beside(source)}') from err
+                        f'{_other_checkpoints(source)}') from err
     if not isinstance(found, dict) or 'format' not in found:
         raise DataError(f'{source}: not a checkpoint of mbv2ssd_train; weights of torchvision '
-                        'come in by model.backbone_weights or `mbv2ssd_train import-weights`')
+                        'are for model.backbone_weights or `mbv2ssd_train import-weights`')
     if found['format'] != FORMAT:
         raise DataError(f'{source}: checkpoint format {found["format"]}, this package reads '
                         f'{FORMAT}; use the version of the package that wrote it')
     missing = sorted({field.name for field in fields(Checkpoint)} - set(found))
     if missing:
-        raise DataError(f'{source}: the checkpoint lacks {", ".join(missing)}; is it whole?')
+        raise DataError(f'{source}: the checkpoint lacks {", ".join(missing)}; is it complete?')
     return Checkpoint(**found)
 
 
-def _others_beside(path: Path) -> str:
+def _other_checkpoints(path: Path) -> str:
     """Name other checkpoints of the run that may be whole."""
     others = sorted(other.name for other in path.parent.glob('step_*.pt') if other != path)
-    return f'. Beside it are {", ".join(others)}: copy one over it' if others else ''
+    return f'. Replace it by one of {", ".join(others)}' if others else ''

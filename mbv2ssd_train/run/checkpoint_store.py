@@ -88,5 +88,5 @@ def _write(path: Path, write: Write) -> None:
     except OSError as err:
         partial.unlink(missing_ok=True)  # makes room for the status file
         raise CheckpointError(
-            f'{path}: cannot be written: {err.strerror or err}; make room, and go on with '
-            '--resume from the checkpoint before it') from err
+            f'{path}: cannot be written: {err.strerror or err}; free some space, then resume with '
+            '--resume from the previous checkpoint') from err

@@ -41,7 +41,7 @@ def without_user(text: str) -> str:
 def source_commit() -> str | None:
     """Return the git commit of this source tree, with '+changes' where files differ from it."""
     folder = Path(__file__).resolve().parent
-    # an installed copy may be inside another work tree, which does not track it
+    # an installed copy may be inside the work tree of another repository
     if _git(folder, 'ls-files', '--error-unmatch', Path(__file__).name) is None:
         return None
     commit = _git(folder, 'rev-parse', 'HEAD')

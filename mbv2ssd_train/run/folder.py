@@ -51,11 +51,11 @@ class RunFolder:
         Create or resume the folder, lock it for this process, and record the start.
 
         `arguments` is the command line to record (None: the process's), `begun_with` a phrase
-        about the initial weights. Raises ConfigError where another process runs this experiment,
-        where it exists without `resume`, or where there is nothing to resume.
+        that describes the initial weights. Raises ConfigError where another process runs this
+        experiment, where it exists without `resume`, or where there is nothing to resume.
         """
         if resume and not self.last.exists() and self._lock.is_free():
-            raise ConfigError(f'{self.last}: nothing to resume; leave --resume out to begin'
+            raise ConfigError(f'{self.last}: nothing to resume; leave --resume out to start'
                               f'{self._others_of_that_name()}')
         self.path.mkdir(parents=True, exist_ok=True)
         self._lock.acquire()
@@ -84,8 +84,8 @@ class RunFolder:
     def _prepare(self, resume: bool) -> None:
         if self.last.exists() and not resume:
             raise ConfigError(
-                f'{self.path}: this very experiment has been run; add --resume to go on with it, '
-                'change the configuration (its name or seed, say), or remove the folder')
+                f'{self.path}: this experiment exists; add --resume to resume it, change '
+                'the configuration (such as name or seed), or remove the folder')
         self.checkpoints.mkdir(exist_ok=True)
         if not resume:  # of a run that ended before its first checkpoint
             self.metrics.path.unlink(missing_ok=True)
@@ -102,8 +102,8 @@ class RunFolder:
         found = sorted(str(path.parents[1]) for path in self.path.parent.glob(
             f'{self._config.name}_{fingerprint}/checkpoints/last.pt'))
         return '' if not found else (
-            f'. {", ".join(found)}: of another configuration, which a run that goes on keeps; '
-            'model.weights begins with what it has learnt')
+            f'. {", ".join(found)}: of another configuration, which a resumed run keeps; '
+            'model.weights starts from its weights')
 
     def _note_start(self, arguments: Sequence[str], begun_with: str) -> None:
         from mbv2ssd_train.run.environment import command_line, describe_environment
@@ -113,7 +113,7 @@ class RunFolder:
         except FileNotFoundError:
             starts = []
         except ValueError as err:
-            raise DataError(f'{path}: not JSON: {err}; remove the file to go on') from err
+            raise DataError(f'{path}: not JSON: {err}; remove the file to continue') from err
         starts.append({'time': time.strftime(_TIME), 'command': command_line(arguments),
                        'begun_with': begun_with, 'environment': describe_environment()})
         write_json(path, starts)
@@ -143,7 +143,7 @@ def read_status(folder: Path) -> RunStatus:
         status, written, found = 'running', '', {}
     except (ValueError, KeyError, AttributeError, TypeError) as err:
         raise DataError(f'{path}: not the status of a run ({err!r}); remove the file, a resumed '
-                        'run writes it anew') from err
+                        'run rewrites it') from err
     if status == 'running' and RunLock(folder / 'lock').is_free():
         status = INTERRUPTED
     return RunStatus(status, written, found)
@@ -153,8 +153,8 @@ def latest_run(runs: Path) -> Path:
     """Return the last modified run with a checkpoint; ConfigError where there is none."""
     found = [folder for folder in _run_folders(runs) if (folder / 'checkpoints/last.pt').is_file()]
     if not found:
-        raise ConfigError(f'{runs}: no run with a checkpoint to resume; name a configuration to '
-                          'begin, or another folder with --runs')
+        raise ConfigError(f'{runs}: no run with a checkpoint to resume; start one with a '
+                          'configuration, or give another folder by --runs')
     return max(found, key=_touched)
 
 
@@ -179,7 +179,7 @@ class RunSummary:
 def describe_runs(runs: Path) -> list[RunSummary]:
     """Summarise the runs of a folder, newest first; ConfigError where it is missing."""
     if not runs.is_dir():
-        raise ConfigError(f'{runs}: no such folder of runs; name it with --runs')
+        raise ConfigError(f'{runs}: no such folder of runs; give it by --runs')
     newest_first = sorted(_run_folders(runs), key=_touched, reverse=True)
     return [_summary_or_fault(folder) for folder in newest_first]
 

@@ -72,15 +72,15 @@ class RunLock:
                 return
             time.sleep(_PAUSE_S)
         raise ConfigError(
-            f'{self.path.parent}: this very experiment is running, {self._holder()}; wait for it '
-            'or end it, or change the configuration (its name or seed, say)')
+            f'{self.path.parent}: this experiment is running, {self._holder()}; wait for it '
+            'or stop it, or change the configuration (such as name or seed)')
 
     def _holder(self) -> str:
         try:
             found = json.loads(self.path.read_text(encoding='utf-8'))
             return f'process {found["pid"]} on {found["host"]}'
         except (ValueError, KeyError, TypeError):  # taken, not yet written
-            return 'in a process that has only begun'
+            return 'in a process that has just started'
 
 
 _HELD: weakref.WeakSet[RunLock] = weakref.WeakSet()
@@ -102,6 +102,6 @@ def _try_lock(file: IO[str], shared: bool = False) -> bool:
     except OSError as err:
         if err.errno not in _NO_LOCKS:
             raise
-        print(f'{file.name}: this file system knows no locks ({err.strerror}); see to it yourself '
-              'that no two processes train in this folder', file=sys.stderr)
+        print(f'{file.name}: this file system has no locks ({err.strerror}); make sure that '
+              'only one process trains in this folder', file=sys.stderr)
     return True

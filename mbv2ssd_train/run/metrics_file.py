@@ -55,7 +55,7 @@ class MetricsFile:
                 found = json.loads(line)
             except ValueError as err:
                 raise DataError(f'{self.path}:{number}: not JSON: {line[:60]!r}; remove the line '
-                                'to go on') from err
+                                'to continue') from err
             if not isinstance(found, dict):
                 raise DataError(f'{self.path}:{number}: found {line[:60]!r}, expected an object '
                                 'such as {"step": 1}')

@@ -11,7 +11,7 @@ from typing import Any, TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from mbv2ssd_ros.core.durable import partial_of, put_in_place
+from mbv2ssd_train.plotting import new_figure, save_figure
 from mbv2ssd_train.run.metrics_file import MetricsFile
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 BEGIN, TRAIN, EVALUATION = 'begin', 'train', 'evaluation'  # kinds of lines in metrics.jsonl
-_SIZE_INCHES, _DPI = (7.0, 4.0), 110
+_SIZE_INCHES = (7.0, 4.0)
 _SMOOTH_OVER = 1 / 30  # of the points, for the bold line
 
 
@@ -33,15 +33,16 @@ class Plot:
     keys: str  # regular expression for the whole name of a value
     y_label: str
     y_range: tuple[float, float] | None = None  # free where None
-    smooth: bool = False  # values jump from step to step
+    smooth: bool = False  # noisy values
 
 
 PLOTS = (
     Plot('loss', 'Loss', TRAIN, r'(.*_)?loss', 'loss', smooth=True),
     Plot('learning_rate', 'Learning rate', TRAIN, r'learning_rate.*|.*_lr|lr', 'learning rate'),
-    Plot('matching', 'Priors that learn objects, of an image', TRAIN,
+    Plot('matching', 'Positive priors of an image', TRAIN,
          r'positives_(min|mean|max)|images_without_positives', 'number', smooth=True),
-    Plot('mining', 'Priors that learn, of a batch', TRAIN, r'positives|negatives', 'number',
+    Plot('mining', 'Positive and negative priors of a '
+         'batch', TRAIN, r'positives|negatives', 'number',
          smooth=True),
     Plot('gradient', 'Gradient norm', TRAIN, r'grad(ient)?_norm.*', 'norm', smooth=True),
     Plot('throughput', 'Throughput', TRAIN, r'(images|steps)_per_s', 'per second',
@@ -61,9 +62,10 @@ def draw_plots(metrics: Path, folder: Path) -> list[Path]:
     written = []
     for plot in PLOTS:
         if series := _series(lines, plot):
-            written.append(_save(_draw_series(plot, series, run), folder / f'{plot.name}.png'))
+            figure = _draw_series(plot, series, run)
+            written.append(save_figure(figure, folder / f'{plot.name}.png'))
     if best := _best_evaluation(lines):
-        written.append(_save(_draw_classes(best, run), folder / 'classes.png'))
+        written.append(save_figure(_draw_classes(best, run), folder / 'classes.png'))
     return written
 
 
@@ -89,8 +91,7 @@ def _draw_series(plot: Plot, series: dict[str, list[tuple[float, float]]], run: 
             axes.plot(epochs, values, color=colour, alpha=0.25, linewidth=0.8)
         axes.plot(epochs, running_mean(values, window), color=colour, label=name,
                   marker='o' if len(values) <= 30 else None, markersize=3)
-    axes.set_xlabel('epoch')
-    axes.set_ylabel(plot.y_label)
+    axes.set(xlabel='epoch', ylabel=plot.y_label)
     if plot.y_range:
         axes.set_ylim(*plot.y_range)
     elif all(value >= 0 for points in series.values() for _, value in points):
@@ -122,29 +123,16 @@ def _draw_classes(line: dict[str, Any], run: str) -> Figure:
     axes.barh(names, [found[name] for name in names])
     axes.axvline(line['map_50'], color='black', linewidth=1,
                  label=f'mAP {line["map_50"]:.3f} on {line.get("split", "?")}')
-    axes.set_xlim(0, 1)
-    axes.set_xlabel('AP')
+    axes.set(xlim=(0, 1), xlabel='AP')
     axes.margins(y=0.01)
     axes.legend(loc='lower right')
     return figure
 
 
 def _empty_figure(title: str, height: float = _SIZE_INCHES[1]) -> tuple[Figure, Axes]:
-    # The object interface: pyplot would keep every figure and may look for a display.
-    from matplotlib.figure import Figure
-    figure = Figure(figsize=(_SIZE_INCHES[0], height), dpi=_DPI, layout='tight')
-    axes = figure.subplots()
-    axes.set_title(title, fontsize=10)
-    axes.set_axisbelow(True)
-    axes.grid(alpha=0.3)
-    return figure, axes
-
-
-def _save(figure: Figure, path: Path) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(partial_of(path), format='png')
-    put_in_place(partial_of(path), path)
-    return path
+    figure, axes = new_figure((_SIZE_INCHES[0], height), 'tight')
+    axes[0, 0].set_title(title, fontsize=10)
+    return figure, axes[0, 0]
 
 
 def _is_number(value: Any) -> bool:

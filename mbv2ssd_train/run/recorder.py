@@ -1,4 +1,4 @@
-"""Record the measurements of a run: metrics.jsonl, TensorBoard, plots, pictures."""
+"""Record the measurements of a run: metrics.jsonl, TensorBoard, plots, images."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from mbv2ssd_ros.core.errors import ShapeError
 from mbv2ssd_train.run.metrics_file import MetricsFile, plain
 from mbv2ssd_train.run.plots import BEGIN, draw_plots, EVALUATION, TRAIN
 
-_DRAW_EVERY_S, _DRAW_SHARE = 60.0, 0.01  # drawing may take this share of a run's time
-_FLUSH_S = 10  # TensorBoard's file may lack this much after a kill; metrics.jsonl lacks nothing
+_DRAW_EVERY_S, _DRAW_SHARE = 60.0, 0.01  # largest share of a run's time for plots
+_FLUSH_S = 10  # of TensorBoard's events, which a killed run may lose; metrics.jsonl loses none
 
 
-def _say(text: str) -> None:
+def _warn(text: str) -> None:
     print(text, file=sys.stderr)
 
 
@@ -36,21 +36,21 @@ class Recorder:
     """
 
     def __init__(self, folder: Path, total_steps: int, step: int = 0,
-                 say: Callable[[str], None] = _say) -> None:
+                 warn: Callable[[str], None] = _warn) -> None:
         """
         Open the records of an existing folder; those of steps after `step` are dropped.
 
-        `say` gets a line about what cannot be recorded. Raises DataError where metrics.jsonl is
-        broken.
+        `warn` gets a line about anything that cannot be recorded. Raises DataError where
+        metrics.jsonl is broken.
         """
-        self.folder, self._say = folder, say
+        self.folder, self._warn = folder, warn
         self._metrics = MetricsFile(folder / 'metrics.jsonl')
         kept = self._metrics.cut_after(step)
         # A run that was killed between its evaluation and its checkpoint evaluates once more.
         self._evaluated = {line['step'] for line in kept if line.get('kind') == EVALUATION}
         self._before_s = max((line.get('elapsed_s', 0.0) for line in kept), default=0.0)
-        self._begun = time.monotonic()
-        self._draw_from = self._begun + _DRAW_EVERY_S
+        self._started = time.monotonic()
+        self._draw_from = self._started + _DRAW_EVERY_S
         self._writer = self._open_tensorboard(step)
         self._can_draw = True
         if not any(line.get('kind') == BEGIN for line in kept):
@@ -88,7 +88,7 @@ class Recorder:
         path = self.folder / 'images' / f'{tag}.png'
         path.parent.mkdir(parents=True, exist_ok=True)
         if not cv2.imwrite(str(path), picture):
-            self._say(f'{path}: cannot be written; is the disk full?')
+            self._warn(f'{path}: cannot be written; is the disk full?')
         if self._writer:
             self._writer.add_image(tag, picture[..., ::-1].copy(), step, dataformats='HWC')
 
@@ -116,7 +116,7 @@ class Recorder:
 
     def _record(self, kind: str, step: int, epoch: float, values: Mapping[str, Any]
                 ) -> dict[str, Any]:
-        elapsed = round(self._before_s + time.monotonic() - self._begun, 2)
+        elapsed = round(self._before_s + time.monotonic() - self._started, 2)
         own = {'kind': kind, 'step': step, 'epoch': epoch, 'elapsed_s': elapsed}
         found: dict[str, Any] = plain(values)
         assert not own.keys() & found.keys(), own.keys() & found.keys()
@@ -132,7 +132,7 @@ class Recorder:
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as err:
-            self._say(f'no TensorBoard events are written ({err}): pip install tensorboard; '
+            self._warn(f'no TensorBoard events are written ({err}): pip install tensorboard; '
                       'metrics.jsonl has all figures')
             return None
         return SummaryWriter(str(self.folder / 'tensorboard'), flush_secs=_FLUSH_S,
@@ -141,14 +141,14 @@ class Recorder:
     def _draw(self) -> None:
         if not self._can_draw:
             return
-        begun = time.monotonic()
+        started = time.monotonic()
         try:
             draw_plots(self._metrics.path, self.folder / 'plots')
         except Exception as err:  # of matplotlib or the disk: a plot must not end a run
             self._can_draw = False
-            self._say(f'no plots are drawn: {err}; metrics.jsonl has all figures')
+            self._warn(f'no plots are drawn: {err}; metrics.jsonl has all figures')
         now = time.monotonic()
-        self._draw_from = now + max(_DRAW_EVERY_S, (now - begun) / _DRAW_SHARE)
+        self._draw_from = now + max(_DRAW_EVERY_S, (now - started) / _DRAW_SHARE)
 
 
 def numbers_in(values: Mapping[str, Any], prefix: str = '') -> Iterator[tuple[str, float]]:

@@ -18,7 +18,7 @@ from mbv2ssd_train.run.checkpoint import load_checkpoint
 from mbv2ssd_train.run.environment import without_user
 from mbv2ssd_train.run.metrics_file import MetricsFile
 
-# A remote folder is never listed: only these names are read, so none can lead outside.
+# Only these names are read, so that no remote name can lead outside the folder.
 _TEXTS = ('config.yaml', 'fingerprints.json')
 _CHECKPOINTS = ('checkpoints/last.pt', 'checkpoints/best.pt')
 _OPTIONAL = ('metrics.jsonl', _CHECKPOINTS[1])
@@ -37,7 +37,7 @@ def fetch_run(source: str | Path, runs: Path) -> Path:
     """
     place = _open_place(str(source))
     runs.mkdir(parents=True, exist_ok=True)
-    # hidden, in the folder of its destination: moving it is one step
+    # hidden, and on the file system of its destination, so that moving it is atomic
     with tempfile.TemporaryDirectory(prefix='.fetching_', dir=runs) as name:
         found = Path(name) / 'run'
         (found / 'checkpoints').mkdir(parents=True)
@@ -68,14 +68,14 @@ class _Place:
         address = (f'{self._address.rstrip("/")}/{name}' if name and self._address.strip('/')
                    else name or self._address) + self._query
         shown = f'{self.shown}/{name}' if name else self.shown
-        with _in_our_words(shown), self._files.open(address) as stream, \
+        with _data_errors(shown), self._files.open(address) as stream, \
                 target.open('wb') as file:
             _copy(stream, file, shown, max_bytes)
         sync(target)
 
 
 class _Http:
-    """Plain web servers, with the standard library: fsspec would need another two packages."""
+    """Plain web servers, by the standard library, which saves fsspec's two packages for HTTP."""
 
     def __init__(self, user: str) -> None:
         self._user = user  # NAME:PASSWORD, may be empty
@@ -97,7 +97,7 @@ def _open_place(source: str) -> _Place:
     parts = parse.urlsplit(source)
     shown = without_user(parts._replace(query='').geturl()).rstrip('/')
     if parts.scheme in ('http', 'https') and '::' not in source:
-        query = f'?{parts.query}' if parts.query else ''  # a signature, say
+        query = f'?{parts.query}' if parts.query else ''  # such as a signature
         user, _, host = parts.netloc.rpartition('@')
         address = parts._replace(netloc=host, query='', fragment='').geturl()
         return _Place(_Http(user), address, query, shown)
@@ -122,7 +122,7 @@ def _missing_driver(source: str) -> str:
 
 
 @contextmanager
-def _in_our_words(shown: str) -> Iterator[None]:
+def _data_errors(shown: str) -> Iterator[None]:
     try:
         yield
     except (FileNotFoundError, Mbv2SsdError):
@@ -135,7 +135,7 @@ def _copy(stream: Any, file: IO[bytes], shown: str, max_bytes: int | None) -> No
     while chunk := stream.read(2 ** 20):
         file.write(chunk)
         if max_bytes is not None and file.tell() > max_bytes:
-            raise DataError(f'{shown}: more than {max_bytes} bytes; that is not of a run')
+            raise DataError(f'{shown}: more than {max_bytes} bytes; not a file of a run')
     expected = getattr(stream, 'headers', {}).get('Content-Length')
     if expected is not None and file.tell() != int(expected):
         raise DataError(f'{shown}: the connection ended after {file.tell()} of {expected} bytes; '
@@ -226,13 +226,13 @@ def _put_among(runs: Path, found: Path, config: TrainConfig, shown: str) -> Path
             return target
         except OSError as err:
             if not last.exists():  # else another process was faster
-                raise DataError(f'{target}: in the way of the run from {shown}, without a '
-                                'checkpoint of its own; remove the folder') from err
+                raise DataError(f'{target}: exists without a checkpoint, where the run from '
+                                f'{shown} belongs; remove the folder') from err
     theirs, ours = _step_of(found / _CHECKPOINTS[0]), _step_of(last)
     if theirs != ours:
-        raise DataError(f'{target}: this run is here already, at step {ours}, and at step '
-                        f'{theirs} in {shown}; go on with it by --resume, or remove the folder '
-                        'to take the other')
+        raise DataError(f'{target}: this run exists here at step {ours}, and at step '
+                        f'{theirs} in {shown}; resume it with --resume, or remove the folder '
+                        'to fetch the other')
     return target
 
 

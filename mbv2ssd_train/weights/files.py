@@ -24,7 +24,7 @@ _NETWORK = 'network.'  # the exporter's prefix of the network's weights
 
 
 def short_hash(path: Path) -> str:
-    """Return twelve digits of the SHA-256 of a file, to tell files of one name apart."""
+    """Return twelve digits of the SHA-256 of a file."""
     return hashlib.sha256(path.read_bytes()).hexdigest()[:12]
 
 
@@ -84,6 +84,15 @@ def read_exported(source: Path) -> tuple[dict[str, Tensor], ModelContract | None
     metadata = {item.key: item.value for item in model.metadata_props}
     text = metadata.get(METADATA_KEY)
     return weights, None if text is None else ModelContract.from_json(text, str(source))
+
+
+def read_exported_float32(source: Path, use: str) -> tuple[dict[str, Tensor], ModelContract]:
+    """Read as read_exported does; DataError unless the file is float32 with a contract."""
+    weights, contract = read_exported(source)
+    if contract is None or contract.precision != 'fp32':
+        found = 'no contract' if contract is None else f'precision {contract.precision}'
+        raise DataError(f'{source}: has {found}; {use}')
+    return weights, contract
 
 
 def _tensor(item: onnx.TensorProto) -> Tensor:

@@ -38,14 +38,14 @@ def read_graph_model(source: Path) -> Weights:
         with tarfile.open(source) as archive:
             return _read_archive(archive, source)
     except (tarfile.TarError, EOFError, zlib.error, OSError) as err:
-        raise DataError(f'{source}: neither {_MODEL} nor a readable .tgz archive: {err}; was it '
-                        'fetched whole?') from err
+        raise DataError(f'{source}: neither {_MODEL} nor a readable .tgz archive: {err}; is the '
+                        'download complete?') from err
 
 
 def _read_shard(model: Path, name: str) -> bytes:
     path = inside(model.parent, name, str(model))
     if not path.is_file():
-        raise DataError(f'{model}: names {name!r}, which is not beside it; fetch all of its files')
+        raise DataError(f'{model}: names {name!r}, which is not next to it; download all files')
     return read_file(path)
 
 
@@ -61,7 +61,7 @@ def _read_archive(archive: tarfile.TarFile, source: Path) -> Weights:
         if place not in members:
             raise DataError(f'{source}: {models[0]} names {place!r}, which is not in the archive')
         if members[place].size > MAX_FILE_BYTES:
-            raise DataError(f'{source}: {place} is unpacked to {members[place].size / 1e9:.1f} '
+            raise DataError(f'{source}: {place} unpacks to {members[place].size / 1e9:.1f} '
                             f'GB; {MAX_FILE_BYTES / 1e9:.1f} GB are allowed')
         content = archive.extractfile(members[place])
         assert content is not None  # only of links and folders
@@ -96,8 +96,8 @@ def _split(content: bytes, entries: list[tuple[str, str, tuple[int, ...]]], wher
     """Cut the concatenated shards of a group into arrays, which follow each other without gaps."""
     expected = sum(4 * prod(shape) for _, _, shape in entries)
     if len(content) != expected:
-        raise DataError(f'{where}: hold {len(content)} bytes, {_MODEL} describes {expected}; one '
-                        'of them is truncated or of another model: fetch them again')
+        raise DataError(f'{where}: have {len(content)} bytes, {_MODEL} describes {expected}; one '
+                        'of them is truncated or of another model: download them again')
     weights, place = {}, 0
     for name, kind, shape in entries:
         count = prod(shape)

@@ -1,8 +1,7 @@
 """
 Transfer of heads between detectors: boxes by prior, classes by name.
 
-A detector of 80 classes knows most of what a robot needs. Without the transfer, heads would start
-at random because of one name left out, or one prior box made larger.
+Without the transfer, one different class or prior box would reset the heads to random weights.
 """
 
 from __future__ import annotations
@@ -95,8 +94,8 @@ def translate_heads(found: Mapping[str, Tensor], source: HeadLayout, target: Hea
 
     The predictors of a map come from the map of the same stride, those of a prior from the most
     similar one, scaled so that they decode to the same boxes, and those of a class from the class
-    of that name. An unknown class or map starts with low scores: a map with false detections
-    everywhere would drown what the others have learnt.
+    of that name. An unknown class or map starts with low scores: false detections of one map
+    would dominate the loss.
 
     Returns:
         Weights by the names of the target. Maps unknown to the source have only the bias of their

@@ -16,7 +16,12 @@ from mbv2ssd_train.model.fold import fold_batch_norm, unfold_batch_norm
 from mbv2ssd_train.model.heads import predictor
 from mbv2ssd_train.model.ssd import SSD
 from mbv2ssd_train.run.checkpoint import load_checkpoint
-from mbv2ssd_train.weights.files import read_exported, read_state_dict, short_hash
+from mbv2ssd_train.weights.files import (
+    read_exported,
+    read_exported_float32,
+    read_state_dict,
+    short_hash,
+)
 from mbv2ssd_train.weights.head_transfer import HeadLayout, Scores, translate_heads
 
 _BACKBONE = 'backbone.'
@@ -130,11 +135,8 @@ def _checkpoint(network: SSD, source: Path) -> _Found:
 
 
 def _exported(network: SSD, source: Path) -> _Found:
-    weights, contract = read_exported(source)
-    if contract is None or contract.precision != 'fp32':
-        precision = 'no contract' if contract is None else f'precision {contract.precision}'
-        raise DataError(f'{source}: has {precision}; only a float32 file that `mbv2ssd_train '
-                        'export` wrote can be trained further')
+    weights, contract = read_exported_float32(
+        source, 'only a float32 file that `mbv2ssd_train export` wrote can be trained further')
     try:
         learnt = parse_model_section(contract.provenance.config, str(source))
     except ConfigError:  # of another version of this package

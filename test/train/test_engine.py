@@ -38,7 +38,7 @@ RECIPES = {
 
 @pytest.fixture(scope='module')
 def world(tmp_path_factory):
-    """Twelve images to learn from, three to measure on."""
+    """Twelve training images, three to measure on."""
     return write_world(tmp_path_factory.mktemp('world'), train=12, val=3)
 
 
@@ -145,7 +145,7 @@ def test_a_process_that_was_lost_is_the_reason_of_the_end(world, tmp_path):
 
     with pytest.raises(ProcessLostError):
         run_until(run, 1, lose)
-    assert status(run.folder)['reason'].startswith("ProcessLostError('process 0 of 1 has lost")
+    assert status(run.folder)['reason'].startswith("ProcessLostError('process 0 of 1 lost its")
 
 
 def test_a_signal_in_an_evaluation_does_not_wait_for_its_end(uninterrupted, world, tmp_path):
@@ -238,7 +238,7 @@ def test_sigterm_ends_the_program_with_143_and_a_state_to_go_on_from(world, tmp_
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 143
-    assert errors.strip().endswith('stopped by SIGTERM; the state is saved, go on with --resume')
+    assert errors.strip().endswith('stopped by SIGTERM; the state is saved, resume with --resume')
     assert 'Traceback' not in errors
     folder, = runs.iterdir()
     assert json.loads((folder / 'status.json').read_text())['status'] == 'preempted'
@@ -284,7 +284,7 @@ def test_metrics_are_json_that_every_reader_takes(world, tmp_path):
 
 def test_the_same_experiment_is_not_begun_twice(world, tmp_path):
     trainer(world, tmp_path).run()
-    with pytest.raises(ConfigError, match='small_.*has been run; add --resume'):
+    with pytest.raises(ConfigError, match='small_.*this experiment exists; add --resume'):
         trainer(world, tmp_path)
 
 
@@ -309,7 +309,7 @@ def test_imported_weights_are_not_a_run_to_go_on_with(world, tmp_path):
     run.save()
     checkpoint = dataclasses.replace(load_checkpoint(run.folder.last), learner={}, random={})
     checkpoint.save(run.folder.last)
-    with pytest.raises(DataError, match=r'last\.pt: weights that were imported.*model\.weights'):
+    with pytest.raises(DataError, match=r'last\.pt: imported weights, not a run.*model\.weights'):
         trainer(world, tmp_path, resume=True)
 
 
@@ -446,7 +446,7 @@ def test_images_without_objects_are_learnt_from(tmp_path):
 
 
 @pytest.mark.parametrize('data, match', [
-    ({'train': ['none']}, 'no object in none .*nothing to learn'),
+    ({'train': ['none']}, 'no object in none .*nothing to train on'),
     ({'val': 'none'}, 'no object in none .*choose another data.val'),
     ({'train': ['one']}, 'one image in one; BatchNorm needs two'),
     ({'val': 'train@0/4'}, r'3 images are both in the training data \(train\) and in train@0/4'),
@@ -472,7 +472,7 @@ def test_training_through_the_program_says_what_comes_next(world, tmp_path, caps
     ({'batch_size': 2}, 2), ({'batch_size': 6, 'accumulate': 2}, 2),
     ({'batch_size': 4, 'accumulate': 3, 'sync_bn': True}, 1)])
 def test_one_image_at_once_is_too_few_for_a_map_of_one_cell(training, processes):
-    with pytest.raises(ConfigError, match=r'leaves one image to a part: .*one cell.*fewer parts'):
+    with pytest.raises(ConfigError, match=r'leaves one image in a part: .*one cell.*fewer parts'):
         refuse_single_images(small_run('d', training=training), 12, processes)
 
 

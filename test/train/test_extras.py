@@ -1,4 +1,4 @@
-"""A machine with the detector node alone is told what training needs."""
+"""A machine with only the detector node gets a message about what training needs."""
 
 import subprocess
 import sys

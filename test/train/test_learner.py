@@ -17,7 +17,7 @@ STILL = {'freeze_bn': True, 'batch_size': 4}
 
 @pytest.fixture(scope='module')
 def world(tmp_path_factory):
-    """Four images to learn from."""
+    """Four training images."""
     return write_world(tmp_path_factory.mktemp('world'), train=4, val=1)
 
 

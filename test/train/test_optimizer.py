@@ -148,7 +148,7 @@ def test_a_decay_of_zero_is_the_newest_weights():
 
 
 def test_no_device_is_waited_for_to_average():
-    model = Scales(0).to('meta')  # whose values nobody can read
+    model = Scales(0).to('meta')  # whose values cannot be read
     average = average_weights(model, 0.9)
     for _ in range(2):
         average.update_parameters(model)

@@ -25,7 +25,7 @@ WIDER = {**SMALL, 'width_mult': 0.5}
 
 @pytest.fixture(scope='module')
 def world(tmp_path_factory):
-    """Eight images to learn from, two to measure on."""
+    """Eight training images, two to measure on."""
     return write_world(tmp_path_factory.mktemp('world'), train=8, val=2)
 
 
@@ -88,7 +88,7 @@ def test_without_a_teacher_there_is_none(world):
 
 @pytest.mark.parametrize('sections, said', [
     ({'data': {'classes': [*SHAPES[:2], 'star']}},
-     'knows disc, square, triangle, the network disc, square, star'),
+     'its classes are disc, square, triangle, those of the network disc, square, star'),
     ({'model': {'input_size_hw': [96, 64]}},
      r'its model\.input_size_hw is \(64, 96\), that of the network \(96, 64\)'),
     ({'model': {'aspect_ratios': [3.0]}},
@@ -100,7 +100,7 @@ def test_without_a_teacher_there_is_none(world):
     ({'model': {'resize_mode': 'letterbox'}}, 'resize_mode is stretch, .* network letterbox'),
     ({'loss': {'classification': 'focal'}}, 'scores are of a softmax, .* network of a sigmoid')])
 def test_a_teacher_of_something_else_is_refused(teachers, world, sections, said):
-    with pytest.raises(ConfigError, match=f'wider.pt cannot teach this network: .*{said}'):
+    with pytest.raises(ConfigError, match=f'wider.pt does not fit this network: .*{said}'):
         load_teacher(taught(world, teachers / 'wider.pt', **sections), CPU)
 
 
@@ -205,4 +205,4 @@ def test_figures_and_dry_run_tell_of_the_teacher(teachers, world, tmp_path):
     lines = map(json.loads, (trainer.folder.path / 'metrics.jsonl').read_text().splitlines())
     assert all(line['teacher_loss'] == pytest.approx(line['loss'])
                for line in lines if line['kind'] == 'train')
-    assert 'temperature: 1.0  # of the class scores' in config.to_explained_yaml()
+    assert 'temperature: 1.0  # softens the class scores' in config.to_explained_yaml()

@@ -1,4 +1,4 @@
-"""Two model files side by side: what is compared, what is told, and the exit code."""
+"""Two model files: what is compared, what is reported, and the exit code."""
 
 import dataclasses
 import json

@@ -1,4 +1,4 @@
-"""What all loaders share: the interface, making batches ahead, views of images."""
+"""Parts of all loaders: the interface, prefetching, views of images."""
 
 from __future__ import annotations
 

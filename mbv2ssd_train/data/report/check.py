@@ -1,4 +1,4 @@
-"""Every fault of a data set at once, before a training run finds the first."""
+"""Find all errors of a data set before training."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class CheckReport:
     objects: int
     images_without_objects: int
     objects_per_class: dict[str, int]  # every class, also those without objects
-    faults: tuple[str, ...]  # each must be mended
-    remarks: tuple[str, ...]  # each may be meant
+    faults: tuple[str, ...]  # errors
+    remarks: tuple[str, ...]  # warnings
     unknown_classes: dict[str, int]  # name -> objects, among the faults
 
 

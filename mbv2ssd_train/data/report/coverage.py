@@ -1,8 +1,8 @@
 """
-Whether the prior boxes of a model suit the objects of a data set.
+How well the prior boxes of a model cover the objects of a data set.
 
-An object without a prior of IoU 0.5 is learnt through one badly fitting prior, and rarely found.
-Other scales and aspect ratios cost nothing before training.
+An object without a prior of IoU 0.5 has one poorly fitting positive and is rarely detected. Other
+scales and aspect ratios cost nothing before training.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from mbv2ssd_ros.core.priors import level_priors, PriorLevel
 from mbv2ssd_train.config import ModelConfig
 
 COVERED_IOU = 0.5
-_ROUNDS = 50  # of k-means; it converges long before
-_SAMPLE = 2000  # objects that are fitted to
-_FACTORS = (1.3, 1.1)  # by which scales and ratios are moved
-_LEAST_GAIN = 5e-4  # a smaller gain ends the search
-_TELLING = 0.02  # least gain of a suggestion
+_ITERATIONS = 50  # of k-means; it converges long before
+_SAMPLE = 2000  # objects for the fit
+_FACTORS = (1.3, 1.1)  # steps of the search over scales and ratios
+_MIN_GAIN = 5e-4  # of a step of the search
+_MIN_SUGGESTED_GAIN = 0.02
 
 Floats = NDArray[np.float64]
 
@@ -56,7 +56,7 @@ class Coverage:
 
 @dataclass(frozen=True)
 class Suggestion:
-    """Prior boxes that suit the objects better."""
+    """Prior boxes that cover more objects."""
 
     model: ModelConfig
     coverage: Coverage
@@ -87,25 +87,25 @@ def best_priors(levels: Sequence[PriorLevel], boxes_xyxy: NDArray[np.float32]) -
 
 def suggest_priors(model: ModelConfig, boxes_xyxy: NDArray[np.float32]) -> Suggestion | None:
     """
-    Fit scales and ratios to boxes (N, 4), normalised to the network input; None: no real gain.
+    Fit scales and ratios to boxes (N, 4), normalised to the network input; None: no gain.
 
     The search starts from the configured values or from cluster means of sizes and shapes (k-means
-    of logarithms), and moves each value while coverage grows: a cluster of small objects is of no
-    use on a map of few cells.
+    of logarithms), and changes each value while coverage grows. Cluster means alone are no
+    solution: a map of few cells cannot cover small objects.
     """
     if len(boxes_xyxy) < len(model.scales):
         return None
     sample = boxes_xyxy[::-(-len(boxes_xyxy) // _SAMPLE)]
-    begin = max(_beginnings(model, sample), key=lambda other: _merit(other, sample))
-    fitted = _climb(begin, sample)
+    initial = max(_initial_models(model, sample), key=lambda other: _merit(other, sample))
+    fitted = _climb(initial, sample)
     present, best = (best_priors(one.prior_levels(), boxes_xyxy) for one in (model, fitted))
     gain = max(best.share - present.share, best.mean_iou - present.mean_iou)
-    if gain < _TELLING or best.share < present.share:
+    if gain < _MIN_SUGGESTED_GAIN or best.share < present.share:
         return None
     return Suggestion(fitted, best)
 
 
-def _beginnings(model: ModelConfig, boxes_xyxy: NDArray[np.float32]) -> list[ModelConfig]:
+def _initial_models(model: ModelConfig, boxes_xyxy: NDArray[np.float32]) -> list[ModelConfig]:
     width, height = (boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]).astype(np.float64).T
     scales = np.exp(_means_of_clusters(np.log(width * height) / 2, len(model.scales)))
     changes: list[dict[str, Any]] = [{}, {'scales': scales.round(3).tolist()}]
@@ -119,14 +119,14 @@ def _beginnings(model: ModelConfig, boxes_xyxy: NDArray[np.float32]) -> list[Mod
 
 
 def _climb(model: ModelConfig, boxes_xyxy: NDArray[np.float32]) -> ModelConfig:
-    """Move one number after the other, by smaller and smaller factors."""
+    """Change one value at a time, first by large and then by small factors."""
     merit = _merit(model, boxes_xyxy)
     for factor in _FACTORS:
         gained = True
         while gained:
             gained = False
             for other in _neighbours(model, factor):
-                if (found := _merit(other, boxes_xyxy)) > merit + _LEAST_GAIN:
+                if (found := _merit(other, boxes_xyxy)) > merit + _MIN_GAIN:
                     best, merit, gained = other, found, True
             model = best if gained else model
     return model
@@ -159,7 +159,7 @@ def _has_lists_of_ratios(model: ModelConfig) -> bool:
 def _means_of_clusters(values: Floats, count: int) -> Floats:
     """Return k means of numbers, ascending; deterministic."""
     means = np.quantile(values, (np.arange(count) + 0.5) / count)
-    for _ in range(_ROUNDS):
+    for _ in range(_ITERATIONS):
         nearest = np.abs(values[:, None] - means).argmin(axis=1)
         sizes = np.bincount(nearest, minlength=count)
         sums = np.bincount(nearest, values, minlength=count)

@@ -1,4 +1,4 @@
-"""Pictures of what the network sees and of what it detects."""
+"""Mosaics of training batches and of detections."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mbv2ssd_train.data.dataset import Dataset
 from mbv2ssd_train.data.loading.batch import Batch
 
 _GAP_PX, _GAP_GREY = 4, 255
-_SMALLEST_TILE_PX = 240  # of the shorter side; text would not be read on a smaller one
+_SMALLEST_TILE_PX = 240  # shorter side; labels are unreadable on smaller ones
 _RESULT_PX = 320
 
 

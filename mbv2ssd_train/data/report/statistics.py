@@ -1,4 +1,4 @@
-"""Numbers of a data set: objects, sizes, shapes, and whether priors suit."""
+"""Statistics of a data set: objects, sizes, shapes, coverage by priors."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ class Statistics:
                 **self._group(own & ~self.difficult)}
 
     def _group(self, members: NDArray[np.bool_]) -> dict[str, Any]:
-        """Count some objects and measure how well priors suit them; JSON has no nan."""
+        """Count objects and measure their coverage; JSON has no nan."""
         group = Coverage(self.coverage.best_iou[members], self.coverage.level[members])
         some = bool(members.any())
         return {'objects': int(members.sum()), 'covered': group.share if some else None,

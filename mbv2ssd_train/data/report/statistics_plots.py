@@ -7,15 +7,14 @@ from typing import Any, TYPE_CHECKING
 
 import numpy as np
 
-from mbv2ssd_ros.core.durable import partial_of, put_in_place
 from mbv2ssd_train.data.report.coverage import COVERED_IOU
 from mbv2ssd_train.data.report.statistics import BUCKETS, Statistics
+from mbv2ssd_train.plotting import new_figure, save_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_DPI = 110
 _COVERED, _MISSED = 'tab:blue', 'tab:orange'
 
 
@@ -25,40 +24,20 @@ def draw_statistics(statistics: Statistics, folder: Path) -> list[Path]:
 
     Raises ModuleNotFoundError without matplotlib.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     figures = {'classes': _classes(statistics), 'boxes': _boxes(statistics)}
     if not statistics.difficult.all():
         figures['priors'] = _priors(statistics)
-    return [_save(figure, folder / f'{name}.png') for name, figure in figures.items()]
-
-
-def _figure(size: tuple[float, float], rows: int, columns: int, title: str, **options: Any
-            ) -> tuple[Figure, Any]:
-    # The object interface: pyplot would keep every figure and may look for a display.
-    from matplotlib.figure import Figure
-    figure = Figure(figsize=size, dpi=_DPI, layout='constrained')
-    figure.suptitle(title)
-    axes = figure.subplots(rows, columns, squeeze=False, **options)
-    for part in axes.flat:
-        part.set_axisbelow(True)
-        part.grid(alpha=0.3)
-    return figure, axes
-
-
-def _save(figure: Figure, path: Path) -> Path:
-    figure.savefig(partial_of(path), format='png')
-    put_in_place(partial_of(path), path)
-    return path
+    return [save_figure(figure, folder / f'{name}.png') for name, figure in figures.items()]
 
 
 def _classes(found: Statistics) -> Figure:
     counts = np.bincount(found.labels, minlength=len(found.class_names) + 1)[1:]
     order = np.argsort(counts, kind='stable')
     names = [found.class_names[index] for index in order]
-    figure, axes = _figure(
-        (11, max(3.0, 0.24 * len(names) + 1.6)), 1, 2,
-        f'{found.split}: {len(found.labels)} objects of {len(names)} classes in '
-        f'{len(found.sizes_hw)} images', sharey=True, width_ratios=(3, 2))
+    figure, axes = new_figure((11, max(3.0, 0.24 * len(names) + 1.6)), 'constrained', 1, 2,
+                              sharey=True, width_ratios=(3, 2))
+    figure.suptitle(f'{found.split}: {len(found.labels)} objects of {len(names)} classes in '
+                    f'{len(found.sizes_hw)} images')
     number, cover = axes[0]
     hard = np.bincount(found.labels[found.difficult], minlength=len(counts) + 1)[1:]
     number.barh(names, (counts - hard)[order], color=_COVERED, label='objects')
@@ -67,21 +46,21 @@ def _classes(found: Statistics) -> Figure:
     for row, index in enumerate(order):
         number.annotate(str(counts[index]), (counts[index], row), (3, 0), va='center',
                         textcoords='offset points', fontsize=8)
-    number.set_xlabel('objects')
-    number.set_xlim(0, counts.max() * 1.12)
+    number.set(xlabel='objects', xlim=(0, counts.max() * 1.12))
     number.margins(y=0.01)
     number.legend(loc='lower right')
     covered = [_share(found, found.labels == index + 1) for index in order]
     cover.barh(names, covered, color=_COVERED)
     cover.axvline(_share(found, found.labels > 0), color='black', linewidth=1, label='all')
-    cover.set_xlim(0, 1)
-    cover.set_xlabel(f'share with a prior of IoU >= {COVERED_IOU}, without difficult ones')
+    cover.set(xlim=(0, 1),
+              xlabel=f'share with a prior of IoU >= {COVERED_IOU}, without difficult ones')
     cover.legend(loc='lower left')
     return figure
 
 
 def _boxes(found: Statistics) -> Figure:
-    figure, axes = _figure((15, 9), 2, 3, f'{found.split}: boxes and images')
+    figure, axes = new_figure((15, 9), 'constrained', 2, 3)
+    figure.suptitle(f'{found.split}: boxes and images')
     _draw_sizes(axes[0, 0], found)
     _draw_shapes(axes[0, 1], found)
     _draw_ratios(axes[0, 2], found)
@@ -93,7 +72,7 @@ def _boxes(found: Statistics) -> Figure:
 
 def _draw_sizes(axes: Axes, found: Statistics) -> None:
     sides = np.sqrt(found.sides_px.prod(axis=1))
-    # eight bins from 32 to 96, so that no bin holds two kinds
+    # eight bins from 32 to 96, so that each bin is of one size class
     steps = 8 * np.log(np.quantile(sides, (0.001, 1)) / 32) / np.log(3)
     bins = 32 * 3 ** (np.arange(np.floor(steps[0]), np.ceil(steps[1]) + 1) / 8)
     for number, (name, colour) in enumerate(zip(BUCKETS, ('tab:red', 'tab:olive', 'tab:blue'))):
@@ -101,9 +80,8 @@ def _draw_sizes(axes: Axes, found: Statistics) -> None:
         axes.hist(sides[own], bins.tolist(), color=colour, label=f'{name}: {own.mean():.0%}')
     axes.set_xscale('log', base=2)
     axes.xaxis.set_major_formatter('{x:g}')
-    axes.set_xlabel('square root of the area, pixels of the original image')
-    axes.set_ylabel('objects')
-    axes.set_title('sizes (small < 32 px <= medium < 96 px <= large)')
+    axes.set(xlabel='square root of the area, pixels of the original image', ylabel='objects',
+             title='sizes (small < 32 px <= medium < 96 px <= large)')
     axes.legend()
 
 
@@ -116,11 +94,8 @@ def _draw_shapes(axes: Axes, found: Statistics) -> None:
         rows, columns = level.feature_size_hw
         axes.scatter(widths, heights, s=22, color=f'C{number}', edgecolors='white', linewidths=0.5,
                      label=f'{rows} x {columns}', zorder=3)
-    axes.set_xlim(0, 1)
-    axes.set_ylim(0, 1)
-    axes.set_xlabel('width, as share of the network input')
-    axes.set_ylabel('height')
-    axes.set_title('shapes (grey) and prior boxes by cells')
+    axes.set(xlim=(0, 1), ylim=(0, 1), xlabel='width, as share of the network input',
+             ylabel='height', title='shapes (grey) and prior boxes by cells')
     axes.legend(fontsize=8, loc='upper left')
 
 
@@ -129,9 +104,8 @@ def _draw_ratios(axes: Axes, found: Statistics) -> None:
     axes.hist(ratios, np.geomspace(1 / 8, 8, 49).tolist(), color=_COVERED)
     axes.set_xscale('log', base=2)
     axes.set_xticks([1 / 8, 1 / 4, 1 / 2, 1, 2, 4, 8], ['1/8', '1/4', '1/2', '1', '2', '4', '8'])
-    axes.set_xlabel('width over height in pixels')
-    axes.set_ylabel('objects')
-    axes.set_title(f'aspect ratios (median {np.median(found.ratios):.2f})')
+    axes.set(xlabel='width over height in pixels', ylabel='objects',
+             title=f'aspect ratios (median {np.median(found.ratios):.2f})')
 
 
 def _draw_numbers(axes: Axes, found: Statistics) -> None:
@@ -141,11 +115,10 @@ def _draw_numbers(axes: Axes, found: Statistics) -> None:
     values, images = np.unique(numbers, return_counts=True)
     axes.bar(values, images, width=0.9, color=_COVERED)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_xlabel('objects in an image' + (
-        f' ({most}: or more)' if most < found.objects_per_image.max() else ''))
-    axes.set_ylabel('images')
-    axes.set_title(f'{found.objects_per_image.mean():.1f} objects in an image, '
-                   f'{(found.objects_per_image == 0).sum()} images without')
+    or_more = f' ({most}: or more)' if most < found.objects_per_image.max() else ''
+    axes.set(xlabel=f'objects in an image{or_more}', ylabel='images',
+             title=f'{found.objects_per_image.mean():.1f} objects in an image, '
+             f'{(found.objects_per_image == 0).sum()} images without')
 
 
 def _draw_images(axes: Axes, found: Statistics) -> None:
@@ -153,12 +126,8 @@ def _draw_images(axes: Axes, found: Statistics) -> None:
     axes.scatter(sizes[:, 1], sizes[:, 0], s=8 + 400 * counts / counts.max(), alpha=0.4)
     side = sizes.max() * 1.08
     axes.plot([0, side], [0, side], color='grey', linewidth=0.8)
-    axes.set_xlim(0, side)
-    axes.set_ylim(0, side)
-    axes.set_aspect('equal')
-    axes.set_xlabel('width, pixels')
-    axes.set_ylabel('height')
-    axes.set_title(f'image sizes: {len(sizes)} (area of a dot: images)')
+    axes.set(xlim=(0, side), ylim=(0, side), aspect='equal', xlabel='width, pixels',
+             ylabel='height', title=f'image sizes: {len(sizes)} (area of a dot: images)')
 
 
 def _draw_places(axes: Axes, found: Statistics) -> None:
@@ -168,17 +137,17 @@ def _draw_places(axes: Axes, found: Statistics) -> None:
                 cmap='magma', norm=PowerNorm(0.5))
     axes.set_ylim(1, 0)  # as in a picture
     axes.grid(visible=False)
-    axes.set_xlabel('x, as share of the image')
-    axes.set_ylabel('y')
-    axes.set_title('where the centres of the boxes are')
+    axes.set(xlabel='x, as share of the image', ylabel='y',
+             title='centres of the boxes')
 
 
 def _priors(found: Statistics) -> Figure:
     easy = ~found.difficult
-    figure, axes = _figure((15, 4.6), 1, 3, (
+    figure, axes = new_figure((15, 4.6), 'constrained', 1, 3)
+    figure.suptitle(
         f'{found.split}: prior boxes at {found.model.input_size_hw[1]} x '
         f'{found.model.input_size_hw[0]}, {_share(found, easy):.1%} of {easy.sum()} objects have '
-        f'one of IoU >= {COVERED_IOU}'))
+        f'one of IoU >= {COVERED_IOU}')
     _draw_best_ious(axes[0, 0], found)
     _draw_cover_of_sizes(axes[0, 1], found)
     _draw_levels(axes[0, 2], found)
@@ -194,8 +163,7 @@ def _draw_best_ious(axes: Axes, found: Statistics) -> None:
         axes.hist(found.suggestion.coverage.best_iou, bins, histtype='step', color='black',
                   label=f'suggested: mean {found.suggestion.coverage.mean_iou:.3f}')
     axes.axvline(COVERED_IOU, color=_MISSED)
-    axes.set_xlabel('IoU with the best prior')
-    axes.set_ylabel('objects')
+    axes.set(xlabel='IoU with the best prior', ylabel='objects')
     axes.legend(loc='upper left')
 
 
@@ -213,9 +181,7 @@ def _draw_cover_of_sizes(axes: Axes, found: Statistics) -> None:
     axes.set_xticks([0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1])
     axes.xaxis.set_major_formatter('{x:g}')
     axes.minorticks_off()
-    axes.set_ylim(0, 1.02)
-    axes.set_xlabel('side of the box, as share of the image')
-    axes.set_ylabel('share')
+    axes.set(ylim=(0, 1.02), xlabel='side of the box, as share of the image', ylabel='share')
     axes.legend(loc='upper left', fontsize=8)
 
 
@@ -229,9 +195,8 @@ def _draw_levels(axes: Axes, found: Statistics) -> None:
     axes.bar(places, hit, color=_COVERED, label='covered')
     axes.bar(places, missed, bottom=hit, color=_MISSED, label=f'below {COVERED_IOU}')
     axes.set_xticks(places, names)
-    axes.set_ylim(0, (hit + missed).max() * 1.05)
-    axes.set_xlabel('cells of the map that has the best prior')
-    axes.set_ylabel('objects')
+    axes.set(ylim=(0, (hit + missed).max() * 1.05),
+             xlabel='cells of the map that has the best prior', ylabel='objects')
     axes.legend()
 
 

@@ -20,7 +20,7 @@ def describe(statistics: Statistics) -> list[str]:
         f'objects in an image: {statistics.objects_per_image.mean():.1f} on average, '
         f'{statistics.objects_per_image.max()} at most']
     if not found['objects']:
-        return [*lines, 'no object, so nothing to say about priors']
+        return [*lines, 'no objects, no statistics of priors']
     lines += ['', f'{"":<16}{"images":>8}{"objects":>9}{"difficult":>11}{"covered":>9}'
               f'{"best IoU":>10}']
     lines += [f'{name[:15]:<16}{own["images"]:>8}{own["objects"] + own["difficult"]:>9}'
@@ -38,10 +38,10 @@ def _priors_in_words(statistics: Statistics, found: dict[str, Any]) -> list[str]
     height, width = statistics.model.input_size_hw
     priors = found['priors']
     if not priors['objects']:
-        return ['every object is difficult, so nothing to say about priors']
+        return ['all objects are difficult, no statistics of priors']
     lines = [f'prior boxes at {width} x {height}, {statistics.model.resize_mode}: '
-             f'{priors["covered"]:.1%} of the objects that are not difficult have one that '
-             f'overlaps by 0.5 (covered); mean of the best IoU {priors["mean_best_iou"]:.3f}']
+             f'{priors["covered"]:.1%} of the objects that are not difficult have one of '
+             f'IoU >= 0.5 (covered); mean of the best IoU {priors["mean_best_iou"]:.3f}']
     for level, scale in zip(priors['levels'], statistics.model.scales):
         rows, columns = level['cells_hw']
         cells = f'{rows} x {columns} cells'
@@ -49,8 +49,8 @@ def _priors_in_words(statistics: Statistics, found: dict[str, Any]) -> list[str]
                      f'{_fit(level)}')
     suggestion = found['suggestion']
     if suggestion is None:
-        return [*lines, 'other scales and aspect ratios would hardly suit these objects better']
-    return [*lines, 'these suit the objects better, for another experiment:',
+        return [*lines, 'no other scales and aspect ratios cover clearly more objects']
+    return [*lines, 'these cover more objects, for another experiment:',
             f"  'model.scales={suggestion['scales']}'",
             f"  'model.aspect_ratios={suggestion['aspect_ratios']}'",
             f'  covered {suggestion["covered"]:.1%}, mean of the best IoU '

@@ -104,7 +104,7 @@ class CachedImages:
                     digest.update(block)
             if digest.hexdigest() != shard.sha256:
                 found.append(f'{shard_path(self._folder, number)}: its SHA-256 is '
-                             f'{digest.hexdigest()[:12]}..., the index says {shard.sha256[:12]}'
+                             f'{digest.hexdigest()[:12]}..., the index has {shard.sha256[:12]}'
                              '...; write the cache again')
         return found
 
@@ -120,7 +120,7 @@ def refuse_rivals(path: Path) -> None:
     for other in (folder / 'dataset.yaml', folder / f'{name}.json', folder / 'Annotations',
                   folder / 'annotations' / f'instances_{name}.json'):
         if other.exists():
-            raise DataError(f'{path}: {other} lies beside it, so that {name!r} could mean either; '
+            raise DataError(f'{path}: {other} exists too, so that {name!r} is ambiguous; '
                             'keep caches in a folder of their own')
 
 
@@ -160,7 +160,7 @@ def _check_shard(path: Path, size_bytes: int) -> None:
     except OSError as err:
         raise DataError(f'{path}: cannot be read: {err}') from err
     if found != size_bytes or not size_bytes:
-        raise DataError(f'{path}: has {found} bytes, the index says {size_bytes}; was it copied '
+        raise DataError(f'{path}: has {found} bytes, the index has {size_bytes}; was it copied '
                         'in full? Copy it or write the cache again')
 
 

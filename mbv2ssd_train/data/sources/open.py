@@ -81,7 +81,7 @@ def _read(folder: Path, name: str, part: str | None, class_names: Sequence[str],
     if is_voc_tree(folder / name) and part is not None:
         return read_voc(folder / name, part, class_names, on_fault), EncodedImages(_read_file)
     if cache.with_name(cache.name + PARTIAL).is_dir():
-        raise DataError(f'{cache}: was not written to the end; run `data cache` again')
+        raise DataError(f'{cache}: is incomplete; run `data cache` again')
     caches = sorted(path.stem for path in folder.glob(f'*{SUFFIX}'))
     sets = sorted(path.stem for path in folder.glob('*.json'))
     years = sorted(path.name for path in folder.iterdir() if is_voc_tree(path))
@@ -89,7 +89,7 @@ def _read(folder: Path, name: str, part: str | None, class_names: Sequence[str],
         raise DataError(f'{folder}: is one VOC tree, not a VOCdevkit of several: write {part!r} '
                         f"in place of '{name}:{part}'")
     raise DataError(
-        f'{folder}: holds no split {name!r}; caches: {", ".join(caches) or "none"}; packed sets: '
+        f'{folder}: no split {name!r}; caches: {", ".join(caches) or "none"}; packed sets: '
         f'{", ".join(sets) or "none"}; VOC trees '
         f'(as TREE:LIST): {", ".join(years) or "none"}')
 
@@ -102,7 +102,7 @@ def _every_nth(records: list[ImageRecord], first: int, n: int, all_but: bool
                ) -> list[ImageRecord]:
     if not first < n:
         raise ConfigError(
-            f'@{first}/{n} takes no image; the first number must be below the second')
+            f'@{first}/{n} selects no image; the first number must be below the second')
     chosen = {record.image_id for record in
               sorted(records, key=lambda record: record.image_id)[first::n]}
     return [record for record in records if (record.image_id in chosen) != all_but]

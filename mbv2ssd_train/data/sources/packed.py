@@ -110,7 +110,7 @@ def _read_object(item: Sequence[Any], names: Sequence[str], where: str) -> Annot
 def _open_archives(folder: Path, name: str) -> dict[str, zipfile.ZipFile]:
     paths = sorted(folder.glob(f'{name}.part*.zip'))
     if not paths:
-        raise DataError(f'{folder / name}.part*.zip: no archive beside {name}.json')
+        raise DataError(f'{folder / name}.part*.zip: no archive next to {name}.json')
     archives: dict[str, zipfile.ZipFile] = {}
     for path in paths:
         try:
@@ -126,7 +126,7 @@ def _read_member(archives: dict[str, zipfile.ZipFile], record: ImageRecord) -> b
     try:
         archive = archives[record.image_id]
         if (size := archive.getinfo(name).file_size) > MAX_FILE_BYTES:
-            raise DataError(f'{record.source}: is unpacked to {size / 1e9:.1f} GB; '
+            raise DataError(f'{record.source}: unpacks to {size / 1e9:.1f} GB; '
                             f'{MAX_FILE_BYTES / 1e9:.1f} GB are allowed')
         return archive.read(name)  # never more than that size
     except (KeyError, zipfile.BadZipFile, zlib.error, OSError, RuntimeError, EOFError) as err:
@@ -176,7 +176,7 @@ def check_ids(dataset: Dataset) -> None:
     """Raise DataError where an id is not unique or not a safe file name."""
     ids = [record.image_id for record in dataset.records]
     if len(set(ids)) < len(ids):
-        raise DataError(f'{dataset.name}: an image id stands there twice; `data check` names it')
+        raise DataError(f'{dataset.name}: an image id is duplicated; `data check` reports it')
     for image_id in ids:
         if not re.fullmatch(r'[^/\\\0]+', image_id) or image_id in ('.', '..'):
             raise DataError(f'{dataset.name}: the image id {short(image_id)} is no file name; '

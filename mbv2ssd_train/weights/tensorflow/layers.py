@@ -40,7 +40,7 @@ class Graph:
     def require_all_taken(self) -> None:
         """Raise DataError if weights were not taken: the graph has more than the network."""
         if self._left:
-            raise DataError(f'it has {len(self._left)} weights besides, such as '
+            raise DataError(f'it has {len(self._left)} unknown weights, such as '
                             f'{min(self._left)!r}')
 
 

@@ -283,7 +283,7 @@ def test_dry_run_says_what_training_begins_with_and_that_a_batch_is_all_there_is
                  '--dry-run']) == 0
     printed = capsys.readouterr().out
     assert f'{checkpoint} (sha256 ' in printed
-    assert 'training.batch_size is 1000, but there are only 6 images to learn from' in printed
+    assert 'training.batch_size is 1000, but there are only 6 training images' in printed
 
 
 def test_dry_run_finds_what_training_would_end_with(config, capsys):

@@ -1,4 +1,4 @@
-"""`mbv2ssd_train train`: which run it begins, and which it goes on with."""
+"""`mbv2ssd_train train`: which run it starts or resumes."""
 
 import json
 from pathlib import Path
@@ -15,7 +15,7 @@ from mbv2ssd_train.run.folder import read_status
 
 @pytest.fixture(scope='module')
 def world(tmp_path_factory):
-    """Eight images to learn from, two to measure on."""
+    """Eight training images, two to measure on."""
     return write_world(tmp_path_factory.mktemp('world'), train=8, val=2)
 
 

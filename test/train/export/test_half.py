@@ -135,7 +135,7 @@ def test_a_float16_file_is_not_converted_again(source):
 
 
 def test_a_model_is_not_overwritten_by_its_copy(source):
-    with pytest.raises(ConfigError, match=r'model\.onnx: is the model itself'):
+    with pytest.raises(ConfigError, match=r'model\.onnx: would overwrite the model'):
         export_float16(source, source.parent / '.' / 'model.onnx', list(IMAGES))
 
 

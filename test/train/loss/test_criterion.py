@@ -159,7 +159,7 @@ def test_sigmoid_losses_equal_the_loop_over_priors(method, classification):
 
 @pytest.mark.parametrize('combination', COMBINATIONS)
 def test_the_sums_are_those_of_the_images_one_by_one(combination):
-    # whatever stands beside an image, and however far its objects are padded
+    # whatever the other images are, and however far its objects are padded
     config, batch = config_of(*combination), random_batch(2)
     loc, conf = predictions(config, batch)
     criterion = Criterion(config)

@@ -75,7 +75,7 @@ def test_an_object_is_seen_from_the_score_on_that_is_asked_for(sigmoid, score):
 
 
 @pytest.mark.parametrize('priors, negatives, cost', [
-    # the teacher sees the first, the network the second, nobody the third
+    # the teacher detects the first, the network the second, neither the third
     ('all', 2, True), ('confident', 1, False)])
 def test_priors_in_which_nobody_sees_an_object_can_be_left_out(priors, negatives, cost):
     unsure = [1.5, 0.0]

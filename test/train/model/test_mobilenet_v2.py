@@ -108,7 +108,7 @@ def test_weights_that_lack_a_layer_are_refused(tmp_path):
     weights = MobileNetV2(0.35).state_dict()
     del weights['features.3.conv.1.0.weight']
     torch.save(weights, tmp_path / 'weights.pth')
-    with pytest.raises(DataError, match=r"weights\.pth.*lacks \['features\.3\.conv\.1\.0\.wei"):
+    with pytest.raises(DataError, match=r"weights\.pth.*missing \['features\.3\.conv\.1\.0\.wei"):
         load_backbone(MobileNetV2(0.35), tmp_path / 'weights.pth')
 
 

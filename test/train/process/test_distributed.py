@@ -128,7 +128,7 @@ def refuse(rank):
         raise DataError('0001.png is broken')
 
 
-def told(work):
+def message_of(work):
     """Return what an error says."""
     with pytest.raises(Mbv2SsdError) as caught:
         work()
@@ -148,7 +148,7 @@ def compute_share(rank, port, folder):
         torch.save({'gathered': world.gather(list(world.share(range(5)))),
                     'largest': world.largest(rank * 15), 'averaged': averaged,
                     'sum': world.sum(torch.tensor(rank + 1.0)),
-                    'refused': told(lambda: world.together(lambda: refuse(rank))),
+                    'refused': message_of(lambda: world.together(lambda: refuse(rank))),
                     'together': world.together(lambda: rank * 10),
                     'normed': normed.detach(), 'image_grad': images.grad,
                     'grads': [world.sum(grad) for grad in grads],
@@ -187,19 +187,20 @@ def leave_alone(rank, port, folder):
             if rank == 1:
                 os._exit(0)
             world.sum(torch.ones(1))
-    Path(folder, 'told').write_text(told(wait))
+    Path(folder, 'message').write_text(message_of(wait))
 
 
 def test_a_process_that_has_lost_another_says_so(tmp_path):
     multiprocessing.spawn(leave_alone, (free_port(), str(tmp_path)), nprocs=2)
-    assert (tmp_path / 'told').read_text().startswith('process 0 of 2 has lost the others: ')
+    message = (tmp_path / 'message').read_text()
+    assert message.startswith('process 0 of 2 lost its connection: ')
 
 
 def train_share(rank, port, config, runs):
     """Train in one of two processes, which an image ends."""
     with join(rank, 2, port) as world:
         trainer = Trainer(load_config(config), Path(runs), world=world)
-        Path(f'{runs}/told{rank}').write_text(told(trainer.run))
+        Path(f'{runs}/message{rank}').write_text(message_of(trainer.run))
 
 
 @pytest.mark.slow
@@ -212,7 +213,7 @@ def test_an_image_that_one_process_cannot_read_ends_both_with_their_state_saved(
     (tmp_path / 'c.yaml').write_text(config.to_yaml())
     multiprocessing.spawn(train_share, (free_port(), str(tmp_path / 'c.yaml'), str(tmp_path)),
                           nprocs=2)
-    messages = [(tmp_path / f'told{rank}').read_text() for rank in range(2)]
+    messages = [(tmp_path / f'message{rank}').read_text() for rank in range(2)]
     assert messages[0] == messages[1] and messages[0].startswith(f'{broken}: ')
     last, = tmp_path.glob('small_*/checkpoints/last.pt')
     assert load_checkpoint(last).state['step'] == 2

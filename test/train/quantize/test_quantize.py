@@ -222,7 +222,7 @@ def test_in_the_tensorrt_file_nothing_stands_behind_a_convolution_that_prevents_
     behind = {kind for node in found.of_type('Conv') for kind in found.readers(node.output[0])}
     assert 'QuantizeLinear' in {kind for node in found.of_type('Clip')
                                 for kind in found.readers(node.output[0])}
-    # linear projections go on quantised, predictors and activated ones do not
+    # linear projections stay quantised, predictors and activated ones do not
     activated = [node for node in found.of_type('Conv')
                  if 'Clip' in found.readers(node.output[0])]
     assert all(found.readers(node.output[0]) == ['Clip'] for node in activated)

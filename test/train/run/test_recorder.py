@@ -155,7 +155,7 @@ def test_what_is_not_installed_is_said_once_and_the_lines_are_there(
         tmp_path, monkeypatch, hidden, said):
     monkeypatch.setitem(sys.modules, hidden, None)  # its import fails
     notes = []
-    recorder = Recorder(tmp_path, 9, say=notes.append)
+    recorder = Recorder(tmp_path, 9, warn=notes.append)
     record_steps(recorder, [1, 2])
     recorder.histogram('weights', 2, torch.ones(3))
     recorder.images('batch', 2, np.zeros((4, 6, 3), np.uint8))

@@ -55,7 +55,7 @@ def run(tmp_path):
 def test_imported_weights_are_no_run(tmp_path):
     path = tmp_path / 'coco.pt'
     dataclasses.replace(checkpoint(small_run('d')), learner={}).save(path)
-    with pytest.raises(DataError, match=r'/coco\.pt: weights that were imported.*model\.weights'):
+    with pytest.raises(DataError, match=r'/coco\.pt: imported weights, not a run.*model\.weights'):
         fetch_run(path, tmp_path / 'runs')
     assert not list((tmp_path / 'runs').iterdir())
 
@@ -230,7 +230,7 @@ def test_a_run_that_is_here_already_is_left_as_it_is(run, tmp_path):
 def test_another_state_of_the_run_is_never_overwritten(tmp_path, here, there):
     source = write_run(tmp_path / 'elsewhere', step=there)
     target = write_run(tmp_path / 'runs', step=here)
-    with pytest.raises(DataError, match=f'already, at step {here}, and at step {there} in'):
+    with pytest.raises(DataError, match=f'exists here at step {here}, and at step {there} in'):
         fetch_run(source, tmp_path / 'runs')
     assert json.loads((target / 'metrics.jsonl').read_text()) == {'step': here}
 
@@ -250,7 +250,7 @@ def test_several_processes_may_fetch_the_same_run(run, tmp_path):
 def test_a_folder_in_the_way_is_named(run, tmp_path):
     target = tmp_path / 'runs' / run.name
     (target / 'plots').mkdir(parents=True)
-    with pytest.raises(DataError, match=f'runs/{run.name}: in the way'):
+    with pytest.raises(DataError, match=f'runs/{run.name}: exists without a checkpoint'):
         fetch_run(run, tmp_path / 'runs')
     assert [path.name for path in target.iterdir()] == ['plots']
 

@@ -129,27 +129,27 @@ def test_a_file_system_without_locks_is_said(tmp_path, monkeypatch, capsys):
 
     monkeypatch.setattr(fcntl, 'flock', no_locks)
     opened(tmp_path)
-    assert 'lock: this file system knows no locks (No locks available)' in capsys.readouterr().err
+    assert 'lock: this file system has no locks (No locks available)' in capsys.readouterr().err
 
 
 def test_a_folder_that_was_refused_is_not_held(tmp_path):
     folder = with_checkpoint(tmp_path)
-    with pytest.raises(ConfigError, match='has been run; add --resume'):
+    with pytest.raises(ConfigError, match='this experiment exists; add --resume'):
         folder.open(resume=False)
     assert RunLock(folder.path / 'lock').is_free()
 
 
 def test_there_must_be_something_to_resume(tmp_path):
-    with pytest.raises(ConfigError, match=r'last\.pt: nothing to resume; leave --resume out to b'):
+    with pytest.raises(ConfigError, match=r'last\.pt: nothing to resume; leave --resume out to s'):
         opened(tmp_path, resume=True)
     assert not list(tmp_path.iterdir())
 
 
 def test_a_run_of_another_configuration_is_named_where_there_is_nothing_to_resume(tmp_path):
     other = with_checkpoint(tmp_path)
-    with pytest.raises(ConfigError, match=rf'to begin\. {other.path}: of another configuration'):
+    with pytest.raises(ConfigError, match=rf'to start\. {other.path}: of another configuration'):
         opened(tmp_path, resume=True, training={'epochs': 7})
-    with pytest.raises(ConfigError, match='to begin$'):
+    with pytest.raises(ConfigError, match='to start$'):
         opened(tmp_path, resume=True, name='another')
 
 
@@ -334,7 +334,7 @@ def test_a_full_disk_leaves_the_checkpoint_before_and_no_remains(tmp_path):
     store = CheckpointStore(tmp_path, keep=1)
     store.save(1, text('1'))
     with pytest.raises(CheckpointError, match=r'step_00000002\.pt: cannot be written: No space .*'
-                                              '--resume from the checkpoint before'):
+                                              '--resume from the previous checkpoint'):
         store.save(2, no_room)
     assert store.last.read_text() == '1' and names(tmp_path) == ['last.pt', 'step_00000001.pt']
 

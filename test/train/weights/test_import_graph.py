@@ -185,7 +185,7 @@ def test_a_graph_for_other_classes_needs_their_names(weights):
     (f'{STEM}Conv2D/merged_input', None, 'merged_input.*found nothing'),
     (f'{STEM}Conv2D/merged_input', np.zeros((3, 32), np.float32), r'found the shape \(3, 32\)'),
     (f'{STEM}Conv2D/merged_input', np.zeros((3, 3, 3, 16), np.float32), 'features.0.0.weight'),
-    ('second_stage/weights', np.zeros(4, np.float32), "has 1 weights besides.*'second_stage/"),
+    ('second_stage/weights', np.zeros(4, np.float32), "has 1 unknown weights.*'second_stage/"),
     ('Preprocessor/sub/y', np.array(127.5, np.float32), 'is 127.5, expected 1'),
     ('Preprocessor/map/while/ResizeImage/stack', np.array([300, 600], np.int32),
      'has 1917 prior boxes, expected 3744'),
@@ -242,7 +242,7 @@ def test_arrays_lie_one_behind_the_other_across_shards(small, packed, tmp_path):
 
 
 @pytest.mark.parametrize('packed, message', [
-    (False, r"model\.json: names 'group1-shard2of3', which is not beside it; fetch all"),
+    (False, r"model\.json: names 'group1-shard2of3', which is not next to it; download all"),
     (True, r"model\.tgz: .* names 'package/models/group1-shard2of3', which is not in the arch")])
 def test_a_missing_shard_is_named(small, packed, message, tmp_path):
     (small / 'group1-shard2of3').unlink()
@@ -252,14 +252,14 @@ def test_a_missing_shard_is_named(small, packed, message, tmp_path):
 
 def test_a_truncated_shard_is_found(small):
     (small / 'group1-shard3of3').write_bytes(b'')
-    with pytest.raises(DataError, match=r'shard1of3.* hold 20 bytes, model\.json describes 28'):
+    with pytest.raises(DataError, match=r'shard1of3.* have 20 bytes, model\.json describes 28'):
         read_graph_model(small / 'model.json')
 
 
 def test_a_truncated_archive_is_named(small, tmp_path):
     whole = pack(tmp_path / 'model.tgz', small)
     whole.write_bytes(whole.read_bytes()[:-40])
-    with pytest.raises(DataError, match=r'model\.tgz: .*readable \.tgz archive: .*fetched whole'):
+    with pytest.raises(DataError, match=r'model\.tgz: .*readable \.tgz archive: .*complete'):
         read_graph_model(whole)
 
 

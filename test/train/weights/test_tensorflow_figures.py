@@ -2,7 +2,7 @@
 The same numbers as TensorFlow.js with a detector of TensorFlow, given its weights.
 
 Expected figures lie in data/tensorflow_figures.npz, computed by TensorFlow.js with the script
-beside it. With MBV2SSD_TFJS set to a folder that TensorFlow.js and the published model lie in,
+next to it. With MBV2SSD_TFJS set to a folder that TensorFlow.js and the published model lie in,
 they are computed again, of all priors and with the published weights, too.
 """
 

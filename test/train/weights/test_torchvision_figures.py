@@ -2,7 +2,7 @@
 The same numbers as torchvision's detectors, given its weights.
 
 Expected figures lie in data/torchvision_figures.npz, computed by torchvision 0.28 with the script
-beside it. With MBV2SSD_TORCHVISION set to a folder that torchvision is installed in, they are
+next to it. With MBV2SSD_TORCHVISION set to a folder that torchvision is installed in, they are
 computed again, and all priors are compared.
 
 Compared are boxes and scores of single priors before NMS, and the final detections, from an image

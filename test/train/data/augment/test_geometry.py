@@ -1,4 +1,4 @@
-"""Augmentation: boxes stay on their objects, colours change as they are told to."""
+"""Augmentation: boxes stay on their objects, colours change as drawn."""
 
 from hypothesis import given, settings
 from hypothesis import strategies as st

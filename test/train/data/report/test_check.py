@@ -64,7 +64,7 @@ def test_every_faulty_object_is_named_with_its_line(tree):
 def test_a_picture_of_another_shape_than_annotated_is_a_fault(tree):
     tree('a', size=(20, 40))
     fault = check(tree).faults[0]
-    assert re.search(r'a\.png: is 40 x 20 pixels, but .*a\.xml says 20 x 40', fault)
+    assert re.search(r'a\.png: is 40 x 20 pixels, but .*a\.xml has 20 x 40', fault)
 
 
 def test_broken_images_and_annotations_do_not_hide_others(tree):

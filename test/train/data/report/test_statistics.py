@@ -138,7 +138,7 @@ def test_objects_that_are_all_difficult_are_described(tmp_path):
     add_image(tmp_path, 'a', np.zeros((20, 30, 3), np.uint8), [('bolt', (1, 1, 9, 9), 1)])
     add_list(tmp_path, 'all', 'a')
     statistics = measured(tmp_path)
-    assert any('every object is difficult' in line for line in describe(statistics))
+    assert any('all objects are difficult' in line for line in describe(statistics))
     json.dumps(statistics.to_dict(), allow_nan=False)
     names = [path.name for path in draw_statistics(statistics, tmp_path / 'out')]
     assert names == ['classes.png', 'boxes.png']

@@ -113,7 +113,7 @@ def test_pixels_are_shared_not_copied(folder):
 
 
 @pytest.mark.parametrize('change, said', [
-    (lambda data: data[:-1], r'shard00001\.bin: has 64799 bytes, the index says 64800'),
+    (lambda data: data[:-1], r'shard00001\.bin: has 64799 bytes, the index has 64800'),
     (lambda data: b'', r'shard00001\.bin: has 0 bytes')])
 def test_a_shard_of_another_size_is_refused_at_once(folder, change, said):
     path = folder / 'set.cache/shard00001.bin'
@@ -180,7 +180,7 @@ def test_a_cache_that_was_not_finished_is_refused_and_written_anew(world, tmp_pa
 
     with pytest.raises(KeyboardInterrupt):
         write_cache(source, tmp_path, 'set', 'x', 400, progress=stop)
-    with pytest.raises(DataError, match=r'set\.cache: was not written to the end; run `data cach'):
+    with pytest.raises(DataError, match=r'set\.cache: is incomplete; run `data cach'):
         open_dataset(tmp_path, 'set', SHAPES)
     write_cache(source, tmp_path, 'set', 'x', 400)
     assert len(open_dataset(tmp_path, 'set', SHAPES)) == 5
@@ -192,13 +192,13 @@ def test_an_existing_set_is_not_overwritten(world, folder):
     with pytest.raises(DataError, match=r'set\.cache: exists'):
         write_cache(source, folder, 'set', 'x', 400)
     (folder / 'other.json').write_text('{}')
-    with pytest.raises(DataError, match=r"other\.json lies beside it, so that 'other' could"):
+    with pytest.raises(DataError, match=r"other\.json exists too, so that 'other' is ambig"):
         write_cache(source, folder, 'other', 'x', 400)
 
 
 def test_a_split_that_could_mean_two_things_is_refused(world, folder):
     shutil.copytree(world / 'Annotations', folder / 'Annotations')
-    with pytest.raises(DataError, match="Annotations lies beside it, so that 'set' could mean"):
+    with pytest.raises(DataError, match="Annotations exists too, so that 'set' is ambiguous"):
         open_dataset(folder, 'set', SHAPES)
 
 

@@ -42,7 +42,7 @@ def refused(folder, *said, split='set'):
         assert words in str(caught.value)
 
 
-# the counts of the README beside the data
+# the counts of the README next to the data
 @pytest.mark.parametrize('name, images, boxes, difficult, parts', [
     ('voc07_trainval', 5008, 15655, 3054, {'train': 2500, 'val': 2508}),
     ('voc07_test', 4952, 14976, 2944, {'test': 4952}),
@@ -102,7 +102,7 @@ def test_an_image_without_bytes_is_named(tmp_path):
 def test_without_archives_it_says_so(tmp_path):
     folder = write_set(tmp_path / 'd')
     (folder / 'set.part1.zip').unlink()
-    refused(folder, 'set.part*.zip: no archive beside set.json')
+    refused(folder, 'set.part*.zip: no archive next to set.json')
 
 
 def test_an_archive_that_is_none_is_named(tmp_path):
@@ -155,7 +155,7 @@ def test_text_that_is_not_json_is_named(tmp_path):
 
 
 def test_ids_never_lead_out_of_the_archive(tmp_path):
-    """An id is looked up among the members; a file beside the data is never opened."""
+    """An id is looked up among the members; a file next to the data is never opened."""
     (tmp_path / 'secret.webp').write_bytes(webp())
     image = {'width': 20, 'height': 10, 'split': 'train', 'objects': []}
     folder = write_set(tmp_path / 'd', images={'../secret': image})

@@ -43,7 +43,7 @@ def test_all_but_a_share_is_the_rest(tree, k):
 
 @pytest.mark.parametrize('split', ['all@3/3', 'all@4/3', 'all@0/0'])
 def test_a_share_that_does_not_exist_is_refused(tree, split):
-    with pytest.raises(ConfigError, match=f'@{split[4:]} takes no image'):
+    with pytest.raises(ConfigError, match=f'@{split[4:]} selects no image'):
         open_dataset(tree, split, CLASSES)
 
 
@@ -68,7 +68,7 @@ def test_a_devkit_of_two_trees(tmp_path):
 
 
 def test_an_unknown_split_of_a_folder_without_data(tmp_path):
-    with pytest.raises(DataError, match=f"{tmp_path}: holds no split 'train'; caches: none; "
+    with pytest.raises(DataError, match=f"{tmp_path}: no split 'train'; caches: none; "
                                         'packed sets: none'):
         open_dataset(tmp_path, 'train', CLASSES)
 

@@ -123,7 +123,7 @@ def test_where_two_objects_want_one_prior_the_better_match_has_it():
 
 
 def test_without_objects_everything_is_background():
-    # beside an image with one, so that there is an empty place
+    # next to an image with one, so that there is an empty place
     targets = assign_by_iou(priors_of(STRIPS), objects_of(
         (STRIPS[2:3], [7], None), (boxes_of(), [], None)), CONFIG)
     assert targets.labels.tolist() == [[0, 0, 7, 0], [0, 0, 0, 0]]
