@@ -48,8 +48,8 @@ def store_weights_in_float16(
 def _write_if_equal(copy: onnx.ModelProto, source: Path, output: Path,
                     images: Sequence[NDArray[np.uint8]]) -> Agreement:
     if output.resolve() == source.resolve():
-        raise ConfigError(f'{output}: is the model itself and would be overwritten; choose '
-                          'another --output')
+        raise ConfigError(f'{output}: would overwrite the model; choose another '
+                          '--output')
     onnx.checker.check_model(copy, full_check=True)
     partial = save_beside(copy, output)
     try:

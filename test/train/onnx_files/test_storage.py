@@ -109,7 +109,7 @@ def test_the_file_itself_is_not_overwritten(stored, capsys):
     before = stored.read_bytes()
     assert main(['export', '--model', str(stored), '--precision', 'fp16-weights',
                  '--output', str(stored)]) == 1
-    assert 'is the model itself' in capsys.readouterr().err
+    assert 'would overwrite the model' in capsys.readouterr().err
     assert stored.read_bytes() == before
 
 
