@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 import re
 from typing import Any
@@ -54,14 +55,13 @@ def build_engine(nvidia: Nvidia, model: bytes, request: BuildRequest, timing: by
     """
     trt, logger = nvidia.trt, nvidia.logger
     _check_memory(nvidia.cuda, request.needed_mib)
-    builder = create_or_raise(trt.Builder, logger, logger=logger, what='make a builder')
-    network = create_or_raise(builder.create_network, network_flags(trt), logger=logger,
-                              what='make a network')
-    parser = create_or_raise(trt.OnnxParser, network, logger, logger=logger, what='make a parser')
+    make: Callable[..., Any] = partial(create_or_raise, logger=logger)
+    builder = make(trt.Builder, logger, what='make a builder')
+    network = make(builder.create_network, network_flags(trt), what='make a network')
+    parser = make(trt.OnnxParser, network, logger, what='make a parser')
     if not parser.parse(model):
         raise failure(logger, 'read the model', _parser_errors(parser))
-    config = create_or_raise(builder.create_builder_config, logger=logger,
-                             what='make a configuration')
+    config = make(builder.create_builder_config, what='make a configuration')
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, request.workspace_mib * 2 ** 20)
     config.builder_optimization_level = request.optimization_level
     config.clear_flag(trt.BuilderFlag.TF32)  # fp32 means fp32; fp16 is there for speed
@@ -73,16 +73,14 @@ def build_engine(nvidia: Nvidia, model: bytes, request: BuildRequest, timing: by
         profile.set_shape('images', shape, shape, shape)
         if config.add_optimization_profile(profile) < 0:
             raise failure(logger, f'use a profile for batches of {size}')
-    cache = create_or_raise(config.create_timing_cache, timing, logger=logger,
-                            what='make a timing cache')
+    cache = make(config.create_timing_cache, timing, what='make a timing cache')
     # A cache of another GPU or TensorRT is refused: an empty one takes longer, no more.
     if not config.set_timing_cache(cache, False):
         cache = config.create_timing_cache(b'')
         config.set_timing_cache(cache, False)
     if hasattr(config, 'progress_monitor'):
         config.progress_monitor = _progress_monitor(trt, on_phase)
-    plan = create_or_raise(builder.build_serialized_network, network, config, logger=logger,
-                           what='build an engine')
+    plan = make(builder.build_serialized_network, network, config, what='build an engine')
     return BuiltEngine(bytes(plan), bytes(config.get_timing_cache().serialize()))
 
 

@@ -18,7 +18,7 @@ import math
 import traceback
 from typing import Any, TypeVar
 
-from mbv2ssd_ros.core.errors import BackendError
+from mbv2ssd_ros.core.errors import BackendError, one_line
 
 Created = TypeVar('Created')
 _KEPT_ERRORS = 4
@@ -162,9 +162,8 @@ def _import(name: str, remedy: str) -> Any:
     try:
         return importlib.import_module(name)
     except Exception as err:  # their own imports fail in many ways
-        reason = ' '.join(str(err).split())
         raise BackendError(
-            f'backend tensorrt: {name.partition(".")[0]} cannot be imported ({reason}); '
+            f'backend tensorrt: {name.partition(".")[0]} cannot be imported ({one_line(err)}); '
             f'{remedy}. Or set another backend') from err
 
 
