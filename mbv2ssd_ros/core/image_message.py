@@ -1,9 +1,9 @@
 """
-From sensor_msgs/Image to what the detector takes: a view of the message's bytes where possible.
+Convert sensor_msgs/Image for the detector: a view of the message's bytes where possible.
 
 Colour planes that OpenCV can only convert as a whole (Bayer, YUV) cost one cv2.cvtColor; 8-bit
 colour and grey cost nothing. `step` and `is_bigendian` are honoured, and nothing is read before
-the sizes have been checked against the bytes that are there.
+the sizes have been checked against the number of bytes.
 """
 
 from __future__ import annotations
@@ -26,9 +26,10 @@ _PLAIN = {
     'mono8': ('mono', 1, 1), '8UC1': ('mono', 1, 1), '8UC3': ('bgr', 3, 1),
     '8UC4': ('bgra', 4, 1),
     'rgb16': ('rgb', 3, 2), 'bgr16': ('bgr', 3, 2), 'rgba16': ('rgba', 4, 2),
-    'bgra16': ('bgra', 4, 2), 'mono16': ('mono', 1, 2), '16UC1': ('mono', 1, 2),
-    '16UC3': ('bgr', 3, 2), '16UC4': ('bgra', 4, 2),
+    'bgra16': ('bgra', 4, 2), 'mono16': ('mono', 1, 2), '16UC3': ('bgr', 3, 2),
+    '16UC4': ('bgra', 4, 2),
 }
+DEPTH = ('16UC1', '32FC1')  # of REP 118: millimetres and metres
 # OpenCV names a Bayer pattern after the second row and column, ROS after the first.
 _BAYER = {
     'bayer_rggb8': (cv2.COLOR_BayerBG2BGR, 1), 'bayer_bggr8': (cv2.COLOR_BayerRG2BGR, 1),
@@ -55,23 +56,30 @@ class ImageMsg(Protocol):
     data: Any  # array.array('B') in a received message
 
 
-def image_from_msg(msg: ImageMsg) -> SourceImage:
+def image_from_msg(msg: ImageMsg, bits: int = 16) -> SourceImage:
     """
     Convert an image message to an 8-bit source image, which may share its memory.
 
-    16-bit channels are scaled by 255 / 65535, so that 65535 is white. Encodings that are not in
-    ENCODINGS use cv_bridge where it is installed. UnsupportedImageError where encoding, size,
-    step and data do not make an image.
+    Encodings that are not in ENCODINGS use cv_bridge where it is installed.
+
+    Args:
+        msg: the message.
+        bits: significant bits of 16-bit channels, 8 to 16; 2 ** bits - 1 is white.
+
+    Raises:
+        UnsupportedImageError: encoding, size, step and data do not make an image, or it is a depth
+            image.
     """
     encoding = msg.encoding
+    refuse_depth(encoding)
     if encoding in _PLAIN:
         order, channels, item_bytes = _PLAIN[encoding]
         pixels = _view(msg, msg.height, channels, item_bytes)
-        return SourceImage(pixels if item_bytes == 1 else _to_8bit(pixels), order)
+        return SourceImage(pixels if item_bytes == 1 else to_8bit(pixels, bits), order)
     if encoding in _BAYER:
         _require(msg, min(msg.height, msg.width) >= 3, 'at least 3 x 3 pixels')
-        code, item_bytes = _BAYER[encoding]
-        return SourceImage(_to_8bit(_convert(_view(msg, msg.height, 1, item_bytes), code)), 'bgr')
+        mosaic = _view(msg, msg.height, 1, _BAYER[encoding][1])
+        return SourceImage(to_8bit(demosaic(mosaic, encoding), bits), 'bgr')
     if encoding in _YUV422:
         _require(msg, msg.width % 2 == 0, 'an even width')
         return SourceImage(_convert(_view(msg, msg.height, 2, 1), _YUV422[encoding]), 'bgr')
@@ -114,9 +122,31 @@ def _view(msg: ImageMsg, rows: int, channels: int, item_bytes: int) -> NDArray[A
     return pixels.astype(dtype.newbyteorder('='))
 
 
-def _to_8bit(pixels: NDArray[Any]) -> NDArray[np.uint8]:
-    # 65535 = 257 * 255: the integer division is the exact 255 / 65535, cut
-    return pixels if pixels.dtype == np.uint8 else (pixels // 257).astype(np.uint8)
+def refuse_depth(encoding: str) -> None:
+    """Raise UnsupportedImageError for an encoding of depth images."""
+    if encoding in DEPTH:
+        raise UnsupportedImageError(
+            f'encoding {encoding!r} is a depth image, expected colour or grey. A grey camera with '
+            '16 bits must publish mono16')
+
+
+def to_8bit(pixels: NDArray[Any], bits: int) -> NDArray[np.uint8]:
+    """Scale 16-bit channels with so many significant bits; 8-bit ones stay as they are."""
+    if pixels.dtype == np.uint8:
+        return pixels
+    if bits == 16:  # 65535 = 257 * 255: the integer division is the exact 255 / 65535, cut
+        return (pixels // 257).astype(np.uint8)
+    return np.minimum(pixels >> (bits - 8), 255).astype(np.uint8)
+
+
+def is_bayer(encoding: str) -> bool:
+    """Whether an encoding is a Bayer mosaic."""
+    return encoding in _BAYER
+
+
+def demosaic(mosaic: NDArray[Any], encoding: str) -> NDArray[Any]:
+    """Convert a Bayer mosaic (H, W) to (H, W, 3) bgr."""
+    return _convert(mosaic, _BAYER[encoding][0])
 
 
 def _convert(pixels: NDArray[Any], code: int) -> NDArray[Any]:

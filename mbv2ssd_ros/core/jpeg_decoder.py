@@ -62,10 +62,14 @@ def _has_zeros(data: bytes) -> bool:
     return _ZEROS in scan and (_ANNEX_K_AC in head or _TABLE not in head)
 
 
-def decode_any(data: bytes) -> NDArray[np.uint8]:
-    """Decode an image file by OpenCV to (H, W, 3) bgr; UnsupportedImageError if that fails."""
+def decode_any(data: bytes, flags: int = 0) -> NDArray[Any]:
+    """
+    Decode an image file by OpenCV to (H, W, 3) bgr, uint8; flags are added to OpenCV's.
+
+    UnsupportedImageError if that fails.
+    """
     try:
-        pixels: Any = cv2.imdecode(np.frombuffer(data, np.uint8), DECODE_FLAGS)
+        pixels: Any = cv2.imdecode(np.frombuffer(data, np.uint8), DECODE_FLAGS | flags)
     except cv2.error as err:
         raise UnsupportedImageError(f'image file cannot be decoded: {err}') from err
     if pixels is None:

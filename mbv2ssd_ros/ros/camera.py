@@ -27,9 +27,10 @@ from mbv2ssd_ros.ros.throttle import ThrottledLog
 
 _RELIABILITY = {
     'best_effort': ReliabilityPolicy.BEST_EFFORT, 'reliable': ReliabilityPolicy.RELIABLE}
-_TRANSPORT: dict[str, tuple[type, Callable[[Any], SourceImage]]] = {
+_TRANSPORT: dict[str, tuple[type, Callable[[Any, int], SourceImage]]] = {
     'raw': (Image, image_from_msg), 'compressed': (CompressedImage, image_from_compressed_msg)}
 _OUTPUT_DEPTH = 10
+_DARK = 16  # of 255: what 12 of 16 bits give at most
 
 
 class Camera:
@@ -42,7 +43,7 @@ class Camera:
     def __init__(self, node: LifecycleNode, index: int, params: CameraParams) -> None:
         self.index = index
         self.params = params
-        self.message_type, self.decode = _TRANSPORT[params.transport]
+        self.message_type, self._convert = _TRANSPORT[params.transport]
         self._node = node
         detections, debug_image, debug_compressed = params.output_topics
         self.detections: Any = node.create_lifecycle_publisher(
@@ -51,6 +52,7 @@ class Camera:
             Image, debug_image, _OUTPUT_DEPTH, event_callbacks=NO_EVENTS)
         self.debug_compressed: Any = node.create_lifecycle_publisher(
             CompressedImage, debug_compressed, _OUTPUT_DEPTH, event_callbacks=NO_EVENTS)
+        self._dark_reported = False
         self._subscription: Any = None
         self._receiver: Receiver | None = None
         log = ThrottledLog(node.get_logger().error)
@@ -64,6 +66,7 @@ class Camera:
         self.last_stamp: Any = None  # builtin_interfaces/Time of the newest image
         self.stamps_not_increasing = 0
         self.last_error = ''  # of the last image dropped for a fault
+        self.ahead_ms = 0.0  # how far the last stamp in the future was; set only with max_age_ms
         self._limit = RateLimit(0.0)
         self._last_stamp_ns = 0
         self._last_number: int | None = None
@@ -142,6 +145,17 @@ class Camera:
         self._last_stamp_ns = image_ns
         self.last_arrival, self.last_stamp = frame.arrived, message.header.stamp
         return frame
+
+    def decode(self, message: Any) -> SourceImage:
+        """Convert a message to an image; may raise UnsupportedImageError."""
+        image = self._convert(message, self.params.significant_bits)
+        kind = message.encoding if self.message_type is Image else message.format
+        if not self._dark_reported and '16' in kind and image.pixels.max() < _DARK:
+            self._dark_reported = True
+            self._node.get_logger().warning(
+                f'{self.params.name}: {kind} image without a pixel above 1/16 of white. If the '
+                f'camera has 10 or 12 bits, set {self.params.name}.significant_bits')
+        return image
 
     def admits(self, frame: Frame[Any], max_rate_hz: float) -> bool:
         """Apply the rate limit, 0 for none; False when the frame comes too soon."""

@@ -51,8 +51,14 @@ class CameraMonitor:
         self._last_progress = now
         self._last_counts = camera.counters.counts()
 
-    def report(self, now: float, silence_timeout_s: float) -> CameraReport:
-        """Close the period; silence_timeout_s without an image or an answer is an error."""
+    def report(self, now: float, silence_timeout_s: float, clock_stopped: str = ''
+               ) -> CameraReport:
+        """
+        Close the period.
+
+        silence_timeout_s without an image or a result is an error. clock_stopped: why no image has
+        an age although max_age_ms is set.
+        """
         camera, counts = self._camera, self._camera.counters.counts()
         elapsed = max(now - self._last_time, 1e-3)
         before, self._last_counts, self._last_time = self._last_counts, counts, now
@@ -75,6 +81,9 @@ class CameraMonitor:
         if level == OK:
             slowest_s = 1e-3 * spread['total'].p99_ms if 'total' in spread else 0.0
             level, reason = judge_skips(before, counts, slowest_s / elapsed)
+        ahead_ms, camera.ahead_ms = camera.ahead_ms, 0.0
+        if level == OK and counts.published > before.published:
+            level, reason = judge_ages(ahead_ms, clock_stopped)
         return CameraReport(
             name=camera.params.name, level=level, reason=reason, silent=silent, stuck=stuck,
             counts=counts,
@@ -100,6 +109,16 @@ def judge_drops(before: FrameCounts, counts: FrameCounts, last_error: str) -> tu
     if published:
         return WARN, f'{sum(faults.values())} images dropped ({listed}); the last: {last_error}'
     return ERROR, f'every image was dropped ({listed}); the last: {last_error}'
+
+
+def judge_ages(ahead_ms: float, clock_stopped: str) -> tuple[int, str]:
+    """Return WARN and why max_age_ms has no effect; else OK."""
+    if clock_stopped:
+        return WARN, f'max_age_ms has no effect: {clock_stopped}'
+    if ahead_ms:
+        return WARN, (f'max_age_ms has no effect: stamps lie {ahead_ms:.0f} ms in the future; is '
+                      "the clock of the camera's computer synchronised?")
+    return OK, ''
 
 
 def judge_skips(before: FrameCounts, counts: FrameCounts, slowest_frame: float) -> tuple[int, str]:

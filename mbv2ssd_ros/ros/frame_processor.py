@@ -22,6 +22,8 @@ from mbv2ssd_ros.ros.detection_bytes import message_maker
 from mbv2ssd_ros.ros.parameters import LiveParams
 from mbv2ssd_ros.ros.throttle import ThrottledLog
 
+_AHEAD_MS = 50.0  # more than computers differ whose clocks are synchronised
+
 
 class _Decoded(NamedTuple):
     """A frame that became an image, and when; monotonic seconds."""
@@ -109,6 +111,8 @@ class FrameProcessor:
             return False
         age_ms = self._age_ms(frame)
         if not age_ms > live.max_age_ms:  # also when it has no age
+            if age_ms < -_AHEAD_MS:
+                self._cameras[frame.camera].ahead_ms = -age_ms
             return False
         self._drop(frame, STALE, f'image is {age_ms:.0f} ms old, max_age_ms is '
                                  f'{live.max_age_ms:g}; is its clock synchronised?')

@@ -97,6 +97,12 @@ class ParameterTable:
         """
         if self._problems:
             raise ConfigError('; '.join(self._problems.values()))
+        for name in self._overrides:
+            # rclpy supports those of /clock
+            if name.startswith('qos_overrides.') and './clock.' not in name:
+                raise ConfigError(
+                    f'{name} is not supported; set <camera>.qos_reliability of the images. The '
+                    'quality of service of all topics is in docs/node.md')
         return [self._unknown(name) for name in sorted(self._overrides)
                 if name not in self._declared and not name.startswith(FOREIGN_PREFIXES)]
 

@@ -137,6 +137,9 @@ def camera_parameters(name: str, transport: str) -> dict[str, ParameterSpec]:
         f'{name}.max_rate_hz': ParameterSpec(
             0.0, 'Images processed per second at most, evenly spaced. 0: all.',
             (0.0, 1000.0), live=True),
+        f'{name}.significant_bits': ParameterSpec(
+            16, 'Of the 16 bits in encodings such as mono16 and bayer_rggb16: 10 or 12 for '
+            'cameras that leave the upper ones 0.', (8, 16)),
         f'{name}.qos_reliability': ParameterSpec(
             'best_effort', 'best_effort receives from every publisher; reliable only from '
             'reliable ones, without losing images on a network.'),
@@ -165,6 +168,7 @@ class CameraParams:
     detections_topic: str
     transport: str
     qos_reliability: str
+    significant_bits: int = 16
 
     @property
     def output_topics(self) -> tuple[str, str, str]:
@@ -243,8 +247,9 @@ def _camera(name: str, values: Mapping[str, Any]) -> CameraParams:
     _one_of(f'{name}.transport', values[f'{name}.transport'], TRANSPORTS)
     _one_of(f'{name}.qos_reliability', values[f'{name}.qos_reliability'], RELIABILITIES)
     return CameraParams(
-        name, values[f'{name}.image_topic'], values[f'{name}.detections_topic'],
-        values[f'{name}.transport'], values[f'{name}.qos_reliability'])
+        name, **{field: values[f'{name}.{field}'] for field in (
+            'image_topic', 'detections_topic', 'transport', 'qos_reliability',
+            'significant_bits')})
 
 
 def _detection(values: Mapping[str, Any]) -> DetectionSettings:

@@ -59,6 +59,7 @@ class Pipeline:
         self._running: ExitStack | None = None
         self._monitors: list[CameraMonitor] = []
         self._silent: dict[str, bool] = {}
+        self._last_time_ns = 0  # of the node's clock at the last report
         with ExitStack() as undo:
             self._labels = node.create_publisher(
                 LabelInfo, '~/label_info',
@@ -133,10 +134,12 @@ class Pipeline:
 
         Returns a report on each camera; none while the pipeline is not running.
         """
-        now = time.monotonic()
-        reports = tuple(
-            monitor.report(now, self.live.silence_timeout_s) for monitor in self._monitors)
+        now, stopped = time.monotonic(), self._clock_stopped()
+        reports = tuple(monitor.report(now, self.live.silence_timeout_s, stopped)
+                        for monitor in self._monitors)
         for report in reports:
+            if 'max_age_ms' in report.reason:
+                self._warn(('age', report.name), f'{report.name}: {report.reason}')
             if report.stuck:
                 self._warn(('stuck', report.name), f'{report.name}: {report.reason}')
             if report.silent != self._silent.get(report.name, False):
@@ -146,6 +149,15 @@ class Pipeline:
                 else:
                     self._node.get_logger().info(f'{report.name}: images arrive again')
         return reports
+
+    def _clock_stopped(self) -> str:
+        """Return why images have no age: simulated time has stood still since the last call."""
+        clock, last = self._node.get_clock(), self._last_time_ns
+        self._last_time_ns = clock.now().nanoseconds
+        if self.live.max_age_ms and clock.ros_time_is_active and self._last_time_ns in (0, last):
+            return (f'simulated time (use_sim_time) stands still at {1e-9 * last:.3f} s; is '
+                    '/clock published?')
+        return ''
 
     def _processors(self, debug_images: DebugImages) -> list[FrameProcessor]:
         count = min(len(self._cameras), self.backend.max_concurrency)

@@ -87,6 +87,48 @@ def test_an_orientation_in_exif_does_not_turn_the_boxes():
     assert image_from_compressed_msg(message(turned)).size_hw == (32, 48)
 
 
+def mosaic(picture):
+    """Sample a bgr picture as a bayer_rggb8 sensor does."""
+    pixels = picture[..., 1].copy()
+    pixels[0::2, 0::2], pixels[1::2, 1::2] = picture[0::2, 0::2, 2], picture[1::2, 1::2, 0]
+    return pixels
+
+
+@pytest.mark.parametrize('extension', ['.jpg', '.png'])
+@pytest.mark.parametrize('stored', ['', 'mono8'])
+def test_a_compressed_bayer_mosaic_has_colours(extension, stored):
+    data = encoded(extension, mosaic(PICTURE), cv2.IMWRITE_JPEG_QUALITY, 100)
+    name = f'bayer_rggb8; {extension[1:]} compressed {stored}'
+    pixels = image_from_compressed_msg(message(data, name)).pixels
+    np.testing.assert_allclose(pixels[8:24, 4:20], np.broadcast_to([255, 0, 0], (16, 16, 3)),
+                               atol=40)
+    np.testing.assert_allclose(pixels[16, 44], [0, 0, 255], atol=40)
+
+
+@pytest.mark.parametrize(('name', 'order'), [
+    ('rgb8; jpeg compressed rgb8', 'rgb'), ('rgb8; jpeg compressed bgr8', 'bgr'),
+    ('bgr8; jpeg compressed bgr8', 'bgr'), ('bayer_rggb8; jpeg compressed bgr8', 'bgr'),
+    ('rgb8', 'bgr'), ('jpeg', 'bgr'), ('', 'bgr'), ('rgb8; jpeg compressed ', 'bgr')])
+def test_the_format_says_the_order_of_the_channels(name, order):
+    image = image_from_compressed_msg(message(encoded('.jpg'), name))
+    assert image.channel_order == order
+    np.testing.assert_allclose(image.pixels[16, 4], [255, 0, 0], atol=8)
+
+
+@pytest.mark.parametrize('name', ['16UC1; png compressed ', '32FC1; compressedDepth png',
+                                  '16UC1; compressedDepth rvl'])
+def test_a_compressed_depth_image_is_refused(name):
+    with pytest.raises(UnsupportedImageError, match=f'{name}.*is a depth image'):
+        image_from_compressed_msg(message(encoded('.png'), name))
+
+
+def test_significant_bits_of_a_png():
+    picture = np.full((4, 6), 1023, np.uint16)
+    data = encoded('.png', picture)
+    assert (image_from_compressed_msg(message(data, 'mono16; png compressed ')).pixels == 3).all()
+    assert (image_from_compressed_msg(message(data), bits=10).pixels == 255).all()
+
+
 @pytest.mark.parametrize('keep', [0.2, 0.5, 0.9, 0.99])
 @pytest.mark.parametrize('extension', EXTENSIONS)
 def test_a_truncated_file_is_refused(extension, keep):
@@ -133,7 +175,7 @@ def test_a_jpeg_that_claims_gigapixels_is_refused():
 
 @pytest.mark.parametrize('data', [b'', b'\xff', b'not an image', b'GIF89a' + bytes(50)])
 def test_another_format_is_named_with_its_first_bytes(data):
-    start = f"'cheese'.*{len(data)} bytes starts with '{data[:8].hex(' ')}'"
+    start = f"'cheese'.*{len(data)} bytes start with '{data[:8].hex(' ')}'"
     with pytest.raises(UnsupportedImageError, match=start):
         image_from_compressed_msg(message(data, 'cheese'))
 

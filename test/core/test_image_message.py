@@ -15,7 +15,7 @@ from mbv2ssd_ros.core.image_message import ENCODINGS, image_from_msg
 
 BYTES_A_PIXEL = {
     'rgb8': 3, 'bgr8': 3, 'rgba8': 4, 'bgra8': 4, 'mono8': 1, '8UC1': 1, '8UC3': 3, '8UC4': 4,
-    'rgb16': 6, 'bgr16': 6, 'rgba16': 8, 'bgra16': 8, 'mono16': 2, '16UC1': 2, '16UC3': 6,
+    'rgb16': 6, 'bgr16': 6, 'rgba16': 8, 'bgra16': 8, 'mono16': 2, '16UC3': 6,
     '16UC4': 8, 'uyvy': 2, 'yuv422': 2, 'yuyv': 2, 'yuv422_yuy2': 2, 'nv12': 1, 'nv21': 1,
     **{f'bayer_{p}8': 1 for p in ('rggb', 'bggr', 'gbrg', 'grbg')},
     **{f'bayer_{p}16': 2 for p in ('rggb', 'bggr', 'gbrg', 'grbg')}}
@@ -157,7 +157,7 @@ def fresh_cv_bridge():
     image_message._cv_bridge.cache_clear()
 
 
-@pytest.mark.parametrize('encoding', ['', 'BGR8', 'bgr', '32FC1', '8UC2', 'nv24', '\ufffd' * 50])
+@pytest.mark.parametrize('encoding', ['', 'BGR8', 'bgr', '32FC3', '8UC2', 'nv24', '\ufffd' * 50])
 def test_an_unknown_encoding_is_named(encoding, monkeypatch, fresh_cv_bridge):
     monkeypatch.setitem(sys.modules, 'cv_bridge', None)  # as where it is not installed
     msg = message('bgr8', 1, 1, [1, 2, 3])
@@ -189,6 +189,24 @@ def test_an_error_in_cv_bridge_is_an_unsupported_image(monkeypatch, fresh_cv_bri
     msg.encoding = '64FC7'
     with pytest.raises(UnsupportedImageError, match="'64FC7': cv_bridge cannot convert"):
         image_from_msg(msg)
+
+
+@pytest.mark.parametrize('encoding', ['16UC1', '32FC1'])
+def test_a_depth_image_is_refused(encoding):
+    msg = message('mono16', 1, 1, [1, 2])
+    msg.encoding = encoding
+    with pytest.raises(UnsupportedImageError, match=f"'{encoding}' is a depth image.*mono16"):
+        image_from_msg(msg)
+
+
+@pytest.mark.parametrize(('bits', 'value', 'expected'), [
+    (10, 1023, 255), (10, 512, 128), (10, 4095, 255), (12, 4095, 255), (12, 16, 1), (8, 7, 7),
+    (16, 1023, 3)])
+def test_significant_bits_decide_what_is_white(bits, value, expected):
+    msg = message('mono16', 1, 1, value.to_bytes(2, 'little'))
+    assert image_from_msg(msg, bits).pixels.tolist() == [[expected]]
+    msg = message('bayer_rggb16', 4, 4, value.to_bytes(2, 'little') * 16)
+    assert (image_from_msg(msg, bits).pixels == expected).all()
 
 
 @pytest.mark.parametrize('seed', range(4))

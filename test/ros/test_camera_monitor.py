@@ -32,7 +32,7 @@ def camera(**attributes):
     """Make what the monitor looks at, without ROS."""
     return SimpleNamespace(**{
         'params': SimpleNamespace(name='front'), 'counters': FrameCounters(),
-        'latency': LatencyWindow(STAGES), 'last_arrival': None, 'last_error': '',
+        'latency': LatencyWindow(STAGES), 'last_arrival': None, 'last_error': '', 'ahead_ms': 0.0,
         'last_stamp': None, 'stamps_not_increasing': 0, **attributes})
 
 
@@ -130,7 +130,8 @@ def test_the_log_says_what_is_stuck():
     report = SimpleNamespace(name='front', stuck=True, silent=False, reason='the engine hangs')
     pipeline = SimpleNamespace(
         live=SimpleNamespace(silence_timeout_s=2.0), _silent={},
-        _monitors=[SimpleNamespace(report=lambda now, timeout_s: report)],
+        _monitors=[SimpleNamespace(report=lambda now, timeout_s, stopped: report)],
+        _clock_stopped=lambda: '',
         _warn=lambda kind, message: said.append(message))
     assert Pipeline.report(pipeline) == (report,)
     assert said == ['front: the engine hangs']

@@ -91,6 +91,39 @@ def test_compressed_images(rear, extension):
     assert [(f[0], *f[2:]) for f in facts(answer)] == [('red', 64, 16, 80, 32)]
 
 
+def test_a_compressed_image_whose_format_says_rgb_has_its_channels_swapped(rear):
+    image = compressed_msg(picture(red=[(1, 4, 255)]))
+    image.format = 'rgb8; png compressed rgb8'  # and blue where bgr is stored
+    assert facts(rear.ask(image)) == []
+    image = compressed_msg(picture(red=[(1, 4, 255)])[..., ::-1])
+    image.format = 'rgb8; png compressed rgb8'
+    assert [fact[0] for fact in facts(rear.ask(image))] == ['red']
+
+
+def test_a_depth_image_is_refused_with_the_reason(front):
+    image = image_msg(picture())
+    image.encoding, image.width = '16UC1', image.width * 3 // 2
+    with front.streaming(image):
+        status, _ = front.detector.diagnosis(
+            'camera front', lambda s, v: 'depth' in s.message, 'reason')
+    assert "encoding '16UC1' is a depth image" in status.message
+
+
+def test_ten_bits_in_sixteen_are_reported_once_and_scaled_by_a_parameter(start_detector):
+    detector = start_detector(camera__significant_bits=10, cameras='[camera, plain]',
+                              plain__qos_reliability='reliable', score_threshold=0.5)
+    detector.activate()
+    red = picture(red=[(1, 4, 255)]).astype('<u2') * 4  # 1020 of 1023
+    image = image_msg(red.view('u1').reshape(*red.shape[:2], -1))
+    image.encoding, image.width, image.step = 'rgb16', red.shape[1], 6 * red.shape[1]
+    assert [fact[0] for fact in facts(CameraPeer(detector).ask(image))] == ['red']
+    plain = CameraPeer(detector, 'plain')
+    assert [facts(plain.ask(image)) for _ in range(3)] == [[]] * 3
+    lines = [line for line in detector.log().splitlines() if 'significant_bits' in line]
+    assert len(lines) == 1
+    assert 'plain: rgb16 image without a pixel above 1/16 of white' in lines[0]
+
+
 def test_each_camera_answers_on_its_own_topic_with_its_own_header(front, rear):
     front.received.clear()
     rear.received.clear()

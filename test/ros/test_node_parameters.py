@@ -194,3 +194,10 @@ def test_cameras_can_be_named_before_configure(misled):
     assert detector.set(cameras=['left', 'right']) == ''
     assert detector.change_state('configure'), detector.log()
     assert detector.get('right.image_topic') == 'right/image_raw'
+
+
+def test_quality_of_service_that_the_node_would_ignore_is_refused(start_detector):
+    override = 'qos_overrides./camera/image_raw.subscription.depth'
+    detector = start_detector('-p', f'{override}:=5')
+    assert not detector.change_state('configure')
+    assert f'{override} is not supported; set <camera>.qos_reliability' in detector.log()

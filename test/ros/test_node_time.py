@@ -1,5 +1,7 @@
 """Time as robots have it: bags that loop, simulated clocks that jump."""
 
+import time
+
 import pytest
 
 from helpers.detector_rig import CameraPeer, image_msg, picture, stamp_ns
@@ -61,3 +63,30 @@ def test_age_is_measured_in_simulated_time_also_after_it_jumped_back(start_detec
     camera.peer.wait_for(dropped, 'stale image')
     now.clock.sec = 10  # the bag starts again
     assert stamp_ns(answer_to(camera, 10 * SECOND).header) == 10 * SECOND
+
+
+def test_stamps_in_the_future_are_a_warning_where_ages_matter(start_detector):
+    detector = start_detector(max_age_ms=200.0)
+    detector.activate()
+    camera = CameraPeer(detector)
+    ahead = time.time_ns() + 3600 * SECOND
+
+    def warned():
+        camera.send(image_msg(picture(), stamp_ns=ahead))
+        camera.peer.spin_for(0.05)
+        return 'max_age_ms has no effect: stamps lie 3' in detector.log()
+    camera.peer.wait_for(warned, lambda: f'warning; {detector.log()}')
+    assert detector.set(max_age_ms=0.0) == ''
+    with camera.streaming(image_msg(picture())):
+        detector.diagnosis('camera camera', lambda s, v: s.level == b'\0', 'level OK')
+
+
+def test_simulated_time_that_stands_still_is_a_warning_where_ages_matter(start_detector):
+    detector = start_detector(use_sim_time=True, max_age_ms=200.0)
+    detector.activate()
+    camera = CameraPeer(detector)
+    with camera.streaming(image_msg(picture())):
+        status, _ = detector.diagnosis(
+            'camera camera', lambda s, v: 'stands still' in s.message, 'warning')
+    assert status.level == b'\1'
+    assert status.message.endswith('.000 s; is /clock published?')
