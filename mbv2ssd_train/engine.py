@@ -82,7 +82,7 @@ class Trainer:
         if not self._world.is_main:
             return None
         self.folder.open(resume, begun_with=self.start_report)
-        return self.folder.open_checkpoints(self.config.training.keep_checkpoints)
+        return CheckpointStore(self.folder.checkpoints, self.config.training.keep_checkpoints)
 
     @property
     def total_steps(self) -> int:

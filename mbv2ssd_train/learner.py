@@ -233,13 +233,11 @@ class Learner:
                 f'step {self.step}: the loss is not finite on {names}; look at their boxes, or '
                 'lower optimizer.learning_rate. The weights were not changed')
         # a scaled loss may overflow fp16; the step is skipped and the scale halved
-        if not np.isfinite(norm) and not self._can_scale_less():
+        can_scale_less = self._scaler.is_enabled() and self._scaler.get_scale() > _LEAST_SCALE
+        if not np.isfinite(norm) and not can_scale_less:
             raise NotFiniteError(
                 f'step {self.step}: the gradient is {norm}; images: '
                 f'{", ".join(batch.sources)}. Lower optimizer.learning_rate')
-
-    def _can_scale_less(self) -> bool:
-        return self._scaler.is_enabled() and self._scaler.get_scale() > _LEAST_SCALE
 
     def _average_statistics(self) -> None:
         if self._world.size > 1 and not self.config.training.sync_bn:

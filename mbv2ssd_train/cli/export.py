@@ -61,7 +61,10 @@ def _run(options: argparse.Namespace) -> None:
             print(f'in float32: {_export(backend, float32)}')
             _export_float16(float32, options)
     elif is_int8:
-        _export_learnt(backend, options.output)
+        from mbv2ssd_train.quantize.learnt import export_learnt
+        found = export_learnt(backend, options.output)
+        print(f'{options.output}: {options.output.stat().st_size / 1e6:.1f} MB, INT8 for '
+              f'TensorRT; the file and PyTorch: {found}')
     else:
         parity = _export(backend, options.output)
         print(f'{options.output}: {options.output.stat().st_size / 1e6:.1f} MB; {parity}')
@@ -73,13 +76,6 @@ def _export(backend: TorchBackend, output: Path) -> str:
     return (f'largest difference from PyTorch over {TEST_IMAGES} images: boxes '
             f'{found.box_max:.1e} of the image side, scores {found.score_max:.1e} (allowed '
             f'{TOLERANCE:.0e})')
-
-
-def _export_learnt(backend: TorchBackend, output: Path) -> None:
-    from mbv2ssd_train.quantize.learnt import export_learnt
-    found = export_learnt(backend, output)
-    print(f'{output}: {output.stat().st_size / 1e6:.1f} MB, INT8 for TensorRT; the file and '
-          f'PyTorch: {found}')
 
 
 def _export_float16(source: Path, options: argparse.Namespace) -> None:

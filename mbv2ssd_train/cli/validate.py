@@ -69,20 +69,17 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _validate(options: argparse.Namespace, models: tuple[Backend, Backend]) -> Validation:
+    from mbv2ssd_train.data.sources.open import open_dataset
     from mbv2ssd_train.onnx_files.check_images import images_of
     from mbv2ssd_train.validation import validate
-    dataset = _open_data(options, models[0]) if options.data else None
-    images = images_of(dataset, options.images, models[0].contract)
+    dataset, contract = None, models[0].contract
+    if options.data:
+        dataset = open_dataset(options.data, options.split, contract.object_names)
+        refuse_training_data(options.first, contract.provenance.config, options.data, dataset)
+    images = images_of(dataset, options.images, contract)
     return validate((options.first, options.second), models, images,
                     options.split or 'synthetic', _limits(options, models),
                     _check_map(options, models, dataset) if dataset else None)
-
-
-def _open_data(options: argparse.Namespace, model: Backend) -> Dataset:
-    from mbv2ssd_train.data.sources.open import open_dataset
-    dataset = open_dataset(options.data, options.split, model.contract.object_names)
-    refuse_training_data(options.first, model.contract.provenance.config, options.data, dataset)
-    return dataset
 
 
 def _check_map(options: argparse.Namespace, models: tuple[Backend, Backend], dataset: Dataset

@@ -125,15 +125,12 @@ class Dataset:
             return self._decoded[index]
         pixels = self.decode(self.records[index])
         if self._decoded is not None:
-            self._keep(self._decoded, index, pixels)
+            with _keeping:  # several threads count
+                if (index not in self._decoded
+                        and sum(_kept_bytes.values()) + pixels.nbytes <= KEEP_BYTES):
+                    self._decoded[index] = pixels
+                    _kept_bytes[self] = _kept_bytes.get(self, 0) + pixels.nbytes
         return pixels
-
-    def _keep(self, decoded: dict[int, NDArray[np.uint8]], index: int,
-              pixels: NDArray[np.uint8]) -> None:
-        with _keeping:  # several threads count
-            if index not in decoded and sum(_kept_bytes.values()) + pixels.nbytes <= KEEP_BYTES:
-                decoded[index] = pixels
-                _kept_bytes[self] = _kept_bytes.get(self, 0) + pixels.nbytes
 
     def decode(self, record: ImageRecord) -> NDArray[np.uint8]:
         """

@@ -157,10 +157,13 @@ def _measured(folder: Path) -> dict[str, Any]:
     evaluations = [line for line in lines if line.get('map_50') is not None]
     best = max(evaluations, key=lambda line: line['map_50'], default={})
     starts = _read_json(folder / 'arguments.json', [])
+    # the program by its name, not by its path
+    command = shlex.join(['mbv2ssd_train', *shlex.split(starts[0]['command'])[1:]]
+                         ) if starts else None
     return {
         'map_50': best.get('map_50'), 'best_epoch': best.get('epoch'),
         'elapsed_s': max((line.get('elapsed_s', 0.0) for line in lines), default=None),
-        'run': folder.name, 'command': _as_typed(starts[0]['command']) if starts else None,
+        'run': folder.name, 'command': command,
         'environment': starts[-1]['environment'] if starts else {},
         'test': read_test(folder)}
 
@@ -172,11 +175,6 @@ def read_test(folder: Path) -> dict[str, Any]:
     if not found or (best.exists() and best.stat().st_mtime > path.stat().st_mtime):
         return {}
     return {'split': found['split'], 'map_50': found['map_50']}
-
-
-def _as_typed(command: str) -> str:
-    """Show the program by its command name, not by its path."""
-    return shlex.join(['mbv2ssd_train', *shlex.split(command)[1:]])
 
 
 def _read_json(path: Path, default: Any) -> Any:

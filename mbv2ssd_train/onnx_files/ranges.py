@@ -24,7 +24,8 @@ def load_ranges(network: SSD, path: str | Path) -> int:
     if not source.is_file():
         raise DataError(f'{source}: no such file; set quantize.ranges_from to what '
                         '`mbv2ssd_train quantize --target tensorrt` wrote for this model')
-    found, wanted = read_ranges(onnx.load(source)), quantisers(network)
+    index, wanted = GraphIndex(onnx.load(source).graph), quantisers(network)
+    found = {name: float(index.constants[scale]) for name, scale in scale_constants(index).items()}
     if differ := sorted(found.keys() ^ wanted.keys()):
         raise DataError(
             f'{source}: computes {len(found)} layers in integers, this network has {len(wanted)} '
@@ -33,12 +34,6 @@ def load_ranges(network: SSD, path: str | Path) -> int:
     for name, quantiser in wanted.items():
         quantiser.scale.fill_(found[name])
     return len(found)
-
-
-def read_ranges(model: onnx.ModelProto) -> dict[str, float]:
-    """Return the scale of each quantised convolution's input, by layer name."""
-    index = GraphIndex(model.graph)
-    return {name: float(index.constants[scale]) for name, scale in scale_constants(index).items()}
 
 
 def scale_constants(index: GraphIndex) -> dict[str, str]:

@@ -101,8 +101,9 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         raise DataError(f'{source}: not a checkpoint of mbv2ssd_train: not written by torch.save, '
                         'or with more in it than tensors and plain values') from err
     except Exception as err:  # torch.load's errors have no common base
-        raise DataError(f'{source}: not a checkpoint of mbv2ssd_train: {err}'
-                        f'{_other_checkpoints(source)}') from err
+        others = sorted(path.name for path in source.parent.glob('step_*.pt') if path != source)
+        hint = f'. Replace it by one of {", ".join(others)}' if others else ''
+        raise DataError(f'{source}: not a checkpoint of mbv2ssd_train: {err}{hint}') from err
     if not isinstance(found, dict) or 'format' not in found:
         raise DataError(f'{source}: not a checkpoint of mbv2ssd_train; weights of torchvision '
                         'are for model.backbone_weights or `mbv2ssd_train import-weights`')
@@ -113,9 +114,3 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     if missing:
         raise DataError(f'{source}: the checkpoint lacks {", ".join(missing)}; is it complete?')
     return Checkpoint(**found)
-
-
-def _other_checkpoints(path: Path) -> str:
-    """Name other checkpoints of the run that may be whole."""
-    others = sorted(other.name for other in path.parent.glob('step_*.pt') if other != path)
-    return f'. Replace it by one of {", ".join(others)}' if others else ''

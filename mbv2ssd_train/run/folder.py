@@ -16,12 +16,8 @@ from typing import Any
 from mbv2ssd_ros.core.durable import write_json, write_whole
 from mbv2ssd_ros.core.errors import ConfigError, DataError
 from mbv2ssd_train.config import TrainConfig
-from mbv2ssd_train.run.checkpoint_store import CheckpointStore
 from mbv2ssd_train.run.lock import RunLock
 from mbv2ssd_train.run.metrics_file import MetricsFile
-
-__all__ = ['CheckpointStore', 'describe_runs', 'latest_run', 'read_status', 'RunFolder',
-           'RunStatus', 'RunSummary']
 
 STATUSES = ('running', 'success', 'failed', 'preempted')
 DAMAGED = 'damaged'  # status of a run with an invalid file
@@ -69,10 +65,6 @@ class RunFolder:
     def close(self) -> None:
         """Unlock the folder; no effect where it is not open."""
         self._lock.release()
-
-    def open_checkpoints(self, keep: int) -> CheckpointStore:
-        """Return the checkpoints of the open run; see CheckpointStore."""
-        return CheckpointStore(self.checkpoints, keep)
 
     def set_status(self, status: str, **facts: Any) -> None:
         """Write 'running', 'success', 'failed' or 'preempted', with facts such as step."""

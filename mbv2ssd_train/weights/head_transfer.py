@@ -73,7 +73,10 @@ class HeadLayout:
 
     def differences(self, other: HeadLayout) -> list[str]:
         """Describe, for the log, what must be translated for the other network."""
-        changes = [] if self._same_boxes(other) else ['boxes to the most similar priors']
+        same_boxes = (self.shapes() == other.shapes()
+                      and self.model.variances == other.model.variances
+                      and self.model.first_stride == other.model.first_stride)
+        changes = [] if same_boxes else ['boxes to the most similar priors']
         if self.scores.difference(other.scores):
             known = [name for name in other.scores.classes if self.scores.index(name) is not None]
             new = [name for name in other.scores.classes if name not in known]
@@ -81,10 +84,6 @@ class HeadLayout:
                 changes.append(f'{len(known)} classes by name' + (
                     f', new {", ".join(new)}' if new else ''))
         return changes
-
-    def _same_boxes(self, other: HeadLayout) -> bool:
-        return (self.shapes() == other.shapes() and self.model.variances == other.model.variances
-                and self.model.first_stride == other.model.first_stride)
 
 
 def translate_heads(found: Mapping[str, Tensor], source: HeadLayout, target: HeadLayout

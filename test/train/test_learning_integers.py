@@ -112,7 +112,7 @@ def test_the_checkpoint_computes_what_the_file_computes(learnt):
 def test_it_has_no_float16_file(learnt, capsys):
     assert main(['export', '--checkpoint', str(learnt / 'learnt.pt'), '--precision', 'fp16',
                  '--output', str(learnt / 'half.onnx')]) == 1
-    assert 'learnt.pt: has learnt with integers' in capsys.readouterr().err
+    assert 'learnt.pt: quantization-aware' in capsys.readouterr().err
 
 
 def test_a_run_goes_on_where_it_was(learnt):

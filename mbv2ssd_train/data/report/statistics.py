@@ -68,6 +68,7 @@ class Statistics:
     def to_dict(self) -> dict[str, Any]:
         """Return what `data stats --json` writes; difficult objects need not be covered."""
         easy = ~self.difficult
+        quantiles = np.quantile(self.sides_px, _QUANTILES, axis=0) if len(self.labels) else ()
         return {
             'split': self.split, 'images': len(self.sizes_hw), 'objects': len(self.labels),
             'difficult': int(self.difficult.sum()),
@@ -83,7 +84,7 @@ class Statistics:
             'image_sizes_wh': {f'{width}x{height}': images for (height, width), images in
                                Counter(map(tuple, self.sizes_hw.tolist())).most_common()},
             'box_quantiles': {f'{q:g}': {'width_px': float(width), 'height_px': float(height)}
-                              for q, (width, height) in zip(_QUANTILES, self._box_quantiles())},
+                              for q, (width, height) in zip(_QUANTILES, quantiles)},
             'priors': {
                 **self._group(easy),
                 'levels': [{'cells_hw': list(level.feature_size_hw),
@@ -103,11 +104,6 @@ class Statistics:
         some = bool(members.any())
         return {'objects': int(members.sum()), 'covered': group.share if some else None,
                 'mean_best_iou': group.mean_iou if some else None}
-
-    def _box_quantiles(self) -> NDArray[np.float64]:
-        if not len(self.labels):
-            return np.zeros((0, 2))
-        return np.quantile(self.sides_px, _QUANTILES, axis=0)
 
     def _suggested(self, easy: NDArray[np.bool_]) -> dict[str, Any] | None:
         if self.suggestion is None:

@@ -18,8 +18,6 @@ import zipfile
 import zlib
 
 import cv2
-import numpy as np
-from numpy.typing import NDArray
 
 from mbv2ssd_ros.core.annotations import (
     AnnotatedImage,
@@ -156,8 +154,9 @@ def write_packed(dataset: Dataset, folder: Path, name: str, split: str, longest_
     with zipfile.ZipFile(folder / f'{name}.part1.zip', 'w', zipfile.ZIP_STORED) as archive:
         for index in progress(range(len(dataset))):
             record = dataset.records[index]
-            archive.writestr(
-                f'{record.image_id}.webp', _encode(dataset.image(index), longest_px, quality))
+            pixels = reduce_image(dataset.image(index), longest_px)
+            encoded = cv2.imencode('.webp', pixels, [cv2.IMWRITE_WEBP_QUALITY, quality])[1]
+            archive.writestr(f'{record.image_id}.webp', bytes(encoded))
             images[record.image_id] = {
                 'width': record.size_hw[1], 'height': record.size_hw[0], 'split': split,
                 'objects': _objects_of(record)}
@@ -181,11 +180,6 @@ def check_ids(dataset: Dataset) -> None:
         if not re.fullmatch(r'[^/\\\0]+', image_id) or image_id in ('.', '..'):
             raise DataError(f'{dataset.name}: the image id {short(image_id)} is no file name; '
                             'rename it in the annotations')
-
-
-def _encode(pixels: NDArray[np.uint8], longest_px: int, quality: int) -> bytes:
-    return bytes(cv2.imencode('.webp', reduce_image(pixels, longest_px),
-                              [cv2.IMWRITE_WEBP_QUALITY, quality])[1])
 
 
 def _objects_of(record: ImageRecord) -> list[list[int | float]]:
