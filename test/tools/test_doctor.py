@@ -330,7 +330,8 @@ def test_the_shipped_models_are_ranked_by_their_time_here_without_those_for_tens
     assert times == sorted(times) and times[0] > 0
     assert {line.split()[0] for line in found.details} == {
         'mbv2_ssdlite_voc', 'mbv2_ssdlite_voc_int8_cpu', 'mbv2_ssdlite_320_voc',
-        'mbv2_ssdlite_320_voc_int8_cpu'}
+        'mbv2_ssdlite_320_voc_int8_cpu', 'ssdlite_mobilenet_v2_coco',
+        'ssdlite_mobilenet_v2_coco_int8_cpu'}
     assert f'fastest here is {found.details[0]}, {found.details[1]}' in found.text
 
 
