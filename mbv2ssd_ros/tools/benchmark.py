@@ -51,8 +51,14 @@ from mbv2ssd_ros.tools.benchmarking.figures import (
     summary,
     table,
 )
-from mbv2ssd_ros.tools.benchmarking.run import Engine, Graph, Setup, TRANSPORT_TOPIC, WARM_UP
-from mbv2ssd_ros.tools.benchmarking.settings import CameraSettings
+from mbv2ssd_ros.tools.benchmarking.run import (
+    CameraSettings,
+    Engine,
+    Graph,
+    Setup,
+    TRANSPORT_TOPIC,
+    WARM_UP,
+)
 from mbv2ssd_ros.tools.benchmarking.targets import comparison, targets
 from mbv2ssd_ros.tools.cli.json_file import check_writable, write_json
 from mbv2ssd_ros.tools.cli.processes import ending, ProcessError, Program

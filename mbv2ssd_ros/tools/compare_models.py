@@ -33,8 +33,7 @@ from mbv2ssd_ros.tools.benchmarking.compare_figures import (
     table,
 )
 from mbv2ssd_ros.tools.benchmarking.figures import latencies_ms, machine
-from mbv2ssd_ros.tools.benchmarking.run import Engine, Graph, Setup, WARM_UP
-from mbv2ssd_ros.tools.benchmarking.settings import CameraSettings
+from mbv2ssd_ros.tools.benchmarking.run import CameraSettings, Engine, Graph, Setup, WARM_UP
 from mbv2ssd_ros.tools.cli.json_file import check_writable, write_json
 from mbv2ssd_ros.tools.cli.processes import ending, Program
 from mbv2ssd_ros.tools.cli.program import EXPECTED_MODEL, log, run

@@ -116,7 +116,8 @@ def examination(settings: Settings, machine: Machine) -> Iterator[Finding]:
                         ('GPU clock', jetson.clocks), ('memory', resources.memory),
                         ('shared memory', shared_memory.shared_memory)):
         yield from examine(name, partial(probe, machine))
-    yield from examine('Fast DDS profile', lambda: transport.profile(machine, _middleware()))
+    yield from examine('Fast DDS profile', lambda: transport.profile(
+        machine, software.middleware() if software.has_ros() else ''))
     values, problem = _model_parameters(settings)
     if problem:
         yield problem
@@ -202,13 +203,6 @@ def _state_finding(detector: Any) -> Finding:
         return Finding(subject, WARNING, f'is {detector.state}: it takes no images',
                        f'ros2 lifecycle set {detector.name} {step}')
     return Finding(subject, OK, 'is active')
-
-
-def _middleware() -> str:
-    if not software.has_ros():
-        return ''
-    from rclpy.utilities import get_rmw_implementation_identifier
-    return str(get_rmw_implementation_identifier())
 
 
 def _full_name(node: str) -> str:

@@ -82,9 +82,7 @@ def ros(machine: Machine) -> Iterator[Finding]:
     """Report distribution, middleware, interfaces and reach of ROS 2; skipped without ROS."""
     distribution = machine.environment.get('ROS_DISTRO', '')
     try:
-        importlib.import_module('rclpy')
-        middleware = importlib.import_module('rclpy.utilities')
-        rmw = middleware.get_rmw_implementation_identifier()
+        rmw = middleware()
     except ImportError as err:
         if distribution:
             yield Finding('ROS 2', ERROR, f'{distribution} is sourced, but rclpy cannot be '
@@ -98,6 +96,11 @@ def ros(machine: Machine) -> Iterator[Finding]:
     yield Finding('ROS 2', OK, f'{distribution or "rclpy without ROS_DISTRO"}, {rmw}')
     yield from _interfaces()
     yield _domain(machine)
+
+
+def middleware() -> str:
+    """Return the name of the RMW in use; ImportError without ROS."""
+    return importlib.import_module('rclpy.utilities').get_rmw_implementation_identifier()
 
 
 def has_ros() -> bool:

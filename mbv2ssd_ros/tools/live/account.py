@@ -9,8 +9,6 @@ from typing import Any
 from mbv2ssd_ros.core.errors import DataError
 from mbv2ssd_ros.frames import DROP_REASONS
 
-_DROPPED = 'dropped.'
-
 
 @dataclass(frozen=True)
 class NodeCounts:
@@ -32,7 +30,7 @@ class NodeCounts:
             counts = cls(
                 int(values['received']), int(values['published']), int(values['in_flight']),
                 {reason: count for reason in DROP_REASONS
-                 if (count := int(values[f'{_DROPPED}{reason}']))})
+                 if (count := int(values[f'dropped.{reason}']))})
         except (KeyError, ValueError) as err:
             raise DataError(f'/diagnostics: a camera has no usable figure ({err}); is the node '
                             'of the same version?') from err

@@ -39,13 +39,15 @@ def cameras_of(bag: Path, topics: Sequence[str] = ()) -> tuple[BagCamera, ...]:
                  and (not topics or topic.name in topics)]
         if not found:
             raise DataError(f'{bag}: has no topic with images; it has {opened.contents()}')
-    names: list[str] = []
+    cameras: dict[str, BagCamera] = {}
     for topic in found:
-        names.append(_free_name(camera_name(topic.name), names))
-    return tuple(
-        BagCamera(name, topic.name,
-                  'compressed' if topic.kind.endswith('/CompressedImage') else 'raw', topic.count)
-        for name, topic in zip(names, found, strict=True))
+        name = free = camera_name(topic.name)
+        number = 2
+        while free in cameras:
+            free, number = f'{name}_{number}', number + 1
+        transport = 'compressed' if topic.kind.endswith('/CompressedImage') else 'raw'
+        cameras[free] = BagCamera(free, topic.name, transport, topic.count)
+    return tuple(cameras.values())
 
 
 def camera_name(topic: str) -> str:
@@ -63,10 +65,3 @@ def node_parameters(cameras: Sequence[BagCamera]) -> dict[str, Any]:
         values[f'{camera.name}.image_topic'] = camera.image_topic
         values[f'{camera.name}.transport'] = camera.transport
     return values
-
-
-def _free_name(name: str, taken: Sequence[str]) -> str:
-    number, free = 2, name
-    while free in taken:
-        free, number = f'{name}_{number}', number + 1
-    return free
