@@ -19,6 +19,7 @@ if importlib.util.find_spec('mbv2ssd_ros') is None:  # not installed, and starte
     sys.path.insert(0, str(ROOT))
     os.environ['PYTHONPATH'] = os.pathsep.join(
         filter(None, [str(ROOT), os.environ.get('PYTHONPATH')]))
+os.environ.setdefault('ORT_DISABLE_TELEMETRY', '1')  # before a test imports onnxruntime
 
 
 def pytest_configure(config):

@@ -183,8 +183,9 @@ def test_node_and_tools_import_no_torch():
     assert brought_in(modules, ['torch']) == {}
 
 
-def test_package_root_imports_nothing():
-    assert (ROOT / 'mbv2ssd_ros' / '__init__.py').read_text(encoding='utf-8') == ''
+@pytest.mark.parametrize('package', ['mbv2ssd_ros', 'mbv2ssd_train'])
+def test_package_root_imports_os_only(package):
+    assert imported_names(package, ROOT / package / '__init__.py') == {'os'}
 
 
 def test_training_imports_no_rclpy():
