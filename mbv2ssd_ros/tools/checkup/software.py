@@ -100,6 +100,7 @@ def ros(machine: Machine) -> Iterator[Finding]:
 
 def middleware() -> str:
     """Return the name of the RMW in use; ImportError without ROS."""
+    importlib.import_module('rclpy')  # its part may be imported without it
     return importlib.import_module('rclpy.utilities').get_rmw_implementation_identifier()
 
 
