@@ -189,7 +189,7 @@ def test_frames_that_fail_are_counted_by_reason_and_not_scored(tmp_path, task):
     frames = evaluation.to_dict()['frames']
     assert (frames['read'], frames['answered'], frames['scored']) == (6, 5, 5)
     assert frames['failed'] == {'undecodable': 1}
-    assert "encoding '32FC1' is not one of" in frames['failures'][0]['error']
+    assert "encoding '32FC1' is a depth image" in frames['failures'][0]['error']
     assert rows(task.output / 'frames.csv')[1]['status'] == 'undecodable'
 
 

@@ -196,7 +196,7 @@ def test_a_bag_without_usable_frame_is_an_error(label, tmp_path, capsys):
     assert label(bag='odd') == 1
     shown = capsys.readouterr()
     assert 'not one of its 1 frames was labelled' in shown.err
-    assert "1 undecodable\nfirst error: encoding '32FC1' is not one of" in shown.out
+    assert "1 undecodable\nfirst error: encoding '32FC1' is a depth image" in shown.out
     assert label(*ALL) == 0  # into the same folder, since nothing is there to be lost
     write_bag(tmp_path / 'other', [('/found', 1, detections([], 1))])
     assert label(bag='other', output='more') == 1
