@@ -99,7 +99,7 @@ class Trainer:
                 f'{self.total_steps}, {count_parameters(network) / 1e6:.2f} M parameters, '
                 f'{count_macs(network, model.input_size_hw) / 1e6:.0f} MMAC, {priors} priors, '
                 f'learning rates {", ".join(f"{rate:g}" for rate in rates)}, on '
-                f'{self._world.size} x {self._world.device}'
+                f'{self._world.size} x {self._world.device} in {self.learner.precision}'
                 f'{teacher.describe(self.config.distill.only) if teacher else ""}')
 
     def run(self) -> None:

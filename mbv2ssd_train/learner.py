@@ -27,9 +27,9 @@ from mbv2ssd_train.optimizer import (
     set_learning_rates,
 )
 from mbv2ssd_train.process.distributed import World
+from mbv2ssd_train.process.precision import choose_precision, has_bf16, LOW_PRECISION
 from mbv2ssd_train.teacher import Teacher
 
-_LOW_PRECISION = {'bf16': torch.bfloat16, 'fp16': torch.float16}
 _LEAST_SCALE = 2.0 ** -14  # of a loss; a gradient that still overflows is not a number
 
 
@@ -93,6 +93,7 @@ class Learner:
         self.network = network.to(world.device, memory_format=torch.channels_last)
         self.network.freeze(config.training.freeze_blocks, config.training.freeze_bn)
         self.optimizer = build_optimizer(self.network, config.optimizer)
+        self.precision, self.warning = self._choose_precision()
         self.average = average_weights(self.network, config.training.ema_decay)
         self.step = 0
         self._criterion = Criterion(config).to(world.device)
@@ -102,8 +103,20 @@ class Learner:
         self._normalise = Normalisation(config.model.mean, config.model.std).to(world.device)
         # sums over priors are large: torch's 65536 would skip the first ten steps
         self._scaler = torch.amp.GradScaler(
-            world.device.type, init_scale=1024.0, enabled=config.training.precision == 'fp16')
+            world.device.type, init_scale=1024.0, enabled=self.precision == 'fp16')
         self._parallel = self.network if world.size == 1 else _parallel(self.network)
+
+    def _choose_precision(self) -> tuple[str, str]:
+        """Return the precision, the same in all processes, and a warning or ''."""
+        wanted, world = self.config.training.precision, self._world
+        if wanted == 'auto' and (self.config.has_fake_quantization
+                                 or world.largest(not has_bf16(world.device))):
+            wanted = 'fp32'
+        found, warning = choose_precision(
+            wanted, self.network, self.config.model.input_size_hw, world.device)
+        if wanted == 'auto' and world.largest(found == 'fp32'):
+            found = 'fp32'
+        return found, warning
 
     @property
     def device(self) -> torch.device:
@@ -165,7 +178,7 @@ class Learner:
     def state(self) -> dict[str, Any]:
         """Return the state to resume from, without the weights."""
         return {'optimizer': self.optimizer.state_dict(), 'scaler': self._scaler.state_dict(),
-                'teacher': self._teacher_hash}
+                'teacher': self._teacher_hash, 'precision': self.precision}
 
     def restore(self, step: int, model: dict[str, Any], averaged: dict[str, Any],
                 state: dict[str, Any]) -> None:
@@ -180,6 +193,8 @@ class Learner:
         self.average.n_averaged.fill_(step)
         self.optimizer.load_state_dict(state['optimizer'])
         self._scaler.load_state_dict(state['scaler'])
+        # as it began, also on another machine
+        self.precision = state.get('precision', self.precision)
         self.step = step
 
     def check_weights(self) -> None:
@@ -190,7 +205,7 @@ class Learner:
                                      'checkpoint is written. Lower optimizer.learning_rate')
 
     def _backward(self, part: Batch, last: bool) -> LossSums:
-        low = _LOW_PRECISION.get(self.config.training.precision)
+        low = LOW_PRECISION.get(self.precision)
         with self._gradients_stay_here(unless=last):
             with torch.autocast(part.images.device.type, low, enabled=low is not None):
                 loc, conf_logits = self._parallel(self._normalise(part.images))

@@ -60,7 +60,7 @@ class TrainConfig(Section):
         if not self.model.weights:
             raise ValueError(f'{key} is set but not model.weights: name the trained model that '
                              'is to be quantised')
-        if self.training.precision != 'fp32':
+        if self.training.precision not in ('auto', 'fp32'):
             raise ValueError(f'training.precision is {self.training.precision}; with {key} it '
                              'must be fp32')
         if self.training.freeze_bn or self.training.sync_bn:
@@ -125,6 +125,10 @@ class TrainConfig(Section):
                 mode='json', exclude={'experiment'}, exclude_defaults=True).items():
             section = getattr(self, key)
             found[key] = _without_places(section, value) if isinstance(section, Section) else value
+        # fp32 was the default once: what began then keeps its fingerprint
+        precision = found.get('training', {}).pop('precision', 'auto')
+        if precision != 'fp32':
+            found.setdefault('training', {})['precision'] = precision
         return _fingerprint({key: value for key, value in found.items() if value != {}})
 
 

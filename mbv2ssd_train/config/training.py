@@ -20,9 +20,9 @@ class TrainingConfig(Section):
     accumulate: int = Field(
         1, ge=1, description='parts of a batch whose gradients are accumulated, where a whole '
         'batch does not fit into memory')
-    precision: Literal['fp32', 'bf16', 'fp16'] = Field(
-        'fp32', description='bf16 is faster on a CPU with AVX512-bf16 or AMX and on a GPU; fp16 '
-        'is for older GPUs and scales the loss')
+    precision: Literal['auto', 'fp32', 'bf16', 'fp16'] = Field(
+        'auto', description='auto: bf16 on a GPU from Ampere on and on a CPU with AVX512-bf16 or '
+        'AMX, else fp32; fp16 is for older GPUs and scales the loss')
     device: str = Field(
         'auto', pattern=r'^(auto|cpu|cuda(:\d+)?)$', description='auto: a GPU if there is one')
     freeze_blocks: int = Field(0, ge=0, le=19, description='number of first features.* to freeze')

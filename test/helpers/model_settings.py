@@ -21,7 +21,8 @@ def small_run(root, **sections) -> TrainConfig:
         'data': {'root': str(root), 'train': ['train'], 'val': 'val', 'classes': list(SHAPES)},
         'model': SMALL,
         'optimizer': {'name': 'adamw', 'learning_rate': 0.003, 'backbone_factor': 1.0},
-        'training': {'epochs': 2, 'batch_size': 4, 'eval_every': 2, 'threads': 1}}
+        'training': {'epochs': 2, 'batch_size': 4, 'eval_every': 2, 'threads': 1,
+                     'precision': 'fp32'}}
     for name, changes in sections.items():
         found[name] = {**found[name], **changes} if isinstance(changes, dict) and name in found \
             else changes
