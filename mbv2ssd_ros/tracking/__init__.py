@@ -1,0 +1,1 @@
+"""Ids for detections of one camera that survive missed frames; numpy only."""
