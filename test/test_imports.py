@@ -20,10 +20,11 @@ BELOW = {
     'shipped': {'core'},
     'backends': {'core'},
     'detector': {'core', 'backends'},
+    'tracking': {'core'},
     'scheduler': {'core', 'backends', *BOOKKEEPING},
     'evaluation': {'core', 'backends', 'detector', 'scheduler', *BOOKKEEPING},
-    'ros': {'core', 'backends', 'detector', 'scheduler', 'shipped', *BOOKKEEPING},
-    'tools': {'core', 'backends', 'detector', 'scheduler', 'shipped', *BOOKKEEPING,
+    'ros': {'core', 'backends', 'detector', 'scheduler', 'shipped', 'tracking', *BOOKKEEPING},
+    'tools': {'core', 'backends', 'detector', 'scheduler', 'shipped', 'tracking', *BOOKKEEPING,
               'evaluation', 'ros'},
 }
 # The detector and its evaluation too: training reports the mAP of the code that is deployed.

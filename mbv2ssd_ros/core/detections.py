@@ -37,9 +37,13 @@ class Detections:
     boxes_xyxy: NDArray[np.float32]  # (K, 4), normalised or pixels, as the maker documents
     scores: NDArray[np.float32]  # (K,) in [0, 1], descending
     labels: NDArray[np.intp]  # (K,) index into the contract's class_names
+    ids: NDArray[np.int64] | None = None  # (K,) of tracks, 0 without one; None: not tracked
 
     def __post_init__(self) -> None:
         count = len(self.scores)
+        if self.ids is not None and self.ids.shape != (count,):
+            raise ShapeError(f'detections with {count} scores need ids ({count},), found '
+                             f'{self.ids.shape}')
         if self.boxes_xyxy.shape != (count, 4) or self.labels.shape != (count,):
             raise ShapeError(
                 f'detections with {count} scores need boxes ({count}, 4) and labels ({count},), '
@@ -47,6 +51,12 @@ class Detections:
 
     def __len__(self) -> int:
         return len(self.scores)
+
+    def track_names(self) -> list[str]:
+        """Return the ids as text, '' without one."""
+        if self.ids is None:
+            return [''] * len(self)
+        return [str(number) if number else '' for number in self.ids.tolist()]
 
 
 @dataclass(frozen=True)
@@ -103,6 +113,10 @@ class DetectionSelector:
         # 10 us longer to compare with a number.
         self._background_below = np.array(
             1.0 - float(self._thresholds.min()) + _ROUNDING, np.float32)
+
+    def admits(self, detections: Detections) -> NDArray[np.bool_]:
+        """Return (K,): which of some detections have a score above their class's threshold."""
+        return detections.scores > self._thresholds[detections.labels]
 
     def select(self, boxes: NDArray[np.float32], scores: NDArray[np.float32]) -> Detections:
         """

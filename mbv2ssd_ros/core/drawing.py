@@ -43,19 +43,22 @@ def class_colour(name: str) -> Colour:
 
 
 def draw_detections(image_bgr: NDArray[np.uint8], boxes_xyxy_px: NDArray[np.float32],
-                    scores: NDArray[np.float32], names: Sequence[str]) -> NDArray[np.uint8]:
+                    scores: NDArray[np.float32], names: Sequence[str],
+                    tracks: Sequence[str] = ()) -> NDArray[np.uint8]:
     """
-    Draw boxes and labels such as 'cat 0.87' on a copy of an image.
+    Draw boxes and labels such as 'cat 0.87', or 'cat #12 0.87', on a copy of an image.
 
     image_bgr is (H, W, 3) uint8, boxes (K, 4) are in its pixels. Lines and text grow with the
-    image. The first detection is drawn last, so that the best of a sorted list is on top.
+    image. The first detection is drawn last, so that the best of a sorted list is on top. `tracks`
+    are ids, '' for a box without one.
     ShapeError for an image without three channels, or differing numbers of boxes, scores, names.
     """
     if not len(boxes_xyxy_px) == len(scores) == len(names):
         raise ShapeError(
             f'{len(boxes_xyxy_px)} boxes, {len(scores)} scores and {len(names)} names; '
             'expected as many of each')
-    texts = [f'{name} {score:.2f}' for name, score in zip(names, scores, strict=True)]
+    texts = [f'{name}{f" #{track}" if track else ""} {score:.2f}' for name, score, track in zip(
+        names, scores, tracks or [''] * len(names), strict=True)]
     return _draw(image_bgr, boxes_xyxy_px, texts, names)
 
 

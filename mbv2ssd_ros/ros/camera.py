@@ -24,6 +24,7 @@ from mbv2ssd_ros.ros.image_bytes import image_reader
 from mbv2ssd_ros.ros.parameters import CameraParams
 from mbv2ssd_ros.ros.receiver import NoExecutor, Receiver, WaitSetUnavailable
 from mbv2ssd_ros.ros.throttle import ThrottledLog
+from mbv2ssd_ros.tracking.tracker import Tracker
 
 _RELIABILITY = {
     'best_effort': ReliabilityPolicy.BEST_EFFORT, 'reliable': ReliabilityPolicy.RELIABLE}
@@ -52,6 +53,7 @@ class Camera:
             Image, debug_image, _OUTPUT_DEPTH, event_callbacks=NO_EVENTS)
         self.debug_compressed: Any = node.create_lifecycle_publisher(
             CompressedImage, debug_compressed, _OUTPUT_DEPTH, event_callbacks=NO_EVENTS)
+        self.tracker = Tracker()  # ids go on when the camera is opened again
         self._dark_reported = False
         self._subscription: Any = None
         self._receiver: Receiver | None = None
@@ -86,6 +88,7 @@ class Camera:
         appears.
         """
         self._reset_counters()
+        self.tracker.clear()
         # Depth 1: a frame that arrives during processing replaces its predecessor in the
         # middleware. A depth of 5 costs 16 ms at the 99th percentile.
         qos = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=1,

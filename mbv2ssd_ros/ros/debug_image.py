@@ -84,7 +84,7 @@ class DebugImages:
         found = job.detections
         picture = draw_detections(
             bgr_pixels(job.image), found.boxes_xyxy, found.scores,
-            [self._class_names[label] for label in found.labels])
+            [self._class_names[label] for label in found.labels], found.track_names())
         if job.camera.debug_image.get_subscription_count():
             job.camera.debug_image.publish(_image_msg(picture, job.header))
         if job.camera.debug_compressed.get_subscription_count():

@@ -55,9 +55,9 @@ class DetectionBytes:
         head += bytes(-len(head) % 4)
         body = bytearray(head)
         body += _COUNT.pack(len(detections))
-        for (x1, y1, x2, y2), score, label in zip(
+        for (x1, y1, x2, y2), score, label, track in zip(
                 detections.boxes_xyxy.tolist(), detections.scores.tolist(),
-                detections.labels.tolist(), strict=True):
+                detections.labels.tolist(), detections.track_names(), strict=True):
             body += bytes(-len(body) % 4)
             body += head
             body += self._hypotheses[label]
@@ -65,7 +65,7 @@ class DetectionBytes:
             body += _SCORE.pack(score)
             body += _NO_POSE
             body += _BOX.pack(0.5 * (x1 + x2), 0.5 * (y1 + y2), 0.0, x2 - x1, y2 - y1)
-            body += _NO_ID
+            body += _string(track) if track else _NO_ID
         return _PLAIN_CDR_LITTLE_ENDIAN + bytes(body)
 
 
@@ -81,7 +81,7 @@ def _is_understood(encoder: DetectionBytes, class_names: Sequence[str]) -> bool:
     """Check with every class that the middleware reads what rclpy would have written."""
     labels = np.arange(len(class_names))
     numbers = np.arange(1, 1 + 5 * len(labels), dtype=np.float32).reshape(-1, 5)
-    sample = Detections(numbers[:, :4], numbers[:, 4], labels)
+    sample = Detections(numbers[:, :4], numbers[:, 4], labels, ids=7 * labels)
     header = Header(frame_id='camera')
     header.stamp.sec, header.stamp.nanosec = 1, 2
     expected = DetectionMessages(class_names).message(sample, header)

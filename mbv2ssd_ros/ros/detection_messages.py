@@ -19,10 +19,10 @@ class DetectionMessages:
     def message(self, detections: Detections, header: Header) -> Detection2DArray:
         """Make a message; boxes in pixels, best first."""
         message = Detection2DArray(header=header)
-        for (x1, y1, x2, y2), score, label in zip(
+        for (x1, y1, x2, y2), score, label, track in zip(
                 detections.boxes_xyxy.tolist(), detections.scores.tolist(),
-                detections.labels.tolist(), strict=True):
-            part = Detection2D(header=header, results=[ObjectHypothesisWithPose()])
+                detections.labels.tolist(), detections.track_names(), strict=True):
+            part = Detection2D(header=header, results=[ObjectHypothesisWithPose()], id=track)
             part.bbox.center.position.x = 0.5 * (x1 + x2)
             part.bbox.center.position.y = 0.5 * (y1 + y2)
             part.bbox.size_x = x2 - x1

@@ -7,9 +7,10 @@ import math
 import time
 from typing import Any, NamedTuple
 
+import numpy as np
 from rclpy.clock import Clock
 
-from mbv2ssd_ros.core.detections import Detections
+from mbv2ssd_ros.core.detections import Detections, DetectionSelector
 from mbv2ssd_ros.core.errors import BackendError, UnsupportedImageError
 from mbv2ssd_ros.core.image import SourceImage
 from mbv2ssd_ros.core.stamps import stamp_ns
@@ -52,13 +53,15 @@ class FrameProcessor:
         self._clock = clock
         self._warn = warn
         self._recorder = recorder
+        self._published = DetectionSelector(detector.contract, live().detection)
         self._messages = message_maker(detector.contract.class_names)
 
     def __call__(self, batch: Sequence[Frame[Any]]) -> None:
         """Process a batch of frames of different cameras."""
         live = self._live()
-        if self._detector.settings is not live.detection:
-            self._detector.settings = live.detection
+        if self._detector.settings is not live.tracked:
+            self._detector.settings = live.tracked
+            self._published = DetectionSelector(self._detector.contract, live.detection)
         decoded = [found for frame in batch if (found := self._decode(frame, live)) is not None]
         if not decoded:
             return
@@ -87,6 +90,8 @@ class FrameProcessor:
         if self._is_stale(frame, live):
             return
         header = frame.payload.header
+        if live.tracked is not live.detection:
+            detections = self._track(frame, detections, live)
         answered = time.monotonic()
         # Also without subscribers: counting them first takes a tenth of the time of publishing.
         camera.detections.publish(self._messages.message(detections, header))
@@ -104,6 +109,18 @@ class FrameProcessor:
         if live.publish_debug_image:
             self._debug_images.offer(
                 camera, one.image, detections, header, live.debug_image_rate_hz)
+
+    def _track(self, frame: Frame[Any], found: Detections, live: LiveParams) -> Detections:
+        """Keep what is published, with the ids of its tracks where the camera has them."""
+        is_high, ids = self._published.admits(found), None
+        if live.tracking[frame.camera]:
+            tracker = self._cameras[frame.camera].tracker
+            tracker.settings = live.tracks
+            ids = tracker.update(
+                found, is_high, stamp_ns(frame.payload.header) or round(1e9 * frame.arrived))
+        kept = np.flatnonzero(is_high)[:live.detection.max_detections]
+        return Detections(found.boxes_xyxy[kept], found.scores[kept], found.labels[kept],
+                          None if ids is None else ids[kept])
 
     def _is_stale(self, frame: Frame[Any], live: LiveParams) -> bool:
         """Drop the frame when it is older than allowed."""

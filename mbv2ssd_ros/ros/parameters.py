@@ -7,6 +7,7 @@ The parameters of the node, in one place: type, default, range, description.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+import dataclasses
 from dataclasses import dataclass
 import re
 from typing import Any
@@ -18,13 +19,16 @@ from mbv2ssd_ros.backends.options import ANY_PRECISION, BackendOptions, OrtOptio
 from mbv2ssd_ros.core.contract import PRECISIONS
 from mbv2ssd_ros.core.detections import DetectionSettings
 from mbv2ssd_ros.core.errors import ConfigError
+from mbv2ssd_ros.tracking.tracker import TrackSettings
 
 TRANSPORTS = ('raw', 'compressed')
 RELIABILITIES = ('best_effort', 'reliable')
 MAX_CAMERAS = 8
+_MORE_TO_TRACK = 100  # detections with low scores
 NO_NAMES = ['']  # how ROS writes a list of no strings: an empty list has no type
 _CAMERA_NAME = re.compile(r'[A-Za-z]\w*')
 _DETECTION = DetectionSettings()
+_TRACKS = TrackSettings()
 _OPTIONS, _ORT = BackendOptions(), OrtOptions()
 # Not ours: set by rclpy itself or by its QoS overrides.
 FOREIGN_PREFIXES = ('qos_overrides.', 'use_sim_time', 'start_type_description_service')
@@ -86,6 +90,13 @@ NODE_PARAMETERS: Mapping[str, ParameterSpec] = {
     'class_agnostic_nms': ParameterSpec(
         _DETECTION.class_agnostic, 'Suppress overlapping boxes of different classes, too.',
         live=True),
+    'track_low_score': ParameterSpec(
+        0.1, 'Detections above this score prolong a track, those above their threshold begin one. '
+        'Only the latter are published.', (0.0, 1.0), live=True),
+    'track_buffer_s': ParameterSpec(
+        _TRACKS.buffer_s, 'A track that was not seen for longer ends.', (0.01, 60.0), live=True),
+    'track_min_hits': ParameterSpec(
+        _TRACKS.min_hits, 'Detections until a track has an id.', (1, 100), live=True),
     'max_age_ms': ParameterSpec(
         0.0, 'Older images are dropped, before inference and before publishing. 0: off. Images '
         'without a stamp have no age.', (0.0, 60000.0), live=True),
@@ -137,6 +148,9 @@ def camera_parameters(name: str, transport: str) -> dict[str, ParameterSpec]:
         f'{name}.max_rate_hz': ParameterSpec(
             0.0, 'Images processed per second at most, evenly spaced. 0: all.',
             (0.0, 1000.0), live=True),
+        f'{name}.tracking': ParameterSpec(
+            False, 'Give detections the id of their track, which survives missed frames.',
+            live=True),
         f'{name}.significant_bits': ParameterSpec(
             16, 'Of the 16 bits in encodings such as mono16 and bayer_rggb16: 10 or 12 for '
             'cameras that leave the upper ones 0.', (8, 16)),
@@ -182,7 +196,10 @@ class LiveParams:
     """Settings that may change between two frames; replaced as a whole."""
 
     detection: DetectionSettings
-    max_rates_hz: tuple[float, ...]  # in the order of the cameras
+    tracked: DetectionSettings  # with the lower thresholds of tracks, where a camera tracks
+    tracks: TrackSettings
+    tracking: tuple[bool, ...]  # in the order of the cameras, as the rates
+    max_rates_hz: tuple[float, ...]
     max_age_ms: float
     publish_debug_image: bool
     debug_image_rate_hz: float
@@ -205,6 +222,7 @@ class DetectorParams:
         """Check the values of all parameters, by full name, together; may raise ConfigError."""
         _one_of('backend', values['backend'], BACKENDS)
         cameras = tuple(_camera(name, values) for name in check_camera_names(values['cameras']))
+        tracking = tuple(values[f'{camera.name}.tracking'] for camera in cameras)
         return cls(
             model_path=values['model_path'],
             backend=values['backend'],
@@ -218,7 +236,10 @@ class DetectorParams:
                     providers=tuple(name for name in values['providers'] if name)),
                 trt=TrtOptions(engine_cache_dir=values['engine_cache_dir'])),
             live=LiveParams(
-                detection=_detection(values),
+                detection=(detection := _detection(values)),
+                tracked=_tracked(detection, values['track_low_score'], any(tracking)),
+                tracks=TrackSettings(values['track_buffer_s'], values['track_min_hits']),
+                tracking=tracking,
                 max_rates_hz=tuple(values[f'{camera.name}.max_rate_hz'] for camera in cameras),
                 max_age_ms=values['max_age_ms'],
                 publish_debug_image=values['publish_debug_image'],
@@ -262,6 +283,20 @@ def _detection(values: Mapping[str, Any]) -> DetectionSettings:
         class_thresholds=tuple(
             _class_threshold(entry) for entry in values['class_thresholds'] if entry),
         class_agnostic=values['class_agnostic_nms'])
+
+
+def _tracked(detection: DetectionSettings, low: float, tracking: bool) -> DetectionSettings:
+    """Lower the thresholds to `low` where a camera tracks; what was found before stays."""
+    if not tracking:
+        return detection
+    if detection.class_agnostic and detection.class_thresholds:
+        raise ConfigError('tracking needs boxes below the thresholds; with class_agnostic_nms and '
+                          'class_thresholds together these would suppress others. Use one of both')
+    return dataclasses.replace(
+        detection, score_threshold=min(detection.score_threshold, low),
+        class_thresholds=tuple((name, min(threshold, low))
+                               for name, threshold in detection.class_thresholds),
+        max_detections=detection.max_detections + _MORE_TO_TRACK)
 
 
 def _class_threshold(entry: str) -> tuple[str, float]:

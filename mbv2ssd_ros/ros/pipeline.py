@@ -162,7 +162,7 @@ class Pipeline:
     def _processors(self, debug_images: DebugImages) -> list[FrameProcessor]:
         count = min(len(self._cameras), self.backend.max_concurrency)
         return [
-            FrameProcessor(Detector(self.backend, self.live.detection), self._cameras,
+            FrameProcessor(Detector(self.backend, self.live.tracked), self._cameras,
                            lambda: self.live, debug_images, self._node.get_clock(), self._warn,
                            self._recorder)
             for _ in range(count)]

@@ -32,8 +32,8 @@ class Motion:
     """
     Position and velocity of N boxes with their covariances, as a filter for each coordinate.
 
-    The white-noise acceleration model (Bar-Shalom et al., "Estimation with Applications to Tracking
-    and Navigation", 6.2.2), noise in proportion to the box as in ByteTrack (arXiv:2110.06864).
+    White-noise acceleration (Bar-Shalom et al., Estimation with Applications to Tracking and
+    Navigation, 6.2.2); noise is in proportion to the box, as in ByteTrack (arXiv:2110.06864).
     """
 
     position: Array  # (N, 4) cx, cy, w, h in pixels

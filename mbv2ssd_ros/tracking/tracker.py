@@ -51,10 +51,11 @@ class Tracker:
     def __init__(self, settings: TrackSettings | None = None) -> None:
         self.settings = settings or TrackSettings()
         self._last_id = NO_ID
-        self._last_ns: int | None = None
-        self._clear()
+        self.clear()
 
-    def _clear(self) -> None:
+    def clear(self) -> None:
+        """End all tracks; ids go on."""
+        self._last_ns: int | None = None
         self._motion = Motion.start(np.empty((0, 4)))
         self._labels = np.empty(0, np.intp)
         self._ids = np.empty(0, np.int64)  # NO_ID until min_hits
@@ -95,7 +96,7 @@ class Tracker:
     def _advance(self, time_ns: int) -> None:
         seconds = 0.0 if self._last_ns is None else 1e-9 * (time_ns - self._last_ns)
         if seconds < 0 or seconds > self.settings.buffer_s:
-            self._clear()
+            self.clear()
             seconds = 0.0
         self._last_ns = time_ns
         self._seen_s = self._seen_s + seconds

@@ -109,3 +109,13 @@ def test_tiny_images_can_be_drawn_on(size_hw):
     box = np.array([[0, 0, size_hw[1], size_hw[0]]], np.float32)
     drawn = draw_detections(np.zeros((*size_hw, 3), np.uint8), box, np.array([1.0]), ['cat'])
     assert drawn.shape == (*size_hw, 3)
+
+
+def test_the_id_of_a_track_is_written_between_name_and_score(monkeypatch):
+    texts = []
+    monkeypatch.setattr('mbv2ssd_ros.core.drawing._draw_label',
+                        lambda _image, _corner, text, _colour: texts.append(text))
+    boxes = np.array([[5, 5, 40, 40], [50, 5, 90, 40]], np.float32)
+    draw_detections(np.zeros((60, 100, 3), np.uint8), boxes, np.array([0.9, 0.5], np.float32),
+                    ['cat', 'dog'], ['12', ''])
+    assert sorted(texts) == ['cat #12 0.90', 'dog 0.50']

@@ -36,6 +36,16 @@ def assert_read_as_sent_by_rclpy(found, head):
         by_rclpy, Detection2DArray)
 
 
+def test_ids_of_tracks():
+    found = detections(5)
+    tracked = Detections(found.boxes_xyxy, found.scores, found.labels,
+                         ids=np.array([1, 0, 23, 456_789, 0]))
+    assert_read_as_sent_by_rclpy(tracked, header())
+    message = deserialize_message(DetectionBytes(NAMES).message(tracked, header()),
+                                  Detection2DArray)
+    assert [part.id for part in message.detections] == ['1', '', '23', '456789', '']
+
+
 @pytest.mark.parametrize('count', [0, 1, 2, 3, 8, 100])
 def test_any_number_of_detections(count):
     assert_read_as_sent_by_rclpy(detections(count), header())
