@@ -89,7 +89,8 @@ class Tracker:
             track_of[begun] = len(self._ids) + np.arange(len(begun))
             self._begin(measured[begun], detections.labels[begun])
         self._confirm()
-        ids = np.append(self._ids, NO_ID)[track_of]  # the last one for those without a track
+        # the last one is for those without a track
+        ids: NDArray[np.int64] = np.append(self._ids, NO_ID)[track_of]
         self._forget()
         return ids
 
@@ -152,4 +153,5 @@ def _pair(track_of: NDArray[np.intp], gain: NDArray[np.float64], least: float) -
 
 def _grow(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
     """Enlarge cx, cy, w, h: what a jerk of the camera moved still overlaps (arXiv:2211.14317)."""
-    return boxes * np.array([1, 1, 1 + _GROWN, 1 + _GROWN])
+    grown: NDArray[np.float64] = boxes * np.array([1, 1, 1 + _GROWN, 1 + _GROWN])
+    return grown
