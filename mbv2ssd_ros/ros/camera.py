@@ -21,6 +21,7 @@ from mbv2ssd_ros.latency import LatencyWindow, STAGES
 from mbv2ssd_ros.rate_limit import RateLimit
 from mbv2ssd_ros.ros.events import NO_EVENTS, SubscriptionEventCallbacks
 from mbv2ssd_ros.ros.image_bytes import image_reader
+from mbv2ssd_ros.ros.missing_images import WantedCamera
 from mbv2ssd_ros.ros.parameters import CameraParams
 from mbv2ssd_ros.ros.receiver import NoExecutor, Receiver, WaitSetUnavailable
 from mbv2ssd_ros.ros.throttle import ThrottledLog
@@ -78,6 +79,12 @@ class Camera:
     def image_topic(self) -> str:
         """Full name of its image topic, after remapping."""
         return self._node.resolve_topic_name(self.params.image_topic)
+
+    @property
+    def wanted(self) -> WantedCamera:
+        """What must be published for it."""
+        return WantedCamera(self.params.name, self.image_topic, self.params.transport,
+                            self.params.qos_reliability)
 
     def open(self, on_frame: Callable[[Camera, Frame[Any]], None],
              on_incompatible_qos: Callable[[Camera], None]) -> None:

@@ -16,6 +16,7 @@ from mbv2ssd_ros.frames import (
 )
 from mbv2ssd_ros.latency import Percentiles
 from mbv2ssd_ros.ros.camera import Camera
+from mbv2ssd_ros.ros.missing_images import large_images
 
 OK, WARN, ERROR = 0, 1, 2  # as in diagnostic_msgs and mbv2ssd_msgs
 LEVEL_NAMES = ('OK', 'WARN', 'ERROR')
@@ -43,9 +44,12 @@ class CameraReport:
 class CameraMonitor:
     """Compares the counters of a camera with the previous period; times are monotonic seconds."""
 
-    def __init__(self, camera: Camera, now: float, why_no_images: Callable[[], str]) -> None:
+    def __init__(self, camera: Camera, now: float, why_no_images: Callable[[], str],
+                 mixed: Callable[[], str] = str) -> None:
         self._camera = camera
-        self._why_no_images = why_no_images
+        self._why_no_images, self._mixed = why_no_images, mixed
+        self._interval_s = 0.0  # between images that came in different periods
+        self._last_arrival: float | None = None
         self._opened = now
         self._last_time = now
         self._last_progress = now
@@ -64,6 +68,11 @@ class CameraMonitor:
         before, self._last_counts, self._last_time = self._last_counts, counts, now
         if not counts.in_flight or processed(counts) != processed(before):
             self._last_progress = now
+        if camera.last_arrival and camera.last_arrival != self._last_arrival:
+            if self._last_arrival:
+                self._interval_s = (camera.last_arrival - self._last_arrival) / (
+                    counts.received - before.received)
+            self._last_arrival = camera.last_arrival
         stuck_s = now - self._last_progress
         silent_s = now - (camera.last_arrival or self._opened)
         stuck = stuck_s > silence_timeout_s
@@ -73,10 +82,17 @@ class CameraMonitor:
             level, reason = ERROR, (
                 f'no image was answered for {stuck_s:.0f} s: the inference engine hangs, or this '
                 'machine is too slow for the model')
+        elif silent and self._interval_s > silence_timeout_s and silent_s < 2 * self._interval_s:
+            silent = False
+            level, reason = WARN, (
+                f'a slow camera: an image every {self._interval_s:.0f} s, silence_timeout_s is '
+                f'{silence_timeout_s:g}; raise it to report silence only')
         elif silent:
             level, reason = ERROR, f'no image for {silent_s:.0f} s: {self._why_no_images()}'
         else:
             level, reason = judge_drops(before, counts, camera.last_error)
+        if level == OK and (mixed := self._mixed()):
+            level, reason = WARN, mixed
         spread = camera.latency.take()
         if level == OK:
             slowest_s = 1e-3 * spread['total'].p99_ms if 'total' in spread else 0.0
@@ -134,4 +150,4 @@ def judge_skips(before: FrameCounts, counts: FrameCounts, slowest_frame: float) 
         return OK, ''
     return WARN, (
         f'{skipped} of {received} images were lost on the way. Large images need more shared '
-        'memory in the process of the camera: see config/fastdds_large_images.xml')
+        f'memory in the process of the camera: {large_images()}')

@@ -29,8 +29,9 @@ from mbv2ssd_ros.ros.events import NO_EVENTS
 from mbv2ssd_ros.ros.frame_processor import FrameProcessor
 from mbv2ssd_ros.ros.label_info import label_info
 from mbv2ssd_ros.ros.missing_images import (
-    incompatible_publishers,
+    image_topics,
     incompatible_qos,
+    mixed_publishers,
     why_no_images,
 )
 from mbv2ssd_ros.ros.parameters import DetectorParams, LiveParams
@@ -111,7 +112,8 @@ class Pipeline:
                 undo.callback(camera.close)  # also of those opened before one that fails
                 camera.open(self._router(scheduler), self._on_incompatible_qos)
             self._monitors = [
-                CameraMonitor(camera, now, partial(why_no_images, self._node, camera))
+                CameraMonitor(camera, now, partial(why_no_images, self._node, camera.wanted),
+                              partial(self._mixed, camera))
                 for camera in self._cameras]
             self._silent = {}
             self._running = undo.pop_all()
@@ -181,10 +183,15 @@ class Pipeline:
                 'an inference did not end in time; its thread is abandoned')
 
     def _on_incompatible_qos(self, camera: Camera) -> None:
-        refused = incompatible_publishers(
-            camera, self._node.get_publishers_info_by_topic(camera.image_topic))
-        if refused:  # else already gone
-            self._warn(('qos', camera.index), incompatible_qos(camera, refused))
+        publishers = image_topics(self._node).get(camera.image_topic, ())
+        if reason := incompatible_qos(camera.wanted, publishers):  # else already gone
+            self._warn(('qos', camera.index), str(reason))
+
+    def _mixed(self, camera: Camera) -> str:
+        if self._node.count_publishers(camera.image_topic) < 2:
+            return ''
+        publishers = image_topics(self._node).get(camera.image_topic, ())
+        return str(mixed_publishers(camera.wanted, publishers) or '')
 
     def _report_error(self, error: Exception) -> None:
         if self._node.context.ok():  # at the end of the process nothing can be published

@@ -19,6 +19,8 @@ from typing import Any
 
 from mbv2ssd_ros.core.arguments import positive
 from mbv2ssd_ros.core.errors import ConfigError, Mbv2SsdError
+from mbv2ssd_ros.ros.fast_dds import TRANSPORTS_VARIABLE
+from mbv2ssd_ros.ros.shared_memory import other_users
 from mbv2ssd_ros.tools.checkup import (
     jetson,
     model_state,
@@ -29,7 +31,7 @@ from mbv2ssd_ros.tools.checkup import (
     software,
     transport,
 )
-from mbv2ssd_ros.tools.checkup.camera_state import camera_findings, topic_findings
+from mbv2ssd_ros.tools.checkup.camera_state import camera_findings, subscribed, topic_findings
 from mbv2ssd_ros.tools.checkup.finding import (
     ERROR,
     examine,
@@ -107,6 +109,8 @@ def examination(settings: Settings, machine: Machine) -> Iterator[Finding]:
     yield from examine('ONNX Runtime', software.onnxruntime)
     yield from examine('processor', processor_state.processor)
     yield from examine('ROS 2', lambda: software.ros(machine))
+    if software.has_ros():
+        yield from examine('ROS domain', lambda: software.domain(machine))
     facts = (nvidia_state.nvidia_facts() if nvidia_state.is_installed()
              else nvidia_state.NvidiaFacts())
     yield from examine('TensorRT', lambda: nvidia_state.libraries(facts))
@@ -114,10 +118,11 @@ def examination(settings: Settings, machine: Machine) -> Iterator[Finding]:
         yield from examine('TensorRT on GPU', lambda: nvidia_state.support(facts))
     for name, probe in (('Jetson', jetson.board), ('power mode', jetson.power),
                         ('GPU clock', jetson.clocks), ('memory', resources.memory),
-                        ('shared memory', shared_memory.shared_memory)):
+                        ('shared memory', lambda _: shared_memory.shared_memory())):
         yield from examine(name, partial(probe, machine))
     yield from examine('Fast DDS profile', lambda: transport.profile(
-        machine, software.middleware() if software.has_ros() else ''))
+        machine, machine.environment.get('RMW_IMPLEMENTATION') or (
+            software.middleware() if software.has_ros() else '')))
     values, problem = _model_parameters(settings)
     if problem:
         yield problem
@@ -152,11 +157,13 @@ def _model_parameters(settings: Settings) -> tuple[dict[str, str], Finding | Non
 
 def _network(settings: Settings, machine: Machine) -> Iterable[Finding]:
     from mbv2ssd_ros.tools.checkup.network import look_around
+    if other_users():  # UDP reaches their nodes; images are lost in it that are large
+        os.environ.setdefault(TRANSPORTS_VARIABLE, 'UDPv4')
     try:
         with ros_node(PROGRAM, settings.ros_args) as node:
             network = look_around(node, settings.node, settings.listen)
     except Mbv2SsdError as err:
-        yield Finding('cameras', SKIPPED, str(err))
+        yield Finding('cameras', ERROR, str(err), 'correct the ROS arguments, or see above')
         return
     yield from topic_findings(network.topics, network.listened_s)
     yield from resources.receive_buffer(
@@ -169,8 +176,8 @@ def _network(settings: Settings, machine: Machine) -> Iterable[Finding]:
     if settings.params_file is not None:
         yield from _file_findings(settings.params_file, _full_name(settings.node), network)
     elif not network.detectors:
-        yield Finding('detector', SKIPPED, f'no node {settings.node} runs, so cameras are '
-                      'compared with nothing', 'give --params-file FILE')
+        yield Finding('detector', SKIPPED, f'no node {settings.node} is seen, so cameras '
+                      'are compared with nothing', 'give --params-file FILE')
 
 
 def _detector_findings(detector: Any, network: Any) -> Iterator[Finding]:
@@ -179,8 +186,13 @@ def _detector_findings(detector: Any, network: Any) -> Iterator[Finding]:
         if level:  # level 0 is covered by the lines on the cameras
             yield Finding(name, _REPORT_LEVELS[min(level, 2)], message, _WHY)
     if detector.parameters:
-        for camera in wanted_cameras(detector.parameters, detector.namespace, detector.name):
-            yield from camera_findings(camera, network.topics, network.listened_s)
+        cameras, unknown = subscribed(
+            wanted_cameras(detector.parameters, detector.namespace), detector.subscriptions)
+        for camera in cameras:
+            yield from camera_findings(camera, detector.name, network.topics)
+        if unknown and detector.state == 'active':
+            yield Finding(f'cameras {", ".join(unknown)} ({detector.name})', SKIPPED,
+                          'are remapped; which of its topics is whose cannot be told from here')
 
 
 def _file_findings(path: Path, name: str, network: Any) -> Iterator[Finding]:
@@ -188,9 +200,8 @@ def _file_findings(path: Path, name: str, network: Any) -> Iterator[Finding]:
     yield from judged
     if worst(judged) == ERROR:
         return
-    for camera in wanted_cameras(
-            read_overrides(path, name), name.rpartition('/')[0] + '/', path.name):
-        yield from camera_findings(camera, network.topics, network.listened_s)
+    for camera in wanted_cameras(read_overrides(path, name), name.rpartition('/')[0] + '/'):
+        yield from camera_findings(camera, path.name, network.topics)
 
 
 def _state_finding(detector: Any) -> Finding:

@@ -87,6 +87,26 @@ def test_silence_is_counted_from_the_opening_before_the_first_image():
     assert report.reason == 'no image for 3 s: no publisher'
 
 
+def test_a_slow_camera_is_told_from_a_silent_one():
+    front = camera()
+    monitor = CameraMonitor(front, 10.0, lambda: 'no publisher')
+    for arrival in (11.0, 16.0):
+        front.last_arrival = arrival
+        front.counters.receive(0, 'image').publish()
+        monitor.report(arrival, silence_timeout_s=2.0)
+    slow = monitor.report(20.0, silence_timeout_s=2.0)
+    assert (slow.level, slow.silent) == (WARN, False)
+    assert slow.reason.startswith('a slow camera: an image every 5 s, silence_timeout_s is 2')
+    gone = monitor.report(26.5, silence_timeout_s=2.0)
+    assert (gone.level, gone.silent) == (ERROR, True)
+
+
+def test_several_publishers_are_a_warning():
+    monitor = CameraMonitor(camera(last_arrival=10.5), 10.0, str, lambda: '2 nodes publish')
+    report = monitor.report(11.0, silence_timeout_s=2.0)
+    assert (report.level, report.reason) == (WARN, '2 nodes publish')
+
+
 def test_nobody_asks_why_while_images_come():
     monitor = CameraMonitor(camera(last_arrival=10.5), 10.0, lambda: pytest.fail('asked'))
     assert not monitor.report(11.0, silence_timeout_s=2.0).silent

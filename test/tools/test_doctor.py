@@ -1,12 +1,14 @@
 """The doctor's probes on machines made of files, and the whole of it on this one."""
 
 import dataclasses
+import fcntl
 import json
 import os
-from pathlib import Path
 import re
+import signal
 import subprocess
 import sys
+import time
 import types
 
 import pytest
@@ -14,6 +16,7 @@ import pytest
 from helpers.needs import need
 from helpers.paths import DOUBLES, ROOT
 from helpers.tiny_model import add_self_test, CONTRACT, write_tiny_model
+from mbv2ssd_ros.ros import shared_memory as fast_dds_files
 from mbv2ssd_ros.tools import doctor
 from mbv2ssd_ros.tools.checkup import (
     jetson,
@@ -22,6 +25,7 @@ from mbv2ssd_ros.tools.checkup import (
     processor_state,
     resources,
     software,
+    transport,
 )
 from mbv2ssd_ros.tools.checkup.finding import (
     ERROR,
@@ -34,7 +38,7 @@ from mbv2ssd_ros.tools.checkup.finding import (
 )
 from mbv2ssd_ros.tools.checkup.machine import Machine, run_program
 from mbv2ssd_ros.tools.checkup.nvidia_state import NvidiaFacts
-from mbv2ssd_ros.tools.checkup.shared_memory import leftovers, shared_memory
+from mbv2ssd_ros.tools.checkup.shared_memory import shared_memory
 from mbv2ssd_ros.tools.checkup.transport import profile, segment_bytes
 
 CONFIG = ROOT / 'config'
@@ -71,6 +75,21 @@ def test_a_probe_that_fails_is_a_line_after_what_it_found():
     assert [finding.level for finding in found] == [OK, WARNING]
     assert found[1].line().startswith("warning  a: could not be checked: KeyError: 'two")
     assert '\n' not in found[1].line()
+
+
+@pytest.mark.parametrize(('end', 'text'), [
+    (lambda: os._exit(102), 'ended with 102: exiting with 102'),
+    (lambda: os.kill(os.getpid(), signal.SIGKILL), 'ended with -9: exiting with 102'),
+    (lambda: sys.exit('no'), 'SystemExit: no'),
+    (lambda: time.sleep(60), 'did not end within 0.5 s')])
+def test_a_probe_that_ends_its_process_or_hangs_is_a_line(end, text):
+    def probe():
+        yield Finding('a', OK, 'well')
+        os.write(2, b'first\nexiting with 102\n')
+        end()
+    found = examine('a', probe, timeout_s=0.5)
+    assert [finding.level for finding in found] == [OK, WARNING]
+    assert text in found[1].text
 
 
 @pytest.mark.parametrize(('levels', 'expected'), [
@@ -117,10 +136,18 @@ def test_ros_that_this_python_cannot_import_is_an_error(tmp_path, monkeypatch):
     ('', OK), ('101', OK), ('102', WARNING), ('214', WARNING), ('215', OK), ('233', ERROR),
     ('seven', ERROR)])
 def test_a_domain_has_ports_of_its_own_or_is_told(tmp_path, number, level):
-    need('rclpy')
-    found = list(software.ros(machine(tmp_path, {'ROS_DOMAIN_ID': number})))
-    assert found[-1].subject == 'ROS domain' and found[-1].level == level
-    assert f'ROS_DOMAIN_ID is {number or 0}' in found[-1].text
+    found = only(software.domain(machine(tmp_path, {'ROS_DOMAIN_ID': number})))
+    assert found.subject == 'ROS domain' and found.level == level
+    assert f'ROS_DOMAIN_ID is {number or 0}' in found.text
+
+
+@pytest.mark.parametrize(('variable', 'value', 'level', 'text'), [
+    ('ROS_AUTOMATIC_DISCOVERY_RANGE', 'OFF', WARNING, 'no other node is heard'),
+    ('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST', OK, 'only this machine'),
+    ('ROS_LOCALHOST_ONLY', '1', OK, 'only this machine')])
+def test_how_far_discovery_reaches_is_told(tmp_path, variable, value, level, text):
+    found = only(software.domain(machine(tmp_path, {variable: value})))
+    assert found.level == level and text in found.text
 
 
 # Jetson ------------------------------------------------------------------------------------------
@@ -206,65 +233,39 @@ def test_a_receive_buffer_smaller_than_an_image_is_told_with_a_size_that_fits(tm
 
 # Shared memory -----------------------------------------------------------------------------------
 
-def shm(root, *names):
-    """Make /dev/shm of a machine without processes."""
-    folder = root / 'dev' / 'shm'
-    folder.mkdir(parents=True)
-    (root / 'proc').mkdir()
-    for name in names:
-        (folder / name).write_bytes(b'x' * 2 ** 21 if name == SEGMENT else b'x')
-    return folder
+@pytest.fixture
+def shm(tmp_path, monkeypatch):
+    """Take a folder for /dev/shm; returns what writes files into it."""
+    monkeypatch.setattr(fast_dds_files, 'FOLDER', tmp_path)
+
+    def write(*names):
+        for name in names:
+            (tmp_path / name).write_bytes(b'x' * 2 ** 21 if name == SEGMENT else b'x')
+        return tmp_path
+    return write
 
 
-def test_files_that_no_process_has_are_left_over_and_named(tmp_path):
-    shm(tmp_path, SEGMENT, f'{SEGMENT}_el', 'sem.fastrtps_port7411_mutex', 'fastdds_12ab',
-        'somebody_elses')
-    found = only(shared_memory(machine(tmp_path)))
-    assert found.level == WARNING and '4 files in /dev/shm with 2 MB' in found.text
-    assert found.details == (
-        'fastdds_12ab', SEGMENT, f'{SEGMENT}_el', 'sem.fastrtps_port7411_mutex')
-    assert 'and 1 more' in found.text and 'fastdds shm clean' in found.next_step
+def test_files_that_no_process_has_are_left_over_and_named(shm):
+    shm(SEGMENT, f'{SEGMENT}_el', 'fastdds_port7', 'fastdds_12ab', 'somebody_elses')
+    found = only(shared_memory())
+    assert found.level == WARNING and '4 files in /dev/shm with 2 MB'.replace(
+        '/dev/shm', str(fast_dds_files.FOLDER)) in found.text
+    assert found.details == ('fastdds_12ab', 'fastdds_port7', SEGMENT, f'{SEGMENT}_el')
+    assert 'and 1 more' in found.text and 'clean_shared_memory' in found.next_step
 
 
-def test_ports_and_locks_alone_are_named_but_no_fault(tmp_path):
-    shm(tmp_path, 'fastrtps_port7411', 'fastrtps_port7411_el')
-    found = only(shared_memory(machine(tmp_path)))
+def test_ports_and_locks_alone_are_named_but_no_fault(shm):
+    shm('fastrtps_port7411', 'fastrtps_port7411_el')
+    found = only(shared_memory())
     assert found.level == OK and found.details == ('fastrtps_port7411', 'fastrtps_port7411_el')
 
 
-@pytest.mark.parametrize('by', ['maps', 'fd'])
-def test_a_segment_is_in_use_while_a_process_has_its_lock_open_or_mapped(tmp_path, by):
-    shm(tmp_path, 'fastrtps_ab', 'fastrtps_ab_el', 'fastrtps_cd')
-    process = tmp_path / 'proc' / '123'
-    (process / 'fd').mkdir(parents=True)
-    name = '/dev/shm/fastrtps_ab_el'
-    (process / 'maps').write_text(f'7f00-7f01 rw-s 0 00:17 9   {name}\n' if by == 'maps' else '')
-    if by == 'fd':
-        (process / 'fd' / '5').symlink_to(name)
-    found = leftovers(machine(tmp_path))
-    assert [path.name for path in found.stale] == ['fastrtps_cd'] and found.used == 2
-
-
-def test_a_process_of_this_machine_that_was_killed_leaves_what_the_probe_finds():
-    folder = Path('/dev/shm')
-    if not os.access(folder, os.W_OK):
-        pytest.skip('/dev/shm cannot be written')
-    name = f'fastrtps_{os.getpid():016x}'
-    code = (f'import mmap, sys; f = open("/dev/shm/{name}", "w+b"); f.truncate(8192); '
-            'm = mmap.mmap(f.fileno(), 8192); f.close(); print("there", flush=True); '
-            'sys.stdin.read()')
-    child = subprocess.Popen([sys.executable, '-c', code], stdin=subprocess.PIPE,
-                             stdout=subprocess.PIPE)
-    try:
-        child.stdout.readline()
-        assert folder / name not in leftovers(Machine()).stale
-        child.kill()
-        child.wait()
-        assert folder / name in leftovers(Machine()).stale
-    finally:
-        child.kill()
-        child.communicate()
-        (folder / name).unlink(missing_ok=True)
+def test_what_has_an_owner_is_of_a_running_node(shm):
+    folder = shm(SEGMENT, f'{SEGMENT}_el')
+    with (folder / f'{SEGMENT}_el').open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        found = only(shared_memory())
+    assert found.level == OK and 'has 2 files of running nodes and none' in found.text
 
 
 # Transport ---------------------------------------------------------------------------------------
@@ -275,6 +276,15 @@ def test_the_shipped_profile_takes_64_mib_and_is_not_for_the_detector():
     pc = Machine(environment={'FASTRTPS_DEFAULT_PROFILES_FILE': str(path)})
     found = only(profile(pc, 'rmw_fastrtps_cpp'))
     assert found.level == OK and '67 MB' in found.text and 'not for the detector' in found.text
+
+
+def test_a_profile_that_does_not_fit_into_dockers_shared_memory_is_an_error(monkeypatch):
+    monkeypatch.setattr(transport, 'room_bytes', lambda: 2 ** 26)  # docker's default
+    path = CONFIG / 'fastdds_large_images.xml'
+    found = only(profile(Machine(environment={'FASTRTPS_DEFAULT_PROFILES_FILE': str(path)}), ''))
+    assert found.level == ERROR and 'asks for 67 MB of shared memory, /dev/shm has 67 MB' in (
+        found.text)
+    assert '--shm-size' in found.next_step
 
 
 @pytest.mark.parametrize(('content', 'level', 'text'), [

@@ -1,5 +1,6 @@
 """What the doctor says of cameras: on facts made up here, then beside real nodes."""
 
+import dataclasses
 import json
 
 import pytest
@@ -8,12 +9,12 @@ from helpers.needs import need
 from helpers.paths import ROOT
 from helpers.tiny_model import write_tiny_model
 from mbv2ssd_ros.core.errors import ConfigError
+from mbv2ssd_ros.ros.missing_images import Publisher, WantedCamera
 from mbv2ssd_ros.tools.checkup.camera_state import (
     camera_findings,
     ImageTopic,
-    Publisher,
+    subscribed,
     topic_findings,
-    WantedCamera,
 )
 from mbv2ssd_ros.tools.checkup.finding import ERROR, OK, SKIPPED, WARNING
 from mbv2ssd_ros.tools.checkup.network import detectors_named, duplicated
@@ -33,13 +34,13 @@ def topic(kind=IMAGE, reliability='BEST_EFFORT', nodes=('/driver',), name=TOPIC,
 
 def wanted(transport='raw', reliability='best_effort', where=TOPIC):
     """Make what a node asks for."""
-    return WantedCamera('front', where, transport, reliability, 'p.yaml')
+    return WantedCamera('front', where, transport, reliability)
 
 
 def verdicts(camera, *topics):
     """Return level and text of what is said of a camera."""
     return [(found.level, found.text, found.next_step)
-            for found in camera_findings(camera, topics, 2.0)]
+            for found in camera_findings(camera, 'p.yaml', topics)]
 
 
 # Judgements --------------------------------------------------------------------------------------
@@ -81,7 +82,7 @@ def test_a_publisher_that_offers_less_than_is_asked_for_is_named_with_both_sides
     level, text, step = verdicts(wanted(reliability='reliable'), topic())[0]
     assert level == ERROR
     assert text == ('/driver offers BEST_EFFORT images on /front/image_raw, '
-                    'front.qos_reliability asks for RELIABLE, so none of them arrives')
+                    'front.qos_reliability asks for RELIABLE, so none arrives')
     assert step == 'set front.qos_reliability to best_effort'
 
 
@@ -97,7 +98,7 @@ def test_nobody_on_the_topic_lists_the_topics_of_the_right_type():
     others = [topic(name='/a'), topic(COMPRESSED, name='/b'), topic(name='/c')]
     level, text, step = verdicts(wanted(), *others)[0]
     assert (level, text) == (
-        ERROR, f'{TOPIC} has no publisher; {IMAGE} is published on /a, /c')
+        ERROR, f'no publisher on {TOPIC}; {IMAGE} is published on /a, /c')
     assert 'set front.image_topic' in step
 
 
@@ -112,18 +113,29 @@ def test_the_same_camera_in_the_other_form_is_found(transport, there, kind, othe
 
 def test_nobody_at_all_says_so():
     assert verdicts(wanted('compressed', where='/x'), topic())[0][1] == (
-        f'/x has no publisher, nor has {COMPRESSED} on any other topic')
+        f'no publisher on /x, nor {COMPRESSED} on any other topic')
 
 
 def test_two_publishers_on_a_topic_are_a_warning_that_names_both():
     found = verdicts(wanted(), topic(nodes=('/left', '/right')))
     assert [level for level, _, _ in found] == [WARNING, OK]
-    assert '2 publishers send on /front/image_raw: /left, /right' in found[0][1]
+    assert '2 nodes publish on /front/image_raw: /left, /right' in found[0][1]
 
 
 def test_a_publisher_of_which_nothing_arrives_is_an_error():
     level, text, step = verdicts(wanted(), topic(received=0))[0]
     assert level == ERROR and '/driver is there' in text and 'fastdds_large_images' in step
+
+
+def test_a_remapped_camera_is_compared_with_what_its_node_subscribes_to():
+    front, rear = wanted(), WantedCamera('rear', '/rear', 'raw', 'best_effort')
+    twin = WantedCamera('side', '/side', 'compressed', 'best_effort')
+    assert subscribed([front], {'/lens': [IMAGE], '/diagnostics': ['x']}) == (
+        [dataclasses.replace(front, topic='/lens')], [])
+    assert subscribed([front, rear], {'/rear': [IMAGE], '/lens': [IMAGE]}) == (
+        [rear, dataclasses.replace(front, topic='/lens')], [])
+    assert subscribed([front, twin], {'/a': [IMAGE], '/b': [COMPRESSED]})[1] == []
+    assert subscribed([front, rear], {'/a': [IMAGE], '/b': [IMAGE]}) == ([], ['front', 'rear'])
 
 
 class GraphWithNames:

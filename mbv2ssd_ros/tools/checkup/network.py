@@ -10,7 +10,8 @@ from typing import Any
 
 from mbv2ssd_ros.core.image_header import stored_size_wh
 from mbv2ssd_ros.core.stamps import stamp_ns
-from mbv2ssd_ros.tools.checkup.camera_state import IMAGE_TYPES, ImageTopic, Publisher
+from mbv2ssd_ros.ros.missing_images import image_topics, IMAGE_TYPES, Publisher
+from mbv2ssd_ros.tools.checkup.camera_state import ImageTopic
 
 # Nodes discover each other within a second, or with the announcement every third second.
 DISCOVERY_S, SETTLED_S = 4.0, 1.0
@@ -18,7 +19,7 @@ ANSWER_S = 1.0  # timeout of a request
 ASK_AGAIN_S = 0.3  # interval of retries
 _DEPTH = 10
 _POLL_S = 0.1
-_DEBUG = ('/debug_image', '/debug_image/compressed')  # a subscriber makes a detector draw
+SLOW_CAMERA_S = 10.0  # a topic whose images take longer counts as silent
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class DetectorState:
     state: str  # of its lifecycle; empty: it did not answer
     parameters: dict[str, Any]  # empty: it did not answer
     reports: tuple[tuple[int, str, str], ...]  # level, name and message of its diagnostics
+    subscriptions: dict[str, list[str]]  # message types by topic, after remapping
 
     @property
     def namespace(self) -> str:
@@ -59,8 +61,10 @@ def look_around(node: Any, detector: str, listen_s: float) -> Network:
         reports = _Reports(node)
         _discover(node, executor)
         listeners: dict[str, _Listener] = {}
-        ends = time.monotonic() + listen_s
-        while time.monotonic() < ends:
+        started = time.monotonic()
+        while (listened_s := time.monotonic() - started) < listen_s or (
+                listened_s < SLOW_CAMERA_S
+                and not all(listener.has_image for listener in listeners.values())):
             _listen_to_all(node, listeners)  # some are discovered late
             executor.spin_once(timeout_sec=_POLL_S)
         detectors = [ask_detector(node, executor, name)
@@ -68,7 +72,7 @@ def look_around(node: Any, detector: str, listen_s: float) -> Network:
         return Network(
             tuple(listeners[topic].facts() for topic in sorted(listeners)),
             tuple(replace(found, reports=reports.of(found.name)) for found in detectors),
-            listen_s, duplicated(node, detector))
+            round(listened_s, 1), duplicated(node, detector))
     finally:
         executor.shutdown()
 
@@ -105,12 +109,11 @@ def _discover(node: Any, executor: Any) -> None:
 
 
 def _listen_to_all(node: Any, listeners: dict[str, _Listener]) -> None:
-    for topic, kinds in node.get_topic_names_and_types():
-        images = [kind for kind in sorted(kinds) if kind in IMAGE_TYPES.values()]
-        if (images and topic not in listeners and not topic.endswith(_DEBUG)
-                and node.count_publishers(topic)):
+    for topic, publishers in image_topics(node).items():
+        if topic not in listeners:
             # one type only: DDS refuses a second one on a topic of this process
-            listeners[topic] = _Listener(node, topic, images[-1])
+            listeners[topic] = _Listener(
+                node, topic, max(publisher.kind for publisher in publishers))
 
 
 class _Listener:
@@ -133,12 +136,15 @@ class _Listener:
         qos = QoSProfile(depth=_DEPTH, reliability=ReliabilityPolicy.BEST_EFFORT)
         node.create_subscription(self._type, topic, callback, qos, raw=True)
 
+    @property
+    def has_image(self) -> bool:
+        """Whether anything arrived."""
+        return bool(self._arrivals)
+
     def facts(self) -> ImageTopic:
         """Summarise the arrivals."""
         publishers = tuple(
-            Publisher(f'{info.node_namespace.rstrip("/")}/{info.node_name}', info.topic_type,
-                      info.qos_profile.reliability.name)
-            for info in self._node.get_publishers_info_by_topic(self._topic))
+            map(Publisher.of, self._node.get_publishers_info_by_topic(self._topic)))
         count = len(self._arrivals)
         rate_hz = lost = 0.0
         if count > 1:
@@ -205,7 +211,10 @@ def ask_detector(node: Any, executor: Any, name: str) -> DetectorState:
         if got is not None:
             values = {key: parameter_value_to_python(value)
                       for key, value in zip(wanted, got.values, strict=True)}
-    return DetectorState(name, '' if state is None else state.current_state.label, values, ())
+    namespace, _, last = name.rpartition('/')
+    return DetectorState(
+        name, '' if state is None else state.current_state.label, values, (),
+        dict(node.get_subscriber_names_and_types_by_node(last, namespace or '/')))
 
 
 def _call(node: Any, executor: Any, kind: Any, name: str, request: Any) -> Any | None:

@@ -9,7 +9,7 @@ import re
 from typing import Any
 
 from mbv2ssd_ros.core.errors import ConfigError, one_line
-from mbv2ssd_ros.tools.checkup.camera_state import WantedCamera
+from mbv2ssd_ros.ros.missing_images import WantedCamera
 from mbv2ssd_ros.tools.checkup.finding import ERROR, Finding, OK, WARNING
 
 _PARAMETERS = 'ros__parameters'
@@ -58,8 +58,7 @@ def judge(path: Path, node: str) -> Iterator[Finding]:
         yield Finding(subject, OK, f'{len(overrides)} parameters are set')
 
 
-def wanted_cameras(values: Mapping[str, Any], namespace: str, source: str
-                   ) -> tuple[WantedCamera, ...]:
+def wanted_cameras(values: Mapping[str, Any], namespace: str) -> tuple[WantedCamera, ...]:
     """
     Extract the cameras from parameter values, completed by defaults; needs ROS.
 
@@ -69,7 +68,7 @@ def wanted_cameras(values: Mapping[str, Any], namespace: str, source: str
     params = DetectorParams.from_values(_with_defaults(values))
     return tuple(
         WantedCamera(camera.name, full_topic(camera.image_topic, namespace), camera.transport,
-                     camera.qos_reliability, source) for camera in params.cameras)
+                     camera.qos_reliability) for camera in params.cameras)
 
 
 def full_topic(topic: str, namespace: str) -> str:

@@ -1,82 +1,46 @@
-"""Leftovers of killed nodes in /dev/shm: Fast DDS's files that no process has open any more."""
+"""Files of Fast DDS in /dev/shm: what killed nodes left, and nodes of other users."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import suppress
-from dataclasses import dataclass
 import os
-from pathlib import Path
-import re
 
+from mbv2ssd_ros.ros import shared_memory as fast_dds_files
 from mbv2ssd_ros.ros.fast_dds import FILE_NAME
+from mbv2ssd_ros.ros.missing_images import ONE_USER
 from mbv2ssd_ros.tools.checkup.finding import Finding, OK, SKIPPED, WARNING
-from mbv2ssd_ros.tools.checkup.machine import Machine
 
-_FOLDER = '/dev/shm'
 _NAMED = 3
 _HARMLESS_BYTES = 1_000_000  # ports and locks; a segment has 0.5 or 64 MiB
 
 
-@dataclass(frozen=True)
-class Leftovers:
-    """Files of Fast DDS."""
-
-    used: int  # number of files that belong to running processes, or to other users
-    stale: tuple[Path, ...]
-    stale_bytes: int
-
-
-def shared_memory(machine: Machine) -> Iterator[Finding]:
-    """Report files that killed nodes left behind."""
-    if not machine.path(_FOLDER).is_dir():
-        yield Finding('shared memory', SKIPPED, f'there is no {_FOLDER}')
+def shared_memory() -> Iterator[Finding]:
+    """Report files that killed nodes left behind, and running nodes of other users."""
+    folder = fast_dds_files.FOLDER
+    if not folder.is_dir():
+        yield Finding('shared memory', SKIPPED, f'there is no {folder}')
         return
-    found = leftovers(machine)
-    if not found.stale:
-        yield Finding('shared memory', OK, f'{_FOLDER} has {found.used} files of running nodes '
-                      'and none that was left behind')
-        return
-    names = [path.name for path in found.stale]
-    if found.stale_bytes < _HARMLESS_BYTES:
-        yield Finding('shared memory', OK, f'{len(names)} files in {_FOLDER} were left behind by '
-                      'a killed node, but hold almost no memory', details=tuple(names))
-        return
-    more = f' and {len(names) - _NAMED} more' if len(names) > _NAMED else ''
-    yield Finding(
-        'shared memory', WARNING,
-        f'{len(names)} files in {_FOLDER} with {found.stale_bytes / 1e6:.0f} MB belong to no '
-        f'process, a killed node left them: {", ".join(names[:_NAMED])}{more}',
-        f'`fastdds shm clean`, or rm {_FOLDER}/NAME for each (all names: --json); end nodes '
-        'with SIGINT, not SIGKILL', tuple(names))
-
-
-def leftovers(machine: Machine) -> Leftovers:
-    """
-    Separate the files of running processes from those without one.
-
-    Whether another user's process has a file cannot be seen; files of others count as used.
-    """
-    files = sorted(machine.path(_FOLDER).iterdir())
-    groups = {path: match[1] for path in files if (match := FILE_NAME.fullmatch(path.name))}
-    in_use = {match[1] for match in map(FILE_NAME.fullmatch, _open_names(machine)) if match}
-    stale = {}
-    for path in groups:
-        with suppress(FileNotFoundError):  # removed meanwhile
-            found = path.stat()
-            if groups[path] not in in_use and os.geteuid() in (0, found.st_uid):
-                stale[path] = found.st_blocks * 512  # pages never written take none
-    return Leftovers(len(groups) - len(stale), tuple(stale), sum(stale.values()))
-
-
-def _open_names(machine: Machine) -> set[str]:
-    mapped = re.compile(rf'{_FOLDER}/(\S+)', re.MULTILINE)
-    names: set[str] = set()
-    for process in machine.path('/proc').glob('[0-9]*'):
-        try:
-            names.update(mapped.findall((process / 'maps').read_text(errors='replace')))
-            for link in (process / 'fd').iterdir():
-                names.update(mapped.findall(os.readlink(link)))
-        except OSError:  # process ended meanwhile, or belongs to another user
-            continue
-    return names
+    unused = [path for path in fast_dds_files.unused_files()
+              if os.geteuid() in (0, path.stat().st_uid)]
+    used = sum(FILE_NAME.fullmatch(name) is not None for name in os.listdir(folder)) - len(unused)
+    size = sum(path.stat().st_blocks * 512 for path in unused)  # pages never written take none
+    names = tuple(path.name for path in unused)
+    if not unused:
+        yield Finding('shared memory', OK, f'{folder} has {used} files of running nodes and none '
+                      'that was left behind')
+    elif size < _HARMLESS_BYTES:
+        yield Finding('shared memory', OK, f'{len(names)} files in {folder} were left behind by '
+                      'a killed node, but hold almost no memory', details=names)
+    else:
+        more = f' and {len(names) - _NAMED} more' if len(names) > _NAMED else ''
+        yield Finding(
+            'shared memory', WARNING, f'{len(names)} files in {folder} with {size / 1e6:.0f} MB '
+            'are locked and mapped by no process, a killed node left them: '
+            f'{", ".join(names[:_NAMED])}{more}', 'start and end a detector node: it removes them '
+            'with the locks of Fast DDS held (clean_shared_memory); end nodes with SIGINT, not '
+            'SIGKILL', names)
+    if others := fast_dds_files.other_users():
+        yield Finding(
+            'users', WARNING, f'nodes of {", ".join(others)} use {folder}; those of '
+            f'{fast_dds_files.user_name(os.geteuid())} can neither hear them nor be heard',
+            ONE_USER)

@@ -81,6 +81,9 @@ def onnxruntime() -> Iterator[Finding]:
 def ros(machine: Machine) -> Iterator[Finding]:
     """Report distribution, middleware, interfaces and reach of ROS 2; skipped without ROS."""
     distribution = machine.environment.get('ROS_DISTRO', '')
+    if problem := _missing_middleware(machine):
+        yield problem
+        return
     try:
         rmw = middleware()
     except ImportError as err:
@@ -95,7 +98,21 @@ def ros(machine: Machine) -> Iterator[Finding]:
         return
     yield Finding('ROS 2', OK, f'{distribution or "rclpy without ROS_DISTRO"}, {rmw}')
     yield from _interfaces()
-    yield _domain(machine)
+
+
+def _missing_middleware(machine: Machine) -> Finding | None:
+    """Report a chosen RMW that is not installed: rcl ends the process then."""
+    chosen = machine.environment.get('RMW_IMPLEMENTATION', '')
+    try:
+        from ament_index_python import get_resources
+        there = [name for name in get_resources('rmw_typesupport') if name != 'rmw_implementation']
+    except ImportError:
+        return None
+    if not chosen or chosen in there:
+        return None
+    return Finding('ROS 2', ERROR, f'RMW_IMPLEMENTATION is {chosen}, which is not installed; '
+                   f'there is {", ".join(there) or "none"}',
+                   f'apt install ros-$ROS_DISTRO-{chosen.replace("_", "-")}, or unset it')
 
 
 def middleware() -> str:
@@ -105,12 +122,8 @@ def middleware() -> str:
 
 
 def has_ros() -> bool:
-    """Return whether rclpy can be imported."""
-    try:
-        importlib.import_module('rclpy')
-    except Exception:
-        return False
-    return True
+    """Return whether there is an rclpy; not whether it can be imported."""
+    return importlib.util.find_spec('rclpy') is not None
 
 
 def _interfaces() -> Iterator[Finding]:
@@ -126,6 +139,11 @@ def _interfaces() -> Iterator[Finding]:
         yield Finding('interfaces', OK, 'all, with mbv2ssd_msgs')
 
 
+def domain(machine: Machine) -> Iterator[Finding]:
+    """Check ROS_DOMAIN_ID and how far discovery reaches."""
+    yield _domain(machine)
+
+
 def _domain(machine: Machine) -> Finding:
     number = machine.environment.get('ROS_DOMAIN_ID', '') or '0'
     text = f'ROS_DOMAIN_ID is {number}'
@@ -135,7 +153,12 @@ def _domain(machine: Machine) -> Finding:
         return Finding('ROS domain', WARNING, f'{text}; Linux gives the ports of 102 to 214 to '
                        'other programs', 'take one of 0 to 101')
     reach = machine.environment.get('ROS_AUTOMATIC_DISCOVERY_RANGE', '').upper()
-    if machine.environment.get('ROS_LOCALHOST_ONLY') == '1' or reach in ('LOCALHOST', 'OFF'):
+    local = machine.environment.get('ROS_LOCALHOST_ONLY') == '1'
+    if reach == 'OFF' and not local:
+        return Finding('ROS domain', WARNING, f'{text}; no other node is heard, not even of this '
+                       'machine: ROS_AUTOMATIC_DISCOVERY_RANGE is OFF',
+                       'set it to LOCALHOST or SUBNET')
+    if local or reach == 'LOCALHOST':
         return Finding('ROS domain', OK, f'{text}; only this machine can be heard, because '
                        'of ROS_LOCALHOST_ONLY or ROS_AUTOMATIC_DISCOVERY_RANGE')
     return Finding('ROS domain', OK, text)

@@ -11,11 +11,13 @@ from mbv2ssd_ros.ros.fast_dds import (
     profile_variables,
     TRANSPORTS_VARIABLE,
 )
+from mbv2ssd_ros.ros.shared_memory import room_bytes
 from mbv2ssd_ros.tools.checkup.finding import ERROR, Finding, OK, SKIPPED, WARNING
 from mbv2ssd_ros.tools.checkup.machine import Machine
 
 _SUBJECT = 'Fast DDS profile'
 _LARGE_SEGMENT = 2 ** 24  # bytes; some images of 1080p
+_PORTS = 2 ** 20  # bytes beside a segment
 
 
 def profile(machine: Machine, middleware: str) -> Iterator[Finding]:
@@ -66,5 +68,10 @@ def _judge(text: str, path: Path) -> Finding:
                        'correct the file; config/fastdds_large_images.xml is one that works')
     if size < _LARGE_SEGMENT:
         return Finding(_SUBJECT, OK, f'{text}, without a large segment')
+    room = room_bytes()
+    if room is not None and room < size + _PORTS:
+        return Finding(_SUBJECT, ERROR, f'{text} asks for {size / 1e6:.0f} MB of shared memory, '
+                       f'/dev/shm has {room / 1e6:.0f} MB: Fast DDS does without shared memory',
+                       'start the container with --shm-size=1g or --ipc=host')
     return Finding(_SUBJECT, OK, f'{text}, {size / 1e6:.0f} MB of shared memory for each process '
                    'that this shell starts; for camera drivers, not for the detector')

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 import importlib
+import os
 import signal
 import sys
 from types import FrameType
 from typing import Any
 
-from mbv2ssd_ros.core.errors import ConfigError
+from mbv2ssd_ros.core.errors import ConfigError, one_line
 
 
 @contextmanager
@@ -28,15 +29,28 @@ def ros_node(name: str, ros_args: Sequence[str]) -> Iterator[Any]:
     # set even where the shell that started us in the background ignores SIGINT
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
-    rclpy.init(args=list(ros_args), signal_handler_options=SignalHandlerOptions.NO)
     try:
-        node = rclpy.create_node(name)
+        rclpy.init(args=list(ros_args), signal_handler_options=SignalHandlerOptions.NO)
+    except Exception as err:  # of several types, for arguments and for ROS_DOMAIN_ID
+        rclpy.try_shutdown()
+        raise ConfigError(f'{_described(ros_args)}: ROS 2 cannot start: {one_line(err)}') from err
+    try:
+        try:
+            node = rclpy.create_node(name)
+        except Exception as err:
+            raise ConfigError(
+                f'{_described(ros_args)}: no node can be made: {one_line(err)}') from err
         try:
             yield node
         finally:
             node.destroy_node()
     finally:
         rclpy.try_shutdown()
+
+
+def _described(ros_args: Sequence[str]) -> str:
+    return (f'{" ".join(ros_args) or "without ROS arguments"}, ROS_DOMAIN_ID='
+            f'{os.environ.get("ROS_DOMAIN_ID", "")}')
 
 
 def ros_module(name: str) -> Any:
