@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 import difflib
 from pathlib import Path
-import re
 from typing import Any
 
-from mbv2ssd_ros.core.errors import ConfigError, one_line
+from mbv2ssd_ros.core.errors import ConfigError
 from mbv2ssd_ros.ros.missing_images import WantedCamera
+from mbv2ssd_ros.ros.parameter_file import is_for_node, no_section, read_sections
 from mbv2ssd_ros.tools.checkup.finding import ERROR, Finding, OK, WARNING
-
-_PARAMETERS = 'ros__parameters'
 
 
 def read_overrides(path: Path, node: str) -> dict[str, Any]:
@@ -21,16 +19,10 @@ def read_overrides(path: Path, node: str) -> dict[str, Any]:
 
     Raises ConfigError when the file cannot be read, or nothing in it is for this node.
     """
-    import yaml
-    try:
-        content = yaml.safe_load(path.read_text(encoding='utf-8'))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as err:
-        raise ConfigError(f'{path}: cannot be read as YAML: {one_line(err)}') from err
-    sections = dict(_sections(content, ''))
-    fitting = [values for pattern, values in sections.items() if _names_node(pattern, node)]
+    sections = read_sections(path)
+    fitting = [values for section, values in sections.items() if is_for_node(section, node)]
     if not fitting:
-        found = ', '.join(sections) or f'none with {_PARAMETERS}'
-        raise ConfigError(f'{path}: no section is for the node {node}; its sections: {found}')
+        raise ConfigError(no_section(path, sections, node))
     merged: dict[str, Any] = {}
     for values in fitting:
         merged.update(_flat(values, ''))
@@ -102,24 +94,6 @@ def _with_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
             raise ConfigError(f'{name} is {value!r}, expected {low} to {high}')
         found[name] = value
     return found
-
-
-def _sections(content: Any, pattern: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    if not isinstance(content, Mapping):
-        return
-    for key, value in content.items():
-        if key == _PARAMETERS:
-            if isinstance(value, Mapping):
-                yield pattern, value
-        else:
-            yield from _sections(value, f'{pattern.rstrip("/")}/{str(key).strip("/")}')
-
-
-def _names_node(pattern: str, node: str) -> bool:
-    """Match as rcl does: * stands for one part of a name, ** for any number of them."""
-    parts = ['(/[^/]+)*' if part == '**' else '/' + re.escape(part).replace(r'\*', '[^/]+')
-             for part in pattern.strip('/').split('/')]
-    return re.fullmatch(''.join(parts), node) is not None
 
 
 def _flat(values: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
