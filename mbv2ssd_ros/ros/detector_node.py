@@ -30,10 +30,14 @@ from mbv2ssd_ros.ros.parameter_table import ParameterTable
 from mbv2ssd_ros.ros.parameters import is_live
 from mbv2ssd_ros.ros.pipeline import describe, Pipeline
 from mbv2ssd_ros.ros.shared_memory import remove_unused
+from mbv2ssd_ros.ros.start import check_arguments, intention, unused_files
 from mbv2ssd_ros.ros.throttle import ThrottledLog
 from mbv2ssd_ros.ros.typed_status import detector_status, status_messages
 
 UNCONFIGURED, INACTIVE, ACTIVE, FINALIZED = 'unconfigured', 'inactive', 'active', 'finalized'
+HOW_TO_ACTIVATE = ('To activate it: ros2 lifecycle set {name} configure, then activate; or a '
+                   'lifecycle manager; or start it with autostart:=true')
+_UNCONFIGURED_S = 5.0  # for longer is a warning
 _REPORT_PERIOD_S = 1.0
 _ERROR_PAUSE_S = 0.01  # a repeating error must not take a whole core
 
@@ -53,7 +57,10 @@ class DetectorNode(LifecycleNode):
         self._state = UNCONFIGURED
         self._failure = ''
         self._pipeline: Pipeline | None = None
+        self._unconfigured_since = time.monotonic()
         self._table = ParameterTable(self)
+        if hasattr(self, 'add_pre_set_parameters_callback'):  # not in Humble
+            self.add_pre_set_parameters_callback(self._before_set_parameters)
         self.add_on_set_parameters_callback(self._on_set_parameters)
         _reject_impossible_transitions(self)
         self._diagnostics = self.create_publisher(
@@ -75,13 +82,23 @@ class DetectorNode(LifecycleNode):
         if problem := self._table.problem('autostart'):
             self.get_logger().error(f'autostart failed: {problem}')
             return False
-        if not self.get_parameter('autostart').value:
-            return True
-        for trigger in (self.trigger_configure, self.trigger_activate):
-            if trigger() != TransitionCallbackReturn.SUCCESS:
-                self.get_logger().error(f'autostart failed; the node stays {self._state}')
-                return False
+        if self.get_parameter('autostart').value:
+            for trigger in (self.trigger_configure, self.trigger_activate):
+                if trigger() != TransitionCallbackReturn.SUCCESS:
+                    self.get_logger().error(f'autostart failed; the node stays {self._state}')
+                    return False
+        self._announce()
         return True
+
+    def _announce(self) -> None:
+        """Log the state, what the node runs, and what activates it."""
+        name = self.get_fully_qualified_name()
+        try:
+            plan = intention(self, self._table.read())
+        except (ConfigError, ValueError, RuntimeError) as err:  # configure says more
+            plan = f'cannot be configured: {err}'
+        how = '' if self._state == ACTIVE else f'. {HOW_TO_ACTIVATE.format(name=name)}'
+        self.get_logger().info(f'{name} is {self._state}; {plan}{how}')
 
     def close(self) -> None:
         """Stop and free everything, in any state."""
@@ -149,9 +166,15 @@ class DetectorNode(LifecycleNode):
             self._failure = f'{name} failed, unexpected error:\n{traceback.format_exc()}'
         else:
             self._state, self._failure = reached, ''
+            self._unconfigured_since = time.monotonic()
             return TransitionCallbackReturn.SUCCESS
         self.get_logger().error(self._failure)
         return TransitionCallbackReturn.FAILURE
+
+    def _before_set_parameters(self, changes: list[Parameter]) -> list[Parameter]:
+        if self._pipeline is None:
+            self._table.declare_new_cameras(changes)
+        return self._table.converted(changes)
 
     def _on_set_parameters(self, changes: list[Parameter]) -> SetParametersResult:
         try:
@@ -159,6 +182,8 @@ class DetectorNode(LifecycleNode):
         except ConfigError as err:
             return SetParametersResult(successful=False, reason=str(err))
         self._table.accepted(changes)
+        if self._pipeline is None:
+            self._table.declare_new_cameras(changes)
         return SetParametersResult(successful=True)
 
     def _check_changes(self, changes: list[Parameter]) -> None:
@@ -196,7 +221,10 @@ class DetectorNode(LifecycleNode):
     def _node_report(self, cameras: tuple[CameraReport, ...]) -> NodeReport:
         name = self.get_fully_qualified_name()
         if self._pipeline is None:
-            return NodeReport(name, self._state, self._failure)
+            waited_s = time.monotonic() - self._unconfigured_since
+            warning = '' if self._state != UNCONFIGURED or waited_s < _UNCONFIGURED_S else (
+                f'unconfigured for {waited_s:.0f} s. {HOW_TO_ACTIVATE.format(name=name)}')
+            return NodeReport(name, self._state, self._failure, warning)
         backend = self._pipeline.backend
         return NodeReport(
             name, self._state, self._failure, model=str(self._pipeline.model_path),
@@ -224,13 +252,13 @@ def _rejecting(change_state: Callable[..., Any], node: LifecycleNode) -> Callabl
     return callback
 
 
-def run(args: list[str] | None, interrupted: Callable[[], bool],
+def run(args: list[str], interrupted: Callable[[], bool],
         recorder: Recorder | None = None) -> int:
     """
     Serve a node until SIGINT or SIGTERM and return the exit code.
 
     Args:
-        args: command line; None for that of the process.
+        args: the command line without the name of the program.
         interrupted: whether a signal came before rclpy installed its handlers.
         recorder: gets the latency of each published frame.
 
@@ -240,10 +268,12 @@ def run(args: list[str] | None, interrupted: Callable[[], bool],
     cv2.setNumThreads(1)  # linear resizing gains nothing from more, and they disturb the engine
     try:
         rclpy.init(args=args)  # installs handlers that end the spinning
-    except RuntimeError as err:  # the base of rclpy's RCLError
+        check_arguments(args)
+    except (RuntimeError, ConfigError) as err:  # the base of rclpy's RCLError
+        rclpy.try_shutdown()
         raise _cannot_start(err) from err
     try:
-        return 0 if interrupted() else _serve(recorder)
+        return 0 if interrupted() else _serve(args, recorder)
     except ParameterException as err:  # of a parameter of rclpy itself
         raise _cannot_start(err) from err
     except Exception:
@@ -259,8 +289,10 @@ def _cannot_start(err: Exception) -> SystemExit:
     return SystemExit(f'detector_node cannot start: {type(err).__name__}: {err}')
 
 
-def _serve(recorder: Recorder | None) -> int:
+def _serve(args: list[str], recorder: Recorder | None) -> int:
     node = DetectorNode(recorder)
+    for problem in unused_files(args, node):
+        node.get_logger().warning(problem)
     if node.get_parameter('clean_shared_memory').value:
         remove_unused()
         atexit.register(remove_unused)

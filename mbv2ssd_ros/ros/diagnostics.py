@@ -9,7 +9,7 @@ from typing import Any
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from std_msgs.msg import Header
 
-from mbv2ssd_ros.ros.camera_monitor import CameraReport, ERROR, OK
+from mbv2ssd_ros.ros.camera_monitor import CameraReport, ERROR, OK, WARN
 
 _LEVELS = (DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR)
 
@@ -21,6 +21,7 @@ class NodeReport:
     node: str  # full name
     state: str  # of the lifecycle
     failure: str  # why the last transition failed; empty after one that worked
+    warning: str = ''  # that the node waits to be configured
     model: str = ''  # path
     model_fingerprint: str = ''
     precision: str = ''
@@ -36,8 +37,8 @@ def diagnostics(report: NodeReport, header: Header) -> DiagnosticArray:
 
 
 def _node_status(report: NodeReport) -> DiagnosticStatus:
-    level = ERROR if report.failure else OK
-    message = report.failure or report.state
+    level = ERROR if report.failure else WARN if report.warning else OK
+    message = report.failure or report.warning or report.state
     return _status(f'{report.node}: detector', level, message, report.node, (
         ('state', report.state), ('model', report.model),
         ('model_fingerprint', report.model_fingerprint), ('precision', report.precision),

@@ -21,6 +21,7 @@ def main(args: list[str] | None = None, recorder: Recorder | None = None) -> int
     """
     Run the detector node until SIGINT, SIGTERM or the end of its terminal.
 
+    args: the command line without the name of the program; None for that of the process.
     Returns 0, or 1 where autostart failed and exit_on_failed_autostart is set.
     """
     # Python's KeyboardInterrupt could be raised anywhere: in an import, a frame, a transition.
@@ -31,7 +32,7 @@ def main(args: list[str] | None = None, recorder: Recorder | None = None) -> int
     keep_large_buffers()
     from mbv2ssd_ros.ros.detector_node import run  # takes seconds on a small computer
     _handle(_interrupt)
-    code = run(args, lambda: _interrupted, recorder)
+    code = run(sys.argv[1:] if args is None else args, lambda: _interrupted, recorder)
     # A second Ctrl-C, or the one of `ros2 launch` after the one of the terminal, would reach the
     # interpreter after it removed the handlers.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

@@ -36,7 +36,7 @@ class ParameterTable:
     def __init__(self, node: Node) -> None:
         self._node = node
         # rclpy has no public access to overrides that were never declared: the typing errors
-        self._overrides: dict[str, Parameter] = dict(getattr(node, '_parameter_overrides', {}))
+        self._overrides: dict[str, Parameter] = dict(node._parameter_overrides)
         self._declared: dict[str, ParameterSpec] = {}
         self._problems: dict[str, str] = {}
         for name, spec in NODE_PARAMETERS.items():
@@ -54,6 +54,18 @@ class ParameterTable:
                 self._node.undeclare_parameter(name)
                 del self._declared[name]
                 self._problems.pop(name, None)
+        self._declare_cameras(names)
+
+    def declare_new_cameras(self, changes: Iterable[Parameter]) -> None:
+        """Declare the parameters of cameras that changes name, so that they can be set, too."""
+        for change in changes:
+            if change.name == 'cameras':
+                try:
+                    self._declare_cameras(check_camera_names(change.value))
+                except (ConfigError, TypeError):
+                    return  # setting it fails and says why
+
+    def _declare_cameras(self, names: Iterable[str]) -> None:
         for camera in names:
             transport = self._overrides.get(f'{camera}.transport')  # a default depends on it
             specs = camera_parameters(camera, transport.value if transport else 'raw')
@@ -78,6 +90,18 @@ class ParameterTable:
         except ConfigError:
             return False
         return True
+
+    def converted(self, changes: list[Parameter]) -> list[Parameter]:
+        """Return changes with whole numbers for floats, and empty lists, in the declared type."""
+        found = []
+        for change in changes:
+            spec = self._declared.get(change.name)
+            if spec is not None:
+                wanted = Parameter.Type.from_parameter_value(spec.default)
+                value, problem = _typed_value(change, wanted, spec.default)
+                change = change if problem else Parameter(change.name, wanted, value)
+            found.append(change)
+        return found
 
     def accepted(self, changes: Iterable[Parameter]) -> None:
         """Clear the problems of parameters that were set."""
@@ -111,12 +135,17 @@ class ParameterTable:
         cameras = self._value('cameras', {})
         if suffix in CAMERA_SUFFIXES and camera not in cameras:
             return f'parameter {name!r} is not used: cameras has only {", ".join(cameras)}'
-        near = difflib.get_close_matches(name, self._declared, n=1, cutoff=_TYPO_SIMILARITY)
+        of_camera = f'{cameras[0]}.{name}'
+        near = [of_camera] if of_camera in self._declared else difflib.get_close_matches(
+            name, self._declared, n=1, cutoff=_TYPO_SIMILARITY)
         if near:
             raise ConfigError(
                 f'there is no parameter {name!r}; did you mean {near[0]!r}? Correct the parameter '
                 'file or command line')
-        return f'parameter {name!r} is not one of this node and is not used'
+        alike = [known for known in self._declared if name in known] or difflib.get_close_matches(
+            name, self._declared, n=1)
+        return f'parameter {name!r} is not one of this node and is not used' + (
+            f'; did you mean {alike[0]!r}?' if alike else '')
 
     def _declare(self, name: str, spec: ParameterSpec) -> None:
         wanted = Parameter.Type.from_parameter_value(spec.default)
@@ -144,8 +173,9 @@ def _typed_value(override: Parameter, wanted: Parameter.Type, default: Any) -> t
         return override.value, ''
     if wanted == Parameter.Type.DOUBLE and override.type_ == Parameter.Type.INTEGER:
         return float(override.value), ''  # 1 instead of 1.0 in a parameter file
-    if wanted == Parameter.Type.STRING_ARRAY and override.type_ == Parameter.Type.NOT_SET:
-        return NO_NAMES, ''  # [] in a parameter file has no type
+    if wanted == Parameter.Type.STRING_ARRAY and not override.value and (
+            override.type_ == Parameter.Type.NOT_SET or override.type_.name.endswith('ARRAY')):
+        return NO_NAMES, ''  # [] has no type in a parameter file, and any in a call
     return default, (
         f'parameter {override.name!r} is {override.value!r} of type {override.type_.name}, '
         f'expected {wanted.name}')

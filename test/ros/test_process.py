@@ -165,7 +165,7 @@ def interrupted(camera, *args):
         time.sleep(0.01)
     step(camera, *args)
 pipeline.Camera.{step} = interrupted
-sys.exit(node.main(sys.argv))
+sys.exit(node.main(sys.argv[1:]))
 '''
     ended = subprocess.run(
         [sys.executable, '-c', script, '--ros-args', '-p', 'autostart:=true', '-p',
