@@ -58,7 +58,8 @@ setup(
         ],
         'eval': ['faster-coco-eval'],  # COCO mAP without PyTorch
         'jetson': ['pycuda>=2024.1.2'],  # TensorRT itself comes with JetPack
-        'bags': ['faster-coco-eval', 'rosbags>=0.11'],  # evaluate_bag and label_bag
+        # evaluate_bag and label_bag
+        'bags': ['faster-coco-eval', 'mcap>=1.6,<2', 'rosbags>=0.11,<0.12'],
         'plot': ['matplotlib'],  # compare_models --plot
         'cluster': ['distributed'],  # evaluate_bag --scheduler
         'dev': [

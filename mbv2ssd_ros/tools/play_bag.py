@@ -126,7 +126,7 @@ def _play(settings: Settings) -> None:
                 player.wait_for_subscribers()
             say(PROGRAM, f'{settings.bag}: {", ".join(topics)}')
             try:
-                for topic, sent_ns in player.play(bag.messages(list(topics))):
+                for topic, sent_ns in player.play(bag.messages(list(topics), IMAGE_KINDS)):
                     record(topic=topic, stamp_ns=sent_ns)
             finally:
                 player.end()

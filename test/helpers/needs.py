@@ -16,7 +16,7 @@ COMES_WITH = {
                      'tensorboard'), 'the extra `train`'),
     'faster_coco_eval': 'the extra `eval`',
     **dict.fromkeys(('matplotlib', 'PIL'), 'the extra `plot`'),
-    'rosbags': 'the extra `bags`',
+    **dict.fromkeys(('mcap', 'rosbags'), 'the extra `bags`'),
     'distributed': 'the extra `cluster`',
     **dict.fromkeys(('hypothesis', 'pycocotools', 'rosbags.image'), 'the extra `dev`'),
     **dict.fromkeys(('ament_index_python', 'diagnostic_msgs', 'lifecycle_msgs', 'rcl_interfaces',

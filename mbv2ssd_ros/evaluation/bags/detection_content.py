@@ -26,7 +26,7 @@ def read_detections(bag: Bag, detection_topics: Sequence[str], topics: Sequence[
     """
     bag.require(detection_topics, (DETECTIONS,))
     image_topic = dict(zip(detection_topics, topics, strict=True))
-    for message in bag.messages(detection_topics):
+    for message in bag.messages(detection_topics, (DETECTIONS,)):
         if message.content is None:
             raise DataError(f'{bag.path}: {message.topic}: {message.fault}')
         yield image_topic[message.topic], message, found_in(message.content)

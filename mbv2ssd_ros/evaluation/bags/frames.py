@@ -86,7 +86,7 @@ def read_frames(bag: Bag, topics: Sequence[str], clock: str = 'header') -> Itera
     the bag cannot be read to its end.
     """
     indices: Counter[str] = Counter()
-    for number, message in enumerate(bag.messages(topics)):
+    for number, message in enumerate(bag.messages(topics, IMAGE_KINDS)):
         header = getattr(message.content, 'header', None)
         header_ns = 0 if header is None else stamp_ns(header)
         yield BagFrame(

@@ -39,6 +39,17 @@ def rosbags_library() -> Any:
     return rosbags
 
 
+def mcap_library() -> Any:
+    """Import mcap with its readers; ConfigError where it is missing."""
+    try:
+        import mcap.reader
+        import mcap.records
+        import mcap.stream_reader
+    except ImportError as err:
+        raise missing_package('an mcap file', 'mcap', 'bags', err) from err
+    return mcap
+
+
 @lru_cache(maxsize=2)
 def standard_types(ros1: bool = False) -> Any:
     """Return a typestore with images and detections; ROS 1 has another header. Do not modify."""

@@ -1,8 +1,8 @@
 """
 Recordings, read without ROS: rosbag2 (sqlite3 and mcap, compressed or not) and ROS 1 bags.
 
-A bag is opened as a folder with a metadata.yaml, as a folder of storage files that lost it, as a
-single storage file, or as a .bag file.
+A recording is read as far as its files allow. What is missing is known at its end: `messages`
+then raises, after the last message that could be read.
 """
 
 from __future__ import annotations
@@ -11,40 +11,30 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+import errno
 from heapq import merge
 from operator import itemgetter
 from pathlib import Path
-import re
+import shutil
+from tempfile import gettempdir, TemporaryDirectory
 from typing import Any
 
 from mbv2ssd_ros.core.errors import DataError, one_line
+from mbv2ssd_ros.evaluation.bags.channel import Channel, Storage
+from mbv2ssd_ros.evaluation.bags.mcap_file import McapFile
 from mbv2ssd_ros.evaluation.bags.message_types import (
     DETECTIONS,
-    full_name,
     rosbags_library,
     standard_types,
     types_of,
 )
-from mbv2ssd_ros.evaluation.bags.unclosed_mcap import is_unclosed, UnclosedMcap
+from mbv2ssd_ros.evaluation.bags.parts import find_parts, PACKED, stem_of, storage_of
+from mbv2ssd_ros.evaluation.bags.ros1_file import Ros1File
+from mbv2ssd_ros.evaluation.bags.sqlite_file import SqliteFile
 
-STORAGES = ('.db3', '.mcap')
-METADATA = 'metadata.yaml'
+_STORAGES: dict[str, Any] = {'mcap': McapFile, 'db3': SqliteFile, 'bag': Ros1File}
 _ZSTD_MAGIC = b'\x28\xb5\x2f\xfd'  # a serialised message begins with a zero byte
-_HINTS = (  # part of the reader's message, and what helps
-    ('end magic', 'The recording was not closed or is truncated: remove metadata.yaml to read '
-                  'the complete part'),
-    ('Profile', 'It is an mcap file that ROS 2 did not write'),
-    ('not indexed', 'The recording was not closed: `rosbag reindex FILE` helps'),
-    ('index looks damaged', 'The recording was not closed or is truncated: `rosbag reindex FILE` '
-                            'may help'),
-    ('malformed', 'The file is truncated or corrupt: `sqlite3 FILE .recover` may help'),
-    ('ompression', 'Supported is zstd, and lz4 inside mcap and ROS 1 files; `ros2 bag convert` '
-                   'writes such a bag'),
-    ('of requested', 'The file is truncated: `rosbag reindex FILE` may help'),
-    ('files are missing', 'Copy all files of the bag, or remove metadata.yaml to read those that '
-                          'are there'),
-    ('metadata', 'Remove metadata.yaml to read the files without it'),
-    ('codec', 'It is damaged; remove metadata.yaml to read the other files'))
+_LATEST_NS = 2 ** 63 - 1
 
 
 @dataclass(frozen=True)
@@ -71,127 +61,160 @@ class Bag:
     """An open recording; use as a context manager."""
 
     def __init__(self, path: Path) -> None:
-        """Find the files; DataError: no bag there; ConfigError: rosbags is not installed."""
-        rosbags = rosbags_library()
+        """Find the files; DataError: no bag there; ConfigError: a library is not installed."""
+        rosbags_library()
         self.path = path
-        self.is_ros1 = path.suffix == '.bag'
-        files = [UnclosedMcap(file) if file.suffix == '.mcap' and file.is_file()
-                 and is_unclosed(file) else file for file in _files(path)]
-        reader = rosbags.rosbag1.Reader if self.is_ros1 else rosbags.rosbag2.Reader
-        self._cut = [str(file) for file in files if isinstance(file, UnclosedMcap)]
-        self._readers = [self._guarded(file, reader, file) for file in files]
-        standard_types(self.is_ros1)  # slow once: not at the first frame, whose time is measured
+        self._parts = find_parts(path)
+        for file in self._parts.files:
+            _refuse_open_database(file)
+        self._faults: list[str] = []  # why messages are missing, as far as known
+        self._storages: list[Storage] = []
+        standard_types()  # slow once: not at the first frame, whose time is measured
         self._stack = ExitStack()
 
     def __enter__(self) -> Bag:
-        """Open the files, or raise DataError."""
+        """Open the files; DataError where not one of them can be read."""
+        self._faults = list(self._parts.faults)
         with ExitStack() as stack:
-            for reader in self._readers:
-                self._guarded(reader.path, stack.enter_context, reader)
+            for file in self._parts.files:
+                try:
+                    storage = _open(file, stack)
+                    stack.callback(storage.close)
+                    self._storages.append(storage)
+                except Exception as err:  # of damaged files: of rosbags, sqlite, mcap, struct, ...
+                    self._faults.append(_said(file, err))
+            if not self._storages:
+                raise DataError('; '.join(self._faults))
             self._stack = stack.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._storages.clear()
         self._stack.close()
 
     @property
     def topics(self) -> tuple[Topic, ...]:
-        """What was recorded, sorted by name."""
+        """What was recorded, sorted by name; of each count the larger one of list and files."""
         counts: Counter[tuple[str, str]] = Counter()
-        for reader in self._readers:
-            for connection in reader.connections:
-                counts[connection.topic, full_name(connection.msgtype)] += connection.msgcount
-        return tuple(Topic(name, kind, count) for (name, kind), count in sorted(counts.items()))
+        for storage in self._storages:
+            for channel in storage.channels:
+                counts[channel.topic, channel.kind] += channel.count
+        listed = self._parts.listed
+        return tuple(Topic(*key, max(counts[key], listed[key]))
+                     for key in sorted(counts.keys() | listed.keys()))
 
     def require(self, names: Sequence[str], kinds: Sequence[str]) -> None:
-        """Raise DataError where a topic is missing or has messages of another kind."""
-        found = {topic.name: topic for topic in self.topics}
+        """Raise DataError where a topic is missing or has no messages of these kinds."""
         for name in names:
-            if name not in found:
+            found = [topic.kind for topic in self.topics if topic.name == name]
+            if not found:
                 raise DataError(f'{self.path}: has no topic {name!r}; it has {self.contents()}')
-            if found[name].kind not in kinds:
+            if not set(found) & set(kinds):
                 raise DataError(f'{self.path}: topic {name} has messages of type '
-                                f'{found[name].kind}, expected {" or ".join(kinds)}')
+                                f'{" and ".join(found)}, expected {" or ".join(kinds)}')
 
     def contents(self) -> str:
         """List names, types and message counts of the topics, for error messages."""
         return ', '.join(f'{topic.name} ({topic.kind}, {topic.count})'
                          for topic in self.topics) or 'no topics at all'
 
-    def messages(self, names: Sequence[str]) -> Iterator[BagMessage]:
+    def messages(self, names: Sequence[str], kinds: Sequence[str] = ()) -> Iterator[BagMessage]:
         """
         Yield every message of some topics in the order of recording, one in memory at a time.
 
-        A message that cannot be deserialised has no content. DataError, after the last message:
-        the files end before the recording does, or cannot be read any further.
+        kinds: of these types only; empty: of all. A message that cannot be deserialised has no
+        content. DataError, after the last message: parts of the recording are missing or damaged.
         """
-        expected = {topic.name: topic.count for topic in self.topics if topic.name in names}
-        seen: Counter[str] = Counter()
-        stores: dict[Any, Any] = {}
-        for connection, log_ns, data in self._raw_messages(names):
-            key = connection.msgtype, connection.msgdef
-            if key not in stores:
-                stores[key] = self._types(connection)
-            seen[connection.topic] += 1
-            yield self._message(stores[key], connection, log_ns, data)
-        for name, count in expected.items():
-            if seen[name] < count:
-                raise DataError(f'{self.path}: {name} has {seen[name]} messages, {METADATA} '
-                                f'lists {count}: files are missing or truncated')
-        if self._cut:
-            raise DataError(f'{", ".join(self._cut)}: the recording was not closed or is '
-                            'truncated; its complete part was read')
+        faults = list(self._faults)
+        expected = {(topic.name, topic.kind): topic.count for topic in self.topics
+                    if topic.name in names and (not kinds or topic.kind in kinds)}
+        seen: Counter[tuple[str, str]] = Counter()
+        stores: dict[str, Any] = {}
+        streams = (self._messages_of(storage, expected.keys(), faults)
+                   for storage in self._storages)
+        for channel, log_ns, data in merge(*streams, key=itemgetter(1)):
+            seen[channel.topic, channel.kind] += 1
+            if channel.definition not in stores:
+                stores[channel.definition] = _types(channel, self.path)
+            yield _message(stores[channel.definition], channel, log_ns, data)
+        faults += [f'{self.path}: {name} has {seen[name, kind]} messages, the recording had '
+                   f'{count}' for (name, kind), count in expected.items()
+                   if seen[name, kind] < count]
+        if faults:
+            raise DataError('; '.join(dict.fromkeys(faults)))
 
-    def _raw_messages(self, names: Sequence[str]) -> Iterator[tuple[Any, int, bytes]]:
-        chosen = [[c for c in reader.connections if c.topic in names]
-                  for reader in self._readers]
-        # without connections a reader returns all of its messages
-        streams = merge(*(reader.messages(connections) for reader, connections
-                          in zip(self._readers, chosen, strict=True) if connections),
-                        key=itemgetter(1))
-        while True:
-            found = self._guarded(self.path, next, streams, None)
-            if found is None:
-                return
-            yield found
-
-    def _types(self, connection: Any) -> Any:
-        """Take the bag's own definition of detections, which changed; images did not."""
-        kind = full_name(connection.msgtype)
-        has_definition = getattr(connection.msgdef.format, 'name', '') == 'MSG'
-        if kind != DETECTIONS or not has_definition:
-            return standard_types(self.is_ros1)
-        return self._guarded(
-            self.path, types_of, connection.msgdef.data, connection.msgtype, self.is_ros1)
-
-    def _message(self, store: Any, connection: Any, log_ns: int, data: bytes) -> BagMessage:
-        kind = full_name(connection.msgtype)
+    def _messages_of(self, storage: Storage, wanted: Any, faults: list[str]
+                     ) -> Iterator[tuple[Channel, int, bytes]]:
+        chosen = [channel for channel in storage.channels
+                  if (channel.topic, channel.kind) in wanted]
         try:
-            if self.is_ros1:
-                content = store.deserialize_ros1(data, kind)
-            else:
-                content = store.deserialize_cdr(_unpacked(data), kind)
-        except Exception as err:  # of damaged bytes: struct.error, IndexError, ValueError, ...
-            return BagMessage(connection.topic, kind, log_ns, None,
-                              f'{kind} of {len(data)} bytes cannot be deserialised: {err!r}')
-        return BagMessage(connection.topic, kind, log_ns, content)
+            if chosen:
+                yield from storage.messages(chosen)
+        except Exception as err:  # the other files are read to their ends
+            faults.append(_said(storage.path, err))
+        if storage.fault:
+            faults.append(f'{storage.path}: {storage.fault}')
 
-    def _guarded(self, path: Any, function: Any, *arguments: Any) -> Any:
-        try:
-            return function(*arguments)
-        except DataError:
+
+def _open(file: Path, stack: ExitStack) -> Storage:
+    opened: Storage
+    if file.suffix.lower() == PACKED:
+        file = _unpacked_file(file, Path(stack.enter_context(TemporaryDirectory())))
+    opened = _STORAGES[storage_of(file)](file)
+    return opened
+
+
+def _unpacked_file(file: Path, folder: Path) -> Path:
+    """Decompress a file, as far as it is whole: what is missing shows when it is read."""
+    from rosbags.rosbag2 import reader  # has the zstd of this Python version
+    unpacked = folder / f'{stem_of(file)}.{storage_of(file)}'
+    try:
+        with reader.zstd.open(file, 'rb') as packed, unpacked.open('wb') as stream:
+            shutil.copyfileobj(packed, stream)
+    except EOFError:
+        pass
+    except OSError as err:
+        if err.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        # rosbags, sqlite and the decompressors have error families of their own, and damaged
-        # files raise struct.error, TypeError and UnicodeDecodeError too
-        except Exception as err:
-            text = one_line(err).rstrip('.')
-            hint = next((hint for word, hint in _HINTS if word in text), '')
-            raise DataError(f'{path}: cannot be read as a bag: {text}'
-                            + (f'. {hint}' if hint else '')) from err
+        raise DataError(
+            f'is compressed as a whole, and {gettempdir()} has no space for its content; set '
+            'TMPDIR to a folder of a larger disk') from err
+    return unpacked
+
+
+def _types(channel: Channel, path: Path) -> Any:
+    """Take the bag's own definition of detections, which changed; images did not."""
+    is_ros1 = channel.encoding == 'ros1'
+    if channel.kind != DETECTIONS or not channel.definition:
+        return standard_types(is_ros1)
+    try:
+        return types_of(channel.definition, channel.kind, is_ros1)
+    except Exception as err:  # of rosbags' parser
+        raise DataError(f'{path}: {channel.topic}: its message definition cannot be read: '
+                        f'{one_line(err)}') from err
+
+
+def _message(store: Any, channel: Channel, log_ns: int, data: bytes) -> BagMessage:
+    topic, kind = channel.topic, channel.kind
+    if log_ns > _LATEST_NS:
+        return BagMessage(topic, kind, _LATEST_NS, None, f'recorded at {log_ns} ns, which is '
+                          'after the year 2262')
+    if channel.encoding not in ('cdr', 'ros1'):
+        return BagMessage(topic, kind, log_ns, None, f'{kind} is encoded as '
+                          f'{channel.encoding!r}, expected cdr or ros1')
+    try:
+        if channel.encoding == 'ros1':
+            content = store.deserialize_ros1(data, kind)
+        else:
+            content = store.deserialize_cdr(_unpacked(data), kind)
+    except Exception as err:  # of damaged bytes: struct.error, IndexError, ValueError, ...
+        return BagMessage(topic, kind, log_ns, None,
+                          f'{kind} of {len(data)} bytes cannot be deserialised: {err!r}')
+    return BagMessage(topic, kind, log_ns, content)
 
 
 def _unpacked(data: bytes) -> bytes:
-    """Decompress a message of a bag that lost its metadata.yaml, which names the compression."""
+    """Decompress a message, in which case it begins so."""
     if bytes(data[:4]) != _ZSTD_MAGIC:
         return data
     from rosbags.rosbag2 import reader  # has the zstd of this Python version
@@ -199,35 +222,15 @@ def _unpacked(data: bytes) -> bytes:
     return unpacked
 
 
-def _files(path: Path) -> list[Path]:
-    """Return what the readers open: a folder with its metadata, or storage files."""
-    if not path.exists():
-        raise DataError(f'{path}: no such bag')
-    if path.is_file():
-        if path.suffix not in (*STORAGES, '.bag'):
-            raise DataError(f'{path}: not a bag; expected a folder, or a file that ends with '
-                            f'{", ".join(STORAGES)} or .bag')
-        _refuse_open_database(path)
-        return [path]
-    files = sorted((file for file in path.iterdir() if file.suffix in STORAGES), key=_in_order)
-    for file in files:
-        _refuse_open_database(file)
-    if (path / METADATA).is_file():
-        return [path]
-    if files:
-        return files
-    packed = sorted(file.name for file in path.glob('*.zstd'))
-    if packed:
-        raise DataError(f'{path}: has no {METADATA}, and its files are compressed as a whole '
-                        f'({", ".join(packed[:3])}): `unzstd` them first')
-    raise DataError(f'{path}: has no {METADATA}, and no file that ends with '
-                    f'{" or ".join(STORAGES)}: neither a bag nor a folder of bags')
-
-
-def _in_order(file: Path) -> tuple[int, str]:
-    """Sort by the number that rosbag2 appends: 10 comes after 9."""
-    number = re.search(r'_(\d+)$', file.stem)
-    return int(number[1]) if number else 0, file.name
+def _said(file: Path, err: Exception) -> str:
+    """Say what is wrong with a file, and what helps where it is damaged."""
+    if isinstance(err, DataError):
+        text = str(err)
+        return text if text.startswith(str(file.parent)) else f'{file}: {text}'
+    if isinstance(err, OSError) and err.strerror:
+        return f'{file}: cannot be read: {err.strerror}'
+    return (f'{file}: cannot be read as a bag: {one_line(err).rstrip(".")}. '
+            f'{_STORAGES[storage_of(file)].repair}')
 
 
 def _refuse_open_database(file: Path) -> None:

@@ -12,15 +12,15 @@ from concurrent.futures import as_completed, ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 import multiprocessing
 from pathlib import Path
-import re
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mbv2ssd_ros.core.errors import ConfigError, Mbv2SsdError, missing_package
-from mbv2ssd_ros.evaluation.bags.reader import METADATA, STORAGES
+from mbv2ssd_ros.evaluation.bags.parts import bags_in, stem_of
 from mbv2ssd_ros.evaluation.results import ImageResult
+from mbv2ssd_ros.evaluation.runs.journal import FILE_NAME as JOURNAL
 from mbv2ssd_ros.evaluation.runs.run import latency_table
 from mbv2ssd_ros.evaluation.runs.task import BagTask, INTERRUPTED, no_progress, perform, ProgressOf
 
@@ -59,13 +59,13 @@ Workers = Callable[[Sequence[BagTask]], Iterable[BagOutcome]]  # outcomes in any
 
 def find_bags(paths: Sequence[Path]) -> list[Path]:
     """
-    Replace folders of bags by their bags, sorted by name.
+    Replace folders of bags by their bags, sorted by name; results of evaluations are left out.
 
     A path that is neither stays: opening it reports what is missing. ConfigError: two bags have
     the same name, so that their results would be mixed.
     """
     found = [bag for path in paths for bag in (
-        [path] if is_bag(path) or not path.is_dir() else _inside(path))]
+        path.is_dir() and bags_in(path, lambda folder: (folder / JOURNAL).is_file()) or [path])]
     names: dict[str, Path] = {}
     for bag in found:
         name = folder_name(bag)
@@ -76,24 +76,9 @@ def find_bags(paths: Sequence[Path]) -> list[Path]:
     return found
 
 
-def _inside(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if is_bag(path)) or [folder]
-
-
-def is_bag(path: Path) -> bool:
-    """Whether a path is a bag file, a folder with metadata, or one of numbered storage files."""
-    if path.is_file():
-        return path.suffix in (*STORAGES, '.bag')
-    if not path.is_dir() or (path / METADATA).is_file():
-        return path.is_dir()
-    stems = {re.sub(r'_\d+$', '', file.stem) for file in path.iterdir()
-             if file.suffix in STORAGES}
-    return len(stems) == 1
-
-
 def folder_name(bag: Path) -> str:
     """Name the folder of a bag's results: the name of the bag without suffix."""
-    return bag.resolve().stem if bag.is_file() else bag.resolve().name
+    return stem_of(bag.resolve()) if bag.is_file() else bag.resolve().name
 
 
 def tasks_for(bags: Sequence[Path], task: BagTask) -> list[BagTask]:
@@ -118,6 +103,8 @@ def perform_one(task: BagTask, progress_of: ProgressOf = no_progress) -> BagOutc
         found = perform(task, progress_of)
     except Mbv2SsdError as err:
         return BagOutcome(task, error=str(err))
+    except Exception as err:  # of one bag: the others are still evaluated
+        return _failed(task, err)
     analysis = found.analysis
     return BagOutcome(
         task, incomplete_because=found.incomplete_because, class_names=found.subject.class_names,

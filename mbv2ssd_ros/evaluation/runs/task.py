@@ -142,6 +142,8 @@ def _run(task: BagTask, bag: Bag, topics: tuple[str, ...], source: DetectionSour
     if not journal.records:
         raise DataError(f'{task.bag}: {incomplete}' if incomplete else
                         f'{task.bag}: has no message on {", ".join(topics)}')
+    if not incomplete and all(record.detections is None for record in journal.records):
+        incomplete = f'not one frame was answered: {journal.records[0].error}'
     return journal.records, len(journal.records) - before, incomplete
 
 

@@ -93,7 +93,8 @@ def test_split_files_without_metadata_are_read_in_order_of_their_numbers(tmp_pat
     folder = tmp_path / 'bag'
     folder.mkdir()
     messages = images(six_pictures())
-    for number, part in ((2, messages[:3]), (10, messages[3:])):
+    for number in range(11):
+        part = {2: messages[:3], 10: messages[3:]}.get(number, [])
         written = write_bag(tmp_path / f'part{number}', part, 'sqlite3')
         shutil.copy(written / f'part{number}.db3', folder / f'bag_{number}.db3')
     assert_six(read(folder))
@@ -200,17 +201,19 @@ def test_an_mcap_that_was_not_closed_is_read_as_far_as_it_is_whole(tmp_path, mod
     assert 'bag.mcap: the recording was not closed or is truncated; its complete' in fault
 
 
-def test_a_truncated_mcap_with_metadata_says_what_helps(tmp_path):
-    path = truncated(write_bag(tmp_path / 'bag', images(six_pictures())), 'bag.mcap')
-    with pytest.raises(DataError, match='bag: cannot be read as a bag: File end magic is '
-                                        'invalid. .*remove metadata.yaml'):
-        read(path)
+def test_a_truncated_mcap_with_metadata_is_read_as_far_as_it_is_whole(tmp_path):
+    shown = [np.full((300, 500, 3), k, np.uint8) for k in range(6)]
+    path = truncated(write_bag(tmp_path / 'bag', images(shown)), 'bag.mcap')
+    found, fault = read_to_the_fault(path)
+    assert found == [stamp(k) for k in range(3)]
+    assert 'bag.mcap: the recording was not closed or is truncated' in fault
+    assert '/camera/image_raw has 3 messages, the recording had 6' in fault
 
 
 def test_a_truncated_sqlite_file_is_an_error(tmp_path):
     path = write_bag(tmp_path / 'bag', images(six_pictures() * 4), 'sqlite3')
     truncated(path, 'bag.db3')
-    with pytest.raises(DataError, match=r'bag: cannot be read as a bag: .*malformed'):
+    with pytest.raises(DataError, match=r'bag.db3: cannot be read as .*malformed.*\.recover'):
         read(path)
 
 
@@ -227,16 +230,16 @@ def test_a_ros1_bag_whose_recording_was_killed_is_an_error(tmp_path):
     place = content.find(b'index_pos=') + len(b'index_pos=')
     content[place:place + 8] = bytes(8)  # as it is until the bag is closed
     path.write_bytes(content)
-    with pytest.raises(DataError, match='not indexed, reindex.*not closed: `rosbag reindex'):
+    with pytest.raises(DataError, match='not indexed, reindex.*not closed, or is trunc'):
         read(path)
 
 
-def test_an_mcap_of_another_system_says_so(tmp_path):
+@pytest.mark.parametrize('profile', [b'ros1', b'none'])
+def test_images_of_ros2_are_read_whatever_the_profile_says(tmp_path, profile):
     path = write_bag(tmp_path / 'bag', images(six_pictures()))
     file = path / 'bag.mcap'
-    file.write_bytes(file.read_bytes().replace(b'ros2', b'ros1', 1))
-    with pytest.raises(DataError, match='Profile is not ros2. It is an mcap file that ROS 2 did'):
-        read(path)
+    file.write_bytes(file.read_bytes().replace(b'ros2', profile, 1))
+    assert_six(read(path))
 
 
 def test_frames_that_metadata_promises_and_the_files_lack_are_missed(tmp_path):
@@ -246,7 +249,7 @@ def test_frames_that_metadata_promises_and_the_files_lack_are_missed(tmp_path):
     with Bag(path) as bag:
         frames = read_frames(bag, (CAMERA,))
         assert [next(frames).index for _ in range(4)] == [0, 1, 2, 3]
-        with pytest.raises(DataError, match='has 4 messages, metadata.yaml lists 6'):
+        with pytest.raises(DataError, match='has 4 messages, the recording had 6'):
             next(frames)
 
 
@@ -260,16 +263,15 @@ def test_a_database_that_was_not_closed_is_not_read_without_its_end(tmp_path):
 def test_metadata_that_is_no_text_says_what_helps(tmp_path):
     path = write_bag(tmp_path / 'bag', images(six_pictures()))
     (path / 'metadata.yaml').write_bytes(bytes(range(256)))
-    with pytest.raises(DataError, match='0x80 .*It is damaged; remove metadata.yaml'):
+    with pytest.raises(DataError, match='metadata.yaml: cannot be read: .*0x80.*read without'):
         read(path)
 
 
 @pytest.mark.parametrize(('old', 'new', 'expected'), [
-    ('compression_format: zstd', 'compression_format: lz4', "'lz4' is not supported.*ros2 bag"),
-    ('version: 9', 'version: 10', 'version 10 not supported'),
-    ('bag.mcap', 'gone.mcap', 'missing.*gone.mcap.*Copy all files'),
-    ('rosbag2_bagfile_information', 'information', 'key is missing.*Remove metadata.yaml'),
-    ('identifier: mcap', 'identifier: tape', "'tape' not supported"),
+    ('compression_format: zstd', 'compression_format: lz4',
+     "compression 'lz4', supported is zstd.*ros2 bag"),
+    ('bag.mcap', 'gone.mcap', 'gone.mcap: is listed in metadata.yaml and missing; copy all'),
+    ('rosbag2_bagfile_information', 'information', 'information.*the files were read without it'),
 ])
 def test_metadata_that_cannot_be_followed_is_an_error(tmp_path, old, new, expected):
     path = write_bag(tmp_path / 'bag', images(six_pictures()), mode='message')
@@ -285,7 +287,7 @@ def test_an_unknown_compression_inside_mcap_is_named(tmp_path):
     path = write_bag(tmp_path / 'bag', images(six_pictures()), mode='storage')
     file = path / 'bag.mcap'
     file.write_bytes(file.read_bytes().replace(b'\4\0\0\0zstd', b'\4\0\0\0best'))
-    with pytest.raises(DataError, match="Unsupported chunk compression 'best'.*ros2 bag convert"):
+    with pytest.raises(DataError, match="chunks with the compression 'best'.*ros2 bag convert"):
         read(path)
 
 
@@ -305,11 +307,8 @@ def test_a_path_that_is_no_bag_is_refused(tmp_path):
     (tmp_path / 'a.txt').write_text('hello')
     with pytest.raises(DataError, match='a.txt: not a bag; expected a folder, or a file'):
         Bag(tmp_path / 'a.txt')
-    with pytest.raises(DataError, match='has no metadata.yaml, and no file that ends with .db3 or '
-                                        '.mcap: neither a bag nor a folder of bags'):
-        Bag(tmp_path)
-    (tmp_path / 'x.db3.zstd').write_bytes(b'')
-    with pytest.raises(DataError, match='compressed as a whole .x.db3.zstd.: `unzstd` them'):
+    with pytest.raises(DataError, match='no metadata.yaml, and no file that ends with .db3, .mcap '
+                                        'or .bag, or with .zstd after it: neither a bag nor'):
         Bag(tmp_path)
 
 

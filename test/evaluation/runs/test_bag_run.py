@@ -321,8 +321,8 @@ def test_no_more_than_three_frames_are_in_memory(tmp_path, bag):
     read, journal = [], Journal(tmp_path / 'journal', {})
 
     class CountedBag(Bag):
-        def messages(self, names):
-            for message in super().messages(names):
+        def messages(self, names, kinds=()):
+            for message in super().messages(names, kinds):
                 read.append(message)
                 yield message
 
@@ -475,7 +475,7 @@ def test_a_bag_that_ends_early_is_scored_as_far_as_it_goes(tmp_path, task):
     with sqlite3.connect(bag / 'short.db3') as database:
         database.execute('DELETE FROM messages WHERE id > 4')
     evaluation = perform(changed(task, bag=bag))
-    assert 'has 4 messages, metadata.yaml lists 6' in evaluation.incomplete_because
+    assert 'has 4 messages, the recording had 6' in evaluation.incomplete_because
     assert (len(evaluation.scored), evaluation.analysis.map_50) == (4, 1)
     assert not json.loads((task.output / 'metrics.json').read_text())['complete']
 

@@ -20,7 +20,8 @@ from helpers.bag_world import (
 from helpers.needs import need
 from helpers.tiny_model import write_tiny_model
 from mbv2ssd_ros.core.errors import ConfigError
-from mbv2ssd_ros.evaluation.runs.many_bags import find_bags, folder_name, is_bag
+from mbv2ssd_ros.evaluation.bags.parts import is_bag
+from mbv2ssd_ros.evaluation.runs.many_bags import find_bags, folder_name
 from mbv2ssd_ros.tools.evaluate_bag import main
 
 pytestmark = pytest.mark.needs('faster_coco_eval')
@@ -108,7 +109,7 @@ def test_a_bag_that_fails_does_not_stop_the_rest(world, tmp_path, capsys, worker
     found = figures(tmp_path / 'out')
     assert not found['complete'] and found['frames']['scored'] == 7
     assert 'monday.json: no such annotations' in found['bags']['monday']['error']
-    assert 'lists 3' in found['bags']['tuesday']['incomplete_because']
+    assert 'has 1 messages, the recording had 3' in found['bags']['tuesday']['incomplete_because']
     assert found['bags']['wednesday']['map_50'] == 1
     assert '2 of 3 bags are not whole' in capsys.readouterr().err
 
@@ -152,7 +153,8 @@ def test_bags_are_told_from_folders_of_bags(tmp_path):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b'')
     assert is_bag(tmp_path / 'parts') and not is_bag(tmp_path / 'many')
-    assert find_bags([tmp_path]) == [tmp_path / 'parts']
+    assert find_bags([tmp_path]) == [  # in subfolders too
+        tmp_path / 'many' / 'a.mcap', tmp_path / 'many' / 'b.mcap', tmp_path / 'parts']
     assert find_bags([tmp_path / 'many', tmp_path / 'parts']) == [
         tmp_path / 'many' / 'a.mcap', tmp_path / 'many' / 'b.mcap', tmp_path / 'parts']
     assert [folder_name(path) for path in (tmp_path / 'parts', tmp_path / 'many' / 'a.mcap')] == [
