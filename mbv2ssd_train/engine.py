@@ -10,10 +10,12 @@ from pathlib import Path
 import time
 from typing import Any
 
+import numpy as np
 import torch
 
 from mbv2ssd_ros.core.errors import DataError
 from mbv2ssd_train.config import TrainConfig
+from mbv2ssd_train.data.identity import keep
 from mbv2ssd_train.data.loading.batch import Batch
 from mbv2ssd_train.data.loading.loader import open_loader
 from mbv2ssd_train.data.report.mosaic import draw_batch, draw_results
@@ -34,10 +36,16 @@ from mbv2ssd_train.run.checkpoint import (
     RunState,
 )
 from mbv2ssd_train.run.checkpoint_store import CheckpointStore
+from mbv2ssd_train.run.data_record import DataRecord
 from mbv2ssd_train.run.folder import RunFolder
 from mbv2ssd_train.run.recorder import Recorder
 from mbv2ssd_train.teacher import load_teacher
-from mbv2ssd_train.training_data import open_datasets, refuse_single_images
+from mbv2ssd_train.training_data import (
+    compare_data,
+    open_datasets,
+    read_inherited,
+    refuse_single_images,
+)
 from mbv2ssd_train.weights.start import load_start
 
 _DRAWN_IMAGES = 8  # of the validation split, the same at every evaluation
@@ -62,12 +70,17 @@ class Trainer:
         torch.utils.deterministic.fill_uninitialized_memory = False
         if config.training.threads:
             torch.set_num_threads(config.training.threads)
-        train_sets, self._validation = open_datasets(config)
+        train_sets, validation = open_datasets(config)
+        # a resumed run needs no initial weights, whose files may have moved
+        found = self._world.together(lambda: [compare_data(
+            config, train_sets, validation, None if resume else read_inherited(config))]
+            if self._world.is_main else [])
+        self.data, measured, self.data_note = self._world.gather(found)[0]
+        self._validation = keep(validation, np.array(measured))
         self.loader = open_loader(
             train_sets, config, self._world.device, self._world.rank, self._world.size)
         refuse_single_images(config, sum(map(len, train_sets)), self._world.size)
         network = build_network(config)
-        # a resumed run needs no initial weights, whose files may have moved
         self.start_report = '' if resume else load_start(network, config)
         self.learner = Learner(network, config, self.total_steps, self._world,
                                load_teacher(config, self._world.device))
@@ -275,7 +288,7 @@ class Trainer:
             class_names=self.config.data.classes, state=asdict(self.state),
             model=self.learner.network.state_dict(),
             averaged=self.learner.average.module.state_dict(), learner=self.learner.state(),
-            random=random_state(), map_50=best_map)
+            random=random_state(), map_50=best_map, data=self.data.to_dict())
         if best_map is None:
             self._checkpoints.save(self.state.step, checkpoint.save)
         else:
@@ -288,6 +301,10 @@ class Trainer:
                 f'{self.folder.last}: fingerprints {checkpoint.fingerprints}, those of this '
                 f'configuration are {self.config.fingerprints()}; it is of another run. Restore '
                 'the checkpoint of this run, or start a run with model.weights')
+        if checkpoint.data:  # one of an older version does not say
+            before = DataRecord.from_dict(checkpoint.data)
+            before.refuse_changes(self.data)
+            self.data = replace(self.data, inherited=before.inherited)
         self.state = checkpoint.parsed_state()
         self.learner.restore(
             self.state.step, checkpoint.model, checkpoint.averaged, checkpoint.learner)

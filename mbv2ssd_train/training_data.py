@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import numpy as np
+
 from mbv2ssd_ros.core.errors import ConfigError, DataError
 from mbv2ssd_train.config import TrainConfig
 from mbv2ssd_train.data.dataset import Dataset, refuse_overlap
+from mbv2ssd_train.data.identity import (
+    hash_annotations,
+    identify,
+    Learnt,
+    names_of,
+    no_images,
+)
 from mbv2ssd_train.data.sources.open import open_dataset
+from mbv2ssd_train.deploy.open_model import read_learnt
+from mbv2ssd_train.process.progress import with_progress
+from mbv2ssd_train.run.data_record import DataRecord
 
 
 def open_datasets(config: TrainConfig) -> tuple[list[Dataset], Dataset]:
@@ -19,6 +33,55 @@ def open_datasets(config: TrainConfig) -> tuple[list[Dataset], Dataset]:
              for split in data.train]
     validation = open_dataset(data.root, data.val, data.classes, data.keep != 'none')
     refuse_overlap(train, validation)
+    refuse_without_objects(config, train, validation)
+    return train, validation
+
+
+def compare_data(config: TrainConfig, train: list[Dataset], validation: Dataset,
+                 inherited: Learnt | None) -> tuple[DataRecord, list[bool], str]:
+    """
+    Identify all images, and choose those to measure on: no copies of training images.
+
+    inherited is what the first weights learnt from, None for those of a run that is resumed.
+    Returns the record, whether each validation image is measured, and a note or ''. Raises
+    DataError where none is left or the first weights learnt from one.
+    """
+    seen = [identify(dataset, with_progress(f'identify the images of {dataset.name}'))
+            for dataset in (*train, validation)]
+    learnt, measured = Learnt(np.concatenate(seen[:-1])), seen[-1]
+    same, alike = learnt.same(measured), learnt.alike(measured)
+    total, notes = len(validation), []
+    if same.all():
+        raise DataError(f'{config.data.root}: every image of {validation.name} is a copy of one '
+                        'in the training data; choose another data.val')
+    if same.any():
+        notes.append(f'{same.sum()} of {total} images of {validation.name} are copies of training '
+                     f'images and not measured: {names_of(validation, same)}')
+    if alike.any():
+        notes.append(f'{alike.sum()} of {total} images of {validation.name} look like training '
+                     f'images: {names_of(validation, alike)}')
+    if inherited and (found := inherited.same(measured) & ~same).any():
+        raise DataError(
+            f'{config.model.weights or config.model.backbone_weights}: learnt from {found.sum()} '
+            f'of the {total} images of {validation.name}: {names_of(validation, found)}; mAP '
+            'measured there would be worthless. Choose another data.val or model.weights')
+    record = DataRecord(learnt, Learnt(measured), inherited or Learnt(no_images()),
+                        hash_annotations([*train, validation]))
+    return record, (~same).tolist(), '; '.join(notes)
+
+
+def read_inherited(config: TrainConfig) -> Learnt:
+    """Return what the weights that a configuration starts with learnt from."""
+    weights = config.model.weights or config.model.backbone_weights
+    if weights is None or not (config.model.weights or weights.endswith('.onnx')):
+        return Learnt(no_images())  # a backbone of a classifier knows no objects
+    return read_learnt(weights) or Learnt(no_images(), (Path(weights).name,))
+
+
+def refuse_without_objects(config: TrainConfig, train: list[Dataset], validation: Dataset
+                           ) -> None:
+    """Raise DataError where nothing can be learnt or measured."""
+    data = config.data
     if not any((~record.difficult).any() for dataset in train for record in dataset.records):
         raise DataError(f'{data.root}: no object in {", ".join(data.train)} that is not '
                         'difficult; nothing to train on')
@@ -27,7 +90,6 @@ def open_datasets(config: TrainConfig) -> tuple[list[Dataset], Dataset]:
     if not any((~record.difficult).any() for record in validation.records):
         raise DataError(f'{data.root}: no object in {data.val} that is not difficult, so that no '
                         'mAP can be measured there; choose another data.val')
-    return train, validation
 
 
 def refuse_single_images(config: TrainConfig, images: int, processes: int) -> None:

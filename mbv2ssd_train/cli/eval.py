@@ -13,7 +13,7 @@ from mbv2ssd_train.cli.options import (
     add_model,
     add_settings,
     detection_settings,
-    refuse_training_data,
+    refuse_learnt_images,
     write_json,
 )
 from mbv2ssd_train.process.progress import with_progress
@@ -34,6 +34,9 @@ def add_to(verbs: argparse._SubParsersAction) -> None:
         'crowd regions. A split that shares images with the training data is an error.')
     add_model(verb)
     add_data(verb)
+    verb.add_argument('--skip-learnt', action='store_true',
+                      help='leave out images that the model learnt from, and near copies of them; '
+                      'their number is printed')
     verb.add_argument('--json', type=Path, help='write all figures to this file')
     verb.add_argument('--report', type=Path, metavar='DIR',
                       help='write DIR/report.html, a self-contained page with figures, curves '
@@ -62,7 +65,8 @@ def _run(options: argparse.Namespace) -> None:
     subject = Subject(options.model, options.split, names, options.curve_threshold,
                       options.score_threshold)
     dataset = open_dataset(options.data, options.split, names)
-    refuse_training_data(options.model, backend.contract.provenance.config, options.data, dataset)
+    dataset = refuse_learnt_images(options.model, backend.contract.provenance.config,
+                                   options.data, dataset, options.skip_learnt)
     results = detect_all(backend, dataset, settings, with_progress('evaluate'))
     analysis = analyse(subject, summarise(dataset, results).results)
     _print_analysis(analysis)

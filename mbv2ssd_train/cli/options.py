@@ -11,13 +11,15 @@ from mbv2ssd_ros.core import durable
 from mbv2ssd_ros.core.detections import DetectionSettings
 from mbv2ssd_ros.core.errors import ConfigError, DataError
 from mbv2ssd_train.data.dataset import Dataset
+from mbv2ssd_train.process.progress import with_progress
 
 DATA_HELP = ('folder of the data: one with a dataset.yaml, a VOC tree (JPEGImages, Annotations, '
              'ImageSets), a VOCdevkit, COCO (annotations/instances_SPLIT.json), caches '
              '(SET.cache) or packed sets (SET.json with SET.part*.zip)')
 SPLIT_HELP = ('VOC tree: test; VOCdevkit: VOC2007:test; COCO: val2017; cache: SET; packed: SET or '
               'SET:PART; else a split of the dataset.yaml. '
-              'Append @k/n for every n-th image from the k-th, @!k/n (in quotes) for all others')
+              'Append @hash:k/n for one n-th of the images, chosen by their names, or @k/n for '
+             'every n-th from the k-th; @!hash:k/n and @!k/n (in quotes) for all others')
 
 CLASSES_HELP = 'object classes (default: those of dataset.yaml, else the 20 of VOC)'
 
@@ -72,33 +74,72 @@ def write_json(path: Path, value: dict[str, Any]) -> None:
     durable.write_json(path, value)
 
 
-def refuse_training_data(model: str | Path, config_yaml: str, root: str, measured: Dataset
-                         ) -> None:
+def refuse_learnt_images(model: str | Path, config_yaml: str, root: str, measured: Dataset,
+                         skip: bool = False, calibration: Dataset | None = None) -> Dataset:
     """
-    Raise DataError where a model would be measured on its training images.
+    Return the images that a model may be measured on: those it did not learn from.
 
-    Training splits are looked up in the folder that the model was trained from, else in `root`; a
-    note reports those that are in neither.
+    Raises DataError where it learnt from one, or `calibration` has it, unless they are to be
+    skipped. A model that does not say what it learnt from is compared by the names in its training
+    splits. Notes report what is skipped, near copies, and what cannot be checked.
     """
-    from mbv2ssd_train.config import parse_data_section
     from mbv2ssd_train.data.dataset import refuse_overlap
+    from mbv2ssd_train.data.identity import identify, keep, Learnt, names_of, no_images
+    from mbv2ssd_train.deploy.open_model import read_learnt
+    learnt = read_learnt(model)
+    if learnt is None:
+        refuse_overlap(_training_splits(model, config_yaml, root), measured)
+        _note(f'{model} does not record which images it learnt from; its training splits were '
+              'compared by name')
+        if calibration is None:
+            return measured
+    known = learnt or Learnt(no_images())
+    for name in known.unknown:
+        _note(f'{model} began with {name}, which does not say which images it learnt from')
+    images = identify(measured, with_progress('compare with the learnt images'))
+    if calibration:
+        known |= Learnt(identify(calibration, with_progress('identify calibration images')))
+    same, alike, total = known.same(images), known.alike(images), len(measured)
+    if same.any() and not skip:
+        raise DataError(
+            f'{model}: learnt from {same.sum()} of the {total} images of {measured.name}: '
+            f'{names_of(measured, same)}; figures measured there would be worthless. Choose '
+            'another --split, or see `eval --skip-learnt`')
+    if alike.any():
+        _note(f'{alike.sum()} of {total} images of {measured.name} look like learnt ones: '
+              f'{names_of(measured, alike)}')
+    if not skip:
+        return measured
+    chosen = ~(same | alike)
+    if not chosen.all():
+        _note(f'{(~chosen).sum()} of {total} images of {measured.name} are skipped: learnt, or '
+              'like learnt ones')
+    return keep(measured, chosen)
+
+
+def _training_splits(model: str | Path, config_yaml: str, root: str) -> list[Dataset]:
+    """Open those found in the folder that a model was trained from, else in `root`."""
+    from mbv2ssd_train.config import parse_data_section
     from mbv2ssd_train.data.sources.open import open_dataset
     try:
         data = parse_data_section(config_yaml, str(model))
     except ConfigError as err:
-        print(f'note: overlap with the training images is not checked: {err}',
-              file=sys.stderr)
-        return
+        _note(f'overlap with the training images is not checked: {err}')
+        return []
     roots = [each for each in dict.fromkeys((data.root, root)) if Path(each).is_dir()]
-    learnt = []
+    found = []
     for split in data.train:
         for each in roots:
             try:
-                learnt.append(open_dataset(each, split, data.classes))
+                found.append(open_dataset(each, split, data.classes))
                 break
             except (ConfigError, DataError):
                 continue
         else:
-            print(f'note: the training split {split} is not in {" or ".join(roots)}; overlap '
-                  'with the measured images is not checked', file=sys.stderr)
-    refuse_overlap(learnt, measured)
+            _note(f'the training split {split} is not in {" or ".join(roots)}; overlap with the '
+                  'measured images is not checked')
+    return found
+
+
+def _note(text: str) -> None:
+    print(f'note: {text}', file=sys.stderr)

@@ -11,7 +11,7 @@ from mbv2ssd_train.cli.options import (
     add_settings,
     DATA_HELP,
     detection_settings,
-    refuse_training_data,
+    refuse_learnt_images,
     SPLIT_HELP,
     write_json,
 )
@@ -51,7 +51,10 @@ def add_to(verbs: argparse._SubParsersAction) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
+    import numpy as np
+
     from mbv2ssd_train.data.dataset import refuse_overlap
+    from mbv2ssd_train.data.identity import keep
     from mbv2ssd_train.data.sources.open import open_dataset
     from mbv2ssd_train.deploy.open_model import open_model
     from mbv2ssd_train.quantize.calibration import (
@@ -73,8 +76,9 @@ def _run(options: argparse.Namespace) -> int:
         open_dataset(options.data, split, contract.object_names)
         for split in (options.calibration_split, options.split))
     refuse_overlap([calibration], measured)
-    refuse_training_data(options.model, contract.provenance.config, options.data, measured)
     chosen = choose_images(calibration, options.images, options.seed)
+    refuse_learnt_images(options.model, contract.provenance.config, options.data, measured,
+                         calibration=keep(calibration, np.isin(range(len(calibration)), chosen)))
     note = (f'INT8 for {options.target}: {options.method} over {len(chosen)} images of '
             f'{options.calibration_split} (list {list_hash(calibration, chosen)})')
     print(note)

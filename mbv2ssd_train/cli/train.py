@@ -71,7 +71,8 @@ def _train(config: TrainConfig, runs: Path, resume: bool, world: World) -> None:
     trainer = Trainer(config, runs, resume, world)
     if world.is_main:
         print(f'{trainer.folder.path}: {trainer.describe()}')
-        for note in filter(None, (trainer.learner.warning, trainer.start_report)):
+        for note in filter(None, (trainer.learner.warning, trainer.data_note,
+                                  trainer.start_report)):
             print(note)
         if not trainer.state.step:
             print(f'check the training images: {trainer.folder.path}/images/first_batch.png')

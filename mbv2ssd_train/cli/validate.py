@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mbv2ssd_ros.core.errors import ConfigError
-from mbv2ssd_train.cli.options import DATA_HELP, refuse_training_data, SPLIT_HELP, write_json
+from mbv2ssd_train.cli.options import DATA_HELP, refuse_learnt_images, SPLIT_HELP, write_json
 from mbv2ssd_train.process.progress import with_progress
 
 if TYPE_CHECKING:
@@ -75,7 +75,8 @@ def _validate(options: argparse.Namespace, models: tuple[Backend, Backend]) -> V
     dataset, contract = None, models[0].contract
     if options.data:
         dataset = open_dataset(options.data, options.split, contract.object_names)
-        refuse_training_data(options.first, contract.provenance.config, options.data, dataset)
+        refuse_learnt_images(options.first.removeprefix('tensorrt:'), contract.provenance.config,
+                             options.data, dataset)
     images = images_of(dataset, options.images, contract)
     return validate((options.first, options.second), models, images,
                     options.split or 'synthetic', _limits(options, models),

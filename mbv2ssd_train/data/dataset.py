@@ -119,6 +119,11 @@ class Dataset:
     def __len__(self) -> int:
         return len(self.records)
 
+    @property
+    def keeps_decoded(self) -> bool:
+        """Whether images are kept after the first read."""
+        return self._decoded is not None
+
     def image(self, index: int) -> NDArray[np.uint8]:
         """Read (H, W, 3) uint8 BGR, not to be written to; see decode."""
         if self._decoded is not None and index in self._decoded:

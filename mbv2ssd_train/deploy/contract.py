@@ -62,4 +62,4 @@ def open_checkpoint(checkpoint: Checkpoint, device: torch.device | None = None) 
     if config.quantize.weights_only:
         network = keep_rounded_weights(network)
     return TorchBackend(DeployModel(network.to(device), config.model),
-                        build_contract(config, checkpoint.map_50))
+                        build_contract(config, checkpoint.map_50), checkpoint.learnt())

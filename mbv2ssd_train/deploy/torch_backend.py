@@ -8,6 +8,7 @@ import torch
 
 from mbv2ssd_ros.core.contract import ModelContract
 from mbv2ssd_ros.core.output_summary import Difference, Outputs
+from mbv2ssd_train.data.identity import Learnt
 from mbv2ssd_train.model.deploy import DeployModel
 
 
@@ -19,8 +20,10 @@ class TorchBackend:
     max_batch = 16
     max_concurrency = 1  # torch uses all cores in one call
 
-    def __init__(self, model: DeployModel, contract: ModelContract) -> None:
+    def __init__(self, model: DeployModel, contract: ModelContract, learnt: Learnt | None = None
+                 ) -> None:
         self.model = model.to(memory_format=torch.channels_last)
+        self.learnt = learnt  # None: not known
         self.contract = contract
         self._device = model.priors.device
         self.detail = f'PyTorch {torch.__version__}, {self._device.type.upper()}'

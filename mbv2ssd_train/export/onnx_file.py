@@ -21,9 +21,15 @@ from mbv2ssd_ros.backends.opening import open_backend
 from mbv2ssd_ros.backends.options import BackendOptions
 from mbv2ssd_ros.core.contract import ModelContract
 from mbv2ssd_ros.core.errors import Mbv2SsdError
+from mbv2ssd_train.data.identity import LEARNT_KEY
 from mbv2ssd_train.deploy.torch_backend import TorchBackend
 from mbv2ssd_train.model.deploy import DeployModel
-from mbv2ssd_train.onnx_files.model_file import check_name, save_beside, set_contract
+from mbv2ssd_train.onnx_files.model_file import (
+    check_name,
+    save_beside,
+    set_contract,
+    set_metadata,
+)
 
 OPSET = 17  # the newest that TensorRT 8.6 (JetPack 6.0) reads
 _IR_VERSION = 8
@@ -51,6 +57,8 @@ def export_onnx(backend: TorchBackend, path: Path) -> Difference:
     _lower_opset(model)
     _forget_the_source(model)
     set_contract(model, _without_folders(backend.contract))
+    if backend.learnt:
+        set_metadata(model, LEARNT_KEY, backend.learnt.to_text())
     onnx.checker.check_model(model, full_check=True)
     partial = save_beside(model, path)
     try:

@@ -47,7 +47,7 @@ def export_learnt(backend: TorchBackend, path: Path) -> Difference:
     contract = dataclasses.replace(backend.contract, precision='fp32')
     with tempfile.TemporaryDirectory() as folder:
         floats, integers = Path(folder) / 'float.onnx', Path(folder) / 'int8.onnx'
-        export_onnx(TorchBackend(plain, contract), floats)
+        export_onnx(TorchBackend(plain, contract, backend.learnt), floats)
         quantize_onnx(floats, integers, _AnyImage(contract.input_size_hw), 'tensorrt', 'minmax',
                       NOTE)
         model = onnx.load(integers)

@@ -29,6 +29,7 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from mbv2ssd_ros.core.contract import SATURATION_FREE_KEY
 from mbv2ssd_ros.core.errors import ContractError
+from mbv2ssd_train.data.identity import LEARNT_KEY
 from mbv2ssd_train.model.weight_grid import channel_scales
 from mbv2ssd_train.onnx_files.graph import GraphIndex
 from mbv2ssd_train.onnx_files.model_file import (
@@ -86,6 +87,9 @@ def quantize_onnx(source: Path, output: Path, images: CalibrationDataReader, tar
     else:
         _refuse(check_graph(model), f'{output}: TensorRT would not take it')
     declare_used_opsets(model)
+    learnt = {item.key: item.value for item in restored.metadata_props}.get(LEARNT_KEY)
+    if learnt is not None:
+        set_metadata(model, LEARNT_KEY, learnt)
     set_contract(model, dataclasses.replace(
         contract, precision='int8', provenance=dataclasses.replace(
             contract.provenance, config=f'# {note}\n{contract.provenance.config}')))

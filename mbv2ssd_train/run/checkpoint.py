@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields, MISSING
 import os
 from pathlib import Path
 import pickle
@@ -12,6 +12,8 @@ import torch
 
 from mbv2ssd_ros.core.errors import DataError
 from mbv2ssd_train.config import parse_config, TrainConfig
+from mbv2ssd_train.data.identity import Learnt
+from mbv2ssd_train.run.data_record import DataRecord
 
 FORMAT = 2
 
@@ -42,6 +44,7 @@ class Checkpoint:
     learner: dict[str, Any]  # optimizer and loss scaler
     random: dict[str, Any]  # states of torch's generators; images have their own by (seed, place)
     map_50: float | None  # of `averaged` on the validation split, where it was measured
+    data: dict[str, str] = field(default_factory=dict)  # of DataRecord; {} of older versions
     format: int = FORMAT
 
     def parsed_config(self) -> TrainConfig:
@@ -51,6 +54,10 @@ class Checkpoint:
     def parsed_state(self) -> RunState:
         """Return the progress of the run."""
         return RunState(**self.state)
+
+    def learnt(self) -> Learnt | None:
+        """Return what the weights learnt from; None where the checkpoint does not say."""
+        return DataRecord.from_dict(self.data).learnt if self.data else None
 
     def require_run(self, source: Path | str) -> None:
         """Raise DataError for imported weights: they have no run to resume."""
@@ -110,7 +117,8 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     if found['format'] != FORMAT:
         raise DataError(f'{source}: checkpoint format {found["format"]}, this package reads '
                         f'{FORMAT}; use the version of the package that wrote it')
-    missing = sorted({field.name for field in fields(Checkpoint)} - set(found))
+    missing = sorted({item.name for item in fields(Checkpoint)
+                      if item.default_factory is MISSING} - set(found))
     if missing:
         raise DataError(f'{source}: the checkpoint lacks {", ".join(missing)}; is it complete?')
     return Checkpoint(**found)

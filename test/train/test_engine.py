@@ -370,13 +370,12 @@ def test_no_checkpoint_ever_holds_a_nan(world, tmp_path):
 
 def test_a_broken_image_keeps_what_was_learnt_and_can_be_mended(tmp_path):
     world = write_world(tmp_path / 'world', train=12, val=3)
-    run = trainer(world, tmp_path / 'runs')
+    run = trainer(world, tmp_path / 'runs', data={'keep': 'none'})
     last = list(run.loader.epoch(0))[-1].sources[-1]
     with open(last, 'rb') as file:
         content = file.read()
     with open(last, 'wb') as file:
         file.write(content[:len(content) // 2])
-    run = trainer(world, tmp_path / 'runs', data={'keep': 'none'})
     with pytest.raises(DataError, match=f'{last}: .*truncated'):
         run.run()
     assert status(run.folder)['status'] == 'failed' and run.state.step > 0

@@ -12,12 +12,15 @@ ROOT is one of
 - a COCO folder (annotations/instances_SPLIT.json, SPLIT/*.jpg): e.g. `val2017`.
 
 A suffix `@k/n` keeps every n-th image from the k-th on, `@!k/n` all others, counted over the
-sorted ids: `voc07_trainval@!0/10` to learn from, `voc07_trainval@0/10` to choose with.
+sorted ids: `voc07_trainval@!0/10` to learn from, `voc07_trainval@0/10` to choose with. `@hash:k/n`
+and `@!hash:k/n` choose about as many by a hash of the id, so that an image stays on its side when
+others are added or removed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+import hashlib
 from pathlib import Path
 import re
 
@@ -33,7 +36,8 @@ from mbv2ssd_train.data.sources.described import read_described
 from mbv2ssd_train.data.sources.packed import read_packed
 from mbv2ssd_train.data.sources.voc import is_voc_tree, read_voc
 
-_SPLIT = re.compile(r'(?P<name>[^@:]+)(:(?P<part>[^@:]+))?(@(?P<but>!?)(?P<k>\d+)/(?P<n>\d+))?')
+_SPLIT = re.compile(r'(?P<name>[^@:]+)(:(?P<part>[^@:]+))?'
+                    r'(@(?P<but>!?)(?P<hash>hash:)?(?P<k>\d+)/(?P<n>\d+))?')
 
 
 def open_dataset(root: str | Path, split: str, class_names: Sequence[str],
@@ -51,11 +55,13 @@ def open_dataset(root: str | Path, split: str, class_names: Sequence[str],
     parsed = _SPLIT.fullmatch(split)
     if parsed is None:
         raise ConfigError(
-            f'split {split!r} is not of the form NAME[:PART][@k/n], e.g. voc07_trainval:val')
+            f'split {split!r} is not of the form NAME[:PART][@k/n] or [@hash:k/n], e.g. '
+            'voc07_trainval:val')
     records, images = _read(
         folder, parsed['name'], parsed['part'], class_names, on_fault)
     if parsed['n'] is not None:
-        records = _every_nth(records, int(parsed['k']), int(parsed['n']), parsed['but'] == '!')
+        records = _every_nth(records, int(parsed['k']), int(parsed['n']), parsed['but'] == '!',
+                             bool(parsed['hash']))
     return Dataset(split, class_names, records, images, keep_decoded)
 
 
@@ -98,11 +104,16 @@ def _read_file(record: ImageRecord) -> bytes:
     return read_file(Path(record.source))
 
 
-def _every_nth(records: list[ImageRecord], first: int, n: int, all_but: bool
+def _every_nth(records: list[ImageRecord], first: int, n: int, all_but: bool, by_hash: bool
                ) -> list[ImageRecord]:
     if not first < n:
         raise ConfigError(
-            f'@{first}/{n} selects no image; the first number must be below the second')
-    chosen = {record.image_id for record in
-              sorted(records, key=lambda record: record.image_id)[first::n]}
+            f'@{"hash:" if by_hash else ""}{first}/{n} selects no image; the first number '
+            'must be below the second')
+    ids = sorted(record.image_id for record in records)
+    chosen = {name for name in ids if _hash(name) % n == first} if by_hash else set(ids[first::n])
     return [record for record in records if (record.image_id in chosen) != all_but]
+
+
+def _hash(name: str) -> int:
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], 'big')

@@ -196,10 +196,11 @@ def test_a_process_that_has_lost_another_says_so(tmp_path):
     assert message.startswith('process 0 of 2 lost its connection: ')
 
 
-def train_share(rank, port, config, runs):
-    """Train in one of two processes, which an image ends."""
+def train_share(rank, port, config, runs, broken):
+    """Train in one of two processes, which an image ends that breaks after the start."""
     with join(rank, 2, port) as world:
         trainer = Trainer(load_config(config), Path(runs), world=world)
+        Path(broken).write_bytes(b'')
         Path(f'{runs}/message{rank}').write_text(message_of(trainer.run))
 
 
@@ -209,10 +210,9 @@ def test_an_image_that_one_process_cannot_read_ends_both_with_their_state_saved(
     config = small_run(world, data={'keep': 'none'})
     of_second = TrainLoader(open_datasets(config)[0], config, rank=1, world_size=2)
     broken = Path(list(of_second.epoch(0))[2].sources[0])
-    broken.write_bytes(broken.read_bytes()[:100])
     (tmp_path / 'c.yaml').write_text(config.to_yaml())
-    multiprocessing.spawn(train_share, (free_port(), str(tmp_path / 'c.yaml'), str(tmp_path)),
-                          nprocs=2)
+    multiprocessing.spawn(train_share, (free_port(), str(tmp_path / 'c.yaml'), str(tmp_path),
+                                        str(broken)), nprocs=2)
     messages = [(tmp_path / f'message{rank}').read_text() for rank in range(2)]
     assert messages[0] == messages[1] and messages[0].startswith(f'{broken}: ')
     last, = tmp_path.glob('small_*/checkpoints/last.pt')
