@@ -15,6 +15,7 @@ from mbv2ssd_train.cli import (
     import_weights,
     ladder,
     predict,
+    promise,
     quantize,
     runs,
     self_test,
@@ -23,8 +24,8 @@ from mbv2ssd_train.cli import (
 )
 from mbv2ssd_train.cli import eval as evaluation
 
-_VERBS = (train, runs, ladder, evaluation, export, quantize, self_test, validate, predict, data,
-          import_weights, benchmark)
+_VERBS = (train, runs, ladder, evaluation, export, quantize, self_test, validate, promise, predict,
+          data, import_weights, benchmark)
 _LESS_MEMORY = ('If this was training, training.accumulate=2 splits a batch in two, '
                 'data.keep=memory keeps the images off the GPU, and a smaller '
                 'training.batch_size or model.input_size_hw needs less memory')
