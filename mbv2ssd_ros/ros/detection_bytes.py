@@ -36,17 +36,17 @@ class MessageMaker(Protocol):
         """Make a message, or its bytes; boxes in pixels, best first."""
 
 
-def message_maker(class_names: Sequence[str]) -> MessageMaker:
+def message_maker(class_ids: Sequence[str]) -> MessageMaker:
     """Choose the fastest maker whose messages this middleware reads; for one thread."""
-    encoder = DetectionBytes(class_names)
-    return encoder if _is_understood(encoder, class_names) else DetectionMessages(class_names)
+    encoder = DetectionBytes(class_ids)
+    return encoder if _is_understood(encoder, class_ids) else DetectionMessages(class_ids)
 
 
 class DetectionBytes:
     """Writes detection messages as CDR."""
 
-    def __init__(self, class_names: Sequence[str]) -> None:
-        self._hypotheses = [_COUNT.pack(1) + _string(name) for name in class_names]
+    def __init__(self, class_ids: Sequence[str]) -> None:
+        self._hypotheses = [_COUNT.pack(1) + _string(name) for name in class_ids]
 
     def message(self, detections: Detections, header: Header) -> bytes:
         """Return the bytes for Publisher.publish; boxes in pixels, best first."""
@@ -77,14 +77,14 @@ def _string(text: str) -> bytes:
 _NO_ID = _string('')
 
 
-def _is_understood(encoder: DetectionBytes, class_names: Sequence[str]) -> bool:
+def _is_understood(encoder: DetectionBytes, class_ids: Sequence[str]) -> bool:
     """Check with every class that the middleware reads what rclpy would have written."""
-    labels = np.arange(len(class_names))
+    labels = np.arange(len(class_ids))
     numbers = np.arange(1, 1 + 5 * len(labels), dtype=np.float32).reshape(-1, 5)
     sample = Detections(numbers[:, :4], numbers[:, 4], labels, ids=7 * labels)
     header = Header(frame_id='camera')
     header.stamp.sec, header.stamp.nanosec = 1, 2
-    expected = DetectionMessages(class_names).message(sample, header)
+    expected = DetectionMessages(class_ids).message(sample, header)
     try:
         return bool(deserialize_message(encoder.message(sample, header), Detection2DArray)
                     == expected)

@@ -13,8 +13,8 @@ from mbv2ssd_ros.core.detections import Detections
 class DetectionMessages:
     """Makes detection messages, where the bytes of `DetectionBytes` cannot be used."""
 
-    def __init__(self, class_names: Sequence[str]) -> None:
-        self._class_names = tuple(class_names)
+    def __init__(self, class_ids: Sequence[str]) -> None:
+        self._class_ids = tuple(class_ids)
 
     def message(self, detections: Detections, header: Header) -> Detection2DArray:
         """Make a message; boxes in pixels, best first."""
@@ -27,7 +27,7 @@ class DetectionMessages:
             part.bbox.center.position.y = 0.5 * (y1 + y2)
             part.bbox.size_x = x2 - x1
             part.bbox.size_y = y2 - y1
-            part.results[0].hypothesis.class_id = self._class_names[label]
+            part.results[0].hypothesis.class_id = self._class_ids[label]
             part.results[0].hypothesis.score = score
             message.detections.append(part)
         return message

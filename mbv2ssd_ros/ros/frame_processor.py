@@ -45,7 +45,8 @@ class FrameProcessor:
 
     def __init__(self, detector: Detector, cameras: Sequence[Camera],
                  live: Callable[[], LiveParams], debug_images: DebugImages, clock: Clock,
-                 warn: ThrottledLog, recorder: Recorder | None = None) -> None:
+                 warn: ThrottledLog, class_ids: Sequence[str], recorder: Recorder | None = None
+                 ) -> None:
         self._detector = detector
         self._cameras = cameras
         self._live = live
@@ -54,7 +55,7 @@ class FrameProcessor:
         self._warn = warn
         self._recorder = recorder
         self._published = DetectionSelector(detector.contract, live().detection)
-        self._messages = message_maker(detector.contract.class_names)
+        self._messages = message_maker(class_ids)
 
     def __call__(self, batch: Sequence[Frame[Any]]) -> None:
         """Process a batch of frames of different cameras."""

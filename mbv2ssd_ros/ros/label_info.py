@@ -1,4 +1,4 @@
-"""The class names of the model as vision_msgs/LabelInfo, for subscribers without the model."""
+"""Names and numbers of the classes, in detections and in vision_msgs/LabelInfo."""
 
 from __future__ import annotations
 
@@ -6,6 +6,13 @@ from std_msgs.msg import Header
 from vision_msgs.msg import LabelInfo, VisionClass
 
 from mbv2ssd_ros.core.contract import ModelContract
+
+
+def class_ids(contract: ModelContract, kind: str) -> tuple[str, ...]:
+    """Return class_id of each label in a detection; kind is name, or index for its column."""
+    if kind == 'index':
+        return tuple(map(str, range(len(contract.class_names))))
+    return tuple(contract.class_names)
 
 
 def label_info(contract: ModelContract, score_threshold: float, header: Header) -> LabelInfo:

@@ -22,6 +22,7 @@ from mbv2ssd_ros.core.errors import ConfigError
 from mbv2ssd_ros.tracking.tracker import TrackSettings
 
 TRANSPORTS = ('raw', 'compressed')
+CLASS_IDS = ('name', 'index')
 RELIABILITIES = ('best_effort', 'reliable')
 MAX_CAMERAS = 8
 _MORE_TO_TRACK = 100  # detections with low scores
@@ -97,6 +98,9 @@ NODE_PARAMETERS: Mapping[str, ParameterSpec] = {
         _TRACKS.buffer_s, 'A track that was not seen for longer ends.', (0.01, 60.0), live=True),
     'track_min_hits': ParameterSpec(
         _TRACKS.min_hits, 'Detections until a track has an id.', (1, 100), live=True),
+    'class_id': ParameterSpec(
+        'name', 'What class_id of a detection holds: name, or index, the column of the class in '
+        'the scores of the model as a decimal number. `~/label_info` has both.'),
     'max_age_ms': ParameterSpec(
         0.0, 'Older images are dropped, before inference and before publishing. 0: off. Images '
         'without a stamp have no age.', (0.0, 60000.0), live=True),
@@ -213,6 +217,7 @@ class DetectorParams:
     model_path: str  # empty: the shipped model
     backend: str
     cameras: tuple[CameraParams, ...]
+    class_id: str  # one of CLASS_IDS
     max_batch_wait_ms: float
     options: BackendOptions
     live: LiveParams
@@ -221,12 +226,14 @@ class DetectorParams:
     def from_values(cls, values: Mapping[str, Any]) -> DetectorParams:
         """Check the values of all parameters, by full name, together; may raise ConfigError."""
         _one_of('backend', values['backend'], BACKENDS)
+        _one_of('class_id', values['class_id'], CLASS_IDS)
         cameras = tuple(_camera(name, values) for name in check_camera_names(values['cameras']))
         tracking = tuple(values[f'{camera.name}.tracking'] for camera in cameras)
         return cls(
             model_path=values['model_path'],
             backend=values['backend'],
             cameras=cameras,
+            class_id=values['class_id'],
             max_batch_wait_ms=values['max_batch_wait_ms'],
             options=BackendOptions(
                 precision=values['precision'], max_batch=len(cameras),

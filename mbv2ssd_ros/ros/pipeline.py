@@ -27,7 +27,7 @@ from mbv2ssd_ros.ros.camera_monitor import CameraMonitor, CameraReport
 from mbv2ssd_ros.ros.debug_image import DebugImages
 from mbv2ssd_ros.ros.events import NO_EVENTS
 from mbv2ssd_ros.ros.frame_processor import FrameProcessor
-from mbv2ssd_ros.ros.label_info import label_info
+from mbv2ssd_ros.ros.label_info import class_ids, label_info
 from mbv2ssd_ros.ros.missing_images import (
     image_topics,
     incompatible_qos,
@@ -163,10 +163,11 @@ class Pipeline:
 
     def _processors(self, debug_images: DebugImages) -> list[FrameProcessor]:
         count = min(len(self._cameras), self.backend.max_concurrency)
+        ids = class_ids(self.backend.contract, self._params.class_id)
         return [
             FrameProcessor(Detector(self.backend, self.live.tracked), self._cameras,
                            lambda: self.live, debug_images, self._node.get_clock(), self._warn,
-                           self._recorder)
+                           ids, self._recorder)
             for _ in range(count)]
 
     def _router(self, scheduler: Scheduler[Any]) -> Callable[[Camera, Frame[Any]], None]:

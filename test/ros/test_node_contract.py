@@ -148,6 +148,22 @@ def test_a_frame_that_cannot_be_processed_gives_no_message_and_is_counted(front)
     assert [m.header.frame_id for m in front.received] == ['whole']
 
 
+def test_the_class_can_be_a_number_that_label_info_explains(start_detector):
+    from rclpy.qos import DurabilityPolicy, QoSProfile
+    from vision_msgs.msg import LabelInfo
+    detector = start_detector(class_id='index', score_threshold=0.5)
+    detector.activate()
+    answer = CameraPeer(detector).ask(image_msg(picture(red=[(0, 0, 255)], green=[(2, 2, 204)])))
+    labels = detector.peer.collect(
+        LabelInfo, f'{detector.name}/label_info',
+        QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL))
+    detector.peer.wait_for(lambda: labels, 'label info')
+    names = {str(known.class_id): known.class_name for known in labels[0].class_map}
+    assert [fact[0] for fact in facts(answer)] == ['1', '2']
+    assert [names[fact[0]] for fact in facts(answer)] == ['red', 'green']
+    assert 'class_id is read when the node is configured' in detector.set(class_id='name')
+
+
 def test_labels_are_latched_with_the_columns_of_the_model(detector):
     from rclpy.qos import DurabilityPolicy, QoSProfile
     from vision_msgs.msg import LabelInfo

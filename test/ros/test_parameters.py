@@ -95,6 +95,7 @@ def test_no_names_allow_every_class():
 
 @pytest.mark.parametrize(('changes', 'expected'), [
     ({'backend': 'abacus'}, "backend is 'abacus', expected one of auto"),
+    ({'class_id': 'number'}, "class_id is 'number', expected one of name, index"),
     ({'precision': 'fp8'}, "precision is 'fp8', expected one of auto, fp32, fp16, int8"),
     ({'providers': ['']}, r'providers is \[\], expected at least one'),
     ({'providers': ['CPUExecutionProvider'] * 2}, 'expected at least one and none twice'),
