@@ -89,11 +89,15 @@ def mismatch(wanted: WantedCamera, topics: Topics) -> Reason | None:
                       f'start the camera, or set {name}.image_topic')
     fitting = [publisher for publisher in publishers if publisher.kind == wanted.kind]
     if not fitting:
-        return Reason(
-            f'{names(publishers)} publishes {publishers[0].kind} on {wanted.topic}, '
-            f'{name}.transport is {wanted.transport!r} and expects {wanted.kind}',
-            f'set {name}.transport to {_twin(wanted).transport}')
+        return _wrong_type(wanted, publishers)
     return incompatible_qos(wanted, publishers)
+
+
+def _wrong_type(wanted: WantedCamera, publishers: Sequence[Publisher]) -> Reason:
+    return Reason(
+        f'{names(publishers)} publishes {publishers[0].kind} on {wanted.topic}, '
+        f'{wanted.name}.transport is {wanted.transport!r} and expects {wanted.kind}',
+        f'set {wanted.name}.transport to {_twin(wanted).transport}')
 
 
 def incompatible_qos(wanted: WantedCamera, publishers: Iterable[Publisher]) -> Reason | None:
@@ -110,6 +114,9 @@ def incompatible_qos(wanted: WantedCamera, publishers: Iterable[Publisher]) -> R
 
 def nothing_arrives(wanted: WantedCamera, publishers: Sequence[Publisher]) -> Reason:
     """Return the likely reason why a publisher that fits is there but nothing comes."""
+    # for 20 s a killed camera is still listed with one that came back with another type
+    if other := [publisher for publisher in publishers if publisher.kind != wanted.kind]:
+        return _wrong_type(wanted, other)
     found = f'{names(publishers)} is there on {wanted.topic} but sends nothing that arrives'
     if any(publisher.node == _NAMELESS for publisher in publishers) or other_users():
         others = ', '.join(other_users()) or 'another user'

@@ -106,3 +106,10 @@ def test_two_nodes_on_one_topic_mix_and_a_restarted_one_does_not():
     assert mixed_publishers(wanted(), [publisher(), publisher()]) is None
     found = mixed_publishers(wanted(), [publisher(), publisher('/bag')])
     assert found.found.startswith('2 nodes publish on /front/image_raw: /driver, /bag')
+
+
+def test_a_camera_that_came_back_with_another_type_is_named_while_the_old_one_is_listed():
+    reason = nothing_arrives(wanted(), [publisher('/old'), publisher('/new', COMPRESSED)])
+    assert str(reason) == (
+        f"/new publishes {COMPRESSED} on {TOPIC}, front.transport is 'raw' and expects {IMAGE}; "
+        'set front.transport to compressed')

@@ -1,5 +1,9 @@
 """The node says why nothing comes, and shows what it sees."""
 
+import signal
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -8,6 +12,19 @@ from helpers.needs import need
 
 pytestmark = pytest.mark.ros
 
+CAMERA = '''
+import sys
+import rclpy
+from sensor_msgs import msg
+rclpy.init()
+node = rclpy.create_node(sys.argv[1])
+kind = getattr(msg, sys.argv[2])
+publisher = node.create_publisher(kind, sys.argv[3], 1)
+image = kind(format='jpeg') if sys.argv[2] == 'CompressedImage' else kind(
+    height=2, width=2, step=6, encoding='rgb8', data=bytes(12))
+node.create_timer(0.05, lambda: publisher.publish(image))
+rclpy.spin(node)
+'''
 OK, WARN, ERROR = b'\0', b'\1', b'\2'
 
 
@@ -54,6 +71,28 @@ def test_the_wrong_type_of_image_is_named_with_the_remedy(detector):
         CompressedImage, detector.topic('mistyped/image_raw'), 10)
     silent(detector, 'mistyped', '/peer publishes sensor_msgs/msg/CompressedImage',
            "mistyped.transport is 'raw' and expects sensor_msgs/msg/Image")
+
+
+def test_a_killed_camera_that_comes_back_with_another_type_is_named(start_detector):
+    detector = start_detector(autostart=True, silence_timeout_s=0.5, camera__qos_reliability=None)
+
+    def play(*arguments):
+        return subprocess.Popen(
+            [sys.executable, '-c', CAMERA, *arguments, detector.topic('camera/image_raw')])
+    old = play('old_driver', 'Image')
+    detector.diagnosis('camera camera', lambda s, v: s.level == OK, 'images')
+    old.kill()
+    old.wait()
+    silent(detector, 'camera', '/old_driver is there on')  # until its lease ends, after 20 s
+    new = play('new_driver', 'CompressedImage')
+    try:
+        silent(detector, 'camera', '/new_driver publishes sensor_msgs/msg/CompressedImage')
+        assert detector.topic('camera/image_raw') in [
+            topic for topic, kinds in detector.peer.node.get_topic_names_and_types()
+            if len(kinds) == 2]  # the old one is still listed
+    finally:
+        new.send_signal(signal.SIGINT)
+        new.wait(10)
 
 
 def test_a_camera_that_falls_silent_is_an_error_until_it_is_back(detector, camera):
