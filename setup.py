@@ -74,6 +74,7 @@ setup(
             'faster-coco-eval',
             'pycocotools',  # what COCO mAP is compared with
             'distributed',
+            'mcap>=1.6,<2',  # evaluate_bag's, with rosbags-image, which brings rosbags
             'rosbags-image',
         ],
     },

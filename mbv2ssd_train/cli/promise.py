@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from mbv2ssd_ros.core.errors import ConfigError
-from mbv2ssd_train.cli.options import add_data, add_model, refuse_training_data
+from mbv2ssd_train.cli.options import add_data, add_model, refuse_learnt_images
 from mbv2ssd_train.process.progress import with_progress
 
 if TYPE_CHECKING:
@@ -42,8 +42,8 @@ def _run(options: argparse.Namespace) -> None:
     limits = dict(map(_limit, options.miss))
     backend = open_model(options.model)
     names = backend.contract.object_names
-    dataset = open_dataset(options.data, options.split, names)
-    refuse_training_data(options.model, backend.contract.provenance.config, options.data, dataset)
+    dataset = refuse_learnt_images(options.model, backend.contract.provenance.config, options.data,
+                                   open_dataset(options.data, options.split, names))
     settings = DetectionSettings(score_threshold=LOWEST, max_detections=MAX_DETECTIONS)
     results = list(detect_all(backend, dataset, settings, with_progress('evaluate')))
     found = promises(match_results(results, len(names)), names, limits, options.confidence,
