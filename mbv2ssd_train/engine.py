@@ -85,7 +85,7 @@ class Trainer:
         self.learner = Learner(network, config, self.total_steps, self._world,
                                load_teacher(config, self._world.device))
         self.state = RunState()
-        self._stop = StopRequest()
+        self._stop = StopRequest('finishing this step, then saving' if self._world.is_main else '')
         self.folder = RunFolder(runs, config)
         self._checkpoints = self._world.together(lambda: self._open_folder(resume))
         if resume:

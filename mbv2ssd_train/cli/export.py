@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from mbv2ssd_ros.core.errors import ConfigError
 from mbv2ssd_train.cli.options import DATA_HELP, SPLIT_HELP
+from mbv2ssd_train.process.progress import ProgressBar
 
 if TYPE_CHECKING:
     from mbv2ssd_train.deploy.torch_backend import TorchBackend
@@ -71,8 +72,9 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _export(backend: TorchBackend, output: Path) -> str:
-    from mbv2ssd_train.export.onnx_file import export_onnx, TEST_IMAGES, TOLERANCE
-    found = export_onnx(backend, output)
+    from mbv2ssd_train.export.onnx_file import export_onnx, STAGES, TEST_IMAGES, TOLERANCE
+    with ProgressBar('export', STAGES) as bar:
+        found = export_onnx(backend, output, bar.advance)
     return (f'largest difference from PyTorch over {TEST_IMAGES} images: boxes '
             f'{found.box_max:.1e} of the image side, scores {found.score_max:.1e} (allowed '
             f'{TOLERANCE:.0e})')

@@ -74,7 +74,7 @@ def _run(options: argparse.Namespace) -> None:
     chosen = PredictOptions(
         options.output, options.save, options.every or 1, options.max_frames,
         10.0 if options.reconnect is None else options.reconnect, options.show)
-    with StopRequest() as stop:
+    with StopRequest('finishing this image or frame') as stop:
         outcome = predict(backend, inputs, settings, chosen, lambda: stop.signum != 0)
     where = f'{outcome}; results are in {options.output}/'
     if stop.signum:

@@ -15,7 +15,7 @@ from mbv2ssd_train.cli.options import (
     SPLIT_HELP,
     write_json,
 )
-from mbv2ssd_train.process.progress import with_progress
+from mbv2ssd_train.process.progress import ProgressBar, with_progress
 
 
 def add_to(verbs: argparse._SubParsersAction) -> None:
@@ -64,7 +64,7 @@ def _run(options: argparse.Namespace) -> int:
         unseen_classes,
     )
     from mbv2ssd_train.quantize.comparison import compare
-    from mbv2ssd_train.quantize.ptq import quantize_onnx
+    from mbv2ssd_train.quantize.ptq import METHODS, quantize_onnx
     if options.model.suffix != '.onnx':
         raise ConfigError(f'{options.model}: expected an exported model (.onnx); make one with '
                           'mbv2ssd_train export')
@@ -84,9 +84,10 @@ def _run(options: argparse.Namespace) -> int:
     print(note)
     if unseen := unseen_classes(calibration, chosen):
         print(f'note: no calibration image shows {", ".join(unseen)}', file=sys.stderr)
-    images = CalibrationImages(calibration, chosen, contract)
-    quantize_onnx(options.model, options.output, images, options.target, options.method, note,
-                  images.portion())
+    with ProgressBar('calibrate', len(chosen)) as bar:
+        images = CalibrationImages(calibration, chosen, contract, bar.advance)
+        quantize_onnx(options.model, options.output, images, options.target, options.method, note,
+                      images.portion())
     result = compare(options.model, options.output, measured, detection_settings(options),
                      with_progress('evaluate'))
     print('  no rule of TensorRT is violated' if options.target == 'tensorrt' else
@@ -97,6 +98,18 @@ def _run(options: argparse.Namespace) -> int:
     print(f'measured on {result.processor}, ONNX Runtime {result.onnxruntime}')
     print(f'{result.drop:.2f} points lost on {result.split}, {result.images} images '
           f'(allowed {options.max_drop:g})')
+    low, high = result.drop_interval
+    if result.is_small:
+        print(f'few images: 95 % of other choices of {result.images} would lose between {low:.2f} '
+              f'and {high:.2f} points; a larger --split measures more sharply')
     if options.json:
         write_json(options.json, {'note': note, **result.to_dict()})
-    return 1 if result.drop > options.max_drop else 0
+    if result.drop <= options.max_drop:
+        return 0
+    others = [name for name in METHODS if name != options.method]
+    print(f'more than --max-drop {options.max_drop:g}. To lose less: another --method '
+          f'({", ".join(others)}); more --images (now {len(chosen)}); train on with '
+          f'{"quantize.ranges_from" if options.target == "tensorrt" else "quantize.weights_only"} '
+          '(docs/training.md); and measure on the processor of the robot, '
+          'as saturation and rounding depend on it', file=sys.stderr)
+    return 1

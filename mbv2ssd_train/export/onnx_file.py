@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import closing
 import dataclasses
 import logging
@@ -38,6 +39,7 @@ _EXPORT_OPSET = 18  # the oldest that PyTorch's exporter writes
 _NEW_IN_RESIZE = {'antialias': 0, 'keep_aspect_ratio_policy': b'stretch'}
 TOLERANCE = 1e-4  # of boxes and scores in float32
 _LIMIT = Difference(*[TOLERANCE] * 4)
+STAGES = 3
 TEST_IMAGES = 5  # that are compared: plain ones, smooth and noisy
 
 
@@ -45,15 +47,19 @@ class ExportError(Mbv2SsdError):
     """The model cannot be written, or the file does not compute what PyTorch computes."""
 
 
-def export_onnx(backend: TorchBackend, path: Path) -> Difference:
+def export_onnx(backend: TorchBackend, path: Path,
+                advance: Callable[[str], None] = lambda done: None) -> Difference:
     """
     Write a model with its contract as an ONNX file if it agrees with PyTorch.
+
+    `advance` is called after each of STAGES stages, with what was done.
 
     Raises ExportError where PyTorch cannot export or the file computes something else, ConfigError
     where the path does not end in .onnx.
     """
     check_name(path)
     model = _trace(backend.model, backend.contract)
+    advance('traced')
     _lower_opset(model)
     _forget_the_source(model)
     set_contract(model, _without_folders(backend.contract))
@@ -61,8 +67,10 @@ def export_onnx(backend: TorchBackend, path: Path) -> Difference:
         set_metadata(model, LEARNT_KEY, backend.learnt.to_text())
     onnx.checker.check_model(model, full_check=True)
     partial = save_beside(model, path)
+    advance('written')
     try:
         difference = measure_parity(backend, partial)
+        advance('compared')
         if not difference.within(_LIMIT):
             raise ExportError(
                 f'{path}: differs from PyTorch by {difference.box_max:.2e} in boxes and '

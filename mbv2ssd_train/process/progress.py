@@ -8,7 +8,7 @@ import sys
 import time
 from typing import Any
 
-_LOG_EVERY_S = 30.0
+_LOG_EVERY_S = 30.0  # and after the first step, where more follow
 
 
 class ProgressBar:
@@ -19,13 +19,14 @@ class ProgressBar:
         self._shown = shown
         self._title, self._total, self._done = title, total, done
         self._started, self._start_done, self._logged = time.monotonic(), done, time.monotonic()
-        from rich import progress  # here, so that --help needs nothing installed
+        self._output = sys.stdout  # also where a library's prints are diverted meanwhile
+        from rich import console, progress  # here, so that --help needs nothing installed
         self._bar = progress.Progress(
             progress.TextColumn('{task.description}'), progress.BarColumn(),
-            progress.MofNCompleteColumn(), progress.TimeElapsedColumn(),
-            progress.TimeRemainingColumn(), progress.TextColumn('{task.fields[note]}'),
+            progress.MofNCompleteColumn(), progress.TextColumn('{task.fields[times]}'),
+            progress.TextColumn('{task.fields[note]}'), console=console.Console(file=sys.stdout),
             disable=not (shown and sys.stdout.isatty()))
-        self._task = self._bar.add_task(title, total=total, completed=done, note='')
+        self._task = self._bar.add_task(title, total=total, completed=done, note='', times='')
 
     def __enter__(self) -> ProgressBar:
         self._bar.start()
@@ -38,24 +39,37 @@ class ProgressBar:
     def advance(self, note: str = '') -> None:
         """Count a step and show the note behind the bar."""
         self._done += 1
-        self._bar.update(self._task, advance=1, note=note)
         now = time.monotonic()
-        due = now - self._logged > _LOG_EVERY_S or self._done == self._total
+        seconds, times = now - self._started, self._times(now - self._started)
+        self._bar.update(self._task, advance=1, note=note, times=times)
+        first = self._done == self._start_done + 1 and self._seconds_left(seconds) > _LOG_EVERY_S
+        due = now - self._logged > _LOG_EVERY_S or self._done == self._total or first
         if self._shown and self._bar.disable and due:
             self._logged = now
-            print(f'{self._title}: {self._done}{self._left(now)} {note}', flush=True)
+            total = '' if self._total is None else f'/{self._total}'
+            print(f'{self._title}: {self._done}{total}, {times} {note}', flush=True,
+                  file=self._output)
 
-    def _left(self, now: float) -> str:
-        if self._total is None:
-            return ''
-        rate = (self._done - self._start_done) / (now - self._started)
-        left = (self._total - self._done) / max(rate, 1e-9)
-        return f'/{self._total}, {left / 60:.0f} min left'
+    def _times(self, seconds: float) -> str:
+        left = self._seconds_left(seconds)
+        ahead = f', {_clock(left)} left' if self._total and self._done < self._total else ''
+        return f'{_clock(seconds)} elapsed{ahead}'
+
+    def _seconds_left(self, seconds: float) -> float:
+        """Estimate from the first step on; 0 where the total is not known."""
+        return ((self._total or self._done) - self._done) * seconds / (
+            self._done - self._start_done)
 
     def write(self, text: str) -> None:
         """Print a line above the bar."""
         if self._shown:
             self._bar.console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f'{minutes // 60}:{minutes % 60:02}:{rest:02}' if minutes >= 60 else (
+        f'{minutes}:{rest:02}')
 
 
 def with_progress(title: str) -> Any:

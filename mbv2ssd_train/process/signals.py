@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+import os
 import signal
 from types import FrameType
 from typing import Any
@@ -19,10 +21,14 @@ class Preempted(Mbv2SsdError):
 
 
 class StopRequest:
-    """Records SIGINT, SIGTERM and, unless nohup ignores it, SIGHUP while the context lasts."""
+    """
+    Records SIGINT, SIGTERM and, unless nohup ignores it, SIGHUP while the context lasts.
 
-    def __init__(self) -> None:
-        self.signum = 0
+    The first one is acknowledged on standard error with `ending`, which says what follows.
+    """
+
+    def __init__(self, ending: str = '') -> None:
+        self.signum, self._ending = 0, ending
         self._handlers: dict[int, Any] = {}
 
     def __enter__(self) -> StopRequest:
@@ -40,3 +46,6 @@ class StopRequest:
         if self.signum:
             raise SystemExit(128 + signum)
         self.signum = signum
+        if self._ending:
+            with suppress(OSError):  # of a closed terminal; print is not safe in a handler
+                os.write(2, f'\n{self._ending}; once more stops at once\n'.encode())

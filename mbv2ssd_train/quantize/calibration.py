@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 import hashlib
 
 import numpy as np
@@ -55,8 +55,11 @@ def list_hash(dataset: Dataset, indices: list[int]) -> str:
 class CalibrationImages(CalibrationDataReader):  # type: ignore[misc]
     """The chosen images, resized as evaluation and the robot resize them."""
 
-    def __init__(self, dataset: Dataset, indices: list[int], contract: ModelContract) -> None:
+    def __init__(self, dataset: Dataset, indices: list[int], contract: ModelContract,
+                 advance: Callable[[], None] = lambda: None) -> None:
+        """Call `advance` after each image."""
         self._dataset, self._indices, self._contract = dataset, indices, contract
+        self._advance = advance
         self.set_range(0, len(indices))
 
     def __len__(self) -> int:
@@ -83,3 +86,4 @@ class CalibrationImages(CalibrationDataReader):  # type: ignore[misc]
     def _read(self, indices: list[int]) -> Iterator[NDArray[np.uint8]]:
         for index in indices:
             yield network_input(self._dataset, index, self._contract)[None]
+            self._advance()

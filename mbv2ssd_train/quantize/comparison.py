@@ -12,12 +12,13 @@ import onnxruntime
 
 from mbv2ssd_ros.backends.base import Backend
 from mbv2ssd_ros.core.detections import DetectionSettings
+from mbv2ssd_ros.core.metrics import mean_ap, precision_recall
 from mbv2ssd_ros.core.processor import describe_processor
 from mbv2ssd_train.data.dataset import Dataset
 from mbv2ssd_train.deploy.open_model import open_model
-from mbv2ssd_train.evaluate import evaluate, Progress
+from mbv2ssd_train.evaluate import evaluate, Evaluation, MATCH_IOU, Progress
 
-_RUNS = 60
+_RUNS, _RESAMPLES = 60, 100
 
 
 @dataclass(frozen=True)
@@ -40,11 +41,17 @@ class Comparison:
     int8_model: ModelFigures
     processor: str  # that both were measured on; see describe_processor
     onnxruntime: str  # version
+    drop_interval: tuple[float, float]  # points; 95 % of drops on images drawn with replacement
 
     @property
     def drop(self) -> float:
         """mAP points (of 100) that the INT8 file lost."""
         return 100 * (self.float_model.map_50 - self.int8_model.map_50)
+
+    @property
+    def is_small(self) -> bool:
+        """Whether the images are few enough for their choice to decide about a point."""
+        return self.images < 1000
 
     def to_dict(self) -> dict[str, Any]:
         """Return the content of `quantize --json`."""
@@ -61,12 +68,30 @@ def compare(float_path: Path, int8_path: Path, dataset: Dataset, settings: Detec
     paths = (float_path, int8_path)
     backends = [open_model(path) for path in paths]
     times = _times_in_turns(backends)
+    found = [evaluate(backend, dataset, settings, progress) for backend in backends]
     floats, integers = (
-        ModelFigures(path.name, path.stat().st_size / 1e6,
-                     evaluate(backend, dataset, settings, progress).map_50, infer_ms)
-        for path, backend, infer_ms in zip(paths, backends, times, strict=True))
+        ModelFigures(path.name, path.stat().st_size / 1e6, each.map_50, infer_ms)
+        for path, each, infer_ms in zip(paths, found, times, strict=True))
     return Comparison(dataset.name, len(dataset), floats, integers, describe_processor(),
-                      onnxruntime.__version__)
+                      onnxruntime.__version__, drop_interval(*found))
+
+
+def drop_interval(first: Evaluation, second: Evaluation) -> tuple[float, float]:
+    """
+    Return the 2.5 and 97.5 percentiles of the drop in mAP, in points, by the bootstrap.
+
+    Efron, "Bootstrap Methods: Another Look at the Jackknife", 1979; the images are drawn with
+    replacement, the same ones for both.
+    """
+    rng, labels = np.random.default_rng(0), range(1, len(first.class_names) + 1)
+    drops = []
+    for _ in range(_RESAMPLES):
+        drawn = rng.integers(first.images, size=first.images)
+        maps = [mean_ap(precision_recall((each.results[index].pair for index in drawn), labels,
+                                         MATCH_IOU)) for each in (first, second)]
+        drops.append(100 * (maps[0] - maps[1]))
+    low, high = np.nanpercentile(drops, [2.5, 97.5])
+    return float(low), float(high)
 
 
 def _times_in_turns(backends: list[Backend]) -> list[float]:

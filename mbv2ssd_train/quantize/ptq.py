@@ -10,7 +10,9 @@ layer the shipped model falls from 60 to 8 mAP.
 
 from __future__ import annotations
 
+from contextlib import redirect_stdout
 import dataclasses
+from io import StringIO
 from pathlib import Path
 import tempfile
 from typing import Any
@@ -74,10 +76,11 @@ def quantize_onnx(source: Path, output: Path, images: CalibrationDataReader, tar
         if target == 'cpu':
             settings['extra_options']['TensorQuantOverrides'] = _grid(float_model, placement)
         settings['extra_options']['CalibStridedMinMax'] = portion  # applies to all methods
-        quantize_static(
-            str(prepared), str(quantised), images, quant_format=QuantFormat.QDQ,
-            per_channel=True, calibrate_method=METHODS[method],
-            **settings)
+        with redirect_stdout(StringIO()):  # a line for each portion of the images
+            quantize_static(
+                str(prepared), str(quantised), images, quant_format=QuantFormat.QDQ,
+                per_channel=True, calibrate_method=METHODS[method],
+                **settings)
         model = onnx.load(quantised)
     if target == 'cpu':
         feed_bytes(model)
