@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 
 from mbv2ssd_ros.core.errors import ConfigError, DataError
@@ -20,6 +18,7 @@ from mbv2ssd_train.data.sources.open import open_dataset
 from mbv2ssd_train.deploy.open_model import read_learnt
 from mbv2ssd_train.process.progress import with_progress
 from mbv2ssd_train.run.data_record import DataRecord
+from mbv2ssd_train.weights.files import find_weights
 
 
 def open_datasets(config: TrainConfig) -> tuple[list[Dataset], Dataset]:
@@ -72,10 +71,11 @@ def compare_data(config: TrainConfig, train: list[Dataset], validation: Dataset,
 
 def read_inherited(config: TrainConfig) -> Learnt:
     """Return what the weights that a configuration starts with learnt from."""
-    weights = config.model.weights or config.model.backbone_weights
-    if weights is None or not (config.model.weights or weights.endswith('.onnx')):
-        return Learnt(no_images())  # a backbone of a classifier knows no objects
-    return read_learnt(weights) or Learnt(no_images(), (Path(weights).name,))
+    path = find_weights(config.model.weights or config.model.backbone_weights or '')
+    is_detector = config.model.weights or path.suffix == '.onnx'  # not a classifier's backbone
+    if not is_detector or not path.is_file():  # load_start refuses a missing file
+        return Learnt(no_images())
+    return read_learnt(path) or Learnt(no_images(), (path.name,))
 
 
 def refuse_without_objects(config: TrainConfig, train: list[Dataset], validation: Dataset

@@ -12,7 +12,9 @@ from mbv2ssd_train.cli.options import (
     add_data,
     add_model,
     add_settings,
+    chosen_model,
     detection_settings,
+    HelpFormatter,
     refuse_learnt_images,
     write_json,
 )
@@ -31,7 +33,12 @@ def add_to(verbs: argparse._SubParsersAction) -> None:
         description="Measure VOC mAP@0.5 and COCO mAP with the detector node's own resize and "
         'NMS; precision, recall and F1 at its score threshold; and the kinds of mistakes. '
         'Objects marked difficult are ignored, as in the VOC devkit; COCO mAP treats them as '
-        'crowd regions. A split that shares images with the training data is an error.')
+        'crowd regions. A split that shares images with the training data is an error.',
+        formatter_class=HelpFormatter,
+        epilog='examples:\n'
+               '  mbv2ssd_train eval --data DATA --split test\n'
+               '  mbv2ssd_train eval --run latest --data DATA --split test --report report\n'
+               '  mbv2ssd_train eval --model model.onnx --data DATA --split "trainval@hash:0/10"')
     add_model(verb)
     add_data(verb)
     verb.add_argument('--skip-learnt', action='store_true',
@@ -60,6 +67,7 @@ def _run(options: argparse.Namespace) -> None:
     for folder in filter(None, (options.report, options.json and options.json.parent)):
         folder.mkdir(parents=True, exist_ok=True)  # fail now rather than after all the work
     settings = replace(detection_settings(options), score_threshold=options.curve_threshold)
+    options.model = str(chosen_model(options))
     backend = open_model(options.model)
     names = backend.contract.object_names
     subject = Subject(options.model, options.split, names, options.curve_threshold,

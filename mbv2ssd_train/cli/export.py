@@ -8,7 +8,7 @@ import tempfile
 from typing import TYPE_CHECKING
 
 from mbv2ssd_ros.core.errors import ConfigError
-from mbv2ssd_train.cli.options import DATA_HELP, SPLIT_HELP
+from mbv2ssd_train.cli.options import add_run, add_runs, chosen_model, DATA_HELP, SPLIT_HELP
 from mbv2ssd_train.process.progress import ProgressBar
 
 if TYPE_CHECKING:
@@ -24,9 +24,11 @@ def add_to(verbs: argparse._SubParsersAction) -> None:
         'with the float32 file, and a file that differs is not written. A checkpoint trained '
         'with quantize.ranges_from becomes an INT8 file for TensorRT.')
     source = verb.add_mutually_exclusive_group(required=True)
-    source.add_argument('--checkpoint', help='best.pt or last.pt of a run')
+    source.add_argument('--checkpoint', help='best.pt or last.pt of a run, or its folder')
+    add_run(source)
     source.add_argument('--model', type=Path,
                         help='float32 .onnx file, for --precision fp16 and fp16-weights')
+    add_runs(verb)
     verb.add_argument('--output', required=True, type=Path, help='.onnx file to write')
     verb.add_argument('--precision', choices=('fp32', 'fp16', 'fp16-weights'), default='fp32',
                       help='fp16: half the size, for TensorRT; input stays uint8, and boxes '
@@ -51,6 +53,8 @@ def _run(options: argparse.Namespace) -> None:
         return
     from mbv2ssd_train.deploy.contract import open_checkpoint
     from mbv2ssd_train.run.checkpoint import load_checkpoint
+    options.model = options.checkpoint
+    options.checkpoint = str(chosen_model(options))
     backend = open_checkpoint(load_checkpoint(options.checkpoint))
     is_int8 = backend.contract.precision == 'int8'
     if options.precision != 'fp32':

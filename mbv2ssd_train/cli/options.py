@@ -10,8 +10,10 @@ from typing import Any
 from mbv2ssd_ros.core import durable
 from mbv2ssd_ros.core.detections import DetectionSettings
 from mbv2ssd_ros.core.errors import ConfigError, DataError
+from mbv2ssd_ros.shipped import DEFAULT_MODEL, find_model
 from mbv2ssd_train.data.dataset import Dataset
 from mbv2ssd_train.process.progress import with_progress
+from mbv2ssd_train.run.folder import latest_run
 
 DATA_HELP = ('folder of the data: one with a dataset.yaml, a VOC tree (JPEGImages, Annotations, '
              'ImageSets), a VOCdevkit, COCO (annotations/instances_SPLIT.json), caches '
@@ -22,6 +24,15 @@ SPLIT_HELP = ('VOC tree: test; VOCdevkit: VOC2007:test; COCO: val2017; cache: SE
              'every n-th from the k-th; @!hash:k/n and @!k/n (in quotes) for all others')
 
 CLASSES_HELP = 'object classes (default: those of dataset.yaml, else the 20 of VOC)'
+
+
+class HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    """Fill the description, and keep the lines of the epilog, which has examples."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        if '\n' in text:
+            return super()._fill_text(text, width, indent)
+        return argparse.HelpFormatter._fill_text(self, text, width, indent)
 
 
 def add_data(verb: argparse.ArgumentParser, classes: bool = False) -> None:
@@ -39,8 +50,46 @@ def add_overrides(verb: argparse.ArgumentParser, example: str) -> None:
 
 
 def add_model(verb: argparse.ArgumentParser) -> None:
-    """Add the option that names a model."""
-    verb.add_argument('--model', required=True, help='an .onnx file or a .pt checkpoint')
+    """Add the options that name a model; chosen_model reads them."""
+    source = verb.add_mutually_exclusive_group()
+    source.add_argument('--model', default='', help='an .onnx file, a .pt checkpoint, a run '
+                        'folder (its best checkpoint), or the name of a model that comes with the '
+                        f'package; default {DEFAULT_MODEL}')
+    add_run(source)
+    add_runs(verb)
+
+
+def add_run(verb: argparse._ActionsContainer) -> None:
+    """Add the option that names a run for its best checkpoint."""
+    verb.add_argument('--run', dest='run_folder', metavar='FOLDER', help='the best checkpoint of '
+                      'a run: its folder, or latest (of --runs)')
+
+
+def chosen_model(options: argparse.Namespace) -> Path:
+    """Return the file that the options of add_model name; ConfigError where there is none."""
+    if options.run_folder:
+        return best_of(latest_run(options.runs) if options.run_folder == 'latest'
+                       else Path(options.run_folder), '--run')
+    path = Path(options.model).expanduser()
+    if options.model and path.is_dir():
+        return best_of(path, '--model')
+    if options.model and path.suffix != '.onnx':
+        return path
+    try:
+        return find_model(options.model)
+    except ConfigError as err:
+        raise ConfigError(f'--model {err}') from err
+
+
+def best_of(run: Path, option: str) -> Path:
+    """Return the best checkpoint of a run; ConfigError where it has none."""
+    path = run / 'checkpoints' / 'best.pt'
+    if not path.is_file():
+        last = run / 'checkpoints' / 'last.pt'
+        hint = (f'no evaluation was made yet; name {last}' if last.is_file() else
+                'it is no run with a checkpoint; `mbv2ssd_train runs` lists them')
+        raise ConfigError(f'{option} {run}: has no checkpoints/best.pt: {hint}')
+    return path
 
 
 def add_runs(verb: argparse.ArgumentParser) -> None:

@@ -9,7 +9,12 @@ import signal
 
 from mbv2ssd_ros.core.arguments import seconds, whole
 from mbv2ssd_ros.core.errors import ConfigError, DataError, Mbv2SsdError
-from mbv2ssd_train.cli.options import add_model, add_settings, detection_settings
+from mbv2ssd_train.cli.options import (
+    add_model,
+    add_settings,
+    chosen_model,
+    detection_settings,
+)
 
 
 def add_to(verbs: argparse._SubParsersAction) -> None:
@@ -20,7 +25,8 @@ def add_to(verbs: argparse._SubParsersAction) -> None:
         description='Write annotated copies, detections.json for images and detections.jsonl for '
         'videos.\nUnreadable inputs are reported and skipped; the exit code is 1 then.',
         epilog='examples:\n'
-               '  mbv2ssd_train predict --model model.onnx photos/ --recursive\n'
+               '  mbv2ssd_train predict photos/ --recursive\n'
+               '  mbv2ssd_train predict --run latest photos/\n'
                '  mbv2ssd_train predict --model model.onnx drive.mp4 --every 5 --classes cat,dog\n'
                '  mbv2ssd_train predict --model model.onnx 0 --max-frames 100\n'
                '  mbv2ssd_train predict --model model.onnx rtsp://camera/stream --save none')
@@ -63,7 +69,7 @@ def _run(options: argparse.Namespace) -> None:
     from mbv2ssd_train.predict.options import PredictOptions
     from mbv2ssd_train.predict.run import predict
     from mbv2ssd_train.process.signals import StopRequest
-    backend = open_model(options.model)
+    backend = open_model(chosen_model(options))
     settings = replace(detection_settings(options),
                        class_allow=_classes(options.classes, backend.contract.object_names))
     inputs = find_inputs(options.inputs, options.output, options.recursive)

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+import difflib
+from importlib import metadata
 import os
+import re
 import sys
+from typing import Any, NoReturn
 
 from mbv2ssd_ros.core.errors import Mbv2SsdError, one_line
 from mbv2ssd_train.cli import (
@@ -67,16 +71,40 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     if rest:
         several = '; does a * match several files? Name one' if any(
             map(os.path.exists, rest)) else ''
-        parser.error(f'unrecognized arguments: {" ".join(rest)}{several}')
+        options.parser.error(f'unrecognized arguments: {" ".join(rest)}{several}')
     return options
 
 
+class _Parser(argparse.ArgumentParser):
+    """Errors have the usage of the verb that was typed, and the nearest known word."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings, allow_abbrev=False)
+        self.set_defaults(parser=self)  # that of the innermost verb stays
+
+    def error(self, message: str) -> NoReturn:
+        """Print the usage and the message, and exit with 2."""
+        typed = re.search(r"(?:invalid choice: '?|arguments: )([^\s'=]+)", message)
+        known = [word for action in self._actions
+                 for word in (*action.option_strings, *map(str, action.choices or ()))]
+        near = difflib.get_close_matches(typed[1], known, n=1) if typed else []
+        super().error(message + (f'; did you mean {near[0]}?' if near else ''))
+
+
+def _version() -> str:
+    try:
+        return f'mbv2ssd_train {metadata.version("mbv2ssd_ros")}'
+    except metadata.PackageNotFoundError:
+        return 'mbv2ssd_train, not installed: run from its source tree'
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog='mbv2ssd_train', description='Train MobileNetV2-SSDLite detectors on your own data '
         'and export them as self-describing ONNX files.',
         epilog='From data to the robot: train CONFIG; export --checkpoint runs/.../best.pt '
         '--output model.onnx; then set model_path of the detector node.')
+    parser.add_argument('--version', action='version', version=_version())
     verbs = parser.add_subparsers(dest='verb', required=True, metavar='VERB')
     for verb in _VERBS:
         verb.add_to(verbs)

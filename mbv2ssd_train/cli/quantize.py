@@ -7,10 +7,12 @@ from pathlib import Path
 import sys
 
 from mbv2ssd_ros.core.errors import ConfigError
+from mbv2ssd_ros.shipped import find_model
 from mbv2ssd_train.cli.options import (
     add_settings,
     DATA_HELP,
     detection_settings,
+    HelpFormatter,
     refuse_learnt_images,
     SPLIT_HELP,
     write_json,
@@ -26,8 +28,13 @@ def add_to(verbs: argparse._SubParsersAction) -> None:
         'both files on the same images, and the processor; exit code 1 if the drop in mAP exceeds '
         '--max-drop. The targets need different files. A file for TensorRT is slower than float32 '
         'on a CPU, and is not written if it violates a rule of TensorRT. The weights of a file '
-        'for a CPU saturate on no processor.')
-    verb.add_argument('--model', required=True, type=Path, help='float32 .onnx file')
+        'for a CPU saturate on no processor.',
+        formatter_class=HelpFormatter,
+        epilog='example:\n'
+               '  mbv2ssd_train quantize --model model.onnx --output int8.onnx --target cpu \\\n'
+               '      --data DATA --calibration-split train --split val')
+    verb.add_argument('--model', required=True, type=Path,
+                      help='float32 .onnx file, or the name of a model of the package')
     verb.add_argument('--output', required=True, type=Path, help='INT8 .onnx file to write')
     verb.add_argument('--target', required=True, choices=('cpu', 'tensorrt'),
                       help='cpu: ONNX Runtime; tensorrt: symmetric, Q/DQ where TensorRT fuses')
@@ -65,11 +72,12 @@ def _run(options: argparse.Namespace) -> int:
     )
     from mbv2ssd_train.quantize.comparison import compare
     from mbv2ssd_train.quantize.ptq import METHODS, quantize_onnx
+    options.model = find_model(str(options.model))
     if options.model.suffix != '.onnx':
-        raise ConfigError(f'{options.model}: expected an exported model (.onnx); make one with '
-                          'mbv2ssd_train export')
+        raise ConfigError(f'--model {options.model}: expected an exported model (.onnx); make one '
+                          'with mbv2ssd_train export')
     if options.output.resolve() == options.model.resolve():
-        raise ConfigError(f'{options.output}: would overwrite the model; '
+        raise ConfigError(f'--output {options.output}: would overwrite the model; '
                           'choose another --output')
     contract = open_model(options.model).contract
     calibration, measured = (

@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from mbv2ssd_ros.core.errors import ConfigError
-from mbv2ssd_train.cli.options import add_overrides, add_runs
+from mbv2ssd_train.cli.options import add_overrides, add_runs, HelpFormatter
 
 if TYPE_CHECKING:  # they are slow to import
     from mbv2ssd_train.config import TrainConfig
@@ -22,8 +22,13 @@ def add_to(verbs: argparse._SubParsersAction) -> None:
         description='Train a detector. The run folder RUNS/NAME_FINGERPRINT contains the full '
         'configuration, metrics.jsonl, TensorBoard events, plots, status.json and the checkpoints '
         'last.pt and best.pt. Ctrl-C saves and stops; --resume continues from exactly there.',
-        epilog='On several GPUs or processes: torchrun --nproc-per-node 2 -m mbv2ssd_train train '
-        'CONFIG; training.batch_size is the sum over all processes.')
+        formatter_class=HelpFormatter,
+        epilog='examples:\n'
+               '  mbv2ssd_train train config/train/own_boxes.yaml data.root=DATA\n'
+               '  mbv2ssd_train train config.yaml model.weights=mbv2_ssdlite_voc.onnx\n'
+               '  mbv2ssd_train train --resume\n'
+               '  torchrun --nproc-per-node 2 -m mbv2ssd_train train config.yaml\n'
+               'With several processes training.batch_size is the sum over all.')
     verb.add_argument('config', nargs='?',
                       help='YAML file; config/train/ has examples. Optional with --resume or '
                       '--run-from, which read that of the run')

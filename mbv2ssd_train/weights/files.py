@@ -16,11 +16,24 @@ import torch
 from torch import Tensor
 
 from mbv2ssd_ros.core.contract import METADATA_KEY, ModelContract
-from mbv2ssd_ros.core.errors import DataError
+from mbv2ssd_ros.core.errors import ConfigError, DataError
+from mbv2ssd_ros.shipped import find_model, SHIPPED_FOLDER
 from mbv2ssd_train.onnx_files.storage import restore_float32
 
 _BACKBONE = 'backbone.'
 _NETWORK = 'network.'  # the exporter's prefix of the network's weights
+
+
+def find_weights(path: str | Path) -> Path:
+    """Return a path; a name such as models/NAME.onnx may be of a model of the package."""
+    source = Path(path).expanduser()
+    if source.exists() or source.suffix != '.onnx' or source.parent not in (
+            Path(), Path(SHIPPED_FOLDER)):
+        return source
+    try:
+        return find_model(source.name)
+    except ConfigError:  # the caller says what it looked for
+        return source
 
 
 def short_hash(path: Path) -> str:

@@ -17,6 +17,7 @@ from mbv2ssd_train.model.heads import predictor
 from mbv2ssd_train.model.ssd import SSD
 from mbv2ssd_train.run.checkpoint import load_checkpoint
 from mbv2ssd_train.weights.files import (
+    find_weights,
     read_exported,
     read_exported_float32,
     read_state_dict,
@@ -92,11 +93,11 @@ def load_network(network: SSD, path: str | Path, scores: Scores,
         DataError: no such file, or its backbone is not that of the network.
         ContractError: the metadata of an exported model cannot be read.
     """
-    source = Path(path)
+    source = find_weights(path)
     if not source.is_file():
         raise DataError(f'{source.absolute()}: no such weights; set model.weights to a '
-                        'checkpoint (.pt) or an exported model (.onnx), or to null to start '
-                        'otherwise')
+                        'checkpoint (.pt), an exported model (.onnx) or the name of a model of '
+                        'the package, or to null to start otherwise')
     found, found_scores, learnt = (
         _exported if source.suffix == '.onnx' else _checkpoint)(network, source)
     changes: list[str] = []

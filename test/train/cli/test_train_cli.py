@@ -15,11 +15,15 @@ import yaml
 from helpers.model_settings import small_run
 from helpers.synthetic import add_image, add_list, SHAPES, write_world
 from helpers.tiny_model import CONTRACT, write_tiny_model
+from mbv2ssd_ros.core.errors import ConfigError
 from mbv2ssd_train.cli import main
+from mbv2ssd_train.cli.options import chosen_model
+from mbv2ssd_train.cli.program import _parse
 from mbv2ssd_train.config import parse_config
 from mbv2ssd_train.deploy.contract import build_network
 from mbv2ssd_train.learner import Learner
 from mbv2ssd_train.run.checkpoint import Checkpoint
+from mbv2ssd_train.weights.files import find_weights
 
 
 @pytest.fixture(scope='module')
@@ -171,7 +175,7 @@ def test_an_unknown_class_is_one_line(config, capsys, tmp_path):
 
 @pytest.mark.parametrize('arguments, said', [
     (('--model', 'm.txt', '--split', 'test'), 'm.txt: neither an .onnx file nor a checkpoint'),
-    (('--model', 'm.onnx', '--split', 'test'), 'm.onnx: no such model file'),
+    (('--model', 'm.onnx', '--split', 'test'), '--model m.onnx: no such file, nor a model'),
     (('--model', 'm.pt', '--split', 'test'), 'm.pt: no such checkpoint'),
     (('--model', 'CHECKPOINT', '--split', 'nope'), 'nope.txt: no such list'),
     (('--model', 'CHECKPOINT', '--split', 'a:b:c'), "split 'a:b:c' is not of the form"),
@@ -249,7 +253,7 @@ def test_an_interruption_is_one_line(capsys, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr('mbv2ssd_train.deploy.open_model.open_model', interrupted)
-    assert main(['predict', '--model', 'm.onnx', 'a.png']) == 130
+    assert main(['predict', 'a.png']) == 130
     assert capsys.readouterr().err == 'mbv2ssd_train predict: interrupted\n'
 
 
@@ -305,3 +309,50 @@ def test_quantize_measures_on_no_image_that_the_model_learnt_from(tmp_path, caps
                  'cpu', '--data', tmp_path, '--calibration-split', 'other', '--split', 'train')
     assert '1 images are both in the training data (train) and in train: a' in line
     assert not (tmp_path / 'q.onnx').exists()
+
+
+@pytest.mark.parametrize('arguments, usage, hint', [
+    (['trian'], 'usage: mbv2ssd_train [-h]', 'did you mean train?'),
+    (['data', 'chekc'], 'usage: mbv2ssd_train data [-h]', 'did you mean check?'),
+    (['train', '--resmue'], 'usage: mbv2ssd_train train [-h]', 'did you mean --resume?'),
+    (['eval', '--data', 'd', '--split', 's', '--scoer-threshold=1'],
+     'usage: mbv2ssd_train eval [-h]', 'did you mean --score-threshold?'),
+    (['eval', '--data', 'd', '--spl', 's'], 'usage: mbv2ssd_train eval [-h]',
+     'required: --split')])
+def test_a_misspelt_word_gets_the_nearest_and_the_usage_of_its_verb(
+        capsys, arguments, usage, hint):
+    with pytest.raises(SystemExit, match='2'):
+        main(arguments)
+    error = capsys.readouterr().err
+    assert error.startswith(usage) and hint in error
+
+
+def test_the_version_is_printed(capsys):
+    with pytest.raises(SystemExit, match='0'):
+        main(['--version'])
+    assert capsys.readouterr().out.startswith('mbv2ssd_train')
+
+
+@pytest.mark.parametrize('verb', ['train', 'eval', 'quantize', 'predict'])
+def test_help_has_examples_on_lines_of_their_own(capsys, verb):
+    with pytest.raises(SystemExit):
+        main([verb, '--help'])
+    assert f'\n  mbv2ssd_train {verb} ' in capsys.readouterr().out
+
+
+def test_models_of_the_package_and_of_runs_go_by_name(tmp_path, monkeypatch):
+    def chosen(*arguments):
+        return chosen_model(_parse(['predict', *arguments, 'image.png']))
+    monkeypatch.chdir(tmp_path)
+    assert chosen().name == 'mbv2_ssdlite_voc.onnx' and chosen().is_file()
+    assert chosen('--model', 'mbv2_ssdlite_320_voc.onnx').is_file()
+    assert find_weights('models/mbv2_ssdlite_320_voc.onnx').is_file()
+    run = tmp_path / 'runs' / 'a_0123456789ab'
+    (run / 'checkpoints').mkdir(parents=True)
+    (run / 'fingerprints.json').write_text('{}')
+    (run / 'checkpoints' / 'last.pt').write_text('')
+    with pytest.raises(ConfigError, match=r'--run .*no evaluation was made yet; name .*last\.pt'):
+        chosen('--run', 'latest')
+    (run / 'checkpoints' / 'best.pt').write_text('')
+    assert chosen('--run', 'latest').resolve() == run / 'checkpoints' / 'best.pt'
+    assert chosen('--model', str(run)) == chosen('--run', str(run))
