@@ -8,12 +8,14 @@ from dataclasses import dataclass
 import math
 import os
 from pathlib import Path
+import re
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from mbv2ssd_ros.core.errors import DataError
+from mbv2ssd_ros.core.url import name_of_url, without_secrets
 
 VIDEO_SUFFIXES = ('.avi', '.m4v', '.mkv', '.mov', '.mp4', '.mpg', '.ts', '.webm', '.wmv')
 DEFAULT_RATE_HZ = 25.0  # where a source has none
@@ -34,6 +36,17 @@ class VideoSource:
         """Name a file; its own name by default."""
         # absolute: FFmpeg takes what stands before a colon in a relative name for a protocol
         return cls(name or path.name, str(path), str(path.resolve()), path)
+
+    @classmethod
+    def of_webcam(cls, text: str) -> VideoSource | None:
+        """Read an index or a device, as 0 or /dev/video0; None for anything else."""
+        found = re.fullmatch(r'(?:/dev/video)?(\d{1,3})', text)
+        return found and cls(f'webcam{int(found[1])}', f'webcam {int(found[1])}', int(found[1]))
+
+    @classmethod
+    def of_url(cls, url: str) -> VideoSource:
+        """Name a stream, or a video elsewhere."""
+        return cls(name_of_url(url), without_secrets(url), url)
 
     @property
     def stem(self) -> str:

@@ -44,7 +44,7 @@ from mbv2ssd_ros.tools.checkup.finding import (
 )
 from mbv2ssd_ros.tools.checkup.machine import Machine
 from mbv2ssd_ros.tools.checkup.parameter_file import judge, read_overrides, wanted_cameras
-from mbv2ssd_ros.tools.cli.json_file import write_json
+from mbv2ssd_ros.tools.cli.json_file import check_writable, write_json
 from mbv2ssd_ros.tools.cli.program import run
 from mbv2ssd_ros.tools.cli.ros_session import ros_node
 from mbv2ssd_ros.tools.cli.settings import flag, option, read
@@ -92,10 +92,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _check_all(settings: Settings) -> int:
     findings: list[Finding] = []
+    check_writable(None if settings.json in (None, '-') else Path(settings.json))
+    colour = sys.stdout.isatty() and not os.environ.get('NO_COLOR')
     for finding in examination(settings, Machine()):
         findings.append(finding)
         if settings.json != '-':
-            print(finding.line(), flush=True)
+            print(finding.line(colour), flush=True)
     verdict = worst(findings)
     _report(findings, verdict, settings.json)
     return int(verdict == ERROR or settings.strict and verdict == WARNING)

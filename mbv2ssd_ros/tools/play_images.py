@@ -1,4 +1,4 @@
-"""Play an image folder, an image or a video as a camera on a ROS 2 topic."""
+"""Play images, a video, a webcam or a stream as a camera on a ROS 2 topic."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from typing import Any
 import cv2
 
 from mbv2ssd_ros.core.arguments import positive, size_wh, whole
+from mbv2ssd_ros.core.errors import ConfigError
 from mbv2ssd_ros.tools.cli.json_file import json_lines
 from mbv2ssd_ros.tools.cli.program import run, say
-from mbv2ssd_ros.tools.cli.ros_session import ros_node
-from mbv2ssd_ros.tools.cli.settings import flag, option, read
+from mbv2ssd_ros.tools.cli.ros_session import ros_node, valid_topic
+from mbv2ssd_ros.tools.cli.settings import flag, full_topic, option, read
 from mbv2ssd_ros.tools.playing.image_source import CameraFrame, open_source, passes
 from mbv2ssd_ros.tools.playing.publishing import (
     camera_qos,
@@ -37,11 +38,13 @@ JPEG_QUALITY = 90
 class Settings:
     """What is played, and how."""
 
-    path: Path = option(type=Path, help='image folder, image or video file')
-    topic: str = option('--topic', default='/camera/image_raw',
+    source: str = option(metavar='SOURCE', help='image folder, image, video, webcam (0, '
+                         '/dev/video0) or address (rtsp://...)')
+    topic: str = option('--topic', default='camera/image_raw',
                         help='where to publish (default %(default)s)')
     transport: str = option('--transport', choices=('raw', 'compressed'), default='raw',
-                            help='compressed: JPEG on TOPIC/compressed (default %(default)s)')
+                            help='compressed: JPEG on TOPIC/compressed, as image_transport '
+                            'names it (default %(default)s)')
     rate: float | None = option('--rate', type=positive, metavar='HZ',
                                 help='frames in a second (default: as the video was recorded, '
                                 f'{DEFAULT_RATE_HZ:g} for images)')
@@ -69,6 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         Settings, argv, PROGRAM, __doc__,
         'examples:\n'
         '  play_images photos/ --rate 5 --loop\n'
+        '  play_images 0                                  the first webcam\n'
         '  play_images drive.mp4 --topic /front/image_raw --size 640x480\n'
         'ROS arguments follow --ros-args, such as --ros-args -r __ns:=/robot1')
     return run(PROGRAM, lambda: _play(settings), interrupted='', interrupted_code=0)
@@ -90,25 +94,30 @@ def compressed_message(frame: CameraFrame, header: Any) -> Any:
 
 
 def _play(settings: Settings) -> None:
-    source = open_source(settings.path, settings.size)
+    source = open_source(settings.source, settings.size)
+    if source.is_live and settings.rate:
+        raise ConfigError(f'--rate {settings.rate:g}: {source.shown} comes at its own rate')
     share_large_images(os.environ)
     with ros_node(PROGRAM, settings.ros_args) as node, json_lines(settings.record) as record:
         from sensor_msgs.msg import CompressedImage, Image
         from std_msgs.msg import Header
-        kind, message, topic = (
-            (Image, image_message, settings.topic) if settings.transport == 'raw'
-            # the name that image_transport gives the compressed twin of a topic
-            else (CompressedImage, compressed_message, f'{settings.topic}/compressed'))
-        publisher = node.create_publisher(kind, topic, camera_qos(settings.reliable))
+        kind, message = ((Image, image_message) if settings.transport == 'raw'
+                         else (CompressedImage, compressed_message))
+        topic = full_topic(settings.topic, settings.transport)
+        with valid_topic('--topic', topic):
+            publisher = node.create_publisher(kind, topic, camera_qos(settings.reliable))
         if not settings.no_wait:
             wait_for(PROGRAM, f'{settings.subscribers} subscriber(s) of', lambda: (
                 [publisher.topic_name]
                 if publisher.get_subscription_count() < settings.subscribers else []))
             time.sleep(SETTLE_S)
         rate_hz = settings.rate or source.rate_hz or DEFAULT_RATE_HZ
-        say(PROGRAM, f'{settings.path} on {publisher.topic_name} at {rate_hz:g} Hz')
-        frames = passes(source, repeat=settings.loop or settings.count is not None)
-        for count, frame in enumerate(paced(frames, rate_hz), start=1):
+        say(PROGRAM, f'{source.shown} on {publisher.topic_name} at {rate_hz:g} Hz')
+        again = settings.loop or settings.count is not None
+        frames = passes(source, repeat=again and not source.is_live)
+        if not source.is_live:
+            frames = paced(frames, rate_hz)
+        for count, frame in enumerate(frames, start=1):
             stamp = node.get_clock().now()
             header = Header(stamp=stamp.to_msg(), frame_id=settings.frame_id)
             publisher.publish(message(frame, header))

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+import os
 from pathlib import Path
 import statistics
 import sys
@@ -23,14 +24,21 @@ from mbv2ssd_ros.core.errors import ConfigError, Mbv2SsdError, UnsupportedImageE
 from mbv2ssd_ros.core.image import SourceImage
 from mbv2ssd_ros.core.image_message import image_from_msg
 from mbv2ssd_ros.core.stamps import stamp_ns
+from mbv2ssd_ros.ros.missing_images import (
+    image_topics,
+    mismatch,
+    nothing_arrives,
+    WantedCamera,
+)
 from mbv2ssd_ros.tools.cli.json_file import json_lines
 from mbv2ssd_ros.tools.cli.program import log, run
-from mbv2ssd_ros.tools.cli.ros_session import ros_module, ros_node
-from mbv2ssd_ros.tools.cli.settings import option, read
+from mbv2ssd_ros.tools.cli.ros_session import ros_module, ros_node, valid_topic
+from mbv2ssd_ros.tools.cli.settings import flag, full_topic, option, read
 
 PROGRAM = 'view_detections'
 PAIRING_FRAMES = 60  # images, and detections without their image, kept for pairing
 UNWRITTEN_FRAMES = 30  # pictures waiting for the disk; more are not written
+_ESCAPE = 27  # key
 LAST_IMAGE_S = 1.0  # wait for the images of the last detections
 
 
@@ -38,14 +46,16 @@ LAST_IMAGE_S = 1.0  # wait for the images of the last detections
 class Settings:
     """What is received, and what is written."""
 
-    detections_topic: str = option('--detections-topic', default='/camera/detections',
+    detections_topic: str = option('--detections-topic', default='camera/detections',
                                    help='vision_msgs/Detection2DArray (default %(default)s)')
-    image_topic: str = option('--image-topic', default='/camera/image_raw',
+    image_topic: str = option('--image-topic', default='camera/image_raw',
                               help='images to draw into (default %(default)s)')
     transport: str = option('--transport', choices=('raw', 'compressed'), default='raw',
-                            help='of the image topic (default %(default)s)')
+                            help='of the images; compressed: on IMAGE_TOPIC/compressed, as '
+                            'image_transport names it (default %(default)s)')
     output: Path = option('--output', type=Path, default=Path('demo_out'), metavar='FOLDER',
                           help='gets frame_0001.png and so on (default %(default)s)')
+    show: bool = flag('--show', 'show the pictures in a window instead; q or Esc ends')
     frames: int | None = option('--frames', type=whole, metavar='N',
                                 help='end after N frames (default: at Ctrl-C)')
     timeout: float = option('--timeout', type=positive, default=10.0, metavar='S',
@@ -57,15 +67,16 @@ class Settings:
 
 
 class NothingArrivedError(Mbv2SsdError):
-    """The awaited detections did not come."""
+    """The awaited detections, or the images to draw them into, did not come."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the program; 0 also after SIGINT, 1 when detections did not come."""
+    """Run the program; 0 also after SIGINT, 1 when detections or images did not come."""
     settings = read(
         Settings, argv, PROGRAM, __doc__,
         'examples:\n'
         '  view_detections --frames 20\n'
+        '  view_detections --show --transport compressed\n'
         '  view_detections --detections-topic /front/detections '
         '--image-topic /front/image_raw\n'
         'ROS arguments follow --ros-args, such as --ros-args -r __ns:=/robot1')
@@ -75,15 +86,32 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _view(settings: Settings) -> None:
     try:
         settings.output.mkdir(parents=True, exist_ok=True)
-        with (ros_node(PROGRAM, settings.ros_args) as node, json_lines(settings.record) as record,
-              Viewer(node, settings, record) as viewer):
-            try:
-                viewer.watch()
-            except KeyboardInterrupt:
-                pass
-        print(viewer.summary(), flush=True)
     except OSError as err:
-        raise ConfigError(f'--output {settings.output}: {err}') from err
+        raise ConfigError(f'--output {settings.output}: {err.strerror}') from err
+    if settings.show and (reason := _why_no_window()):
+        log(PROGRAM, f'--show: {reason}; pictures are written to {settings.output}')
+        settings = replace(settings, show=False)
+    with (ros_node(PROGRAM, settings.ros_args) as node, json_lines(settings.record) as record,
+          Viewer(node, settings, record) as viewer):
+        try:
+            viewer.watch()
+        except KeyboardInterrupt:
+            pass
+        problem = viewer.why_no_image()
+    print(viewer.summary(), flush=True)
+    if problem:
+        raise NothingArrivedError(problem)
+
+
+def _why_no_window() -> str:
+    """Return why OpenCV cannot open a window; empty where it can."""
+    if not (os.environ.get('DISPLAY') or os.environ.get('WAYLAND_DISPLAY')):
+        return 'no display here (DISPLAY is not set)'
+    try:
+        cv2.namedWindow(PROGRAM, cv2.WINDOW_NORMAL)
+    except cv2.error:
+        return 'this OpenCV has no windows; opencv-python has, opencv-python-headless has not'
+    return ''
 
 
 @dataclass(frozen=True)
@@ -154,10 +182,14 @@ class Viewer:
         detection_array = ros_module('vision_msgs.msg').Detection2DArray
         # best effort matches every publisher
         qos = QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT)
-        node.create_subscription(
-            detection_array, settings.detections_topic, self._on_detections, qos)
-        node.create_subscription(CompressedImage if settings.transport == 'compressed' else Image,
-                                 settings.image_topic, self._on_image, qos)
+        with valid_topic('--detections-topic', settings.detections_topic):
+            self._detections_topic = node.create_subscription(
+                detection_array, settings.detections_topic, self._on_detections, qos).topic_name
+        with valid_topic('--image-topic', settings.image_topic):
+            self._image_topic = node.create_subscription(
+                CompressedImage if settings.transport == 'compressed' else Image,
+                full_topic(settings.image_topic, settings.transport), self._on_image,
+                qos).topic_name
 
     def __enter__(self) -> Viewer:
         return self
@@ -187,6 +219,24 @@ class Viewer:
         while self._waiting and self._images_seen and time.monotonic() < last:
             executor.spin_once(timeout_sec=0.1)
 
+    def why_no_image(self) -> str:
+        """Return the reason why detections came but none was drawn; empty otherwise."""
+        if self._written or not self._latencies_ms:
+            return ''
+        if self._images_seen:
+            return (f'{self._images_seen} images came on {self._image_topic}, none with the stamp '
+                    'of detections: are they of this camera?')
+        return f'no image to draw into: {self._no_images()}'
+
+    def _no_images(self) -> str:
+        transport, topic = self._settings.transport, self._image_topic
+        topics = image_topics(self._node)
+        wanted = WantedCamera('camera', topic, transport, 'best_effort')
+        if reason := mismatch(wanted, topics):
+            other = 'compressed' if transport == 'raw' else 'raw'
+            return f'{reason.found}; see --image-topic and --transport {other}'
+        return str(nothing_arrives(wanted, topics[topic]))
+
     def summary(self) -> str:
         """Describe all frames together in a line."""
         times_ms = self._latencies_ms
@@ -196,7 +246,8 @@ class Viewer:
         return (
             f'{PROGRAM}: {len(times_ms)} frames, {self._detections} detections, latency median '
             f'{statistics.median(times_ms):.1f} ms ({min(times_ms):.1f} to {max(times_ms):.1f}); '
-            f'{self._written} annotated images in {self._settings.output}'
+            f'{self._written} annotated images '
+            f'{"shown" if self._settings.show else f"in {self._settings.output}"}'
             + (f', {missing} frames without an image' if missing else ''))
 
     def _complete(self) -> bool:
@@ -239,6 +290,11 @@ class Viewer:
             log(PROGRAM, f'frame {frame.number} is not drawn: {err}')
             return
         self._written += 1
+        if self._settings.show:
+            cv2.imshow(PROGRAM, _draw(image, frame))
+            if cv2.waitKey(1) & 0xff in (ord('q'), _ESCAPE):
+                raise KeyboardInterrupt
+            return
         self._unwritten.append(
             self._writer.submit(_write, self._settings.output, image, frame))
 
@@ -247,20 +303,16 @@ class Viewer:
         found = 'no detections'
         if self._latencies_ms:
             found = f'only {len(self._latencies_ms)} of {settings.frames} frames came, then none'
-        if not node.count_publishers(settings.detections_topic):
+        if not node.count_publishers(self._detections_topic):
             advice = ('it has no publisher: is the detector running, active, and in this '
                       'ROS_DOMAIN_ID? (ros2 lifecycle get /detector)')
-        elif not node.count_publishers(settings.image_topic):
-            advice = f'{settings.image_topic} has no publisher: is the camera running?'
         elif not self._images_seen:
-            advice = (f'no image came on {settings.image_topic} either, which has a publisher: is '
-                      f'it a {settings.transport} image topic, and is the shared memory of its '
-                      'publisher large enough?')
+            advice = f'no images either: {self._no_images()}'
         else:
-            advice = (f'{self._images_seen} images came on {settings.image_topic}: does the '
+            advice = (f'{self._images_seen} images came on {self._image_topic}: does the '
                       'detector subscribe to that topic, and what does its log say about dropped '
                       'frames?')
-        return f'{found} on {settings.detections_topic} for {settings.timeout:g} s; {advice}'
+        return f'{found} on {self._detections_topic} for {settings.timeout:g} s; {advice}'
 
 
 def _remember(items: dict[int, Any], stamp_ns: int, item: Any) -> None:
@@ -269,11 +321,13 @@ def _remember(items: dict[int, Any], stamp_ns: int, item: Any) -> None:
         del items[next(iter(items))]  # the oldest
 
 
+def _draw(image: SourceImage, frame: ViewedFrame) -> NDArray[np.uint8]:
+    return draw_detections(bgr_pixels(image), frame.boxes_xyxy_px, frame.scores, frame.names)
+
+
 def _write(folder: Path, image: SourceImage, frame: ViewedFrame) -> None:
     path = folder / frame.file_name
-    drawn = draw_detections(
-        bgr_pixels(image), frame.boxes_xyxy_px, frame.scores, frame.names)
-    if not cv2.imwrite(str(path), drawn, [cv2.IMWRITE_PNG_COMPRESSION, 3]):
+    if not cv2.imwrite(str(path), _draw(image, frame), [cv2.IMWRITE_PNG_COMPRESSION, 3]):
         raise ConfigError(f'{path} cannot be written; is the disk full, is the folder writable?')
 
 

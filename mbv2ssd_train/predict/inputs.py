@@ -13,8 +13,9 @@ import cv2
 
 from mbv2ssd_ros.core.errors import DataError
 from mbv2ssd_ros.core.image_header import IMAGE_SUFFIXES
+from mbv2ssd_ros.core.url import is_url, name_of_url, without_secrets
 from mbv2ssd_ros.core.video import VIDEO_SUFFIXES, VideoSource
-from mbv2ssd_train.predict.url import fetch_image, is_url, name_of_url, without_secrets
+from mbv2ssd_train.predict.url import fetch_image
 
 
 @dataclass(frozen=True)
@@ -61,8 +62,8 @@ def _find(text: str, output: Path, recursive: bool) -> Iterable[ImageInput | Vid
                         'webcam or a URL')
     if is_url(text):
         return [_of_url(text)]
-    if camera := re.fullmatch(r'(?:/dev/video)?(\d{1,3})', text):
-        return [VideoSource(f'webcam{int(camera[1])}', f'webcam {int(camera[1])}', int(camera[1]))]
+    if camera := VideoSource.of_webcam(text):
+        return [camera]
     if path.is_dir():
         return _of_folder(path, output, recursive)
     if path.is_file():
@@ -74,11 +75,11 @@ def _find(text: str, output: Path, recursive: bool) -> Iterable[ImageInput | Vid
 
 
 def _of_url(url: str) -> ImageInput | VideoSource:
-    shown, image = without_secrets(url), fetch_image(url)
+    image = fetch_image(url)
     if image is None:
-        return VideoSource(name_of_url(url), shown, url)
+        return VideoSource.of_url(url)
     encoded = image
-    return ImageInput(name_of_url(url), shown, lambda: encoded)
+    return ImageInput(name_of_url(url), without_secrets(url), lambda: encoded)
 
 
 def _of_file(path: Path, name: str) -> ImageInput | VideoSource:

@@ -2,12 +2,14 @@
 
 import signal
 import time
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
 
 from helpers.clock import Clock
+from helpers.predict_world import mjpeg, server
 from mbv2ssd_ros.core.errors import DataError
 from mbv2ssd_ros.tools.play_images import main
 from mbv2ssd_ros.tools.playing import publishing
@@ -86,6 +88,52 @@ def test_compressed_is_a_jpeg_close_to_the_image_on_the_compressed_topic(graph, 
     assert decoded.shape == (24, 40, 3)
     assert np.abs(decoded.astype(int) - smooth).max() <= 8  # quality 90 on a ramp
     assert 'jpeg' in message.format
+
+
+def test_its_topic_is_in_the_namespace_of_the_player(graph, tmp_path):
+    from sensor_msgs.msg import Image
+    write_image(tmp_path / 'noise.png')
+    received = subscribe(graph, Image, '/robot1/camera/image_raw')
+    graph.start('play_images', tmp_path / 'noise.png', '--loop', '--ros-args', '-r',
+                '__ns:=/robot1')
+    graph.wait_for(lambda: received, 'image')
+
+
+def test_a_stream_is_played_at_its_own_pace(graph):
+    from sensor_msgs.msg import Image
+    frames = [np.full((*WIDE_HW, 3), 20 * number, np.uint8) for number in range(10)]
+    received = subscribe(graph, Image, '/camera/image_raw')
+    with server({'/live': mjpeg(frames, lambda _: time.sleep(0.1))}) as at:
+        player = graph.start('play_images', f'http://{at}/live', '--count', '3')
+        ended = graph.run(player)
+    assert ended.code == 0 and '3 frames published' in ended.output
+    graph.wait_for(lambda: received, 'image')
+
+
+def test_a_webcam_that_is_not_there_is_named(capsys):
+    assert main(['/dev/video99']) == 1
+    assert 'webcam 99: cannot be opened; this machine has' in capsys.readouterr().err
+
+
+def test_a_stream_has_its_own_rate(monkeypatch, capsys):
+    monkeypatch.setattr('mbv2ssd_ros.tools.play_images.open_source', lambda *_: SimpleNamespace(
+        is_live=True, shown='webcam 0'))
+    assert main(['0', '--rate', '5']) == 1
+    assert '--rate 5: webcam 0 comes at its own rate' in capsys.readouterr().err
+
+
+@pytest.mark.ros
+@pytest.mark.parametrize(('arguments', 'environment', 'message'), [
+    (['--topic', 'a b'], {}, '--topic a b: '),
+    (['--ros-args', '-r', 'nonsense'], {}, '--ros-args -r nonsense, ROS_DOMAIN_ID='),
+    ([], {'ROS_DOMAIN_ID': 'abc'}, 'without ROS arguments, ROS_DOMAIN_ID=abc: '),
+    ([], {'ROS_DOMAIN_ID': '300'}, 'ROS_DOMAIN_ID is 300, expected 0 to 232')])
+def test_what_ros_refuses_is_one_line(graph, tmp_path, arguments, environment, message):
+    write_image(tmp_path / 'noise.png')
+    graph.environment.update(environment)
+    ended = graph.run(graph.start('play_images', tmp_path / 'noise.png', *arguments))
+    assert ended.code == 1 and 'Traceback' not in ended.output
+    assert f'play_images: error: {message}' in ended.output
 
 
 def test_it_waits_for_a_subscriber_and_sigint_ends_it_with_0(graph, tmp_path):

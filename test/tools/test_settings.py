@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass, FrozenInstanceError
 from pathlib import Path
+import re
 
 import pytest
 
 from mbv2ssd_ros.core.arguments import whole
-from mbv2ssd_ros.tools.cli.settings import argument_parser, flag, option, read
+from mbv2ssd_ros.tools.cli.settings import argument_parser, flag, full_topic, option, read
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +56,28 @@ def test_exclusive_options_are_refused_together(capsys):
         parsed('x', '--count', '2', '--fast')
     assert ended.value.code == 2
     assert 'not allowed with argument --count' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(('argument', 'hint'), [
+    ('--frame_id', 'did you mean --frame-id?'), ('--topics', 'did you mean --topic?'),
+    ('--coun', 'did you mean --count?'), ('--xyzzy', 'unrecognized arguments: --xyzzy\n')])
+def test_an_unknown_option_is_refused_with_the_nearest_one(argument, hint, capsys):
+    with pytest.raises(SystemExit) as ended:
+        parsed('x', f'{argument}=3' if argument == '--coun' else argument)
+    assert ended.value.code == 2 and hint in capsys.readouterr().err
+
+
+def test_the_version_is_that_of_the_package(capsys):
+    with pytest.raises(SystemExit) as ended:
+        parsed('--version')
+    assert ended.value.code == 0 and re.match(r'\d+\.\d+', capsys.readouterr().out)
+
+
+@pytest.mark.parametrize(('topic', 'transport', 'full'), [
+    ('/a', 'raw', '/a'), ('/a', 'compressed', '/a/compressed'),
+    ('/a/compressed', 'compressed', '/a/compressed'), ('/a/compressed', 'raw', '/a/compressed')])
+def test_a_transport_names_the_topic_as_image_transport_does(topic, transport, full):
+    assert full_topic(topic, transport) == full
 
 
 def test_groups_are_headings_of_the_help():

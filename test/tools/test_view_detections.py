@@ -47,16 +47,24 @@ def stamped(message, stamp_ns):
 @pytest.fixture
 def camera(graph):
     """Return what publishes an image with its detections, each under a new stamp."""
-    from sensor_msgs.msg import Image
+    from sensor_msgs.msg import CompressedImage, Image
     vision_msgs = need('vision_msgs.msg')
-    images = graph.node.create_publisher(Image, '/camera/image_raw', 10)
+    images = {}
     found = graph.node.create_publisher(
         vision_msgs.Detection2DArray, '/camera/detections', 10)
+    _, jpeg = cv2.imencode('.jpg', np.full((*SIZE_HW, 3), GREY, np.uint8))
 
-    def publish(*objects, with_image=True):
+    def publish(*objects, with_image=True, compressed=False):
         stamp_ns = graph.node.get_clock().now().nanoseconds
+        if with_image and compressed not in images:
+            images[compressed] = (
+                graph.node.create_publisher(CompressedImage, '/camera/image_raw/compressed', 10)
+                if compressed else graph.node.create_publisher(Image, '/camera/image_raw', 10))
         if with_image:
-            images.publish(image(stamp_ns))
+            message = CompressedImage(format='jpeg') if compressed else image(stamp_ns)
+            if compressed:
+                message.data.frombytes(jpeg.tobytes())
+            images[compressed].publish(stamped(message, stamp_ns))
         found.publish(detections(stamp_ns, *objects))
         graph.spin(0.03)
     return publish
@@ -111,10 +119,63 @@ def test_the_record_has_boxes_and_scores_as_they_were_received(graph, camera, tm
     np.testing.assert_allclose(frame['boxes_xyxy_px'], [[100, 40, 180, 100]])
 
 
-def test_frames_without_an_image_are_counted(graph, camera, tmp_path):
+def test_frames_without_any_image_end_with_1_and_the_reason(graph, camera, tmp_path):
     ended = view(graph, camera, tmp_path, with_image=False)
-    assert ended.code == 0
+    assert ended.code == 1
     assert '0 annotated images' in ended.output and '5 frames without an image' in ended.output
+    assert 'no image to draw into: no publisher on /camera/image_raw, nor' in ended.output
+
+
+def test_a_compressed_camera_is_named_where_a_raw_one_was_asked_for(graph, camera, tmp_path):
+    ended = view(graph, camera, tmp_path, compressed=True)
+    assert ended.code == 1
+    assert 'the same camera publishes sensor_msgs/msg/CompressedImage' in ended.output
+    assert 'see --image-topic and --transport compressed' in ended.output
+
+
+@pytest.mark.parametrize('topic', ['camera/image_raw', 'camera/image_raw/compressed'])
+def test_a_compressed_camera_has_the_topic_that_image_transport_gives_it(
+        graph, camera, tmp_path, topic):
+    ended = view(graph, camera, tmp_path, compressed=True, arguments=(
+        '--frames', '5', '--transport', 'compressed', '--image-topic', topic))
+    assert ended.code == 0
+    assert abs(int(last_picture(tmp_path)[0, 0, 0]) - GREY) < 4
+
+
+def test_topics_are_in_the_namespace_of_the_viewer(graph, tmp_path):
+    ended = graph.run(graph.start(
+        'view_detections', '--output', tmp_path, '--timeout', '0.3',
+        '--ros-args', '-r', '__ns:=/robot1'))
+    assert 'no detections on /robot1/camera/detections for 0.3 s' in ended.output
+
+
+def test_without_a_display_the_pictures_are_written(graph, camera, tmp_path):
+    graph.environment.pop('DISPLAY', None)
+    graph.environment.pop('WAYLAND_DISPLAY', None)
+    ended = view(graph, camera, tmp_path, arguments=('--show', '--frames', '3'))
+    assert ended.code == 0 and last_picture(tmp_path) is not None
+    assert f'--show: no display here (DISPLAY is not set); pictures are written to {tmp_path}' in (
+        ended.output)
+
+
+@pytest.mark.parametrize(('arguments', 'message'), [
+    (['--image-topic', 'a b'], '--image-topic a b: '),
+    (['--detections-topic', '/x//y'], '--detections-topic /x//y: '),
+    (['--record', '/no/such/folder/x'], '--record /no/such/folder/x: cannot be written'),
+    (['--record', '/dev/full'], '--record /dev/full: cannot be written: No space left'),
+    (['--ros-args', '-r', 'nonsense'], '--ros-args -r nonsense, ROS_DOMAIN_ID='),
+    (['--output', '/dev/null/x'], '--output /dev/null/x: Not a directory')])
+def test_what_is_wrong_is_named_in_one_line(graph, camera, tmp_path, arguments, message):
+    output = [] if '--output' in arguments else ['--output', tmp_path]
+    viewer = graph.start('view_detections', *output, *arguments)
+
+    def ended():
+        camera()
+        return viewer.process.poll() is not None
+    graph.wait_for(ended, 'end of the viewer')
+    found = graph.run(viewer)
+    assert found.code == 1 and 'Traceback' not in found.output
+    assert f'view_detections: error: {message}' in found.output
 
 
 def test_without_a_detector_it_says_what_to_check_and_ends_with_1(graph, tmp_path):

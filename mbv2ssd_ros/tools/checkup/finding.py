@@ -16,6 +16,7 @@ from mbv2ssd_ros.core.errors import one_line
 
 OK, SKIPPED, WARNING, ERROR = 'ok', 'skipped', 'warning', 'error'
 LEVELS = (OK, SKIPPED, WARNING, ERROR)  # better ones first
+_COLOURS = {OK: 32, SKIPPED: 2, WARNING: 33, ERROR: 31}  # of ANSI
 
 
 @dataclass(frozen=True)
@@ -32,10 +33,13 @@ class Finding:
         assert self.level in LEVELS, self.level
         assert self.next_step or self.level in (OK, SKIPPED), f'{self.subject}: what now?'
 
-    def line(self) -> str:
-        """Format it as one line for a terminal."""
+    def line(self, colour: bool = False) -> str:
+        """Format it as one line, with the level in colour for a terminal."""
         step = f' -> {self.next_step}' if self.next_step else ''
-        return ' '.join(f'{self.level:<8} {self.subject}: {self.text}{step}'.split('\n'))
+        level = f'{self.level:<8}'
+        if colour:
+            level = f'\033[{_COLOURS[self.level]}m{level}\033[0m'
+        return ' '.join(f'{level} {self.subject}: {self.text}{step}'.split('\n'))
 
 
 def examine(subject: str, probe: Callable[[], Iterable[Finding]], timeout_s: float = 120.0

@@ -52,11 +52,13 @@ def json_lines(path: Path | None) -> Iterator[Callable[..., None]]:
     """
     Open the file of --record; yields a function that writes its keyword arguments as a line.
 
-    `path` None: nothing is written. Raises ConfigError where the file cannot be opened.
+    `path` None: nothing is written. Raises ConfigError where the file cannot be written.
     """
-    try:
-        file = Path(os.devnull if path is None else path).open('w', buffering=1)
-    except OSError as err:
-        raise ConfigError(f'--record {path}: cannot be written: {err}') from err
-    with file:
-        yield lambda **fields: print(json.dumps(fields), file=file)
+    def checked(call: Callable[[], Any]) -> Any:
+        try:
+            return call()
+        except OSError as err:
+            raise ConfigError(f'--record {path}: cannot be written: {err.strerror}') from err
+
+    with checked(lambda: Path(path or os.devnull).open('wb', buffering=0)) as file:
+        yield lambda **fields: checked(lambda: file.write(f'{json.dumps(fields)}\n'.encode()))

@@ -13,6 +13,8 @@ from typing import Any
 
 from mbv2ssd_ros.core.errors import ConfigError, one_line
 
+_HIGHEST_DOMAIN = 232  # for which UDP has ports
+
 
 @contextmanager
 def ros_node(name: str, ros_args: Sequence[str]) -> Iterator[Any]:
@@ -23,6 +25,9 @@ def ros_node(name: str, ros_args: Sequence[str]) -> Iterator[Any]:
     context that is not shut down would leave its segment in /dev/shm. Raises ConfigError without
     ROS 2.
     """
+    number = os.environ.get('ROS_DOMAIN_ID', '')
+    if number.isdecimal() and int(number) > _HIGHEST_DOMAIN:  # Fast DDS would end the process
+        raise ConfigError(f'ROS_DOMAIN_ID is {number}, expected 0 to {_HIGHEST_DOMAIN}')
     rclpy = ros_module('rclpy')
     from rclpy.signals import SignalHandlerOptions
 
@@ -46,6 +51,15 @@ def ros_node(name: str, ros_args: Sequence[str]) -> Iterator[Any]:
             node.destroy_node()
     finally:
         rclpy.try_shutdown()
+
+
+@contextmanager
+def valid_topic(option: str, topic: str) -> Iterator[None]:
+    """Run a block that uses a topic name; ConfigError names the option where it is none."""
+    try:
+        yield
+    except Exception as err:  # rclpy has two types for it, of which one is private
+        raise ConfigError(f'{option} {topic}: {one_line(err)}') from err
 
 
 def _described(ros_args: Sequence[str]) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from dataclasses import field, fields
+import difflib
+import importlib.metadata
 from pathlib import Path
 import sys
 from typing import Any, TypeVar
@@ -38,8 +40,10 @@ def argument_parser(settings: Any, program: str, description: str | None = None,
                     epilog: str | None = None, exclusive: str = '') -> argparse.ArgumentParser:
     """Make the parser of a settings class; of the group `exclusive` only one may be given."""
     parser = argparse.ArgumentParser(
-        prog=program, description=description, epilog=epilog,
+        prog=program, description=description, epilog=epilog, allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--version', action='version', version=package_version(),
+                        help='show the version of this package')
     groups: dict[str, Any] = {'': parser}
     for item in fields(settings):
         how = dict(item.metadata)
@@ -65,7 +69,22 @@ def read(settings: type[Settings], argv: Sequence[str] | None, program: str,
         end = own.index('--', start) + 1 if '--' in own[start:] else len(own)
         own, ros['ros_args'] = own[:start] + own[end:], own[start:end]
     parser = argument_parser(settings, program, description, epilog, exclusive)
-    return settings(**vars(parser.parse_args(own)), **ros)
+    found, unknown = parser.parse_known_args(own)
+    if unknown:
+        flags = [flag for item in fields(settings)  # type: ignore[arg-type]
+                 for flag in item.metadata.get('flags', ())]
+        near = difflib.get_close_matches(unknown[0].partition('=')[0], flags, n=1)
+        parser.error(f'unrecognized arguments: {" ".join(unknown)}'
+                     + (f'; did you mean {near[0]}?' if near else ''))
+    return settings(**vars(found), **ros)
+
+
+def package_version() -> str:
+    """Return the version of this package, where it is installed."""
+    try:
+        return importlib.metadata.version('mbv2ssd_ros')
+    except importlib.metadata.PackageNotFoundError:
+        return 'not installed'
 
 
 def model_option() -> Any:
@@ -78,6 +97,11 @@ def topics_option(default: str) -> Any:
     """Return the field for --topic of images; `default` describes those that are taken."""
     return option('--topic', action='append', default=[], metavar='TOPIC', help='of images, raw '
                   f'or compressed; once for each camera (default: {default})')
+
+
+def full_topic(topic: str, transport: str) -> str:
+    """Name an image topic as image_transport does: TOPIC/compressed; full names stay."""
+    return topic if transport == 'raw' else f'{topic.removesuffix("/compressed")}/compressed'
 
 
 def domain_option() -> Any:

@@ -1,4 +1,4 @@
-"""Pictures on disk as a camera sees them: a folder, one image or a video, frame by frame."""
+"""Where pictures come from: a folder, an image, a video, a webcam or a stream."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from mbv2ssd_ros.core.errors import DataError, UnsupportedImageError
 from mbv2ssd_ros.core.image_header import IMAGE_SUFFIXES, stored_size_wh
+from mbv2ssd_ros.core.url import is_url
 from mbv2ssd_ros.core.video import Capture, VideoSource
 from mbv2ssd_ros.tools.cli.program import log
 
@@ -32,12 +33,12 @@ class ImageSource:
     """
     A source of frames; iterating plays it once, without files that cannot be decoded.
 
-    `rate_hz` is as recorded, None for still images; `skipped` has the reason for each file that
-    was skipped so far.
+    `shown` is its name for messages. `rate_hz` is as recorded, None for still images. `is_live`:
+    frames come at their own pace. `skipped` has the reason for each file skipped so far.
     """
 
-    def __init__(self, size_wh: tuple[int, int] | None) -> None:
-        self._size_wh = size_wh
+    def __init__(self, shown: str, size_wh: tuple[int, int] | None) -> None:
+        self.shown, self._size_wh, self.is_live = shown, size_wh, False
         self.rate_hz: float | None = None
         self.skipped: dict[str, str] = {}
 
@@ -50,26 +51,33 @@ class ImageSource:
             name, image_bgr if self._size_wh is None else fill_size(image_bgr, self._size_wh))
 
 
-def open_source(path: Path, size_wh: tuple[int, int] | None = None) -> ImageSource:
+def open_source(source: Path | str, size_wh: tuple[int, int] | None = None) -> ImageSource:
     """
-    Open an image folder, an image or a video file; frames are decoded when they are played.
+    Open an image folder, an image or a video; a text may also be a webcam or an address.
 
     Of a folder the images directly inside are played, in the order of their names. Every frame
     gets `size_wh`, unless None. Raises DataError when there is nothing to play.
     """
+    if isinstance(source, str):
+        if webcam := VideoSource.of_webcam(source):
+            return _Video(webcam, size_wh)
+        if is_url(source):
+            return _Video(VideoSource.of_url(source), size_wh)
+    path = Path(source)
     if path.is_dir():
         files = sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
         if not files:
             raise DataError(
                 f'{path}: no images in this folder; expected files that end in '
                 f'{", ".join(IMAGE_SUFFIXES)}')
-        return _ImageFiles(files, size_wh)
+        return _ImageFiles(str(path), files, size_wh)
     if not path.is_file():
         raise DataError(
-            f'{path}: no such file or folder; give an image, a folder of images or a video')
+            f'{path}: no such file or folder; give an image, a folder of images, a video, the '
+            'index of a webcam or an address')
     if path.suffix.lower() in IMAGE_SUFFIXES:
-        return _ImageFiles([path], size_wh)
-    return _VideoFile(path, size_wh)
+        return _ImageFiles(str(path), [path], size_wh)
+    return _Video(VideoSource.of_file(path), size_wh)
 
 
 def passes(source: ImageSource, repeat: bool) -> Iterator[CameraFrame]:
@@ -114,8 +122,8 @@ def fill_size(image_bgr: NDArray[np.uint8], size_wh: tuple[int, int]) -> NDArray
 
 class _ImageFiles(ImageSource):
 
-    def __init__(self, files: list[Path], size_wh: tuple[int, int] | None) -> None:
-        super().__init__(size_wh)
+    def __init__(self, shown: str, files: list[Path], size_wh: tuple[int, int] | None) -> None:
+        super().__init__(shown, size_wh)
         self._files = files
         self._kept: dict[Path, CameraFrame] = {}
         self._kept_bytes = 0
@@ -142,13 +150,13 @@ class _ImageFiles(ImageSource):
         return frame
 
 
-class _VideoFile(ImageSource):
+class _Video(ImageSource):
 
-    def __init__(self, path: Path, size_wh: tuple[int, int] | None) -> None:
-        super().__init__(size_wh)
-        self._video = VideoSource.of_file(path)
-        capture = Capture(self._video)
-        self.rate_hz = capture.declared_hz
+    def __init__(self, video: VideoSource, size_wh: tuple[int, int] | None) -> None:
+        super().__init__(video.shown, size_wh)
+        self._video = video
+        capture = Capture(video)  # opened again to play: a stream would fill its buffers
+        self.rate_hz, self.is_live = capture.declared_hz, capture.is_live
         capture.close()
 
     def __iter__(self) -> Iterator[CameraFrame]:

@@ -4,8 +4,8 @@ import pytest
 
 from helpers.predict_world import picture, server, video, wandering
 from mbv2ssd_ros.core.errors import DataError
+from mbv2ssd_ros.core.url import name_of_url, without_secrets
 from mbv2ssd_train.predict.inputs import find_inputs
-from mbv2ssd_train.predict.url import name_of_url, without_secrets
 
 
 def names(*texts, output='nowhere', recursive=False, folder=None):
