@@ -2,10 +2,13 @@
 
 from glob import glob
 import os
+import sys
 
 from setuptools import find_packages, setup
 
 PACKAGE = 'mbv2ssd_ros'
+# colcon installs programs where `ros2 run` looks; pip does on the PATH, where names are for all
+COMMON = '' if {'install', 'develop'} & {*sys.argv} else 'mbv2ssd_'
 
 
 def share_files():
@@ -86,10 +89,10 @@ setup(
             'play_bag = mbv2ssd_ros.tools.play_bag:main',
             'play_images = mbv2ssd_ros.tools.play_images:main',
             'view_detections = mbv2ssd_ros.tools.view_detections:main',
-            'benchmark = mbv2ssd_ros.tools.benchmark:main',
+            f'{COMMON}benchmark = mbv2ssd_ros.tools.benchmark:main',
             'compare_models = mbv2ssd_ros.tools.compare_models:main',
             'build_engine = mbv2ssd_ros.tools.build_engine:main',
-            'doctor = mbv2ssd_ros.tools.doctor:main',
+            f'{COMMON}doctor = mbv2ssd_ros.tools.doctor:main',
             'evaluate_bag = mbv2ssd_ros.tools.evaluate_bag:main',
             'evaluate_live = mbv2ssd_ros.tools.evaluate_live:main',
             'label_bag = mbv2ssd_ros.tools.label_bag:main',

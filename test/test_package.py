@@ -13,8 +13,8 @@ import pytest
 
 from helpers.paths import ROOT
 
-PROGRAMS = {'mbv2ssd_train', 'detector_node', 'play_images', 'view_detections', 'benchmark',
-            'build_engine', 'doctor', 'evaluate_bag', 'evaluate_live', 'label_bag', 'play_bag',
+PROGRAMS = {'mbv2ssd_train', 'detector_node', 'play_images', 'view_detections', 'mbv2ssd_benchmark',
+            'build_engine', 'mbv2ssd_doctor', 'evaluate_bag', 'evaluate_live', 'label_bag', 'play_bag',
             'compare_models'}
 
 # What a ROS machine takes from rosdep, and other machines from the Python package index.
@@ -195,3 +195,14 @@ def test_every_requirement_is_pinned():
              for lists in ast.walk(call.value) if isinstance(lists, ast.List)
              for node in lists.elts}
     assert names - pinned == set()
+
+
+def test_colcon_gives_the_programs_the_names_that_ros2_run_knows():
+    code = ("import sys, setuptools; sys.argv = ['setup.py', 'install']; setuptools.setup = "
+            "lambda **told: print(*told['entry_points']['console_scripts'], sep='\\n'); "
+            "exec(open('setup.py').read())")
+    lines = subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True,
+                           check=True).stdout.splitlines()
+    assert {line.partition(' = ')[0] for line in lines} == {
+        program.removeprefix('mbv2ssd_') if program != 'mbv2ssd_train' else program
+        for program in PROGRAMS}

@@ -116,7 +116,8 @@ def play(settings: Settings, source: Path, images: Sequence[str]) -> list[DemoFr
     played, viewed = logs / 'played.jsonl', logs / 'viewed.jsonl'
     environment = ros_environment(logs, settings.domain_id)
     say(PROGRAM, f'{len(images)} images, model {model}')
-    say(PROGRAM, f'ROS_DOMAIN_ID={environment["ROS_DOMAIN_ID"]}; logs in {logs}')
+    say(PROGRAM, f'ROS_DOMAIN_ID={environment["ROS_DOMAIN_ID"]}, so that it meets no other nodes '
+        f'of this network (--domain-id chooses); logs in {logs}')
     programs: list[Program] = []
     with ending(programs):
         node = Program('mbv2ssd_ros.ros.node', [
