@@ -13,9 +13,9 @@ import pytest
 
 from helpers.paths import ROOT
 
-PROGRAMS = {'mbv2ssd_train', 'detector_node', 'play_images', 'view_detections', 'mbv2ssd_benchmark',
-            'build_engine', 'mbv2ssd_doctor', 'evaluate_bag', 'evaluate_live', 'label_bag', 'play_bag',
-            'compare_models'}
+PROGRAMS = {'mbv2ssd_train', 'detector_node', 'play_images', 'view_detections',
+            'mbv2ssd_benchmark', 'build_engine', 'mbv2ssd_doctor', 'evaluate_bag',
+            'evaluate_live', 'label_bag', 'play_bag', 'compare_models'}
 
 # What a ROS machine takes from rosdep, and other machines from the Python package index.
 ROSDEP_KEYS = {

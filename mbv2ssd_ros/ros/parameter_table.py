@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-import difflib
 from typing import Any
 
 from rclpy.exceptions import InvalidParameterException, InvalidParameterValueException
@@ -13,16 +12,13 @@ from rclpy.parameter import Parameter
 from mbv2ssd_ros.core.errors import ConfigError
 from mbv2ssd_ros.ros.parameters import (
     camera_parameters,
-    CAMERA_SUFFIXES,
     check_camera_names,
     DetectorParams,
-    FOREIGN_PREFIXES,
     NO_NAMES,
     NODE_PARAMETERS,
     ParameterSpec,
+    unknown_parameters,
 )
-
-_TYPO_SIMILARITY = 0.8
 
 
 class ParameterTable:
@@ -127,25 +123,7 @@ class ParameterTable:
                 raise ConfigError(
                     f'{name} is not supported; set <camera>.qos_reliability of the images. The '
                     'quality of service of all topics is in docs/node.md')
-        return [self._unknown(name) for name in sorted(self._overrides)
-                if name not in self._declared and not name.startswith(FOREIGN_PREFIXES)]
-
-    def _unknown(self, name: str) -> str:
-        camera, _, suffix = name.partition('.')
-        cameras = self._value('cameras', {})
-        if suffix in CAMERA_SUFFIXES and camera not in cameras:
-            return f'parameter {name!r} is not used: cameras has only {", ".join(cameras)}'
-        of_camera = f'{cameras[0]}.{name}'
-        near = [of_camera] if of_camera in self._declared else difflib.get_close_matches(
-            name, self._declared, n=1, cutoff=_TYPO_SIMILARITY)
-        if near:
-            raise ConfigError(
-                f'there is no parameter {name!r}; did you mean {near[0]!r}? Correct the parameter '
-                'file or command line')
-        alike = [known for known in self._declared if name in known] or difflib.get_close_matches(
-            name, self._declared, n=1)
-        return f'parameter {name!r} is not one of this node and is not used' + (
-            f'; did you mean {alike[0]!r}?' if alike else '')
+        return unknown_parameters(self._overrides, self._declared, self._value('cameras', {}))
 
     def _declare(self, name: str, spec: ParameterSpec) -> None:
         wanted = Parameter.Type.from_parameter_value(spec.default)

@@ -6,9 +6,10 @@ The parameters of the node, in one place: type, default, range, description.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 import dataclasses
 from dataclasses import dataclass
+import difflib
 import re
 from typing import Any
 
@@ -27,6 +28,7 @@ RELIABILITIES = ('best_effort', 'reliable')
 MAX_CAMERAS = 8
 _MORE_TO_TRACK = 100  # detections with low scores
 NO_NAMES = ['']  # how ROS writes a list of no strings: an empty list has no type
+_TYPO_SIMILARITY = 0.8
 _CAMERA_NAME = re.compile(r'[A-Za-z]\w*')
 _DETECTION = DetectionSettings()
 _TRACKS = TrackSettings()
@@ -321,3 +323,33 @@ def _class_threshold(entry: str) -> tuple[str, float]:
 def _one_of(name: str, value: str, allowed: Sequence[str]) -> None:
     if value not in allowed:
         raise ConfigError(f'{name} is {value!r}, expected one of {", ".join(allowed)}')
+
+
+def unknown_parameters(names: Iterable[str], declared: Collection[str], cameras: Sequence[str]
+                       ) -> list[str]:
+    """
+    Return warnings about names that are not declared; one for all sections of other cameras.
+
+    ConfigError for a name that looks like a typing error.
+    """
+    unknown = [name for name in sorted(names)
+               if name not in declared and not name.startswith(FOREIGN_PREFIXES)]
+    sections = {camera for camera, _, suffix in (name.partition('.') for name in unknown)
+                if suffix in CAMERA_SUFFIXES and camera not in cameras}
+    warnings = [f'the parameters of {", ".join(sorted(sections))} are not used: cameras has only '
+                f'{", ".join(cameras)}'] if sections else []
+    for name in unknown:
+        if name.partition('.')[0] in sections:
+            continue
+        of_camera = f'{cameras[0]}.{name}'
+        near = [of_camera] if of_camera in declared else difflib.get_close_matches(
+            name, declared, n=1, cutoff=_TYPO_SIMILARITY)
+        if near:
+            raise ConfigError(
+                f'there is no parameter {name!r}; did you mean {near[0]!r}? Correct the parameter '
+                'file or command line')
+        alike = [known for known in declared if name in known] or difflib.get_close_matches(
+            name, declared, n=1)
+        warnings.append(f'parameter {name!r} is not one of this node and is not used' + (
+            f'; did you mean {alike[0]!r}?' if alike else ''))
+    return warnings

@@ -180,7 +180,7 @@ def test_a_file_may_write_whole_numbers_empty_lists_and_other_peoples_names(
     assert detector.change_state('configure'), detector.log()
     assert detector.get('score_threshold') == 1.0
     assert "'robot_description' is not one of this node" in detector.log()
-    assert "'rear.image_topic' is not used: cameras has only camera" in detector.log()
+    assert 'the parameters of rear are not used: cameras has only camera' in detector.log()
 
 
 def test_the_shipped_file_works_as_it_is(start_detector):

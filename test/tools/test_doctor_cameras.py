@@ -197,7 +197,10 @@ def test_relative_topics_are_in_the_namespace_of_the_node(name, expected):
 
 @pytest.mark.parametrize(('line', 'level', 'text'), [
     ('score_threshold: 1', OK, '1 parameters are set'),
-    ('score_treshold: 0.5', WARNING, "there is no parameter 'score_treshold'"),
+    ('score_treshold: 0.5', ERROR, "no parameter 'score_treshold'; did you mean 'score_thresh"),
+    ('frobnicate: 0.5', WARNING, "'frobnicate' is not one of this node"),
+    ('front: {transport: raw, max_rate_hz: 1.0}', WARNING,
+     'the parameters of front are not used: cameras has only camera'),
     ('score_threshold: high', ERROR, "score_threshold is 'high', expected float"),
     ('nms_iou: 1.5', ERROR, 'nms_iou is 1.5, expected 0.0 to 1.0'),
     ('cameras: front', ERROR, "cameras is 'front', expected names"),

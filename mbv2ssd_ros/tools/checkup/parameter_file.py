@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-import difflib
 from pathlib import Path
 from typing import Any
 
@@ -35,18 +34,15 @@ def judge(path: Path, node: str) -> Iterator[Finding]:
     try:
         overrides = read_overrides(path, node)
         values = _with_defaults(overrides)
-        from mbv2ssd_ros.ros.parameters import DetectorParams, FOREIGN_PREFIXES
+        from mbv2ssd_ros.ros.parameters import DetectorParams, unknown_parameters
         DetectorParams.from_values(values)
+        warnings = unknown_parameters(overrides, values, values['cameras'])
     except (ConfigError, TypeError) as err:
         yield Finding(subject, ERROR, str(err), f'correct {path}')
         return
-    unknown = [name for name in overrides
-               if name not in values and not name.startswith(FOREIGN_PREFIXES)]
-    for name in unknown:
-        near = difflib.get_close_matches(name, values, n=1)
-        yield Finding(subject, WARNING, f'there is no parameter {name!r}',
-                      f'did you mean {near[0]!r}?' if near else 'remove it')
-    if not unknown:
+    for warning in warnings:
+        yield Finding(subject, WARNING, warning, f'correct {path}')
+    if not warnings:
         yield Finding(subject, OK, f'{len(overrides)} parameters are set')
 
 

@@ -25,9 +25,9 @@ def ros_node(name: str, ros_args: Sequence[str]) -> Iterator[Any]:
     context that is not shut down would leave its segment in /dev/shm. Raises ConfigError without
     ROS 2.
     """
-    number = os.environ.get('ROS_DOMAIN_ID', '')
-    if number.isdecimal() and int(number) > _HIGHEST_DOMAIN:  # Fast DDS would end the process
-        raise ConfigError(f'ROS_DOMAIN_ID is {number}, expected 0 to {_HIGHEST_DOMAIN}')
+    domain = os.environ.get('ROS_DOMAIN_ID', '')
+    if domain.isdecimal() and int(domain) > _HIGHEST_DOMAIN:  # Fast DDS would end the process
+        raise ConfigError(f'ROS_DOMAIN_ID is {domain}, expected 0 to {_HIGHEST_DOMAIN}')
     rclpy = ros_module('rclpy')
     from rclpy.signals import SignalHandlerOptions
 
