@@ -14,12 +14,20 @@ import math
 from pathlib import Path
 import sys
 
+from mbv2ssd_ros.backends import BackendOptions, open_backend, OrtOptions
 from mbv2ssd_ros.core.arguments import points, positive, share, whole
 from mbv2ssd_ros.core.detections import CURVE_THRESHOLD, DetectionSettings
 from mbv2ssd_ros.core.errors import ConfigError
 from mbv2ssd_ros.evaluation.analysis import Analysis
 from mbv2ssd_ros.evaluation.bags.frames import CLOCKS
-from mbv2ssd_ros.evaluation.runs.baseline import changes, notes, read_metrics, table
+from mbv2ssd_ros.evaluation.runs.baseline import (
+    changes,
+    data_changes,
+    notes,
+    read_metrics,
+    require_agreement,
+    table,
+)
 from mbv2ssd_ros.evaluation.runs.evaluation import BagEvaluation
 from mbv2ssd_ros.evaluation.runs.journal import FILE_NAME as JOURNAL
 from mbv2ssd_ros.evaluation.runs.many_bags import (
@@ -91,6 +99,9 @@ class Settings(ModelSettings):
         '--max-drop', type=points, default=0.5, metavar='POINTS', group=_FIGURES, help='exit code '
         '1 when mAP@0.5 or COCO mAP is lower than the baseline by more, in points of 100 (default '
         '%(default)s)')
+    changed_data: bool = option(
+        '--changed-data', action='store_true', default=False, group=_FIGURES,
+        help='compare with a baseline of other frames or other ground truth all the same')
     workers: int = option('--workers', type=whole, default=1, metavar='N', group=_SEVERAL,
                           help='processes that share them (default %(default)s)')
     scheduler: str | None = option(
@@ -129,6 +140,8 @@ def _evaluate(settings: Settings) -> int:
                           'those of a cluster; give one of them')
     if len(bags) == 1 and (settings.scheduler or settings.workers > 1):
         log(PROGRAM, 'note: there is one bag, which one process evaluates')
+    if settings.compare or baseline:
+        task = _comparable(settings, task, baseline)
     if settings.restart:
         for journal in (task.output / JOURNAL, *task.output.glob(f'*/{JOURNAL}')):
             journal.unlink(missing_ok=True)
@@ -142,6 +155,32 @@ def _evaluate(settings: Settings) -> int:
     if code == 0 and baseline is not None:
         code = _judge(settings, baseline, first.to_dict())
     return code
+
+
+def _comparable(settings: Settings, task: BagTask, baseline: dict | None) -> BagTask:
+    """Check before anything runs what must agree; recorded classes are those of --compare."""
+    names = _class_names(settings, task.model) if task.model else task.class_names
+    if settings.compare:
+        others = _class_names(settings, find_model(str(settings.compare)))
+        if (names or others) != others:
+            raise ConfigError(f'--compare {settings.compare}: knows the classes '
+                              f'{", ".join(others)}, the first has {", ".join(names)}; the two '
+                              'cannot be compared')
+        names = others
+    if baseline is not None:
+        known = {'classes': list(names), 'score_threshold': settings.score_threshold,
+                 'curve_threshold': settings.curve_threshold if task.model else 0.0}
+        require_agreement(baseline['accuracy'], known if names else {}, str(settings.baseline))
+    return task if task.model else replace(task, class_names=names)
+
+
+def _class_names(settings: Settings, model: Path) -> tuple[str, ...]:
+    backend = open_backend(settings.backend, model,
+                           BackendOptions(ort=OrtOptions(threads=settings.threads)))
+    try:
+        return backend.contract.object_names
+    finally:
+        backend.close()
 
 
 def _evaluate_set(settings: Settings, bags: Sequence[Path], task: BagTask,
@@ -187,7 +226,7 @@ def _compare(settings: Settings, task: BagTask, first: BagEvaluation) -> int:
     if code := _code(second):
         return code
     before, after = first.to_dict(), second.to_dict()
-    found = changes(before, after, first.subject.model)
+    found = changes(before, after, first.subject.model, ('classes', 'score_threshold'))
     write_text(task.output / COMPARISON, json.dumps({
         'before': first.subject.model, 'after': second.subject.model, 'unit': 'points of 100',
         'changes': [{'figure': change.name, 'before': change.before, 'after': change.after,
@@ -195,6 +234,9 @@ def _compare(settings: Settings, task: BagTask, first: BagEvaluation) -> int:
         'latency_ms': {'before': before['latency'], 'after': after['latency']}}, indent=1) + '\n')
     print(f'\n{first.subject.model} (first) and {second.subject.model} (second)')
     print(table(found, None, ('first', 'second')))
+    if task.model is None:
+        print('note: detections that were not published lower the mAP of what was recorded; '
+              'compare precision, recall and F1')
     for name, p in second.latency().items():
         if name in first.latency():
             print(f'{name + " p50, ms":<26} {first.latency()[name].p50_ms:>10.2f} '
@@ -207,6 +249,12 @@ def _judge(settings: Settings, baseline: dict, now: dict) -> int:
     print('\n' + table(found, settings.max_drop, ('baseline', 'now')))
     for note in notes(baseline, now):
         print(f'note: {note}')
+    if changed := data_changes(baseline, now):
+        log(PROGRAM, f'{settings.baseline}: {"; ".join(changed)}' + (
+            '' if settings.changed_data else '. Make a new baseline, or compare all the same '
+            'with --changed-data'))
+        if not settings.changed_data:
+            return 1
     if any(change.is_worse(settings.max_drop) for change in found):
         log(PROGRAM, f'worse than {settings.baseline} by more than {settings.max_drop:g} points')
         return 1

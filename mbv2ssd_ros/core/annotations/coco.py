@@ -62,8 +62,21 @@ def _load(path: Path, on_fault: OnFault) -> dict[str, list[Entry]]:
     for key in _KEYS:
         if not isinstance(found, dict) or not isinstance(found.get(key), list):
             raise DataError(f'{path}: not COCO JSON: {key!r} is missing or not a list')
-    return {key: _checked(found[key], key, path, refuse if key == 'categories' else on_fault)
-            for key in _KEYS}
+    items = {key: _checked(found[key], key, path, refuse if key == 'categories' else on_fault)
+             for key in _KEYS}
+    for key in ('images', 'categories'):
+        _require_unique_ids(items[key], key, path)
+    return items
+
+
+def _require_unique_ids(items: Sequence[Entry], key: str, path: Path) -> None:
+    """Refuse ids that occur twice: annotations would be given to the wrong item."""
+    seen: dict[Any, int] = {}
+    for number, item in enumerate(items):
+        first = seen.setdefault(item['id'], number)
+        if first != number:
+            raise DataError(f'{path}: {key}[{first}] and {key}[{number}] both have the id '
+                            f'{short(item["id"])}; number them anew')
 
 
 def _checked(items: list[Any], key: str, path: Path, on_fault: OnFault) -> list[Entry]:

@@ -34,6 +34,10 @@ class FrameKey:
     stamp_ns: int | None
     index: int | None
 
+    def __post_init__(self) -> None:
+        if self.stamp_ns is not None and not 0 <= self.stamp_ns < 2 ** 63:
+            raise DataError(f'the stamp is {self.stamp_ns} ns, expected 0 to 2**63 - 1')
+
 
 def topic_part(topic: str) -> str:
     """Turn /front/image_raw into front__image_raw; ROS 2 allows no __ in topics."""

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 import json
 from pathlib import Path
 from typing import Any
+import zlib
 
 from mbv2ssd_ros.core.errors import ConfigError, DataError
+from mbv2ssd_ros.evaluation.results import ImageResult
 
+MUST_AGREE = ('classes', 'curve_threshold', 'score_threshold')  # or figures mean other things
 _WIDTH = 26
 
 
@@ -50,12 +53,21 @@ def read_metrics(path: Path) -> dict[str, Any]:
     return found
 
 
-def changes(before: Mapping[str, Any], after: Mapping[str, Any], where: str) -> list[Change]:
+def require_agreement(old: Mapping[str, Any], new: Mapping[str, Any], where: str) -> None:
+    """Raise ConfigError where a value of `new` differs from the `accuracy` of a baseline."""
+    for key, value in new.items():
+        if old[key] != value:
+            raise ConfigError(f'{where}: {key} is {old[key]}, here it is {value}; the two '
+                              'cannot be compared')
+
+
+def changes(before: Mapping[str, Any], after: Mapping[str, Any], where: str,
+            same: Sequence[str] = MUST_AGREE) -> list[Change]:
     """
     Compare the metrics of a baseline, from the file `where`, with those of now.
 
     Returns the means first, of which VOC and COCO mAP decide, then each class. ConfigError: the
-    two cannot be compared.
+    two cannot be compared, since they differ in a value that must be the same.
     """
     old, new = before['accuracy'], after['accuracy']
     if new is None:
@@ -63,10 +75,7 @@ def changes(before: Mapping[str, Any], after: Mapping[str, Any], where: str) -> 
     if not before['complete']:
         raise ConfigError(f'{where}: is incomplete ({before.get("incomplete_because")}); compare '
                           'with a complete evaluation')
-    for key in ('classes', 'curve_threshold', 'score_threshold'):
-        if old[key] != new[key]:
-            raise ConfigError(f'{where}: {key} is {old[key]}, here it is {new[key]}; the two '
-                              'cannot be compared')
+    require_agreement(old, {key: new[key] for key in MUST_AGREE if key in same}, where)
     point = 'at_score_threshold'
     rows = [('mAP@0.5', old['map_50'], new['map_50'], True),
             ('COCO mAP', old['coco']['ap'], new['coco']['ap'], True),
@@ -77,15 +86,38 @@ def changes(before: Mapping[str, Any], after: Mapping[str, Any], where: str) -> 
     return [Change(name, _points(a), _points(b), decides) for name, a, b, decides in rows]
 
 
-def notes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
-    """List what makes a comparison of metrics less than exact."""
+def truth_checksum(results: Iterable[ImageResult]) -> int:
+    """Return a CRC of what is annotated in the frames that are scored."""
+    checksum = 0
+    for result in results:
+        truth = result.truth
+        for part in (result.name.encode(), truth.boxes_xyxy.astype('<f4').tobytes(),
+                     truth.labels.astype('<i4').tobytes(), truth.difficult.tobytes()):
+            checksum = zlib.crc32(part, checksum)
+    return checksum
+
+
+def data_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """List how frames and ground truth differ, which makes figures incomparable."""
     found = []
+    objects = {name: count for name, count in before['accuracy']['objects'].items()
+               if count != after['accuracy']['objects'].get(name)}
+    if objects:
+        found.append('the ground truth had ' + ', '.join(
+            f'{count} {name} (now {after["accuracy"]["objects"].get(name, 0)})'
+            for name, count in objects.items()))
+    elif before.get('truth_checksum', after['truth_checksum']) != after['truth_checksum']:
+        found.append('the ground truth, or which frames are scored, is not the same')
     old, new = before['frames'].get('scored'), after['frames'].get('scored')
     if old != new:
         found.append(f'{old} frames were scored before, {new} now')
-    if before.get('inputs', {}).get('bag') != after.get('inputs', {}).get('bag'):
-        found.append('the bags are not the same')
     return found
+
+
+def notes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """List what may make a comparison of metrics less than exact."""
+    same = before.get('inputs', {}).get('bag') == after.get('inputs', {}).get('bag')
+    return [] if same else ['the files of the bags are not the same']
 
 
 def table(found: list[Change], max_drop: float | None, titles: tuple[str, str]) -> str:

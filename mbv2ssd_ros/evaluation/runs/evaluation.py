@@ -17,6 +17,7 @@ from mbv2ssd_ros.core.stamps import stamp_text
 from mbv2ssd_ros.evaluation.analysis import analyse, Analysis, Subject
 from mbv2ssd_ros.evaluation.frame_record import FrameRecord, STAGES
 from mbv2ssd_ros.evaluation.results import ImageResult
+from mbv2ssd_ros.evaluation.runs.baseline import truth_checksum
 from mbv2ssd_ros.evaluation.runs.run import latency_table
 from mbv2ssd_ros.evaluation.truth.frames import AnnotatedFrame
 from mbv2ssd_ros.evaluation.truth.ground_truth import AnnotatedFrames, ground_truth, pair
@@ -92,6 +93,7 @@ class BagEvaluation:
             'incomplete_because': self.incomplete_because, 'inputs': dict(self.inputs),
             'frames': self._frames(), 'pairing': self._pairing(),
             'accuracy': self.analysis.to_dict() if self.analysis else None,
+            'truth_checksum': truth_checksum(self.analysis.results) if self.analysis else None,
             'latency': latency_to_dict(latency_table(self.records))}
 
     def _frames(self) -> dict[str, Any]:

@@ -55,7 +55,10 @@ def label(bag: Bag, topics: Sequence[str], detector: Detector, labelled: Labelle
         for frame in progress(frames):
             counts.read += 1
             since_ns = frame.stamp_ns - last_ns.get(frame.topic, -10 ** 18)
-            if 0 <= since_ns < round(every_s * 1e9):
+            if since_ns == 0:
+                counts.fail(DUPLICATE, f'{frame.topic} has the stamp {frame.stamp_ns} ns twice; '
+                            '--clock recorded takes the times of recording')
+            elif 0 < since_ns < round(every_s * 1e9):
                 counts.skipped += 1
             elif _label_frame(frame, detector, labelled, only_with_objects, counts):
                 last_ns[frame.topic] = frame.stamp_ns
@@ -78,7 +81,8 @@ def _label_frame(frame: BagFrame, detector: Detector, labelled: LabelledFrames,
                  only_with_objects: bool, counts: LabelCounts) -> bool:
     """Label a frame; return whether it is in the data set now."""
     if labelled.has(frame):
-        counts.fail(DUPLICATE, 'its topic has a frame with this stamp already')
+        counts.fail(DUPLICATE, f'{frame.topic} has the stamp {frame.stamp_ns} ns twice; '
+                    '--clock recorded takes the times of recording')
         return False
     try:
         image = frame.image()

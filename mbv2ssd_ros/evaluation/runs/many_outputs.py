@@ -23,6 +23,7 @@ from mbv2ssd_ros.evaluation.report.markup import element
 from mbv2ssd_ros.evaluation.report.page import page, Section
 from mbv2ssd_ros.evaluation.report.pictures import ImageOf
 from mbv2ssd_ros.evaluation.report.tables import Cell, Column, count, number, table
+from mbv2ssd_ros.evaluation.runs.baseline import truth_checksum
 from mbv2ssd_ros.evaluation.runs.evaluation import latency_to_dict
 from mbv2ssd_ros.evaluation.runs.many_bags import BagOutcome
 from mbv2ssd_ros.evaluation.runs.outputs import METRICS, REPORT, write_text
@@ -58,6 +59,7 @@ class BagSet:
             'inputs': {'bag': [outcome.name for outcome in self.outcomes]},
             'frames': {**sums, 'failed': self._failed()}, 'bags': bags,
             'accuracy': self.analysis.to_dict() if self.analysis else None,
+            'truth_checksum': truth_checksum(self.analysis.results) if self.analysis else None,
             'latency': latency_to_dict(self.times_ms)}
 
     def _failed(self) -> dict[str, int]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 import threading
 import time
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from mbv2ssd_ros.backends.base import Backend
 from mbv2ssd_ros.core.detections import Detections, DetectionSettings
-from mbv2ssd_ros.core.errors import BackendError, DataError, UnsupportedImageError
+from mbv2ssd_ros.core.errors import BackendError, DataError, Mbv2SsdError, UnsupportedImageError
 from mbv2ssd_ros.core.stamps import stamp_ns
 from mbv2ssd_ros.detector import Detector
 from mbv2ssd_ros.evaluation.bags.detection_content import detections_of, Found, read_detections
@@ -25,6 +25,7 @@ from mbv2ssd_ros.evaluation.bags.reader import Bag
 from mbv2ssd_ros.evaluation.frame_record import FrameRecord
 from mbv2ssd_ros.evaluation.runs.journal import Journal
 from mbv2ssd_ros.evaluation.runs.shared_backend import SharedBackend
+from mbv2ssd_ros.evaluation.truth.pairing import pair_by_stamp
 from mbv2ssd_ros.frames import BACKEND_ERROR, UNDECODABLE
 
 UNANSWERED = 'unanswered'  # no detections were recorded for the frame
@@ -42,13 +43,17 @@ class Processed:
     times_ms: tuple[float, float, float, float]  # decode, preprocess, infer, select
 
 
+class Unanswered(Mbv2SsdError):
+    """No detections were recorded for a frame."""
+
+
 class DetectionSource(Protocol):
     """Where detections come from."""
 
     class_names: tuple[str, ...]
 
-    def detect(self, frame: BagFrame) -> Processed | None:
-        """Process a frame, in any thread; None where no detections were recorded for it."""
+    def detect(self, frame: BagFrame) -> Processed:
+        """Process a frame, in any thread; Unanswered: no detections were recorded for it."""
 
 
 class ModelDetections:
@@ -82,32 +87,66 @@ class ModelDetections:
 
 
 class RecordedDetections:
-    """Detections recorded in the bag with the stamps of the images."""
+    """Detections recorded in the bag for its images."""
 
-    def __init__(self, bag: Bag, topics: Sequence[str], detection_topics: Sequence[str]) -> None:
-        """Read all detections, which are small; DataError also where a stamp occurs twice."""
+    def __init__(self, bag: Bag, topics: Sequence[str], detection_topics: Sequence[str],
+                 clock: str, tolerance_ns: int) -> None:
+        """
+        Read all detections, which are small, and the stamps of all frames, and pair them.
+
+        Where cameras set no stamps, the clock 'recorded' pairs times of recording. DataError:
+        stamps repeat and the clock is 'header'.
+        """
         self.class_names: tuple[str, ...] = ()
-        self._where = str(bag.path)
-        self._found: dict[tuple[str, int], list[Found]] = {}
+        self._where, self._tolerance_ns = str(bag.path), tolerance_ns
+        self._found: dict[int, list[Found]] = {}  # by number of the frame
+        self._nearest_ns: dict[int, int] = {}  # of frames without detections
+        messages: dict[str, list[tuple[int, int, list[Found]]]] = {name: [] for name in topics}
         for topic, message, found in read_detections(bag, detection_topics, topics):
-            key = topic, stamp_ns(message.content.header)
-            if key in self._found:
+            messages[topic].append((stamp_ns(message.content.header), message.log_ns, found))
+        self.names_found = tuple(sorted({
+            name for of_topic in messages.values() for _, _, found in of_topic
+            for name, _, _ in found}))  # the classes of all detections
+        frames: dict[str, list[tuple[int, int, int]]] = {name: [] for name in topics}
+        with suppress(DataError):  # the bag ends early, which is reported when frames are detected
+            for frame in read_frames(bag, topics, clock):
+                if frame.message.content is not None:
+                    frames[frame.topic].append(
+                        (frame.header_ns, frame.message.log_ns, frame.number))
+        for topic, of_topic in messages.items():
+            stamps = [header_ns for header_ns, _, _ in of_topic]
+            repeat = len(set(stamps)) < len(stamps)
+            if repeat and clock == 'header':
+                twice = Counter(stamps).most_common(1)[0][0]
                 raise DataError(
-                    f'{bag.path}: {message.topic} has two messages with the stamp {key[1]} ns, '
-                    'so that detections cannot be assigned to frames')
-            self._found[key] = found
+                    f'{bag.path}: the detections for {topic} have two messages with the stamp '
+                    f'{twice} ns, so that they cannot be assigned to frames; --clock recorded '
+                    'pairs times of recording')
+            self._pair(frames[topic], of_topic, int(repeat))
 
-    @property
-    def names_found(self) -> tuple[str, ...]:
-        """The classes of all detections, sorted."""
-        return tuple(sorted({name for found in self._found.values() for name, _, _ in found}))
+    def _pair(self, frames: Sequence[tuple[int, int, int]],
+              messages: Sequence[tuple[int, int, list[Found]]], clock: int) -> None:
+        """Pair (header, recording, number) with (header, recording, found) by one clock."""
+        ours = [(header_ns, log_ns)[clock] for header_ns, log_ns, _ in frames]
+        theirs = [(header_ns, log_ns)[clock] for header_ns, log_ns, _ in messages]
+        paired = pair_by_stamp(ours, theirs, self._tolerance_ns)
+        for index, other in paired.pairs:
+            self._found[frames[index][2]] = messages[other][2]
+        if theirs:
+            stamps = np.array(theirs, np.int64)
+            for index in paired.unpaired_first:
+                self._nearest_ns[frames[index][2]] = int(np.abs(stamps - ours[index]).min())
 
-    def detect(self, frame: BagFrame) -> Processed | None:
+    def detect(self, frame: BagFrame) -> Processed:
         """Look up the detections of a frame."""
         size_hw = frame.size_hw()
-        found = self._found.get((frame.topic, frame.header_ns))
+        found = self._found.get(frame.number)
         if found is None:
-            return None
+            nearest_ns = self._nearest_ns.get(frame.number)
+            raise Unanswered(
+                f'no detections were recorded within {self._tolerance_ns / 1e6:g} ms of its stamp'
+                + ('' if nearest_ns is None else f'; the nearest are {nearest_ns / 1e6:g} ms away'
+                   ' (--tolerance-ms)'))
         return Processed(size_hw, detections_of(found, self.class_names, self._where),
                          (_NAN, _NAN, _NAN, _NAN))
 
@@ -173,9 +212,8 @@ def _record(frame: BagFrame, read_ms: float, source: DetectionSource) -> FrameRe
         reason, error = UNDECODABLE, str(err)
     except BackendError as err:
         reason, error = BACKEND_ERROR, str(err)
-    else:
-        if processed is None:
-            reason, error = UNANSWERED, 'no detections were recorded with its stamp'
+    except Unanswered as err:
+        reason, error = UNANSWERED, str(err)
     return FrameRecord(
         number=frame.number, topic=frame.topic, index=frame.index, stamp_ns=frame.stamp_ns,
         header_ns=frame.header_ns, log_ns=frame.message.log_ns, frame_id=frame.frame_id,

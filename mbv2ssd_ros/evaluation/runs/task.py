@@ -163,9 +163,17 @@ def _source(task: BagTask, bag: Bag, topics: tuple[str, ...], annotated: Annotat
     inputs = {'bag': _fingerprint(task.bag), 'topics': list(topics), 'clock': task.clock}
     if task.model is None:
         _require_one_each('recorded detections', task.recorded_topics, topics)
-        recorded = RecordedDetections(bag, topics, task.recorded_topics)
+        recorded = RecordedDetections(bag, topics, task.recorded_topics, task.clock,
+                                      round(task.tolerance_ms * 1e6))
         occurring = {*recorded.names_found, *(annotated.class_names if annotated else ())}
         names = task.class_names or tuple(sorted(occurring))
+        if (not task.class_names and annotated and annotated.class_names and recorded.names_found
+                and not {*recorded.names_found} & {*annotated.class_names}):
+            raise DataError(
+                f'{task.bag}: the recorded detections have the classes '
+                f'{", ".join(recorded.names_found)}, {annotated.source} has '
+                f'{", ".join(annotated.class_names)}: not one in common. Rename those of the '
+                'ground truth, or name all of them with --classes')
         if unknown := sorted({*recorded.names_found} - {*names}):
             raise DataError(f'{task.bag}: detections of class {unknown[0]!r} were recorded, which '
                             f'is not one of {", ".join(names)}; name it with --classes')
@@ -174,7 +182,7 @@ def _source(task: BagTask, bag: Bag, topics: tuple[str, ...], annotated: Annotat
                             'any class; name the classes with --classes')
         recorded.class_names = names
         return recorded, {**inputs, 'detections_of': ', '.join(task.recorded_topics),
-                          'class_names': list(names)}
+                          'class_names': list(names), 'tolerance_ms': task.tolerance_ms}
     settings = DetectionSettings(
         score_threshold=task.curve_threshold, nms_iou=task.nms_iou,
         max_detections=task.max_detections)

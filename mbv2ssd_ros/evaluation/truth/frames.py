@@ -59,7 +59,10 @@ def _key(entry: Entry, path: Path, topics: Sequence[str]) -> FrameKey:
             raise DataError(f'{path}: {entry["file_name"]}: {name} is {value!r}, expected a '
                             'whole number')
     if stamp is not None or index is not None:
-        return FrameKey(topic, stamp, None if stamp is not None else index)
+        try:
+            return FrameKey(topic, stamp, None if stamp is not None else index)
+        except DataError as err:
+            raise DataError(f'{path}: {entry["file_name"]}: {err}') from err
     try:
         found = parse_name(entry['file_name'], topics)
     except DataError as err:

@@ -94,7 +94,8 @@ def test_a_drop_below_the_baseline_fails_with_a_table(world, tmp_path, capsys):
     world('--ground-truth', 'truth.json', '--output', 'old')
     # an object that nobody finds: 5 of 6, AP of red falls from 1 to 4/5, of green not at all
     write_truth(tmp_path / 'truth.json', [((1, 2, 2),), *SIX_OBJECTS[1:]])
-    arguments = ('--ground-truth', 'truth.json', '--baseline', 'old/metrics.json')
+    arguments = ('--ground-truth', 'truth.json', '--baseline', 'old/metrics.json',
+                 '--changed-data')
     assert world(*arguments) == 1
     shown = capsys.readouterr()
     [line] = [line for line in shown.out.splitlines() if line.startswith('mAP@0.5   ')]
@@ -131,11 +132,31 @@ def test_a_baseline_that_cannot_be_compared_is_refused(world, tmp_path, capsys, 
     assert re.search(f'error: .*{expected}', capsys.readouterr().err)
 
 
-def test_other_frames_than_the_baselines_are_noted(world, tmp_path, capsys):
+@pytest.mark.parametrize(('objects', 'expected'), [
+    (SIX_OBJECTS[:5], 'had 4 red (now 3); 6 frames were scored before, 5 now'),
+    ([(), *SIX_OBJECTS[2:3], *SIX_OBJECTS[2:]], 'had 4 red (now 3), 2 green (now 3)'),
+    ([((2, 3, 5),), *SIX_OBJECTS[1:]], 'had 2 green (now 3)'),
+    ([*SIX_OBJECTS[:5], ((1, 3, 1),)], 'the ground truth, or which frames are scored, is not')])
+def test_a_baseline_of_other_frames_or_truth_needs_a_word(world, tmp_path, capsys, objects,
+                                                          expected):
     world('--ground-truth', 'truth.json', '--output', 'old')
-    write_truth(tmp_path / 'truth.json', SIX_OBJECTS[:5])
-    world('--ground-truth', 'truth.json', '--baseline', 'old/metrics.json')
-    assert 'note: 6 frames were scored before, 5 now' in capsys.readouterr().out
+    write_truth(tmp_path / 'truth.json', objects)
+    arguments = ('--ground-truth', 'truth.json', '--baseline', 'old/metrics.json', '--max-drop',
+                 '100')
+    assert world(*arguments) == 1
+    shown = capsys.readouterr().err
+    assert expected in shown and 'with --changed-data' in shown
+    assert world(*arguments, '--changed-data') == 0
+    assert expected in capsys.readouterr().err
+
+
+def test_a_baseline_of_other_classes_is_refused_before_anything_runs(world, tmp_path, capsys):
+    world('--ground-truth', 'truth.json', '--output', 'old')
+    path = tmp_path / 'old' / 'metrics.json'
+    path.write_text(path.read_text().replace('"green"', '"blue"'))
+    assert world('--ground-truth', 'truth.json', '--baseline', path, '--output', 'new') == 1
+    assert "classes is ['red', 'blue'], here it is ['red', 'green']" in capsys.readouterr().err
+    assert not (tmp_path / 'new').exists()
 
 
 def test_two_models_are_measured_side_by_side(world, tmp_path, capsys):
@@ -149,8 +170,7 @@ def test_two_models_are_measured_side_by_side(world, tmp_path, capsys):
 
 
 def test_what_was_recorded_is_compared_with_a_model(world, tmp_path):
-    assert world('--recorded', '/found', '--ground-truth', 'truth.json', '--classes', 'red',
-                 'green', '--curve-threshold', '0.0', '--compare', 'tiny.onnx',
+    assert world('--recorded', '/found', '--ground-truth', 'truth.json', '--compare', 'tiny.onnx',
                  model=None) == 0
     found = json.loads((tmp_path / 'drive_evaluation' / 'comparison.json').read_text())
     assert (found['before'], found['after']) == ('/found', 'tiny.onnx')

@@ -5,10 +5,25 @@ import json
 import pytest
 
 from helpers import bag_quirks
-from helpers.bag_world import images, six_pictures, write_bag
+from helpers.bag_world import (
+    CAMERA,
+    cell_xyxy,
+    coco,
+    detections,
+    images,
+    NAMES,
+    raw,
+    SIX_OBJECTS,
+    six_pictures,
+    stamp,
+    write_bag,
+)
 from helpers.tiny_model import write_tiny_model
 from mbv2ssd_ros.evaluation.runs import many_bags
 from mbv2ssd_ros.tools.evaluate_bag import main
+from mbv2ssd_ros.tools.label_bag import main as label_bag
+
+pytestmark = pytest.mark.needs('faster_coco_eval')
 
 
 @pytest.fixture
@@ -17,8 +32,9 @@ def evaluate(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     write_tiny_model(tmp_path / 'tiny.onnx')
 
-    def run(*arguments):
-        code = main([*map(str, arguments), '--model', 'tiny.onnx', '--output', 'out'])
+    def run(*arguments, model=True):
+        chosen = ['--model', 'tiny.onnx'] if model else []
+        code = main([*map(str, arguments), *chosen, '--output', 'out'])
         file = tmp_path / 'out' / 'metrics.json'
         shown = capsys.readouterr()
         return code, json.loads(file.read_text()) if file.is_file() else None, (
@@ -87,3 +103,79 @@ def test_an_unforeseen_exception_in_one_bag_does_not_end_the_set(tmp_path, evalu
     code, found, shown = evaluate(tmp_path / 'data')
     assert (code, found['complete'], found['frames']['read']) == (1, False, 6)
     assert "monday: failed: RuntimeError('unforeseen')" in shown
+
+
+def recorded(tmp_path, *, stamp_of=stamp, late_ns=0, names=NAMES):
+    """Write six frames and their detections, 9 ms later; late_ns is added to their stamps."""
+    found = [('/found', stamp(k) + 9_000_000, detections(
+        [(label, 0.9, cell_xyxy(row, column)) for label, row, column in SIX_OBJECTS[k]],
+        stamp_of(k) + late_ns, names)) for k in range(6)]
+    frames = [(CAMERA, stamp(k), raw(image, stamp_of(k)))
+              for k, image in enumerate(six_pictures())]
+    (tmp_path / 'truth.json').write_text(json.dumps(coco(
+        [(f'frame_{k}.jpg', objects) for k, objects in enumerate(SIX_OBJECTS)])))
+    return write_bag(tmp_path / 'run', sorted(frames + found, key=lambda item: item[1]))
+
+
+@pytest.mark.parametrize(('late_ns', 'answered', 'code'), [
+    (1000, 6, 0), (4_999_000, 6, 0), (5_001_000, 0, 1)])
+def test_recorded_detections_belong_to_the_nearest_frame(tmp_path, evaluate, late_ns, answered,
+                                                         code):
+    bag = recorded(tmp_path, late_ns=late_ns)
+    got, found, _ = evaluate(bag, '--recorded', '/found', model=False)
+    assert (got, found['frames']['answered']) == (code, answered)
+    if code:
+        assert ('no detections were recorded within 5 ms of its stamp; the nearest are 5.001 ms '
+                'away (--tolerance-ms)') in found['incomplete_because']
+
+
+def test_cameras_and_detectors_without_stamps_are_paired_by_recording(tmp_path, evaluate):
+    bag = recorded(tmp_path, stamp_of=lambda k: 0)
+    code, _, shown = evaluate(bag, '--recorded', '/found', model=False)
+    assert code == 1 and '--clock recorded pairs times of recording' in shown
+    code, found, _ = evaluate(bag, '--recorded', '/found', '--clock', 'recorded',
+                              '--tolerance-ms', '10', '--ground-truth', 'truth.json', model=False)
+    assert (code, found['frames']['answered'], found['accuracy']['map_50']) == (0, 6, 1.0)
+
+
+def test_recorded_class_numbers_against_named_truth_are_refused(tmp_path, evaluate):
+    bag = recorded(tmp_path, names=('1', '2'))
+    code, found, shown = evaluate(bag, '--recorded', '/found', '--ground-truth', 'truth.json',
+                                  model=False)
+    assert (code, found) == (1, None)
+    assert 'have the classes 1, 2, truth.json has green, red: not one in common' in shown
+
+
+@pytest.mark.parametrize('key', ['images', 'categories'])
+def test_truth_with_an_id_twice_is_refused(tmp_path, evaluate, key):
+    bag = recorded(tmp_path)
+    truth = json.loads((tmp_path / 'truth.json').read_text())
+    truth[key][1]['id'] = truth[key][0]['id']
+    (tmp_path / 'truth.json').write_text(json.dumps(truth))
+    code, found, shown = evaluate(bag, '--ground-truth', 'truth.json')
+    assert (code, found) == (1, None)
+    assert f'truth.json: {key}[0] and {key}[1] both have the id 1; number them anew' in shown
+
+
+@pytest.mark.parametrize(('entry', 'expected'), [
+    ({'stamp_ns': 2 ** 63},
+     'truth.json: frame_0.jpg: the stamp is 9223372036854775808 ns, expected 0 to'),
+    ({'width': float('inf')},
+     'truth.json: image frame_0.jpg: its size is inf x 64, expected pixels')])
+def test_truth_with_impossible_numbers_is_refused(tmp_path, evaluate, entry, expected):
+    bag = recorded(tmp_path)
+    truth = json.loads((tmp_path / 'truth.json').read_text())
+    truth['images'][0].update(entry)
+    (tmp_path / 'truth.json').write_text(json.dumps(truth))
+    code, _, shown = evaluate(bag, '--ground-truth', 'truth.json')
+    assert code == 1 and expected in shown
+
+
+def test_label_bag_says_that_frames_share_a_stamp(tmp_path, evaluate, capsys):
+    bag = recorded(tmp_path, stamp_of=lambda k: 0)
+    arguments = [str(bag), '--model', 'tiny.onnx', '--every', '0']
+    label_bag([*arguments, '--output', 'data'])
+    assert ('5 duplicate_stamp' in (shown := capsys.readouterr().out)
+            and 'has the stamp 0 ns twice; --clock recorded takes' in shown)
+    assert label_bag([*arguments, '--output', 'all', '--clock', 'recorded']) == 0
+    assert '6 labelled' in capsys.readouterr().out
