@@ -44,7 +44,11 @@ def unused_files(args: Sequence[str], node: Node) -> Iterator[str]:
     name = node.get_fully_qualified_name()
     for flag, value in pairwise(args):
         if flag == '--params-file':
-            sections = read_sections(Path(value))
+            try:
+                sections = read_sections(Path(value))
+            except ConfigError as err:  # rcl has read it, with another parser
+                yield str(err)
+                continue
             if not any(is_for_node(section, name) for section in sections):
                 yield (f'{no_section(Path(value), sections, name)}. None of its values is used: '
                        f'name the section {name} or /**')

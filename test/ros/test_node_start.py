@@ -79,6 +79,19 @@ def test_a_parameter_file_for_another_node_is_a_warning(start_detector, tmp_path
         assert f'name the section {detector.name} or /**' in detector.log()
 
 
+def test_a_file_that_only_rcl_can_read_is_a_warning(tmp_path):
+    need('rclpy')
+    from types import SimpleNamespace
+
+    from mbv2ssd_ros.ros.start import unused_files
+    path = tmp_path / 'robot.yaml'
+    path.write_text('/**: {ros__parameters: {name: !unknown x}}\n')
+    node = SimpleNamespace(get_fully_qualified_name=lambda: '/detector')
+    problems = list(unused_files(['--ros-args', '--params-file', str(path)], node))
+    assert len(problems) == 1
+    assert problems[0].startswith(f'{path}: cannot be read as YAML: ')
+
+
 @pytest.mark.parametrize(('name', 'meant'), [
     ('image_topic', 'camera.image_topic'), ('transport', 'camera.transport'),
     ('modelpath', 'model_path')])
