@@ -22,10 +22,8 @@ from mbv2ssd_ros.core.errors import UnsupportedImageError
 
 # The pixel grid as it is stored: an orientation in EXIF must not turn the boxes.
 DECODE_FLAGS = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-_SCAN, _END, _TABLE = b'\xff\xda', b'\xff\xd9', b'\xff\xc4'
-# Symbols of the luminance AC table in ITU-T T.81, annex K. With it zero bits mean a coefficient of
-# -1, not the end of a block: no image has 64 bytes of them.
-_ANNEX_K_AC = bytes.fromhex('010203000411051221314106')
+_SCAN, _END, _TABLES, _PROGRESSIVE = b'\xff\xda', b'\xff\xd9', b'\xff\xc4', b'\xff\xc2'
+_LUMINANCE_AC = 0x10  # class and number of a Huffman table
 _ZEROS = bytes(64)
 # libjpeg-turbo's warning about bytes after the last pixel
 _PADDED = re.compile(r'(\d+) extraneous bytes before marker 0xd9')
@@ -58,8 +56,25 @@ def decode_jpeg(data: bytes) -> NDArray[np.uint8]:
 def _has_zeros(data: bytes) -> bool:
     """Whether zeros replaced a part of the scan."""
     start = data.rfind(_SCAN)
-    head, scan = data[:start], data[start:data.find(_END, start)].rstrip(b'\0')
-    return _ZEROS in scan and (_ANNEX_K_AC in head or _TABLE not in head)
+    if _ZEROS not in data[start:data.find(_END, start)].rstrip(b'\0'):
+        return False
+    head = data[:start]
+    # Where zero bits are a coefficient, not the end of a block, no image has so many of them.
+    return _PROGRESSIVE not in head and _symbol_of_zeros(head) & 0x0F != 0
+
+
+def _symbol_of_zeros(head: bytes) -> int:
+    """Return the symbol of luminance AC that zero bits encode: the first of the table."""
+    symbol = 0x01  # in the tables of ITU-T T.81, annex K, which a JPEG may leave out
+    start = head.find(_TABLES)
+    while start >= 0:
+        at, end = start + 4, start + 2 + int.from_bytes(head[start + 2:start + 4], 'big')
+        while at + 17 < end:
+            if head[at] == _LUMINANCE_AC:
+                symbol = head[at + 17]
+            at += 17 + sum(head[at + 1:at + 17])
+        start = head.find(_TABLES, end)
+    return symbol
 
 
 def decode_any(data: bytes, flags: int = 0) -> NDArray[Any]:
