@@ -10,46 +10,41 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mbv2ssd_ros.core.annotations import MAX_PIXELS
-from mbv2ssd_ros.core.errors import DataError, UnsupportedImageError
-from mbv2ssd_ros.core.image_header import stored_size_wh
+from mbv2ssd_ros.core.errors import DataError
+from mbv2ssd_train.data.image_header import as_stored, header_of
 
 MAX_FILE_BYTES = 2 ** 28  # of an encoded image or an annotation file
 
 
 def decode_image(encoded: bytes, source: str) -> NDArray[np.uint8]:
     """
-    Decode JPEG, PNG, WebP or BMP of any colour type and 8 or 16 bit to (H, W, 3) uint8 BGR.
+    Decode an image of any colour type and 8 or 16 bit to (H, W, 3) uint8 BGR, as it is shown.
 
-    Raises DataError for other formats, truncated files (OpenCV would fill a JPEG with grey), more
-    than MAX_PIXELS pixels, or a failed decode.
+    JPEG, PNG, WebP, BMP, TIFF and PPM; turned as EXIF asks, which OpenCV does for some of them
+    only. Raises DataError for other formats, truncated files (OpenCV would fill a JPEG with grey),
+    more than MAX_PIXELS pixels, or a failed decode.
     """
+    size_hw, turn = header_of(encoded, source)
+    _check_pixels(size_hw, source)
     try:
-        _check_pixels(_stored_size_wh(encoded), source)
-        pixels: Any = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR)
-    except UnsupportedImageError as err:
-        raise DataError(f'{source}: {err}; replace the file or remove it from the split') from err
+        pixels: Any = cv2.imdecode(np.frombuffer(as_stored(encoded), np.uint8),
+                                   cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     except cv2.error:  # no bytes at all, or more pixels than OpenCV allows
         pixels = None
     if pixels is None:
         raise DataError(f'{source}: does not decode as an image ({len(encoded)} bytes); '
                         'replace the file or remove it from the split')
-    return pixels
+    if turn in (5, 6, 7, 8):
+        pixels = pixels.transpose(1, 0, 2)
+    if turn in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    if turn in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    return np.ascontiguousarray(pixels)
 
 
-def _stored_size_wh(encoded: bytes) -> tuple[int, int]:
-    size_wh = stored_size_wh(encoded)
-    if size_wh is None and encoded[:2] == b'BM' and len(encoded) >= 26:
-        # BMP stores images from the top with a negative height
-        size_wh = (abs(int.from_bytes(encoded[18:22], 'little', signed=True)),
-                   abs(int.from_bytes(encoded[22:26], 'little', signed=True)))
-    if size_wh is None:  # the size must be known before decoding
-        raise UnsupportedImageError(
-            f'does not decode as an image ({len(encoded)} bytes): not JPEG, PNG, WebP or BMP')
-    return size_wh
-
-
-def _check_pixels(size_wh: tuple[int, int], source: str) -> None:
-    width, height = size_wh
+def _check_pixels(size_hw: tuple[int, int], source: str) -> None:
+    height, width = size_hw
     if width * height > MAX_PIXELS:
         raise DataError(f'{source}: its header has {width} x {height} pixels, '
                         f'{MAX_PIXELS // 10 ** 6} million are allowed; remove it from the split')

@@ -65,3 +65,51 @@ def test_nothing_is_outside_an_image_of_unknown_size():
     assert check_object(item, None) is item
     with pytest.raises(DataError, match=r'here: box \(0, 0, 50, 10\) reaches outside .* 40 x 20'):
         check_object(item, (20, 40))
+
+
+@pytest.mark.parametrize(('flag', 'difficult'), [
+    ('True', True), ('false', False), ('1', True), ('', False), (' 0 ', False)])
+def test_a_flag_in_words_is_read_in_both_forms(tmp_path, flag, difficult):
+    text = OBJECT.format(name='nut', x1=11).replace('>1</difficult>', f'>{flag}</difficult>')
+    assert parse_voc(voc(text), 'a.xml').objects[0].difficult == difficult
+    annotation = {'id': 3, 'image_id': 1, 'category_id': 7, 'bbox': [1, 1, 2, 2], 'iscrowd': flag}
+    [(_, image)] = load_coco(coco(tmp_path, annotations=[annotation]))
+    assert image.objects[0].difficult == difficult
+
+
+def test_a_flag_that_is_none_is_refused(tmp_path):
+    text = OBJECT.format(name='nut', x1=11).replace('>1</difficult>', '>maybe</difficult>')
+    with pytest.raises(DataError, match=r"a\.xml:2: difficult is 'maybe', expected 0 or 1"):
+        parse_voc(voc(text), 'a.xml')
+
+
+@pytest.mark.parametrize('size', [
+    '', '<size><width>0</width><height>0</height></size>', '<size/>',
+    '<size><width></width><height></height></size>'])
+def test_a_missing_size_is_that_of_the_picture(size):
+    content = voc(OBJECT.format(name='nut', x1=11)).replace(SIZE.encode(), size.encode())
+    assert parse_voc(content, 'a.xml', own_size=lambda: (20, 40)).size_hw == (20, 40)
+    with pytest.raises(DataError, match='a.xml.*(size/|impossible)'):
+        parse_voc(content, 'a.xml')
+
+
+@pytest.mark.parametrize('side', [None, -1, 0])
+def test_a_missing_size_of_coco_is_that_of_the_picture(tmp_path, side):
+    entry = {'id': 1, 'file_name': 'a.png', 'width': side, 'height': side}
+    [(_, image)] = load_coco(coco(tmp_path, images=[entry]), own_size=lambda entry: (20, 40))
+    assert image.size_hw == (20, 40)
+    with pytest.raises(DataError, match=r'image a\.png: '):
+        load_coco(coco(tmp_path, images=[entry]))
+
+
+def test_blanks_around_a_category_and_a_byte_order_mark(tmp_path):
+    path = coco(tmp_path, categories=[{'id': 7, 'name': 'nut '}])
+    path.write_text('\ufeff' + path.read_text(), encoding='utf-8')
+    [(_, image)] = load_coco(path)
+    assert image.objects[0].name == 'nut'
+
+
+def test_an_id_of_two_images_is_refused(tmp_path):
+    entries = [{'id': 1, 'file_name': name, 'width': 40, 'height': 20} for name in 'ab']
+    with pytest.raises(DataError, match='images a and b have the same id 1'):
+        load_coco(coco(tmp_path, images=entries))

@@ -1,7 +1,8 @@
 """
 Annotated images as files describe them, checked: no harmful box is let in.
 
-A parser passes each fault to `on_fault` and skips the item; the default, `refuse`, raises it.
+A parser passes each fault to `on_fault` and takes what that returns in place of the item, None
+meaning nothing; the default, `refuse`, raises it. A `Remark` is no fault: the item is used.
 Classes stay names: the caller decides which of them count.
 """
 
@@ -9,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +20,8 @@ from mbv2ssd_ros.core.image import MAX_SIDE_PX
 from mbv2ssd_ros.core.quoting import short
 
 MAX_PIXELS = 2 ** 27  # of an image, 400 MB when decoded: more is a mistake or an attack
-OnFault = Callable[[DataError], None]
+OnFault = Callable[[DataError], object]
+Size = tuple[int, int]  # (H, W) in pixels
 Item = TypeVar('Item')
 Found = TypeVar('Found')
 
@@ -32,6 +34,18 @@ class Annotation:
     xyxy: tuple[float, float, float, float]  # 0-based corners in pixels of the original image
     difficult: bool
     where: str  # file and line or id, for messages
+
+
+class Remark(DataError):
+    """Something that people should know and that does no harm, as an image without a file."""
+
+
+class BoxError(DataError):
+    """An object whose box cannot be used; a caller may mend it."""
+
+    def __init__(self, message: str, item: Annotation) -> None:
+        super().__init__(message)
+        self.item = item
 
 
 @dataclass(frozen=True)
@@ -59,8 +73,9 @@ def _sides(size_hw: tuple[int, int]) -> NDArray[np.float32]:
 
 
 def refuse(fault: DataError) -> None:
-    """Raise a fault."""
-    raise fault
+    """Raise a fault that is not a remark."""
+    if not isinstance(fault, Remark):
+        raise fault
 
 
 def read_each(items: Iterable[Item], read: Callable[[Item], Found], on_fault: OnFault
@@ -71,8 +86,20 @@ def read_each(items: Iterable[Item], read: Callable[[Item], Found], on_fault: On
         try:
             found.append(read(item))
         except DataError as err:
-            on_fault(err)
+            mended: Any = on_fault(err)
+            if mended is not None:
+                found.append(mended)
     return found
+
+
+def read_flag(value: object, where: str) -> bool:
+    """Read a yes or no as tools write it: 0, '1', true, 'False', None or ''; else DataError."""
+    text = str(value).strip().lower()
+    if text in ('1', 'true', '1.0'):
+        return True
+    if value is None or text in ('', '0', 'false', '0.0'):
+        return False
+    raise DataError(f'{where} is {short(value)}, expected 0 or 1')
 
 
 def check_size(size_hw: tuple[int, int], where: str) -> tuple[int, int]:
@@ -91,16 +118,17 @@ def check_object(item: Annotation, size_hw: tuple[int, int] | None) -> Annotatio
     x1, y1, x2, y2 = item.xyxy
     box = f'{item.where}: box ({x1:g}, {y1:g}, {x2:g}, {y2:g})'
     if not np.isfinite(item.xyxy).all():
-        raise DataError(f'{box} is not finite; correct or remove it')
+        raise BoxError(f'{box} is not finite; correct or remove it', item)
     if x2 <= x1 or y2 <= y1:
-        raise DataError(f'{box} has no area; correct or remove it')
+        raise BoxError(f'{box} has no area; correct or remove it', item)
     if size_hw is None:
         return item
     height, width = size_hw
     # one pixel of slack: tools disagree on 0-based or 1-based corners
     if x1 < -1 or y1 < -1 or x2 > width + 1 or y2 > height + 1:
-        raise DataError(
-            f'{box} reaches outside the image of {width} x {height}; correct or remove it')
+        raise BoxError(f'{box} reaches outside the image of {width} x {height}; correct or '
+                       'remove it', item)
     if min(x2, width) <= max(x1, 0) or min(y2, height) <= max(y1, 0):
-        raise DataError(f'{box} has no area inside the image of {width} x {height}; remove it')
+        raise BoxError(f'{box} has no area inside the image of {width} x {height}; remove it',
+                       item)
     return item

@@ -8,7 +8,7 @@ VOC's difficult ones: not learnt from, and ignored when mAP@0.5 is measured.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 import json
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,9 @@ from mbv2ssd_ros.core.annotations import (
     check_size,
     OnFault,
     read_each,
+    read_flag,
     refuse,
+    Size,
 )
 from mbv2ssd_ros.core.errors import DataError
 from mbv2ssd_ros.core.quoting import short
@@ -28,22 +30,34 @@ from mbv2ssd_ros.core.quoting import short
 Entry = dict[str, Any]  # one item of the file
 _NUMBER, _ID = (int, float), (int, str)
 _KEYS: dict[str, dict[str, Any]] = {  # what must be in each item, and of which type
-    'images': {'id': _ID, 'file_name': str, 'width': _NUMBER, 'height': _NUMBER},
+    'images': {'id': _ID, 'file_name': str},
     'categories': {'id': _ID, 'name': str},
     'annotations': {'image_id': _ID, 'category_id': _ID, 'bbox': list}}
 
 
-def load_coco(path: Path, on_fault: OnFault = refuse) -> list[tuple[Entry, AnnotatedImage]]:
-    """Return every entry and its image in file order, negatives too; may raise DataError."""
+def load_coco(path: Path, on_fault: OnFault = refuse,
+              own_size: Callable[[Entry], Size] | None = None
+              ) -> list[tuple[Entry, AnnotatedImage]]:
+    """
+    Return every entry and its image in file order, negatives too; may raise DataError.
+
+    own_size reads the size of a picture, where its entry has none, null or nothing above 0.
+    """
     found = _load(path, on_fault)
-    names = {category['id']: category['name'] for category in found['categories']}
+    names = {category['id']: category['name'].strip() for category in found['categories']}
     of_image: defaultdict[Any, list[Entry]] = defaultdict(list)
     for annotation in found['annotations']:
         of_image[annotation['image_id']].append(annotation)
-    images = read_each(
-        found['images'],
-        lambda entry: (entry, _image(entry, of_image.pop(entry['id'], []), names, path, on_fault)),
-        on_fault)
+    seen: dict[Any, str] = {}  # id -> file
+
+    def read(entry: Entry) -> tuple[Entry, AnnotatedImage]:
+        if entry['id'] in seen:
+            raise DataError(f'{path}: images {seen[entry["id"]]} and {entry["file_name"]} have '
+                            f'the same id {short(entry["id"])}; whose are its annotations? Number '
+                            'them anew')
+        seen[entry['id']] = entry['file_name']
+        return entry, _image(entry, of_image.pop(entry['id'], []), names, path, on_fault, own_size)
+    images = read_each(found['images'], read, on_fault)
     if of_image:
         on_fault(DataError(f'{path}: annotations of images that it does not list: '
                            f'{sorted(map(str, of_image))[:5]}'))
@@ -52,7 +66,7 @@ def load_coco(path: Path, on_fault: OnFault = refuse) -> list[tuple[Entry, Annot
 
 def _load(path: Path, on_fault: OnFault) -> dict[str, list[Entry]]:
     try:
-        found = json.loads(path.read_text(encoding='utf-8'))
+        found = json.loads(path.read_text(encoding='utf-8-sig'))
     except FileNotFoundError as err:
         raise DataError(f'{path}: no such annotations') from err
     except OSError as err:
@@ -92,13 +106,18 @@ def _checked(items: list[Any], key: str, path: Path, on_fault: OnFault) -> list[
 
 
 def _image(entry: Entry, annotations: Sequence[Entry], names: Mapping[Any, str], path: Path,
-           on_fault: OnFault) -> AnnotatedImage:
+           on_fault: OnFault, own_size: Callable[[Entry], Size] | None) -> AnnotatedImage:
     where = f'{path}: image {entry["file_name"]}'
-    try:
-        size_hw = check_size((int(entry['height']), int(entry['width'])), where)
-    except (ValueError, OverflowError) as err:  # nan, infinite
-        raise DataError(f'{where}: its size is {short(entry["width"])} x '
-                        f'{short(entry["height"])}, expected pixels') from err
+    width, height = entry.get('width'), entry.get('height')
+    if own_size and all(side in (None, 0, -1) for side in (width, height)):
+        size_hw = own_size(entry)
+    else:
+        try:
+            # TypeError: None, a list; ValueError, OverflowError: nan, infinite
+            size_hw = check_size((int(height), int(width)), where)  # type: ignore[arg-type]
+        except (TypeError, ValueError, OverflowError) as err:
+            raise DataError(f'{where}: its size is {short(width)} x {short(height)}, expected '
+                            'pixels') from err
     return AnnotatedImage(size_hw, read_each(
         annotations, lambda item: check_object(_object(item, names, where), size_hw), on_fault))
 
@@ -112,4 +131,4 @@ def _object(item: Entry, names: Mapping[Any, str], where: str) -> Annotation:
     except (TypeError, ValueError, OverflowError) as err:  # the latter of huge integers
         raise DataError(f'{where}: bbox is {short(item["bbox"])}, expected four numbers') from err
     return Annotation(names[category], (x, y, x + width, y + height),
-                      bool(item.get('iscrowd', 0)), where)
+                      read_flag(item.get('iscrowd'), f'{where}: iscrowd'), where)

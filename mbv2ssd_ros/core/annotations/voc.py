@@ -7,6 +7,7 @@ whole image is (0, 0, width, height).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import accumulate
 import re
 from xml.etree import ElementTree
@@ -18,21 +19,37 @@ from mbv2ssd_ros.core.annotations import (
     check_size,
     OnFault,
     read_each,
+    read_flag,
     refuse,
+    Size,
 )
 from mbv2ssd_ros.core.errors import DataError
 
 
-def parse_voc(content: bytes, source: str, on_fault: OnFault = refuse) -> AnnotatedImage:
-    """Parse a file; source names it in messages. DataError where none of it is usable."""
+def read_root(content: bytes, source: str) -> ElementTree.Element:
+    """Read XML that expands nothing; DataError where it is not well-formed."""
     if b'<!ENTITY' in content:  # may expand without limit
         raise DataError(f'{source}: defines entities, which no annotation needs; refused')
     try:
-        root = ElementTree.fromstring(content)
+        return ElementTree.fromstring(content)
     except (ElementTree.ParseError, LookupError, ValueError) as err:  # the latter of encodings
         raise DataError(f'{source}: not well-formed XML: {err}') from err
-    size_hw = check_size((_integer(root, 'size/height', source),
-                          _integer(root, 'size/width', source)), source)
+
+
+def parse_voc(content: bytes, source: str, on_fault: OnFault = refuse,
+              own_size: Callable[[], Size] | None = None) -> AnnotatedImage:
+    """
+    Parse a file; source names it in messages. DataError where none of it is usable.
+
+    own_size reads the size of the picture, where the file has none or zeros.
+    """
+    root = read_root(content, source)
+    if own_size and all(root.findtext(f'size/{side}', '').strip() in ('', '0', '0.0', '-1')
+                        for side in ('width', 'height')):
+        size_hw = own_size()
+    else:
+        size_hw = check_size((_integer(root, 'size/height', source),
+                              _integer(root, 'size/width', source)), source)
     found = list(root.iter('object'))
     return AnnotatedImage(size_hw, read_each(
         zip(found, _lines_of_objects(content, len(found)), strict=True),
@@ -53,7 +70,7 @@ def _object(item: ElementTree.Element, where: str) -> Annotation:
     x1, y1, x2, y2 = (_number(item, f'bndbox/{key}', where)
                       for key in ('xmin', 'ymin', 'xmax', 'ymax'))
     return Annotation(name, (x1 - 1, y1 - 1, x2, y2),
-                      item.findtext('difficult', '0').strip() == '1', where)
+                      read_flag(item.findtext('difficult'), f'{where}: difficult'), where)
 
 
 def _number(node: ElementTree.Element, path: str, where: str) -> float:

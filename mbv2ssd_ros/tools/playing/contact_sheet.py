@@ -34,8 +34,8 @@ def _tile(caption: str, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     scale = min(width / image.shape[1], height / image.shape[0])
     size_wh = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
     small = cv2.resize(image, size_wh, interpolation=cv2.INTER_AREA)
-    left, top = (width - size_wh[0]) // 2, (height - size_wh[1]) // 2
+    left, top = (width - size_wh[0]) // 2, height - size_wh[1]  # on its caption
     tile[top:top + size_wh[1], left:left + size_wh[0]] = small
-    cv2.putText(tile, caption, (4, height + 16), cv2.FONT_HERSHEY_SIMPLEX, 0.42, _INK, 1,
+    cv2.putText(tile, caption, (left + 4, height + 16), cv2.FONT_HERSHEY_SIMPLEX, 0.42, _INK, 1,
                 cv2.LINE_AA)
     return np.pad(tile, ((_GAP_PX, _GAP_PX), (_GAP_PX, _GAP_PX), (0, 0)), constant_values=_PAPER)

@@ -1,14 +1,61 @@
-"""Annotated images as records of a data set: classes become labels."""
+"""An annotated image of any format, and as a record of a data set: classes become labels."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
-from mbv2ssd_ros.core.annotations import AnnotatedImage, normalised_boxes, OnFault, read_each
+from mbv2ssd_ros.core.annotations import (
+    AnnotatedImage,
+    normalised_boxes,
+    OnFault,
+    read_each,
+    Remark,
+    Size,
+)
 from mbv2ssd_ros.core.errors import DataError
 from mbv2ssd_train.data.dataset import ImageRecord
+from mbv2ssd_train.data.image_files import read_file
+from mbv2ssd_train.data.image_header import image_size_hw
+
+
+@dataclass(frozen=True)
+class SourceImage:
+    """One image of a folder, its objects with the names of their classes."""
+
+    image_id: str
+    path: Path
+    annotated_in: str  # for messages
+    image: AnnotatedImage
+
+
+Reader = Callable[[OnFault], list[SourceImage]]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What a folder was recognised as; every split is read on demand."""
+
+    form: str  # for people, e.g. 'YOLO (data.yaml)'
+    splits: Mapping[str, Reader]
+    classes: tuple[str, ...] = ()  # in the order of a list of them; empty: there is none
+    notes: tuple[str, ...] = field(default=())  # of pictures that are not part of it
+
+    def read(self, name: str, on_fault: OnFault) -> list[SourceImage]:
+        """Read a split, or `all`: the images of every split, each once."""
+        if name != ALL or ALL in self.splits:
+            return self.splits[name](on_fault)
+        found: dict[Path, SourceImage] = {}
+        for read in self.splits.values():
+            for image in read(on_fault):
+                found.setdefault(image.path, image)
+        return list(found.values())
+
+
+ALL = 'all'  # the split of every image
 
 
 class UnknownClassError(DataError):
@@ -20,6 +67,24 @@ class UnknownClassError(DataError):
             f'({", ".join(class_names)}); add it to the classes (data.classes, --classes) or '
             'correct the file')
         self.name = name
+
+
+def own_size(path: Path, annotated_in: str, on_fault: OnFault) -> Size:
+    """Read the size of a picture whose annotation has none, with a remark."""
+    on_fault(Remark(f'{annotated_in}: has no image size; that of {path} is used'))
+    return picture_size(path)
+
+
+def picture_size(path: Path) -> Size:
+    """Read the size of a picture from its header, (H, W), turned as EXIF asks."""
+    return image_size_hw(read_file(path), str(path))
+
+
+def to_records(images: Iterable[SourceImage], class_names: Sequence[str], on_fault: OnFault
+               ) -> list[ImageRecord]:
+    """Turn images into records; objects of unknown classes are faults and are left out."""
+    return [make_record(each.image_id, str(each.path), each.annotated_in, each.image, class_names,
+                        on_fault) for each in images]
 
 
 def make_record(image_id: str, source: str, annotated_in: str, image: AnnotatedImage,

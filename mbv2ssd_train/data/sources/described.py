@@ -9,8 +9,10 @@ from mbv2ssd_ros.core.annotations import OnFault, refuse
 from mbv2ssd_ros.core.errors import DataError
 from mbv2ssd_train.config.dataset_yaml import FILE_NAME, read_description
 from mbv2ssd_train.data.dataset import ImageRecord
+from mbv2ssd_train.data.sources.annotations import to_records
 from mbv2ssd_train.data.sources.coco import read_coco
 from mbv2ssd_train.data.sources.paths import inside
+from mbv2ssd_train.data.sources.table import table_images
 from mbv2ssd_train.data.sources.voc import read_voc_files
 
 
@@ -28,4 +30,6 @@ def read_described(folder: Path, split: str, class_names: Sequence[str],
     if annotations.is_dir():
         return read_voc_files(sorted(annotations.glob('*.xml')), images, class_names,
                               on_fault)
+    if annotations.suffix == '.csv':
+        return to_records(table_images(annotations, images, on_fault), class_names, on_fault)
     return read_coco(annotations, images, class_names, on_fault)

@@ -9,7 +9,8 @@ ROOT is one of
 - a VOCdevkit: `YEAR:LIST`, e.g. `VOC2007:test`;
 - a single VOC tree (JPEGImages, Annotations, ImageSets): `LIST`, e.g. `trainval`;
 - a folder with a dataset.yaml (config/dataset_yaml.py): one of its splits;
-- a COCO folder (annotations/instances_SPLIT.json, SPLIT/*.jpg): e.g. `val2017`.
+- any other folder of annotated images (recognise.py): one of the splits that it has, or that
+  `data split` wrote, e.g. `train`; or `all`.
 
 A suffix `@k/n` keeps every n-th image from the k-th on, `@!k/n` all others, counted over the
 sorted ids: `voc07_trainval@!0/10` to learn from, `voc07_trainval@0/10` to choose with. `@hash:k/n`
@@ -30,10 +31,11 @@ from mbv2ssd_ros.core.errors import ConfigError, DataError
 from mbv2ssd_train.config.dataset_yaml import FILE_NAME
 from mbv2ssd_train.data.dataset import Dataset, EncodedImages, ImageRecord, Images
 from mbv2ssd_train.data.image_files import read_file
+from mbv2ssd_train.data.sources.annotations import ALL, to_records
 from mbv2ssd_train.data.sources.cached import cache_path, read_cache, refuse_rivals, SUFFIX
-from mbv2ssd_train.data.sources.coco import read_coco
 from mbv2ssd_train.data.sources.described import read_described
 from mbv2ssd_train.data.sources.packed import read_packed
+from mbv2ssd_train.data.sources.recognise import LISTS, recognise
 from mbv2ssd_train.data.sources.voc import is_voc_tree, read_voc
 
 _SPLIT = re.compile(r'(?P<name>[^@:]+)(:(?P<part>[^@:]+))?'
@@ -79,10 +81,8 @@ def _read(folder: Path, name: str, part: str | None, class_names: Sequence[str],
             raise DataError(f'{folder / name}.json: no image of the split {part!r}; it has '
                             f'{", ".join(sorted(set(splits.values())))}')
         return [r for r in records if part in (None, splits[r.image_id])], images
-    coco = folder / 'annotations' / f'instances_{name}.json'
-    if coco.is_file() and part is None:
-        return read_coco(coco, folder / name, class_names, on_fault), EncodedImages(_read_file)
-    if is_voc_tree(folder) and part is None:
+    listed = (folder / LISTS / f'{name}.txt').is_file() or name == ALL
+    if is_voc_tree(folder) and part is None and not listed:
         return read_voc(folder, name, class_names, on_fault), EncodedImages(_read_file)
     if is_voc_tree(folder / name) and part is not None:
         return read_voc(folder / name, part, class_names, on_fault), EncodedImages(_read_file)
@@ -91,9 +91,17 @@ def _read(folder: Path, name: str, part: str | None, class_names: Sequence[str],
     caches = sorted(path.stem for path in folder.glob(f'*{SUFFIX}'))
     sets = sorted(path.stem for path in folder.glob('*.json'))
     years = sorted(path.name for path in folder.iterdir() if is_voc_tree(path))
-    if is_voc_tree(folder):
+    if is_voc_tree(folder) and part is not None:
         raise DataError(f'{folder}: is one VOC tree, not a VOCdevkit of several: write {part!r} '
                         f"in place of '{name}:{part}'")
+    if not (caches or sets and any(folder.glob('*.part*.zip')) or years) or name == ALL:
+        layout = recognise(folder)
+        split = name if part is None else f'{name}:{part}'
+        if split in (ALL, *layout.splits):
+            found = layout.read(split, on_fault)
+            return to_records(found, class_names, on_fault), EncodedImages(_read_file)
+        raise DataError(f'{folder}: is {layout.form}, without a split {split!r}; it has '
+                        f'{", ".join(layout.splits)}; `data split` writes train, val and test')
     raise DataError(
         f'{folder}: no split {name!r}; caches: {", ".join(caches) or "none"}; packed sets: '
         f'{", ".join(sets) or "none"}; VOC trees '

@@ -107,7 +107,7 @@ def test_without_any_list_it_says_what_a_list_is(tree):
 
 def test_a_missing_image_is_named(tree):
     (tree / 'JPEGImages/a.png').unlink()
-    refused(tree, 'JPEGImages/a', '.jpg, .jpeg, .png')
+    refused(tree, 'JPEGImages/a', '.jpeg, .jpg, .png')
 
 
 def test_a_missing_annotation_is_named(tree):
@@ -215,3 +215,33 @@ def test_counts_of_the_devkit_agree_with_its_text(shared_data):
         assert sum(len(r.labels) for r in records) == sum(t.count('<object>') for t in texts)
         assert sum(r.difficult.sum() for r in records) == sum(
             len(re.findall('<difficult>1<', t)) for t in texts)
+
+
+def test_names_with_blanks_are_read_whole(tree):
+    add_image(tree, 'a photo', PIXELS, [('nut', (1, 1, 40, 20), 0)])
+    add_image(tree, 'shot 1', PIXELS, [])
+    add_list(tree, 'trainval', ['a photo', 'shot 1'])
+    records = read_voc(tree, 'trainval', CLASSES)
+    assert [record.image_id for record in records] == ['a photo', 'shot 1']
+    assert records[0].labels.tolist() == [2] and records[0].source.endswith('a photo.png')
+
+
+def test_suffixes_and_backslashes_in_a_list(tree):
+    add_image(tree / 'deep', 'b', PIXELS, [])
+    for folder, suffix in (('JPEGImages', 'png'), ('Annotations', 'xml')):
+        (tree / folder / 'set').mkdir()
+        (tree / f'deep/{folder}/b.{suffix}').rename(tree / f'{folder}/set/b.{suffix}')
+    add_list(tree, 'trainval', ['a.PNG', 'set\\b.png'])
+    assert [record.image_id for record in read_voc(tree, 'trainval', CLASSES)] == ['a', 'set/b']
+
+
+def test_a_picture_of_another_name_is_that_which_the_file_names(tree):
+    (tree / 'Annotations/a.xml').rename(tree / 'Annotations/label_a.xml')
+    add_list(tree, 'trainval', ['label_a'])
+    record, = read_voc(tree, 'trainval', CLASSES)
+    assert record.source.endswith('JPEGImages/a.png')
+
+
+def test_a_size_of_zero_is_that_of_the_picture(tree):
+    rewrite(tree, '<width>40</width><height>20</height>', '<width>0</width><height>0</height>')
+    assert read_voc(tree, 'trainval', CLASSES)[0].size_hw == (20, 40)
