@@ -8,6 +8,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mbv2ssd_ros.core.detections import DetectionSettings
 from mbv2ssd_train.cli.options import (
     add_data,
     add_model,
@@ -57,6 +58,19 @@ def add_to(verbs: argparse._SubParsersAction) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
+    for folder in filter(None, (options.report, options.json and options.json.parent)):
+        folder.mkdir(parents=True, exist_ok=True)  # fail now rather than after all the work
+    analysis = measure(str(chosen_model(options)), options.data, options.split,
+                       detection_settings(options), options.curve_threshold, options.report,
+                       options.skip_learnt)
+    if options.json:
+        write_json(options.json, analysis.to_dict())
+
+
+def measure(model: str, data: str, split: str, settings: DetectionSettings,
+            curve_threshold: float = CURVE_THRESHOLD, report: Path | None = None,
+            skip_learnt: bool = False) -> Analysis:
+    """Measure a model on a split, print the figures, and write a report into a folder."""
     from mbv2ssd_ros.evaluation.analysis import analyse, Subject
     from mbv2ssd_ros.evaluation.coco import coco_library
     from mbv2ssd_ros.evaluation.report.detector_report import write_report
@@ -64,24 +78,18 @@ def _run(options: argparse.Namespace) -> None:
     from mbv2ssd_train.deploy.open_model import open_model
     from mbv2ssd_train.evaluate import detect_all, summarise
     coco_library()
-    for folder in filter(None, (options.report, options.json and options.json.parent)):
-        folder.mkdir(parents=True, exist_ok=True)  # fail now rather than after all the work
-    settings = replace(detection_settings(options), score_threshold=options.curve_threshold)
-    options.model = str(chosen_model(options))
-    backend = open_model(options.model)
+    backend = open_model(model)
     names = backend.contract.object_names
-    subject = Subject(options.model, options.split, names, options.curve_threshold,
-                      options.score_threshold)
-    dataset = open_dataset(options.data, options.split, names)
-    dataset = refuse_learnt_images(options.model, backend.contract.provenance.config,
-                                   options.data, dataset, options.skip_learnt)
-    results = detect_all(backend, dataset, settings, with_progress('evaluate'))
+    subject = Subject(model, split, names, curve_threshold, settings.score_threshold)
+    dataset = refuse_learnt_images(model, backend.contract.provenance.config, data,
+                                   open_dataset(data, split, names), skip_learnt)
+    results = detect_all(backend, dataset, replace(settings, score_threshold=curve_threshold),
+                         with_progress('evaluate'))
     analysis = analyse(subject, summarise(dataset, results).results)
     _print_analysis(analysis)
-    if options.json:
-        write_json(options.json, analysis.to_dict())
-    if options.report:
-        print(f'report: {write_report(options.report, analysis, dataset.image)}')
+    if report:
+        print(f'report: {write_report(report, analysis, dataset.image)}')
+    return analysis
 
 
 def _print_analysis(analysis: Analysis) -> None:

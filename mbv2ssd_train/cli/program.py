@@ -18,6 +18,7 @@ from mbv2ssd_train.cli import (
     export,
     import_weights,
     ladder,
+    new,
     predict,
     promise,
     quantize,
@@ -28,8 +29,8 @@ from mbv2ssd_train.cli import (
 )
 from mbv2ssd_train.cli import eval as evaluation
 
-_VERBS = (train, runs, ladder, evaluation, export, quantize, self_test, validate, promise, predict,
-          data, import_weights, benchmark)
+_VERBS = (new, train, runs, ladder, evaluation, export, quantize, self_test, validate, promise,
+          predict, data, import_weights, benchmark)
 _LESS_MEMORY = ('If this was training, training.accumulate=2 splits a batch in two, '
                 'data.keep=memory keeps the images off the GPU, and a smaller '
                 'training.batch_size or model.input_size_hw needs less memory')
@@ -102,8 +103,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog='mbv2ssd_train', description='Train MobileNetV2-SSDLite detectors on your own data '
         'and export them as self-describing ONNX files.',
-        epilog='From data to the robot: train CONFIG; export --checkpoint runs/.../best.pt '
-        '--output model.onnx; then set model_path of the detector node.')
+        epilog='From data to the robot: new FOLDER; train FOLDER.yaml; export --checkpoint '
+        'runs/.../best.pt --output model.onnx; then set model_path of the detector node.')
     parser.add_argument('--version', action='version', version=_version())
     verbs = parser.add_subparsers(dest='verb', required=True, metavar='VERB')
     for verb in _VERBS:

@@ -7,7 +7,9 @@ from pathlib import Path
 import sys
 from typing import TYPE_CHECKING
 
+from mbv2ssd_ros.core.detections import DetectionSettings
 from mbv2ssd_ros.core.errors import ConfigError
+from mbv2ssd_train.cli.eval import MAX_DETECTIONS, measure, SCORE_THRESHOLD
 from mbv2ssd_train.cli.options import add_overrides, add_runs, HelpFormatter
 
 if TYPE_CHECKING:  # they are slow to import
@@ -85,7 +87,12 @@ def _train(config: TrainConfig, runs: Path, resume: bool, world: World) -> None:
     trainer.run()
     if world.is_main:
         print(f'best mAP@0.5 {trainer.state.best_map:.4f} on {config.data.val}: '
-              f'{trainer.folder.best}\nnext: mbv2ssd_train export --checkpoint '
+              f'{trainer.folder.best}', flush=True)
+        if config.data.test:
+            measure(str(trainer.folder.best), config.data.root, config.data.test,
+                    DetectionSettings(SCORE_THRESHOLD, max_detections=MAX_DETECTIONS),
+                    report=trainer.folder.path / 'report')
+        print(f'next: mbv2ssd_train export --checkpoint '
               f'{trainer.folder.best} --output model.onnx')
 
 

@@ -18,13 +18,16 @@ VOC_CLASSES = (
 class DataConfig(Section):
     """Training and validation data; data/sources/open.py lists the formats."""
 
-    local_keys = frozenset({'root', 'keep', 'workers'})
+    local_keys = frozenset({'root', 'keep', 'workers', 'test'})
     only_with = {'repeat_below': ('sampling', ('class_balanced',))}
 
     root: str = Field(description='folder of the data; data/sources/open.py lists the formats')
     train: tuple[str, ...] = Field(min_length=1, description='training splits')
     val: str = Field(
         description='validation split, which chooses the best epoch; shares no image with train')
+    test: str | None = Field(
+        None, description='split that is measured once, when training has ended; the report is '
+        'in the run folder')
     classes: tuple[str, ...] = Field(
         VOC_CLASSES, min_length=1,
         description='object classes, by default those of dataset.yaml in root')

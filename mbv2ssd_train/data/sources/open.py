@@ -73,7 +73,8 @@ def _read(folder: Path, name: str, part: str | None, class_names: Sequence[str],
     if cache.is_dir() and part is None:
         refuse_rivals(cache)
         return read_cache(cache, class_names, on_fault)
-    if (folder / FILE_NAME).is_file() and part is None:
+    listed = (folder / LISTS / f'{name}.txt').is_file() or name == ALL
+    if (folder / FILE_NAME).is_file() and part is None and not listed:
         return read_described(folder, name, class_names, on_fault), EncodedImages(_read_file)
     if (folder / f'{name}.json').is_file():
         records, splits, images = read_packed(folder, name, class_names, on_fault)
@@ -81,7 +82,6 @@ def _read(folder: Path, name: str, part: str | None, class_names: Sequence[str],
             raise DataError(f'{folder / name}.json: no image of the split {part!r}; it has '
                             f'{", ".join(sorted(set(splits.values())))}')
         return [r for r in records if part in (None, splits[r.image_id])], images
-    listed = (folder / LISTS / f'{name}.txt').is_file() or name == ALL
     if is_voc_tree(folder) and part is None and not listed:
         return read_voc(folder, name, class_names, on_fault), EncodedImages(_read_file)
     if is_voc_tree(folder / name) and part is not None:

@@ -13,6 +13,7 @@ from mbv2ssd_ros.core.annotations import OnFault, read_each, Remark
 from mbv2ssd_ros.core.errors import DataError
 from mbv2ssd_train.data.sources.annotations import ALL, Layout, Reader, SourceImage
 from mbv2ssd_train.data.sources.coco import find_coco
+from mbv2ssd_train.data.sources.described import find_described
 from mbv2ssd_train.data.sources.json_labels import find_label_studio, find_labelme
 from mbv2ssd_train.data.sources.paths import SPLIT_NAMES
 from mbv2ssd_train.data.sources.table import find_table
@@ -42,6 +43,8 @@ def recognise(folder: Path) -> Layout:
 
 def _own(folder: Path, depth: int) -> Layout:
     """Recognise a folder by its own files, else by those of the folders so many levels below."""
+    if described := find_described(folder):
+        return described
     found = [layout for find in _FINDERS if (layout := find(folder))]
     if len(found) > 1:
         raise DataError(
