@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from mbv2ssd_ros.core.errors import ConfigError, DataError
@@ -25,14 +27,17 @@ def open_datasets(config: TrainConfig) -> tuple[list[Dataset], Dataset]:
     """
     Open the training sets and the validation set.
 
-    Raises DataError where they are missing, wrong or share an image.
+    Raises DataError where they, or the test set, are missing, wrong or share an image.
     """
     data = config.data
     train = [open_dataset(data.root, split, data.classes, data.keep == 'memory')
              for split in data.train]
     validation = open_dataset(data.root, data.val, data.classes, data.keep != 'none')
     refuse_overlap(train, validation)
+    if data.test:
+        refuse_overlap([*train, validation], open_dataset(data.root, data.test, data.classes))
     refuse_without_objects(config, train, validation)
+    _refuse_small_objects(train, config)
     return train, validation
 
 
@@ -90,6 +95,18 @@ def refuse_without_objects(config: TrainConfig, train: list[Dataset], validation
     if not any((~record.difficult).any() for record in validation.records):
         raise DataError(f'{data.root}: no object in {data.val} that is not difficult, so that no '
                         'mAP can be measured there; choose another data.val')
+
+
+def _refuse_small_objects(train: Sequence[Dataset], config: TrainConfig) -> None:
+    """Raise DataError where every object is dropped for its size."""
+    height, width = config.model.input_size_hw
+    boxes = np.concatenate([record.boxes_xyxy for data in train for record in data.records])
+    largest = float((np.diff(boxes.reshape(-1, 2, 2), axis=1) * (width, height)).min(2).max())
+    if largest < config.augment.min_box_px:
+        raise DataError(
+            f'{config.data.root}: every object in {", ".join(config.data.train)} has a side below '
+            f'augment.min_box_px, {config.augment.min_box_px:g} pixels of {width} x {height}, the '
+            f'largest {largest:.2g}; enlarge model.input_size_hw, or cut the images into tiles')
 
 
 def refuse_single_images(config: TrainConfig, images: int, processes: int) -> None:
