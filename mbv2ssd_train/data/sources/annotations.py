@@ -18,8 +18,7 @@ from mbv2ssd_ros.core.annotations import (
 )
 from mbv2ssd_ros.core.errors import DataError
 from mbv2ssd_train.data.dataset import ImageRecord
-from mbv2ssd_train.data.image_files import read_file
-from mbv2ssd_train.data.image_header import image_size_hw
+from mbv2ssd_train.data.image_files import image_size_hw, read_file
 
 
 @dataclass(frozen=True)

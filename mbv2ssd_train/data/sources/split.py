@@ -13,18 +13,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import hashlib
 from pathlib import Path
 
-import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from mbv2ssd_ros.core.durable import write_whole
 from mbv2ssd_ros.core.errors import ConfigError, DataError
+from mbv2ssd_train.data.identity import group_copies, perceptual_hash
 from mbv2ssd_train.data.image_files import decode_image, read_file
 from mbv2ssd_train.data.sources.annotations import SourceImage
 from mbv2ssd_train.data.sources.recognise import LISTS
 
-_DIFFERENT = 8  # looks that differ in fewer bits of 128 are of copies
-_BLOCK = 1024  # images compared with all others at once
 SHARES = {'train': 0.7, 'val': 0.1, 'test': 0.2}
 
 
@@ -63,48 +60,13 @@ def _listed(folder: Path, names: Iterable[str]) -> dict[str, str]:
 
 def _groups(images: Iterable[SourceImage]) -> list[tuple[int, str]]:
     """Return (group, hash) of every image; copies of a picture have the same group."""
-    digests, looks = [], []
+    digests, hashes = [], []
     for image in images:
         encoded = read_file(image.path)
         digests.append(hashlib.sha256(encoded).hexdigest())
-        looks.append(look_of(decode_image(encoded, str(image.path))))
-    return list(zip(copies(looks, digests), digests))
-
-
-def look_of(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """
-    Describe how a picture looks; copies in another size or compression differ in few bits.
-
-    The difference hash (dHash): whether each of 8 x 8 cells is brighter than its neighbour to the
-    right, and than that below; (16,) bytes. All bits of a picture of one colour are 0.
-    """
-    grey = cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY).astype(np.float32)
-    small = cv2.resize(grey, (9, 9), interpolation=cv2.INTER_AREA)
-    return np.packbits(np.concatenate([(small[:8, 1:] > small[:8, :8] + 0.5).ravel(),
-                                       (small[1:, :8] > small[:8, :8] + 0.5).ravel()]))
-
-
-def copies(looks: Sequence[NDArray[np.uint8]], digests: Sequence[str]) -> list[int]:
-    """Number the groups of images that are copies of each other, by looks or by content."""
-    groups = list(range(len(looks)))
-
-    def group_of(index: int) -> int:
-        while groups[index] != index:
-            index = groups[index]
-        return index
-
-    first: dict[str, int] = {}
-    for index, digest in enumerate(digests):
-        groups[index] = first.setdefault(digest, index)
-    # the product of two looks as -1 and 1 is 128 - 2 * the number of bits that differ
-    signs = np.unpackbits(np.array(looks), axis=1).astype(np.float32) * 2 - 1
-    signs[(signs < 0).all(axis=1)] = 0  # of one colour: no look
-    for start in range(0, len(signs), _BLOCK):
-        alike = signs[start:start + _BLOCK] @ signs.T > 128 - 2 * _DIFFERENT
-        for index, other in zip(*np.nonzero(alike)):
-            low, high = sorted((group_of(index + start), group_of(other)))
-            groups[high] = low
-    return [group_of(index) for index in range(len(looks))]
+        hashes.append((int(digests[-1][:16], 16),
+                       perceptual_hash(decode_image(encoded, str(image.path)))))
+    return list(zip(group_copies(np.array(hashes, np.uint64)), digests))
 
 
 def _choose(groups: Sequence[tuple[int, str]], images: Sequence[SourceImage],

@@ -7,8 +7,7 @@ from PIL import Image, ImageOps
 import pytest
 
 from mbv2ssd_ros.core.errors import DataError
-from mbv2ssd_train.data.image_files import decode_image
-from mbv2ssd_train.data.image_header import header_of, image_size_hw
+from mbv2ssd_train.data.image_files import decode_image, header_of, image_size_hw
 
 GRID = (np.mgrid[:24, :40].sum(0) * 3).astype(np.uint8)  # no two corners are alike
 
