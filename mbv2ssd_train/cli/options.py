@@ -13,7 +13,6 @@ from mbv2ssd_ros.core.errors import ConfigError, DataError
 from mbv2ssd_ros.shipped import DEFAULT_MODEL, find_model
 from mbv2ssd_train.data.dataset import Dataset
 from mbv2ssd_train.process.progress import with_progress
-from mbv2ssd_train.run.folder import latest_run
 
 DATA_HELP = ('folder of the data: one with a dataset.yaml, a VOC tree (JPEGImages, Annotations, '
              'ImageSets), a VOCdevkit, COCO (annotations/instances_SPLIT.json), caches '
@@ -68,6 +67,7 @@ def add_run(verb: argparse._ActionsContainer) -> None:
 def chosen_model(options: argparse.Namespace) -> Path:
     """Return the file that the options of add_model name; ConfigError where there is none."""
     if options.run_folder:
+        from mbv2ssd_train.run.folder import latest_run
         return best_of(latest_run(options.runs) if options.run_folder == 'latest'
                        else Path(options.run_folder), '--run')
     path = Path(options.model).expanduser()

@@ -88,12 +88,13 @@ def _train(config: TrainConfig, runs: Path, resume: bool, world: World) -> None:
     if world.is_main:
         print(f'best mAP@0.5 {trainer.state.best_map:.4f} on {config.data.val}: '
               f'{trainer.folder.best}', flush=True)
+        if (plots := trainer.folder.path / 'plots' / 'results.png').is_file():
+            print(f'plots: {plots}', flush=True)
         if config.data.test:
             measure(str(trainer.folder.best), config.data.root, config.data.test,
                     DetectionSettings(SCORE_THRESHOLD, max_detections=MAX_DETECTIONS),
-                    report=trainer.folder.path / 'report')
-        print(f'next: mbv2ssd_train export --checkpoint '
-              f'{trainer.folder.best} --output model.onnx')
+                    report=trainer.folder.path / 'report', skip_learnt=True)
+        print(f'next: mbv2ssd_train export --checkpoint {trainer.folder.best} --output model.onnx')
 
 
 def _refuse_contradictions(options: argparse.Namespace) -> None:

@@ -19,7 +19,7 @@ from mbv2ssd_train.data.loading.batch import Batch
 
 _GAP_PX, _GAP_GREY = 4, 255
 _SMALLEST_TILE_PX = 240  # shorter side; labels are unreadable on smaller ones
-_RESULT_PX = 320
+_RESULT_PX, _CAPTION_PX = 320, 20
 
 
 def draw_batches(batches: Generator[Batch, None, None], class_names: Sequence[str], count: int,
@@ -62,21 +62,38 @@ def draw_batch(batch: Batch, class_names: Sequence[str], columns: int | None = N
 
 def draw_results(dataset: Dataset, results: Sequence[ImageResult], score_threshold: float = 0.35
                  ) -> NDArray[np.uint8]:
-    """Draw detections of at least one image, (H, W, 3) uint8 BGR, each in a 320 pixel square."""
+    """
+    Draw truth and detections of at least one image beside each other, (H, W, 3) uint8 BGR.
+
+    Each in a square of 320 pixels, with the name of the image below it.
+    """
     tiles = []
     for result in results:
         image, (height, width) = dataset.image(result.index), result.size_hw
         scale = _RESULT_PX / max(height, width)
         size_wh = max(1, round(width * scale)), max(1, round(height * scale))
         small: Any = cv2.resize(image, size_wh, interpolation=cv2.INTER_AREA)
-        shown = result.detections.scores >= score_threshold
-        drawn = draw_detections(
-            small, result.detections.boxes_xyxy[shown] * scale, result.detections.scores[shown],
-            [dataset.class_names[label - 1] for label in result.detections.labels[shown]])
-        tiles.append(_with_gap(np.pad(
-            drawn, ((0, _RESULT_PX - size_wh[1]), (0, _RESULT_PX - size_wh[0]), (0, 0)),
-            constant_values=_GAP_GREY)))
-    return _side_by_side(tiles, columns=min(4, len(tiles)))
+        truth, found = result.truth, result.detections
+        shown = found.scores >= score_threshold
+        pair = (
+            draw_boxes(small, truth.boxes_xyxy * scale, [
+                dataset.class_names[label - 1] + (' (difficult)' if hard else '')
+                for label, hard in zip(truth.labels, truth.difficult, strict=True)]),
+            draw_detections(small, found.boxes_xyxy[shown] * scale, found.scores[shown],
+                            [dataset.class_names[label - 1] for label in found.labels[shown]]))
+        tile = np.hstack([_with_gap(_padded(drawn)) for drawn in pair])
+        for text, left in ((f'{result.name}: truth', 0),
+                           (f'detections from {score_threshold:g}', _RESULT_PX + _GAP_PX)):
+            cv2.putText(tile, text, (left + 4, size_wh[1] + 14), cv2.FONT_HERSHEY_SIMPLEX, 0.45,
+                        (0, 0, 0), 1, cv2.LINE_AA)
+        tiles.append(tile)
+    return _side_by_side(tiles, columns=min(2, len(tiles)))
+
+
+def _padded(drawn: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Fill a picture up to its square and the line of text below."""
+    return np.pad(drawn, ((0, _RESULT_PX + _CAPTION_PX - drawn.shape[0]),
+                          (0, _RESULT_PX - drawn.shape[1]), (0, 0)), constant_values=_GAP_GREY)
 
 
 def _side_by_side(tiles: list[NDArray[np.uint8]], columns: int) -> NDArray[np.uint8]:

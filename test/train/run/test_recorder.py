@@ -189,10 +189,11 @@ def test_a_plot_is_drawn_of_all_that_was_measured(tmp_path):
     found = draw_plots(measured(tmp_path / 'm.jsonl'), tmp_path / 'plots')
     assert sorted(path.name for path in found) == [
         'classes.png', 'gradient.png', 'learning_rate.png', 'loss.png', 'map.png',
-        'matching.png', 'mining.png', 'throughput.png']
+        'matching.png', 'mining.png', 'results.png', 'throughput.png']
     for path in found:
         picture = cv2.imread(str(path))
-        assert picture.shape[1] == 770 and picture.std() > 10
+        assert picture.shape[1] == (1540 if path.name == 'results.png' else 770)
+        assert picture.std() > 10
     assert sorted((tmp_path / 'plots').iterdir()) == sorted(found)
 
 

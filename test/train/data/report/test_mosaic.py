@@ -78,8 +78,8 @@ def test_detections_are_drawn_in_their_image(tmp_path):
     results = [ImageResult(0, 'a', dataset.records[0].size_hw, none, nothing),
                ImageResult(1, 'b', (height, width), some, nothing)]
     drawn = draw_results(dataset, results)
-    assert drawn.shape == (320, 2 * 320 + GAP, 3)
+    assert drawn.shape == (340, 4 * 320 + 3 * GAP, 3)  # truth and detections of two images
     scale = 320 / max(height, width)
-    bottom, right = round(height * scale) - 1, 320 + GAP + round(width * scale) - 1
+    bottom, right = round(height * scale) - 1, 3 * (320 + GAP) + round(width * scale) - 1
     assert tuple(drawn[bottom, right].tolist()) == class_colour('square')
     assert class_colour('disc') not in {tuple(p) for p in drawn.reshape(-1, 3).tolist()}
