@@ -9,7 +9,7 @@ from helpers.needs import need
 from helpers.paths import ROOT
 from mbv2ssd_ros.evaluation.bags import frame_names, writer
 from mbv2ssd_ros.evaluation.runs import journal, labelled_frames, outputs
-from mbv2ssd_ros.tools import evaluate_bag, label_bag
+from mbv2ssd_ros.tools import evaluate_bag, label_bag, play_bag
 from mbv2ssd_ros.tools.cli.settings import argument_parser
 
 PAGE = (ROOT / 'docs' / 'bags.md').read_text(encoding='utf-8')
@@ -48,7 +48,8 @@ def test_the_commands_are_found():
 
 
 def test_every_option_in_the_text_is_there():
-    options = {option for parser in PARSERS.values() for action in parser._actions
+    player = argument_parser(play_bag.Settings, play_bag.PROGRAM)
+    options = {option for parser in (*PARSERS.values(), player) for action in parser._actions
                for option in action.option_strings}
     named = set(re.findall(r'`(--[a-z-]+)', PAGE))
     assert len(named) >= 12 and named <= options

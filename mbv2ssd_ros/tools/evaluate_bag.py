@@ -17,7 +17,7 @@ import sys
 from mbv2ssd_ros.backends import BackendOptions, open_backend, OrtOptions
 from mbv2ssd_ros.core.arguments import points, positive, share, whole
 from mbv2ssd_ros.core.detections import CURVE_THRESHOLD, DetectionSettings
-from mbv2ssd_ros.core.errors import ConfigError
+from mbv2ssd_ros.core.errors import ConfigError, DataError
 from mbv2ssd_ros.evaluation.analysis import Analysis
 from mbv2ssd_ros.evaluation.bags.frames import CLOCKS
 from mbv2ssd_ros.evaluation.runs.baseline import (
@@ -144,7 +144,11 @@ def _evaluate(settings: Settings) -> int:
         task = _comparable(settings, task, baseline)
     if settings.restart:
         for journal in (task.output / JOURNAL, *task.output.glob(f'*/{JOURNAL}')):
-            journal.unlink(missing_ok=True)
+            try:
+                journal.unlink(missing_ok=True)
+            except OSError as err:
+                raise DataError(f'{journal}: cannot be removed: {err.strerror}; choose another '
+                                '--output') from err
     if len(bags) > 1:
         return _evaluate_set(settings, bags, task, baseline)
     first = perform(task, frame_progress)
@@ -281,6 +285,10 @@ def summary(evaluation: BagEvaluation, output: Path) -> str:
         lines.append(f'above a score of {chosen.score_threshold:g}: precision '
                      f'{_figure(chosen.precision)}, recall {_figure(chosen.recall)}, F1 '
                      f'{_figure(chosen.f1)}')
+    else:
+        lines.append(f'no ground truth; detected above a score of {subject.score_threshold:g}: '
+                     + (', '.join(f'{count} {name}' for name, count in
+                                  evaluation.detected().items()) or 'nothing'))
     lines += [f'{stage:<10} p50 {p.p50_ms:7.2f}   p95 {p.p95_ms:7.2f}   p99 {p.p99_ms:7.2f} ms'
               for stage, p in evaluation.latency().items()]
     if evaluation.spent:

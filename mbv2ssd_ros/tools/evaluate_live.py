@@ -55,6 +55,8 @@ class Settings:
         'are those of the bag (default: config/detector.yaml)')
     rate: float = option('--rate', type=positive, default=1.0, metavar='FACTOR', group='pace',
                          help='2 plays twice as fast as it was recorded (default %(default)g)')
+    max_gap: float = option('--max-gap', type=positive, default=10.0, metavar='S',
+                            help='cut longer gaps of the recording to this (default %(default)g)')
     as_answered: bool = option('--as-answered', action='store_true', default=False, group='pace',
                                help='play each image when the one before it was answered')
     min_answered: float = option(
@@ -147,7 +149,7 @@ def _node_arguments(settings: Settings, model: Path, cameras: Sequence[BagCamera
 def _player_arguments(settings: Settings, cameras: Sequence[WatchedCamera], record: Path
                       ) -> list[str]:
     arguments = [str(settings.bag), '--stamps', 'now', '--record', str(record),
-                 '--rate', f'{settings.rate:g}']
+                 '--rate', f'{settings.rate:g}', '--max-gap', f'{settings.max_gap:g}']
     for camera in cameras:
         arguments += ['--topic', camera.image_topic]
         if settings.as_answered:

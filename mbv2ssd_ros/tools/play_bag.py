@@ -24,6 +24,7 @@ from mbv2ssd_ros.tools.cli.json_file import json_lines
 from mbv2ssd_ros.tools.cli.program import run, say
 from mbv2ssd_ros.tools.cli.ros_session import ros_node
 from mbv2ssd_ros.tools.cli.settings import flag, option, read, topics_option
+from mbv2ssd_ros.tools.live.cameras import require_ros2_name
 from mbv2ssd_ros.tools.playing.publishing import (
     camera_qos,
     let_frames_arrive,
@@ -45,6 +46,8 @@ class Settings:
     topic: list[str] = topics_option('all that have images')
     rate: float = option('--rate', type=positive, default=1.0, metavar='FACTOR',
                          help='2 plays twice as fast (default %(default)g)')
+    max_gap: float = option('--max-gap', type=positive, default=10.0, metavar='S', help='cut '
+                            'longer gaps of the recording to this (default %(default)g)')
     answered_by: list[str] = option(
         '--answered-by', action='append', default=[], metavar='TOPIC',
         help='Detection2DArray topic of the node; the next image is published when the last one '
@@ -75,16 +78,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run(PROGRAM, lambda: _play(settings), interrupted='', interrupted_code=0)
 
 
-def paced_as_recorded(messages: Iterable[Any], factor: float) -> Iterator[Any]:
+def paced_as_recorded(messages: Iterable[Any], factor: float, max_gap_s: float) -> Iterator[Any]:
     """
     Hold each message back until its `log_ns` is due; late ones come at once.
 
-    A factor of 2 plays twice as fast.
+    A factor of 2 plays twice as fast. Gaps of the recording that are longer are cut to max_gap_s,
+    which is said.
     """
     start = first_ns = None
+    last_ns = 0
     for message in messages:
         if start is None or first_ns is None:
             start, first_ns = time.monotonic(), message.log_ns
+        elif (gap_s := 1e-9 * (message.log_ns - last_ns)) > max_gap_s:
+            say(PROGRAM, f'nothing was recorded for {gap_s:.1f} s, or a clock was set: cut to '
+                f'{max_gap_s:g} s (--max-gap)')
+            first_ns += message.log_ns - last_ns - round(max_gap_s * 1e9)
+        last_ns = message.log_ns
         due = start + 1e-9 * (message.log_ns - first_ns) / factor
         time.sleep(max(0.0, due - time.monotonic()))
         yield message
@@ -109,6 +119,7 @@ def image_message(kind: Any, content: Any, now_ns: int | None) -> Any:
 
 
 def _play(settings: Settings) -> None:
+    from mbv2ssd_ros.evaluation.bags.channel import absolute
     from mbv2ssd_ros.evaluation.bags.frames import IMAGE_KINDS
     from mbv2ssd_ros.evaluation.bags.reader import Bag
     if settings.answered_by and len(settings.answered_by) != len(settings.topic):
@@ -119,7 +130,9 @@ def _play(settings: Settings) -> None:
         if not found:
             raise DataError(f'{settings.bag}: has no topic with images; it has {bag.contents()}')
         bag.require(settings.topic, IMAGE_KINDS)
-        topics = {name: found[name] for name in settings.topic or found}
+        topics = {name: found[name] for name in map(absolute, settings.topic or found)}
+        for name in topics:
+            require_ros2_name(name)
         with ros_node(PROGRAM, settings.ros_args) as node, json_lines(settings.record) as record:
             player = _Player(node, topics, settings)
             if not settings.no_wait:
@@ -144,7 +157,7 @@ class _Player:
             name: node.create_publisher(kind, name, camera_qos(settings.reliable))
             for name, kind in self._kinds.items()}
         self._answers = _Answers(
-            node, dict(zip(settings.topic, settings.answered_by, strict=False)))
+            node, dict(zip(topics, settings.answered_by, strict=False)))
         self._counts = {'published': Counter[str](), 'unanswered': Counter[str](),
                         'unreadable': Counter[str]()}
 
@@ -159,7 +172,7 @@ class _Player:
     def play(self, messages: Iterable[Any]) -> Iterator[tuple[str, int]]:
         """Publish readable messages; yield topic and stamp in ns of each that is published."""
         if not self._answers:
-            messages = paced_as_recorded(messages, self._settings.rate)
+            messages = paced_as_recorded(messages, self._settings.rate, self._settings.max_gap)
         for message in messages:
             if message.content is None:
                 self._counts['unreadable'][message.topic] += 1

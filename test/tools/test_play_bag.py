@@ -25,6 +25,7 @@ from helpers.bag_world import (
 )
 from helpers.clock import Clock
 from helpers.tiny_model import write_tiny_model
+from mbv2ssd_ros.core.errors import DataError
 from mbv2ssd_ros.tools import evaluate_live, play_bag
 from mbv2ssd_ros.tools.live.cameras import cameras_of
 from mbv2ssd_ros.tools.play_bag import paced_as_recorded
@@ -49,12 +50,12 @@ def clock(monkeypatch):
 @pytest.mark.parametrize(('factor', 'expected_s'), [(1.0, 0.3), (3.0, 0.1)])
 def test_messages_come_when_they_were_recorded_divided_by_the_rate(clock, factor, expected_s):
     started_s = clock.now_s
-    assert len(list(paced_as_recorded(map(message_at, (0, 100, 300)), factor))) == 3
+    assert len(list(paced_as_recorded(map(message_at, (0, 100, 300)), factor, 10.0))) == 3
     assert clock.now_s - started_s == pytest.approx(expected_s)
 
 
 def test_what_is_late_comes_at_once_and_the_rest_in_time(clock):
-    played = paced_as_recorded(map(message_at, (0, 10, 20, 400)), 1.0)
+    played = paced_as_recorded(map(message_at, (0, 10, 20, 400)), 1.0, 10.0)
     started_s = clock.now_s
     next(played)
     clock.sleep(0.2)
@@ -63,6 +64,28 @@ def test_what_is_late_comes_at_once_and_the_rest_in_time(clock):
     assert clock.now_s - started_s == pytest.approx(0.2)
     next(played)
     assert clock.now_s - started_s == pytest.approx(0.4)
+
+
+def test_a_gap_of_the_recording_is_cut_and_said(clock, capsys):
+    started_s = clock.now_s
+    list(paced_as_recorded(map(message_at, (0, 100, 241_920_100, 241_920_200)), 1.0, 2.0))
+    assert clock.now_s - started_s == pytest.approx(2.2)
+    assert ('nothing was recorded for 241920.0 s, or a clock was set: cut to 2 s (--max-gap)'
+            in capsys.readouterr().out)
+
+
+@pytest.mark.parametrize('topic', ['/cam-1/image', '/1/image'])
+def test_names_of_ros1_that_ros2_does_not_allow_are_refused(tmp_path, topic):
+    path = write_ros1_bag(tmp_path / 'old.bag', six_pictures(), topic)
+    with pytest.raises(DataError, match=f'{topic}: ROS 2 has no such topic names'):
+        cameras_of(path)
+
+
+def test_a_topic_without_a_slash_gets_it(tmp_path):
+    path = write_ros1_bag(tmp_path / 'old.bag', six_pictures(), 'camera/image')
+    for asked in ((), ('camera/image',), ('/camera/image',)):
+        [camera] = cameras_of(path, asked)
+        assert (camera.image_topic, camera.frames) == ('/camera/image', 6)
 
 
 def test_cameras_of_a_bag_are_its_image_topics(tmp_path):

@@ -20,6 +20,11 @@ class Channel:
     definition: str = ''  # of the type, in the format of .msg files; empty where there is none
 
 
+def absolute(topic: str) -> str:
+    """Put the slash in front that some recorders leave out."""
+    return f'/{topic.lstrip("/")}'
+
+
 class Storage(Protocol):
     """An open file of messages."""
 

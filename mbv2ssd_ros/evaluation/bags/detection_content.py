@@ -10,6 +10,7 @@ import numpy as np
 from mbv2ssd_ros.core.detections import Detections
 from mbv2ssd_ros.core.errors import DataError
 from mbv2ssd_ros.core.stamps import split_stamp
+from mbv2ssd_ros.evaluation.bags.channel import absolute
 from mbv2ssd_ros.evaluation.bags.message_types import DETECTIONS, standard_types
 from mbv2ssd_ros.evaluation.bags.reader import Bag, BagMessage
 
@@ -25,7 +26,7 @@ def read_detections(bag: Bag, detection_topics: Sequence[str], topics: Sequence[
     another type, or a message cannot be read.
     """
     bag.require(detection_topics, (DETECTIONS,))
-    image_topic = dict(zip(detection_topics, topics, strict=True))
+    image_topic = dict(zip(map(absolute, detection_topics), topics, strict=True))
     for message in bag.messages(detection_topics, (DETECTIONS,)):
         if message.content is None:
             raise DataError(f'{bag.path}: {message.topic}: {message.fault}')

@@ -44,6 +44,11 @@ def topic_part(topic: str) -> str:
     return topic.strip('/').replace('/', '__')
 
 
+def base_topic(topic: str) -> str:
+    """Return /front/image_raw for /front/image_raw/compressed."""
+    return topic.removesuffix('/compressed')
+
+
 def frame_name(topic: str, stamp_ns: int) -> str:
     """Return a file name without suffix that parse_name can read."""
     return f'{topic_part(topic)}-{stamp_text(stamp_ns, "_")}'
@@ -53,7 +58,9 @@ def parse_name(name: str, topics: Sequence[str]) -> FrameKey:
     """Find the frame that a file name, with or without folders, identifies, or raise DataError."""
     path = PurePosixPath(name.replace('\\', '/'))
     stem = _SUFFIX.sub('', path.name)
-    parts = {topic_part(topic): topic for topic in topics}
+    # labels of a base topic are those of its compressed twin, where only that was recorded
+    parts = {topic_part(base_topic(topic)): topic for topic in topics}
+    parts.update({topic_part(topic): topic for topic in topics})
     folder = next((parts[part] for part in reversed(path.parent.parts) if part in parts), None)
     for pattern in (_SPLIT_STAMP, _STAMP, _INDEX):
         if found := pattern.fullmatch(stem):

@@ -12,6 +12,7 @@ from mbv2ssd_ros.core.image import SourceImage
 from mbv2ssd_ros.core.image_header import stored_size_wh
 from mbv2ssd_ros.core.image_message import image_from_msg
 from mbv2ssd_ros.core.stamps import stamp_ns
+from mbv2ssd_ros.evaluation.bags.channel import absolute
 from mbv2ssd_ros.evaluation.bags.message_types import COMPRESSED_IMAGE, IMAGE
 from mbv2ssd_ros.evaluation.bags.reader import Bag, BagMessage
 
@@ -66,10 +67,11 @@ def image_topics(bag: Bag, asked: Sequence[str]) -> tuple[str, ...]:
     """
     if asked:
         bag.require(asked, IMAGE_KINDS)
-        if len(set(asked)) < len(asked):
+        if len(set(map(absolute, asked))) < len(asked):
             raise ConfigError(f'a topic is named twice: {", ".join(asked)}')
-        return tuple(asked)
-    found = [topic.name for topic in bag.topics if topic.kind in IMAGE_KINDS]
+        return tuple(map(absolute, asked))
+    all_found = {topic.name: topic.count for topic in bag.topics if topic.kind in IMAGE_KINDS}
+    found = [name for name, count in all_found.items() if count] or list(all_found)
     if not found:
         raise DataError(f'{bag.path}: has no topic with images; it has {bag.contents()}')
     if len(found) > 1:

@@ -20,7 +20,7 @@ from tempfile import gettempdir, TemporaryDirectory
 from typing import Any
 
 from mbv2ssd_ros.core.errors import DataError, one_line
-from mbv2ssd_ros.evaluation.bags.channel import Channel, Storage
+from mbv2ssd_ros.evaluation.bags.channel import absolute, Channel, Storage
 from mbv2ssd_ros.evaluation.bags.mcap_file import McapFile
 from mbv2ssd_ros.evaluation.bags.message_types import (
     DETECTIONS,
@@ -98,14 +98,16 @@ class Bag:
         counts: Counter[tuple[str, str]] = Counter()
         for storage in self._storages:
             for channel in storage.channels:
-                counts[channel.topic, channel.kind] += channel.count
-        listed = self._parts.listed
+                counts[absolute(channel.topic), channel.kind] += channel.count
+        listed: Counter[tuple[str, str]] = Counter()
+        for (name, kind), count in self._parts.listed.items():
+            listed[absolute(name), kind] += count
         return tuple(Topic(*key, max(counts[key], listed[key]))
                      for key in sorted(counts.keys() | listed.keys()))
 
     def require(self, names: Sequence[str], kinds: Sequence[str]) -> None:
         """Raise DataError where a topic is missing or has no messages of these kinds."""
-        for name in names:
+        for name in map(absolute, names):
             found = [topic.kind for topic in self.topics if topic.name == name]
             if not found:
                 raise DataError(f'{self.path}: has no topic {name!r}; it has {self.contents()}')
@@ -125,7 +127,7 @@ class Bag:
         kinds: of these types only; empty: of all. A message that cannot be deserialised has no
         content. DataError, after the last message: parts of the recording are missing or damaged.
         """
-        faults = list(self._faults)
+        faults, names = list(self._faults), [absolute(name) for name in names]
         expected = {(topic.name, topic.kind): topic.count for topic in self.topics
                     if topic.name in names and (not kinds or topic.kind in kinds)}
         seen: Counter[tuple[str, str]] = Counter()
@@ -133,7 +135,7 @@ class Bag:
         streams = (self._messages_of(storage, expected.keys(), faults)
                    for storage in self._storages)
         for channel, log_ns, data in merge(*streams, key=itemgetter(1)):
-            seen[channel.topic, channel.kind] += 1
+            seen[absolute(channel.topic), channel.kind] += 1
             if channel.definition not in stores:
                 stores[channel.definition] = _types(channel, self.path)
             yield _message(stores[channel.definition], channel, log_ns, data)
@@ -146,7 +148,7 @@ class Bag:
     def _messages_of(self, storage: Storage, wanted: Any, faults: list[str]
                      ) -> Iterator[tuple[Channel, int, bytes]]:
         chosen = [channel for channel in storage.channels
-                  if (channel.topic, channel.kind) in wanted]
+                  if (absolute(channel.topic), channel.kind) in wanted]
         try:
             if chosen:
                 yield from storage.messages(chosen)
@@ -195,7 +197,7 @@ def _types(channel: Channel, path: Path) -> Any:
 
 
 def _message(store: Any, channel: Channel, log_ns: int, data: bytes) -> BagMessage:
-    topic, kind = channel.topic, channel.kind
+    topic, kind = absolute(channel.topic), channel.kind
     if log_ns > _LATEST_NS:
         return BagMessage(topic, kind, _LATEST_NS, None, f'recorded at {log_ns} ns, which is '
                           'after the year 2262')

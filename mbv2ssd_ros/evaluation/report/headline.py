@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+import numpy as np
+
 from mbv2ssd_ros.evaluation.analysis import Analysis
 from mbv2ssd_ros.evaluation.report.markup import element, joined, Markup
 from mbv2ssd_ros.evaluation.report.page import scoped
@@ -13,13 +15,16 @@ from mbv2ssd_ros.evaluation.report.tables import number
 def headline(analysis: Analysis) -> Markup:
     """Build title, data and figures, each with its metric and split."""
     subject, objects = analysis.subject, analysis.overall.curve.num_objects
-    difficult = int(analysis.matches.objects.difficult.sum())
+    found = analysis.matches.objects
+    difficult = int(found.difficult.sum())
+    classes = len(np.unique(found.labels[~found.difficult]))
     return element(
         'div', element('p', 'Detector evaluation', class_='kicker'),
         element('h1', _breakable(subject.model), element('span', ' on '),
                 _breakable(subject.split)),
         element('p', f'{len(analysis.results):,} images, {objects:,} objects of '
-                f'{len(subject.class_names)} classes, {difficult:,} difficult ones ignored. '
+                f'{classes} of {len(subject.class_names)} classes, {difficult:,} difficult ones '
+                'ignored. '
                 f'Detections scoring above {subject.curve_threshold:g}.', class_='note'),
         [scoped(label, _figures(analysis, label)) for label in analysis.scopes])
 

@@ -82,6 +82,13 @@ class BagEvaluation:
         rows = found.scores > self.subject.score_threshold
         return Detections(found.boxes_xyxy[rows], found.scores[rows], found.labels[rows])
 
+    def detected(self) -> dict[str, int]:
+        """Count the detections that the node would publish, by class, most frequent first."""
+        labels = Counter(label for record in self.records if record.detections is not None
+                         for label in self.kept(record).labels.tolist())
+        return {self.subject.class_names[label - 1]: count
+                for label, count in labels.most_common()}
+
     def latency(self) -> dict[str, Percentiles]:
         """Return the percentiles of each stage that ran, and of their sum."""
         return stage_percentiles(latency_table(self.records))

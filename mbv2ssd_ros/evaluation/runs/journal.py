@@ -36,6 +36,8 @@ class Journal:
             lines = whole_lines(path)
             if lines:
                 self._resume(lines, inputs)
+            if not self.records:
+                lines = []  # of a run that finished no frame, and may have had other inputs
             self._file = path.open('a', encoding='utf-8')
             if path.is_file():
                 self._file.truncate(sum(len(line) + 1 for line in lines))
@@ -52,7 +54,7 @@ class Journal:
             raise DataError(f'{self.path}: not the journal of an evaluation ({err!r}); remove '
                             'it or choose another --output') from err
         now = json.loads(json.dumps(inputs))
-        if before != now:
+        if before != now and self.records:
             different = sorted(key for key in {*before, *now}
                                if before.get(key) != now.get(key))
             raise ConfigError(

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 import json
 from pathlib import Path
+import shutil
 from typing import Any
 
 import cv2
@@ -22,6 +23,7 @@ import yaml
 
 from mbv2ssd_ros.core.detections import Detections
 from mbv2ssd_ros.core.drawing import bgr_pixels
+from mbv2ssd_ros.core.durable import partial_of
 from mbv2ssd_ros.core.errors import ConfigError, DataError
 from mbv2ssd_ros.core.image import SourceImage
 from mbv2ssd_ros.evaluation.bags.frame_names import frame_name
@@ -54,11 +56,15 @@ class LabelledFrames:
         self._images: list[dict[str, Any]] = []
         self._annotations: list[dict[str, Any]] = []
         self._names: set[str] = set()
+        self._images_folder = folder / 'images' / split
+        self._partial = partial_of(self._images_folder)  # until it has its labels
+        if self._images_folder.exists():
+            raise ConfigError(f'{self._images_folder}: exists already; corrected labels may '
+                              'belong to it. Choose another --split or --output')
         try:
-            (folder / 'images' / split).mkdir(parents=True)
-        except FileExistsError as err:
-            raise ConfigError(f'{err.filename}: exists already; corrected labels may belong to '
-                              'it. Choose another --split or --output') from err
+            if self._partial.is_dir():  # of a run that was killed
+                shutil.rmtree(self._partial)
+            self._partial.mkdir(parents=True)
         except OSError as err:
             raise DataError(f'{folder}: cannot be made: {err}') from err
 
@@ -82,7 +88,7 @@ class LabelledFrames:
         """
         name = frame_name(frame.topic, frame.stamp_ns)
         content, suffix = self._encoded(frame, image)
-        path = self._folder / 'images' / self._split / f'{name}.{suffix}'
+        path = self._partial / f'{name}.{suffix}'
         try:
             path.write_bytes(content)
         except OSError as err:
@@ -110,7 +116,7 @@ class LabelledFrames:
     def finish(self) -> None:
         """Write annotations and description; without labelled frames remove the folders."""
         if not self._images:  # else the next attempt would find the split
-            for path in (self._folder / 'images' / self._split, self._folder / 'images'):
+            for path in (self._partial, self._folder / 'images'):
                 with suppress(OSError):  # of another split
                     path.rmdir()
             return
@@ -121,6 +127,10 @@ class LabelledFrames:
             'categories': [{'id': label, 'name': name, 'supercategory': ''}
                            for label, name in enumerate(self._classes, start=1)]}, indent=1)
             + '\n')
+        try:
+            self._partial.rename(self._images_folder)
+        except OSError as err:
+            raise DataError(f'{self._images_folder}: cannot be made: {err}') from err
         splits = {**self._splits, self._split: {
             'images': f'images/{self._split}', 'annotations': annotations}}
         write_text(self._folder / DESCRIPTION, yaml.safe_dump(

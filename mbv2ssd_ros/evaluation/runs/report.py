@@ -28,7 +28,9 @@ def bag_report(evaluation: BagEvaluation, image_of: ImageOf) -> str:
         'div', element('p', 'Detector on a recording', class_='kicker'),
         element('h1', f'{subject.model} on {subject.split}'),
         element('p', f'{len(evaluation.records):,} frames; no ground truth, so nothing is '
-                'scored.', class_='note'))
+                f'scored. Detected above a score of {subject.score_threshold:g}: ' + (', '.join(
+                    f'{count:,} {name}' for name, count in evaluation.detected().items())
+                    or 'nothing') + '.', class_='note'))
     if evaluation.incomplete_because:
         heading = element('div', heading, element(
             'p', element('b', 'Incomplete: '), evaluation.incomplete_because, class_='note'))

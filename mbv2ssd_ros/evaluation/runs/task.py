@@ -21,6 +21,7 @@ from mbv2ssd_ros.core.detections import (
 from mbv2ssd_ros.core.errors import ConfigError, DataError
 from mbv2ssd_ros.evaluation.analysis import Subject
 from mbv2ssd_ros.evaluation.bags.frames import IMAGE_KINDS, image_topics
+from mbv2ssd_ros.evaluation.bags.parts import METADATA, storage_of
 from mbv2ssd_ros.evaluation.bags.reader import Bag
 from mbv2ssd_ros.evaluation.coco import coco_library
 from mbv2ssd_ros.evaluation.frame_record import FrameRecord
@@ -140,8 +141,7 @@ def _run(task: BagTask, bag: Bag, topics: tuple[str, ...], source: DetectionSour
     finally:
         journal.close()
     if not journal.records:
-        raise DataError(f'{task.bag}: {incomplete}' if incomplete else
-                        f'{task.bag}: has no message on {", ".join(topics)}')
+        raise DataError(incomplete or f'{task.bag}: has no message on {", ".join(topics)}')
     if not incomplete and all(record.detections is None for record in journal.records):
         incomplete = f'not one frame was answered: {journal.records[0].error}'
     return journal.records, len(journal.records) - before, incomplete
@@ -203,7 +203,8 @@ def _require_one_each(what: str, of: tuple[str, ...], topics: tuple[str, ...]) -
 
 def _fingerprint(path: Path) -> dict[str, Any]:
     """Distinguish bags by the size, the beginning and the end of each file."""
-    files = sorted(file for file in path.iterdir() if file.is_file()) if path.is_dir() else [path]
+    files = sorted(file for file in path.iterdir() if file.is_file() and (
+        storage_of(file) or file.name == METADATA)) if path.is_dir() else [path]
     found = {}
     for file in files:
         with file.open('rb') as stream:

@@ -11,7 +11,7 @@ import numpy as np
 from mbv2ssd_ros.core.errors import DataError
 from mbv2ssd_ros.core.metrics import GroundTruth
 from mbv2ssd_ros.core.stamps import stamp_text
-from mbv2ssd_ros.evaluation.bags.frame_names import FrameKey
+from mbv2ssd_ros.evaluation.bags.frame_names import base_topic, FrameKey
 from mbv2ssd_ros.evaluation.frame_record import FrameRecord
 from mbv2ssd_ros.evaluation.truth.frames import (
     AnnotatedFrame,
@@ -115,7 +115,10 @@ def _of_topic(annotated: AnnotatedFrames, topic: str, topics: Sequence[str]) -> 
                 f'{annotated.source}: {frame.name!r} does not say which of the topics '
                 f'{", ".join(topics)} it means; put the topic in front of the stamp '
                 '(front__image_raw-1700000000_123456789) or into a folder of that name')
-        if frame.key.topic in (None, topic):
+        named = frame.key.topic
+        # both show the same, unless both are measured
+        if named in (None, topic) or named not in topics and (
+                base_topic(str(named)) == base_topic(topic)):
             yield index
 
 

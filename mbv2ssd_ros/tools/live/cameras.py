@@ -31,16 +31,19 @@ def cameras_of(bag: Path, topics: Sequence[str] = ()) -> tuple[BagCamera, ...]:
     Raises DataError when the bag cannot be read or has no such images, ConfigError without
     rosbags.
     """
+    from mbv2ssd_ros.evaluation.bags.channel import absolute
     from mbv2ssd_ros.evaluation.bags.frames import IMAGE_KINDS
     from mbv2ssd_ros.evaluation.bags.reader import Bag
     with Bag(bag) as opened:
         opened.require(topics, IMAGE_KINDS)
+        topics = [absolute(topic) for topic in topics]
         found = [topic for topic in opened.topics if topic.kind in IMAGE_KINDS
                  and (not topics or topic.name in topics)]
         if not found:
             raise DataError(f'{bag}: has no topic with images; it has {opened.contents()}')
     cameras: dict[str, BagCamera] = {}
     for topic in found:
+        require_ros2_name(topic.name)
         name = free = camera_name(topic.name)
         number = 2
         while free in cameras:
@@ -48,6 +51,14 @@ def cameras_of(bag: Path, topics: Sequence[str] = ()) -> tuple[BagCamera, ...]:
         transport = 'compressed' if topic.kind.endswith('/CompressedImage') else 'raw'
         cameras[free] = BagCamera(free, topic.name, transport, topic.count)
     return tuple(cameras.values())
+
+
+def require_ros2_name(topic: str) -> None:
+    """Raise DataError for a name of ROS 1 that ROS 2 does not allow."""
+    if not re.fullmatch(r'(/[A-Za-z_][A-Za-z0-9_]*)+', topic):
+        raise DataError(f'{topic}: ROS 2 has no such topic names (letters, digits and _, no digit '
+                        'after /), so it cannot be played; choose others with --topic, or '
+                        'evaluate_bag, which plays nothing')
 
 
 def camera_name(topic: str) -> str:

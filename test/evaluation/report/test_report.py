@@ -55,7 +55,7 @@ def test_the_top_names_model_split_metric_and_figures():
     assert 'm.onnx on test' in texts[0]
     at = top.index('VOC, area')
     assert top[at - 2:at + 2] == ['mAP@0.5', '0.500', 'VOC, area', 'test']
-    assert '1 images, 2 objects of 2 classes, 0 difficult ones ignored. Detections scoring ' \
+    assert '1 images, 2 objects of 2 of 2 classes, 0 difficult ones ignored. Detections scoring ' \
         'above 0.02.' in top
 
 

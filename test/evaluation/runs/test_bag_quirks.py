@@ -1,24 +1,37 @@
 """Recordings as they come: exit code, frames read, and the sentence about what is missing."""
 
+import errno
 import json
+import shutil
 
+import numpy as np
 import pytest
+from rosbags.rosbag2 import StoragePlugin, Writer
 
 from helpers import bag_quirks
 from helpers.bag_world import (
     CAMERA,
     cell_xyxy,
     coco,
+    compressed,
     detections,
+    FRONT,
     images,
     NAMES,
+    picture,
     raw,
+    REAR,
+    SECOND,
     SIX_OBJECTS,
     six_pictures,
     stamp,
     write_bag,
+    write_ros1_bag,
 )
 from helpers.tiny_model import write_tiny_model
+from mbv2ssd_ros.core.errors import DataError
+from mbv2ssd_ros.evaluation.bags import reader
+from mbv2ssd_ros.evaluation.bags.message_types import IMAGE, standard_types
 from mbv2ssd_ros.evaluation.runs import many_bags
 from mbv2ssd_ros.tools.evaluate_bag import main
 from mbv2ssd_ros.tools.label_bag import main as label_bag
@@ -179,3 +192,122 @@ def test_label_bag_says_that_frames_share_a_stamp(tmp_path, evaluate, capsys):
             and 'has the stamp 0 ns twice; --clock recorded takes' in shown)
     assert label_bag([*arguments, '--output', 'all', '--clock', 'recorded']) == 0
     assert '6 labelled' in capsys.readouterr().out
+
+
+def test_notes_in_the_folder_of_a_bag_do_not_spoil_the_resume(tmp_path, evaluate):
+    bag = recorded(tmp_path)
+    (tmp_path / 'truth.json').rename(bag / 'truth.json')
+    assert evaluate(bag, '--ground-truth', bag / 'truth.json')[0] == 0
+    (bag / 'notes.txt').write_text('rain')
+    (bag / 'truth.json').write_text((bag / 'truth.json').read_text() + '\n')
+    assert evaluate(bag, '--ground-truth', bag / 'truth.json')[0] == 0
+
+
+def test_a_failed_first_try_does_not_refuse_the_corrected_command(tmp_path, evaluate):
+    bag = write_bag(tmp_path / 'run', [(FRONT, 1, raw(picture(), 1))])
+    (tmp_path / 'out').mkdir()
+    (tmp_path / 'out' / 'journal.jsonl').write_text('{"inputs": {"topics": ["/wrong"]}}\n')
+    code, found, _ = evaluate(bag)
+    assert (code, found['frames']['read']) == (0, 1)
+
+
+def test_label_bag_starts_over_after_a_kill(tmp_path, evaluate, capsys):
+    bag = recorded(tmp_path)
+    partial = tmp_path / 'data' / 'images' / 'train.partial'
+    partial.mkdir(parents=True)
+    (partial / 'old.jpg').write_bytes(b'left by a kill')
+    assert label_bag([str(bag), '--model', 'tiny.onnx', '--output', 'data', '--every', '0']) == 0
+    assert '6 labelled' in capsys.readouterr().out
+    assert not partial.exists()
+    assert len(list((tmp_path / 'data' / 'images' / 'train').iterdir())) == 6
+
+
+def test_an_image_topic_without_messages_needs_no_choice(tmp_path, evaluate):
+    with Writer(tmp_path / 'run', version=9, storage_plugin=StoragePlugin.MCAP) as writer:
+        types = standard_types()
+        writer.add_connection(REAR, IMAGE, typestore=types)
+        camera = writer.add_connection(CAMERA, IMAGE, typestore=types)
+        for _, log_ns, message in images(six_pictures()):
+            writer.write(camera, log_ns, types.serialize_cdr(message, IMAGE))
+    code, found, _ = evaluate(tmp_path / 'run')
+    assert (code, found['frames']['read']) == (0, 6)
+
+
+def test_without_truth_the_terminal_and_the_report_say_what_was_detected(tmp_path, evaluate):
+    code, _, shown = evaluate(write_bag(tmp_path / 'run', images(six_pictures())))
+    assert code == 0
+    assert 'no ground truth; detected above a score of 0.35: 4 red, 2 green' in shown
+    report = (tmp_path / 'out' / 'report.html').read_text()
+    assert 'Detected above a score of 0.35: 4 red, 2 green.' in report
+
+
+def test_labels_of_the_base_topic_are_those_of_its_compressed_twin(tmp_path, evaluate):
+    twin = f'{FRONT}/compressed'
+    messages = sorted([*images(six_pictures(), twin, compressed), *images(six_pictures(), REAR)],
+                      key=lambda item: item[1])
+    bag = write_bag(tmp_path / 'run', messages)
+    (tmp_path / 'truth.json').write_text(json.dumps(coco([
+        (f'front__image_raw-{stamp(k) // SECOND}_{stamp(k) % SECOND:09d}.jpg', objects)
+        for k, objects in enumerate(SIX_OBJECTS)])))
+    code, found, _ = evaluate(bag, '--topic', twin, '--topic', REAR, '--ground-truth',
+                              'truth.json')
+    assert (code, found['frames']['scored'], found['accuracy']['map_50']) == (0, 6, 1.0)
+
+
+def test_a_topic_without_a_slash_is_read_under_either_name(tmp_path, evaluate):
+    bag = write_ros1_bag(tmp_path / 'run.bag', six_pictures(), 'cam-1/image')
+    for topic in ('cam-1/image', '/cam-1/image'):
+        code, found, _ = evaluate(bag, '--topic', topic)
+        assert (code, found['frames']['read']) == (0, 6)
+
+
+def test_a_disk_too_small_for_the_content_of_a_bag_is_named(tmp_path, evaluate, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, 'No space left on device')
+
+    bag = write_bag(tmp_path / 'run', images(six_pictures()), mode='file')
+    monkeypatch.setattr(reader.shutil, 'copyfileobj', full)
+    code, _, shown = evaluate(bag)
+    assert code == 1 and 'has no space for its content; set TMPDIR to a folder' in shown
+
+
+def test_the_working_folder_may_be_the_bag(tmp_path, evaluate, monkeypatch):
+    bag = write_bag(tmp_path / 'run', images(six_pictures()))
+    monkeypatch.chdir(bag)
+    assert main(['.', '--model', '../tiny.onnx']) == 0
+    assert (bag / 'run_evaluation' / 'metrics.json').is_file()
+
+
+@pytest.mark.parametrize('storage', ['mcap', 'sqlite3'])
+@pytest.mark.parametrize('seed', range(6))
+def test_no_frame_is_missing_in_silence(tmp_path, storage, seed):
+    """What was written is read, or its loss is reported, whatever happens to the files."""
+    rng = np.random.default_rng(seed)
+    whole = bag_quirks.split(tmp_path / 'whole', storage)
+    silent = 0
+    for trial in range(20):
+        bag = shutil.copytree(whole, tmp_path / f'trial{trial}' / 'run')
+        parts = sorted(file for file in bag.iterdir() if file.suffix != '.yaml')
+        part = parts[rng.integers(len(parts))]
+        content = bytearray(part.read_bytes())
+        action = rng.integers(4)
+        if action == 0:
+            part.write_bytes(content[:rng.integers(len(content))])
+        elif action == 1:
+            part.unlink()
+        elif action == 2:
+            part.rename(part.with_stem('other'))
+        else:
+            for place in rng.integers(0, len(content), 8):
+                content[place] ^= 1 << rng.integers(8)
+            part.write_bytes(content)
+        read, fault = 0, ''
+        try:
+            with reader.Bag(bag) as opened:
+                for _ in opened.messages([CAMERA], [IMAGE]):
+                    read += 1
+        except DataError as err:
+            fault = str(err)
+        assert read == 6 or fault, (trial, action)
+        silent += not fault
+    assert silent < 20  # most damage is seen

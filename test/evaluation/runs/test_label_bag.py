@@ -187,7 +187,7 @@ def test_a_full_disk_leaves_a_data_set_of_what_was_done(label, tmp_path, monkeyp
 
     monkeypatch.setattr(Path, 'write_bytes', until_full)
     assert label(*ALL) == 1
-    assert 'incomplete: data/images/train/camera' in capsys.readouterr().err
+    assert 'incomplete: data/images/train.partial/camera' in capsys.readouterr().err
     assert len(labels(tmp_path)['images']) == 3
 
 
