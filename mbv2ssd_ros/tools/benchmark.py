@@ -92,17 +92,18 @@ class Settings(CameraSettings):
                           help='that publish at the same instant, in the second part; 1: no '
                           'second part (default %(default)s)')
     reliable: bool = flag('--reliable', 'reliable QoS for the images (default: best effort)')
+    check: bool = flag('--check', 'exit code 1 where a target is missed')
     domain_id: int | None = domain_option()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the program; the exit code is 1 when the node could not be measured."""
+    """Run the program; 1 when it could not measure, or with --check missed a target."""
     settings = read(Settings, argv, PROGRAM, __doc__)
     return run(PROGRAM, lambda: _benchmark(settings), 'interrupted; nothing was written',
                interrupted_code=1)
 
 
-def _benchmark(settings: Settings) -> None:
+def _benchmark(settings: Settings) -> int:
     check_writable(settings.json)
     result = measure(settings)
     write_json(settings.json, result)
@@ -110,6 +111,7 @@ def _benchmark(settings: Settings) -> None:
     if result['cameras'] is not None:
         print(f'\n{cameras_table(result["cameras"])}')
     print(f'\n{comparison(result["targets"])}')
+    return int(settings.check and not all(target['ok'] for target in result['targets']))
 
 
 def measure(settings: Settings) -> dict[str, Any]:

@@ -270,8 +270,17 @@ def test_nothing_is_asked_of_the_latency_of_a_size_that_nobody_named():
 
 
 def test_the_comparison_has_a_line_for_each_figure():
-    line = comparison(targets(RESULT)).splitlines()[1]
+    line = comparison(targets(RESULT)).splitlines()[2]
     assert line.split() == ['overhead', 'p50,', 'ms', '1.00', 'at', 'most', '1.3', 'ok']
+
+
+@pytest.mark.parametrize(('ok', 'options', 'code'), [
+    (True, ['--check'], 0), (False, ['--check'], 1), (False, [], 0)])
+def test_a_missed_target_is_an_exit_code_only_when_asked_for(monkeypatch, ok, options, code):
+    monkeypatch.setattr(benchmark, 'measure', lambda settings: {
+        'cameras': None, 'targets': [{'name': 'x', 'measured': 1.0, 'at_most': 2.0, 'ok': ok}]})
+    monkeypatch.setattr(benchmark, 'table', lambda result: '')
+    assert main(options) == code
 
 
 def test_the_cpu_time_of_a_process_grows_while_it_computes():
