@@ -12,7 +12,8 @@ from mbv2ssd_ros.ros.shared_memory import other_users, room_bytes
 IMAGE_TYPES = {'raw': 'sensor_msgs/msg/Image', 'compressed': 'sensor_msgs/msg/CompressedImage'}
 DEBUG_TOPICS = ('/debug_image', '/debug_image/compressed')  # of a detector
 BEST_EFFORT, RELIABLE, LATCHED = 'BEST_EFFORT', 'RELIABLE', 'TRANSIENT_LOCAL'  # as in DDS
-ONE_USER = 'run all nodes as one user, or all with FASTDDS_BUILTIN_TRANSPORTS=UDPv4'
+ONE_USER = ('run all nodes as one user with one /dev/shm (docker: --ipc=host, --user), or all '
+            'with FASTDDS_BUILTIN_TRANSPORTS=UDPv4')
 _MOST_TOPICS = 5
 _LARGE_IMAGES_BYTES = 2 ** 26 + 2 ** 20  # segment of config/fastdds_large_images.xml, and ports
 _NAMELESS, _UNKNOWN_NODE = 'a node without a name', '_NODE_NAME_UNKNOWN_'  # of rmw_dds_common
@@ -119,9 +120,9 @@ def nothing_arrives(wanted: WantedCamera, publishers: Sequence[Publisher]) -> Re
         return _wrong_type(wanted, other)
     found = f'{names(publishers)} is there on {wanted.topic} but sends nothing that arrives'
     if any(publisher.node == _NAMELESS for publisher in publishers) or other_users():
-        others = ', '.join(other_users()) or 'another user'
-        return Reason(f'{found}. It may run as {others}, whose shared memory this process cannot '
-                      'use', ONE_USER)
+        others = ', '.join(other_users()) or 'another user, or in another container'
+        return Reason(f'{found}. It may run as {others}, whose shared memory is out of reach',
+                      ONE_USER)
     if all(publisher.durability == LATCHED for publisher in publishers):
         return Reason(f'{found}: a latched image, perhaps sent before this subscription',
                       'publish it again, or repeatedly')

@@ -84,7 +84,8 @@ def test_the_twin_of_image_transport_is_offered_with_both_parameters(
 
 def test_a_camera_of_another_user_needs_one_user_or_udp(monkeypatch):
     found = nothing_arrives(wanted(), [publisher('a node without a name')])
-    assert 'may run as another user' in found.found and 'UDPv4' in found.remedy
+    assert 'may run as another user, or in another container' in found.found
+    assert 'UDPv4' in found.remedy
     monkeypatch.setattr(missing_images, 'other_users', lambda: ['user root'])
     assert 'may run as user root' in nothing_arrives(wanted(), [publisher()]).found
 

@@ -111,7 +111,8 @@ def _topic_finding(topic: ImageTopic, listened_s: float) -> Finding:
                        large_images())
     if not topic.received:
         return Finding(topic.name, WARNING, f'{text}; nothing arrived within {listened_s:g} s',
-                       f'is the camera running? Else: {large_images()}')
+                       nothing_arrives(WantedCamera('', topic.name, 'raw', ''),
+                                       topic.publishers).remedy)
     if topic.age_s is not None and abs(topic.age_s) > CLOCK_OFF_S:
         when = 'old' if topic.age_s > 0 else 'ahead of this clock'
         return Finding(topic.name, WARNING, f'{text}; stamps are {abs(topic.age_s):.1f} s {when}',
