@@ -7,8 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 import shlex
 
-from mbv2ssd_ros.core.errors import ConfigError
-from mbv2ssd_train.cli.options import add_data, add_overrides, write_json
+from mbv2ssd_ros.core.errors import ConfigError, DataError
+from mbv2ssd_train.cli.options import (
+    add_data,
+    add_overrides,
+    CLASSES_HELP,
+    DATA_HELP,
+    SPLIT_HELP,
+    write_json,
+)
 from mbv2ssd_train.process.progress import with_progress
 
 
@@ -20,8 +27,34 @@ def add_to(verbs: argparse._SubParsersAction) -> None:
         'check', help='report all errors of a data set',
         description='Read all annotations and decode all images of a split; print every error '
         'with file and line. Exit code 1 if there are any.')
-    add_data(check, classes=True)
+    add_folder(check)
+    check.add_argument('--split', default='all',
+                       help=f'default all: every image. {SPLIT_HELP}')
+    check.add_argument('--classes', nargs='+', help=CLASSES_HELP)
+    check.add_argument('--fix', nargs='+', choices=('clip', 'drop', 'size'),
+                       help='write a copy, as VOC, of the whole folder to --output, with boxes '
+                       'cut at the border, unusable objects and images left out, or the size of the '
+                       'picture in place of a wrong one; every change is listed')
+    check.add_argument('--output', type=Path, help='folder for the copy of --fix')
     check.set_defaults(run=_check)
+    split = data.add_parser(
+        'split', help='write lists for training, validation and test',
+        description='Write splits/train.txt, val.txt and test.txt in the folder, by a hash of '
+        'each picture: classes are spread evenly, copies stay together, and an image that is in '
+        'a list stays in it.')
+    add_folder(split)
+    split.add_argument('--val', type=float, default=0.1, help='share, default 0.1')
+    split.add_argument('--test', type=float, default=0.2, help='share, default 0.2')
+    split.set_defaults(run=_split)
+    convert = data.add_parser(
+        'convert', help='write a copy in another format',
+        description='Write images and annotations of all splits of a folder as VOC, COCO, YOLO or '
+        'CSV. Numbers are kept: training from the copy gives the same weights.')
+    add_folder(convert)
+    convert.add_argument('--to', required=True,
+                         choices=('voc', 'voc-flat', 'coco', 'yolo', 'csv'), help='format')
+    convert.add_argument('--output', required=True, type=Path, help='folder to write to')
+    convert.set_defaults(run=_convert)
     stats = data.add_parser(
         'stats', help='count objects, sizes and shapes; evaluate prior boxes on them',
         description='Summarise a split and how well the prior boxes of a model cover its '
@@ -71,15 +104,22 @@ def _add_set(verb: argparse.ArgumentParser, longest_side: int) -> None:
         f'{longest_side})')
 
 
+def add_folder(verb: argparse.ArgumentParser) -> None:
+    """Add the option for a folder whose format is recognised."""
+    verb.add_argument('--data', required=True, help=DATA_HELP)
+
+
 def _check(options: argparse.Namespace) -> int:
     from mbv2ssd_train.data.report.check import check_dataset
+    from mbv2ssd_train.data.report.summary import summed_up
+    if options.fix or options.output:
+        return _fix(options)
     report = check_dataset(options.data, options.split, _classes(options), with_progress('check'))
     for name, count in report.objects_per_class.items():
         print(f'  {name:<14} {count} objects')
-    for remark in report.remarks:
-        print(f'remark: {remark}')
-    for fault in report.faults:
-        print(f'fault: {fault}')
+    for line in (*summed_up(report.remarks, 'remark', report.images),
+                 *summed_up(report.faults, 'fault', report.images)):
+        print(line)
     print(f'{report.split}: {report.images} images, {report.images_without_objects} of them '
           f'without objects; {report.objects} objects; {len(report.faults)} faults')
     if unknown := report.unknown_classes:
@@ -87,6 +127,54 @@ def _check(options: argparse.Namespace) -> int:
         names = ' '.join(shlex.quote(name) for name in unknown if name.isprintable())
         print(f'objects of unknown classes: {counted}. Are they yours? --classes {names}')
     return 1 if report.faults else 0
+
+
+def _fix(options: argparse.Namespace) -> int:
+    from mbv2ssd_train.data.sources.convert import convert
+    from mbv2ssd_train.data.sources.mend import Mender
+    from mbv2ssd_train.data.sources.recognise import recognise
+    if not (options.fix and options.output):
+        raise ConfigError('--fix and --output go together: the copy is written there')
+    layout, mender = recognise(Path(options.data)), Mender(options.fix)
+    splits = {name: mender.read(read) for name, read in layout.splits.items()}
+    for change in mender.done:
+        print(change)
+    if mender.left:
+        for fault in mender.left:
+            print(f'fault: {fault}')
+        raise DataError(f'{len(mender.left)} faults are left, so that nothing is written; allow '
+                        'more with --fix, or correct them')
+    names = sorted({item.name for found in splits.values() for image in found
+                    for item in image.image.objects})
+    count = convert(splits, layout.classes or names, 'voc', options.output)
+    print(f'{options.output}: {count} images, {len(mender.done)} changes')
+    return 0
+
+
+def _split(options: argparse.Namespace) -> None:
+    from mbv2ssd_ros.core.annotations import refuse
+    from mbv2ssd_train.data.sources.annotations import ALL
+    from mbv2ssd_train.data.sources.recognise import LISTS, recognise
+    from mbv2ssd_train.data.sources.split import write_splits
+    folder = Path(options.data)
+    images = recognise(folder).read(ALL, refuse)
+    shares = {'train': 1 - options.val - options.test, 'val': options.val, 'test': options.test}
+    sizes = write_splits(folder, images, shares, lambda items: with_progress('split')(
+        items, len(images)))
+    print(f'{folder / LISTS}: ' + ', '.join(f'{name} {size}' for name, size in sizes.items()))
+
+
+def _convert(options: argparse.Namespace) -> None:
+    from mbv2ssd_ros.core.annotations import refuse
+    from mbv2ssd_train.data.sources.convert import convert
+    from mbv2ssd_train.data.sources.recognise import recognise
+    layout = recognise(Path(options.data))
+    splits = {name: read(refuse) for name, read in layout.splits.items()}
+    names = sorted({item.name for found in splits.values() for image in found
+                    for item in image.image.objects})
+    count = convert(splits, layout.classes or names, options.to, options.output)
+    print(f'{options.data}: {layout.form}; {options.output}: {count} images in '
+          f'{", ".join(splits)}')
 
 
 def _stats(options: argparse.Namespace) -> None:
@@ -154,10 +242,16 @@ def _pack(options: argparse.Namespace) -> None:
 
 def _classes(options: argparse.Namespace) -> Sequence[str]:
     from mbv2ssd_train.config import VOC_CLASSES
-    from mbv2ssd_train.config.dataset_yaml import FILE_NAME, read_description
+    from mbv2ssd_train.data.sources.recognise import NothingFoundError, recognise
     if options.classes:
         if twice := sorted({name for name in options.classes if options.classes.count(name) > 1}):
             raise ConfigError(f'--classes: {", ".join(twice)} is listed more than once')
         return list(options.classes)
-    folder = Path(options.data)
-    return read_description(folder).classes if (folder / FILE_NAME).is_file() else VOC_CLASSES
+    try:
+        layout = recognise(Path(options.data))
+    except NothingFoundError:  # packed sets and caches
+        return VOC_CLASSES
+    found: set[str] = set()
+    for read in () if layout.classes else layout.splits.values():
+        found |= {item.name for image in read(lambda fault: None) for item in image.image.objects}
+    return layout.classes or (VOC_CLASSES if found <= set(VOC_CLASSES) else sorted(found))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from pathlib import Path
 import sys
 
@@ -76,6 +77,8 @@ def _run(options: argparse.Namespace) -> int:
     if options.model.suffix != '.onnx':
         raise ConfigError(f'--model {options.model}: expected an exported model (.onnx); make one '
                           'with mbv2ssd_train export')
+    if not math.isfinite(options.max_drop):  # every drop would pass
+        raise ConfigError(f'--max-drop {options.max_drop:g} is no number of points, such as 1.0')
     if options.output.resolve() == options.model.resolve():
         raise ConfigError(f'--output {options.output}: would overwrite the model; '
                           'choose another --output')

@@ -8,10 +8,13 @@ from dataclasses import dataclass
 import hashlib
 from pathlib import Path
 
+from mbv2ssd_ros.core.annotations import Remark
 from mbv2ssd_ros.core.errors import DataError
 from mbv2ssd_train.data.dataset import Dataset, ImageRecord
+from mbv2ssd_train.data.image_files import header_of, TURNS
 from mbv2ssd_train.data.sources.annotations import UnknownClassError
 from mbv2ssd_train.data.sources.open import open_dataset
+from mbv2ssd_train.data.sources.paths import Pictures
 
 
 @dataclass(frozen=True)
@@ -34,19 +37,26 @@ def check_dataset(root: str | Path, split: str, class_names: Sequence[str],
     """
     Read all annotations and decode all images of a split; progress wraps the records.
 
-    Raises DataError where there is no such split or nothing in it can be read.
+    Raises DataError where there is no such split.
     """
     faults: list[str] = []
     unknown: Counter[str] = Counter()
 
     def note(fault: DataError) -> None:
-        faults.append(str(fault))
+        (remarks if isinstance(fault, Remark) else faults).append(str(fault))
         if isinstance(fault, UnknownClassError):
             unknown[fault.name] += 1
 
-    dataset = open_dataset(root, split, class_names, on_fault=note)
+    remarks = [f'{path}: {path.suffix[1:].upper()} is not read; convert it to JPEG or PNG'
+               for path in Pictures(Path(root)).unread]
+    try:
+        dataset = open_dataset(root, split, class_names, on_fault=note)
+    except DataError as err:
+        if not faults:
+            raise
+        return CheckReport(split, 0, 0, 0, dict.fromkeys(class_names, 0), (*faults, str(err)),
+                           tuple(remarks), dict(sorted(unknown.items())))
     seen: dict[str, str] = {}
-    remarks: list[str] = []
     for record in progress(dataset.records, len(dataset)):
         try:
             _check_image(dataset, record, seen, remarks)
@@ -68,6 +78,12 @@ def check_dataset(root: str | Path, split: str, class_names: Sequence[str],
 def _check_image(dataset: Dataset, record: ImageRecord, seen: dict[str, str],
                  remarks: list[str]) -> None:
     dataset.decode(record)
+    if not dataset.images.resident:
+        turn = header_of(dataset.images.encoded(record), record.source)[1]
+        if turn in TURNS:
+            remarks.append(f'{record.source}: is {TURNS[turn]} by EXIF, and its boxes are taken '
+                           'to be drawn on the picture as it is shown then; `data preview` draws '
+                           'them')
     digest = hashlib.sha256(dataset.images.encoded(record)).hexdigest()
     if digest in seen:
         remarks.append(f'{record.source}: the same picture as {seen[digest]}')

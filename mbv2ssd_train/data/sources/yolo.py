@@ -80,8 +80,8 @@ def _of_yaml(found: dict[str, Any], path: Path) -> Layout:
         raise DataError(f'{path}: names is {short(names)}, expected a list of classes')
     classes = tuple(str(name).strip() for name in names)
     pictures, splits = Pictures(path.parent), {}
-    for name in ('train', 'val', 'test'):
-        if value := found.get(name):
+    for name, value in found.items():
+        if name in SPLIT_NAMES and value:
             places = tuple(map(str, value if isinstance(value, list) else [value]))
             splits[name] = partial(_read, pictures, places, classes, path,
                                    keypoints='kpt_shape' in found)
