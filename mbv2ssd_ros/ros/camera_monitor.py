@@ -20,6 +20,7 @@ from mbv2ssd_ros.ros.missing_images import large_images
 
 OK, WARN, ERROR = 0, 1, 2  # as in diagnostic_msgs and mbv2ssd_msgs
 LEVEL_NAMES = ('OK', 'WARN', 'ERROR')
+NO_EFFECT = 'max_age_ms has no effect: '
 # Drops that are a fault; the others are intended.
 FAULTS = (STALE, UNDECODABLE, BACKEND_ERROR, INTERNAL_ERROR)
 
@@ -130,9 +131,9 @@ def judge_drops(before: FrameCounts, counts: FrameCounts, last_error: str) -> tu
 def judge_ages(ahead_ms: float, clock_stopped: str) -> tuple[int, str]:
     """Return WARN and why max_age_ms has no effect; else OK."""
     if clock_stopped:
-        return WARN, f'max_age_ms has no effect: {clock_stopped}'
+        return WARN, NO_EFFECT + clock_stopped
     if ahead_ms:
-        return WARN, (f'max_age_ms has no effect: stamps lie {ahead_ms:.0f} ms in the future; is '
+        return WARN, (f'{NO_EFFECT}stamps lie {ahead_ms:.0f} ms in the future; is '
                       "the clock of the camera's computer synchronised?")
     return OK, ''
 

@@ -23,7 +23,7 @@ from mbv2ssd_ros.detector import Detector
 from mbv2ssd_ros.frames import Frame, RATE_LIMITED
 from mbv2ssd_ros.latency import Recorder
 from mbv2ssd_ros.ros.camera import Camera
-from mbv2ssd_ros.ros.camera_monitor import CameraMonitor, CameraReport
+from mbv2ssd_ros.ros.camera_monitor import CameraMonitor, CameraReport, NO_EFFECT
 from mbv2ssd_ros.ros.debug_image import DebugImages
 from mbv2ssd_ros.ros.events import NO_EVENTS
 from mbv2ssd_ros.ros.frame_processor import FrameProcessor
@@ -140,7 +140,7 @@ class Pipeline:
         reports = tuple(monitor.report(now, self.live.silence_timeout_s, stopped)
                         for monitor in self._monitors)
         for report in reports:
-            if 'max_age_ms' in report.reason:
+            if report.reason.startswith(NO_EFFECT):
                 self._warn(('age', report.name), f'{report.name}: {report.reason}')
             if report.stuck:
                 self._warn(('stuck', report.name), f'{report.name}: {report.reason}')

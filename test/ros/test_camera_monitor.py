@@ -155,3 +155,18 @@ def test_the_log_says_what_is_stuck():
         _warn=lambda kind, message: said.append(message))
     assert Pipeline.report(pipeline) == (report,)
     assert said == ['front: the engine hangs']
+
+
+@pytest.mark.parametrize(('reason', 'logged'), [
+    ('max_age_ms has no effect: stamps lie 60 ms in the future', 1),
+    ('1 images dropped (1 stale); the last: image is 9 ms old, max_age_ms is 5', 0)])
+def test_the_log_says_when_ages_have_no_effect(reason, logged):
+    from mbv2ssd_ros.ros.pipeline import Pipeline
+    said = []
+    report = SimpleNamespace(name='front', stuck=False, silent=False, reason=reason)
+    pipeline = SimpleNamespace(
+        live=SimpleNamespace(silence_timeout_s=2.0), _silent={},
+        _monitors=[SimpleNamespace(report=lambda now, timeout_s, stopped: report)],
+        _clock_stopped=lambda: '', _warn=lambda kind, message: said.append(message))
+    Pipeline.report(pipeline)
+    assert said == [f'front: {reason}'] * logged

@@ -252,6 +252,8 @@ def test_soak(soaked: Detector, tmp_path):
     for camera in cameras:
         camera.end()
     peer.wait_for(storm.check, 'answers of the parameter service')
+    for publisher, _ in bad:  # a second publisher on a topic is a warning
+        peer.node.destroy_publisher(publisher)
 
     # All cameras are back: the node recovers without help, and everything is answered.
     for name, value in (('publish_debug_image', True), ('max_age_ms', 0.0),
