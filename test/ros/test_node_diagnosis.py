@@ -95,6 +95,46 @@ def test_a_killed_camera_that_comes_back_with_another_type_is_named(start_detect
         new.wait(10)
 
 
+def test_the_twin_of_image_transport_is_named_with_both_parameters(detector):
+    from sensor_msgs.msg import CompressedImage
+    twin = detector.topic('absent/image_raw/compressed')
+    publisher = detector.peer.node.create_publisher(CompressedImage, twin, 10)
+    silent(detector, 'absent',
+           f'the same camera publishes sensor_msgs/msg/CompressedImage on {twin}', f'set absent.transport to compressed and absent.image_topic to {twin}')
+    detector.peer.node.destroy_publisher(publisher)
+
+
+def test_a_latched_image_is_not_awaited_forever(detector):
+    from rclpy.qos import DurabilityPolicy, QoSProfile
+    from sensor_msgs.msg import Image
+    publisher = detector.peer.node.create_publisher(
+        Image, detector.topic('absent/image_raw'),
+        QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL))
+    silent(detector, 'absent', 'a latched image, perhaps sent before this subscription')
+    detector.peer.node.destroy_publisher(publisher)
+
+
+def test_two_nodes_on_one_topic_are_a_warning(detector, camera):
+    import rclpy
+    from sensor_msgs.msg import Image
+    other = rclpy.create_node('other', context=detector.peer.node.context)
+    other.create_publisher(Image, detector.topic('camera/image_raw'), 5)
+    with camera.streaming(image_msg(picture())):
+        status, _ = detector.diagnosis(
+            'camera camera', lambda s, v: s.level == WARN and 'nodes publish on' in s.message,
+            'warning')
+        other.destroy_node()
+        detector.diagnosis('camera camera', lambda s, v: s.level == OK, 'recovery')
+    assert '/other' in status.message and '/peer' in status.message
+
+
+def test_a_slow_camera_is_a_warning_that_names_its_interval(detector, camera):
+    with camera.streaming(image_msg(picture()), 2.5):
+        detector.diagnosis(
+            'camera camera', lambda s, v: s.level == WARN and s.message.startswith(
+                'a slow camera: an image every'), 'warning')
+
+
 def test_a_camera_that_falls_silent_is_an_error_until_it_is_back(detector, camera):
     camera.ask(image_msg(picture()))
     silent(detector, 'camera', 'no image for', '/peer is there on')
