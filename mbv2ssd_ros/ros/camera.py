@@ -19,7 +19,7 @@ from mbv2ssd_ros.core.stamps import stamp_ns
 from mbv2ssd_ros.frames import Frame, FrameCounters, UNDECODABLE
 from mbv2ssd_ros.latency import LatencyWindow, STAGES
 from mbv2ssd_ros.rate_limit import RateLimit
-from mbv2ssd_ros.ros.events import NO_EVENTS, SubscriptionEventCallbacks
+from mbv2ssd_ros.ros.events import NO_EVENTS, PublisherEventCallbacks, SubscriptionEventCallbacks
 from mbv2ssd_ros.ros.image_bytes import image_reader
 from mbv2ssd_ros.ros.missing_images import WantedCamera
 from mbv2ssd_ros.ros.parameters import CameraParams
@@ -42,22 +42,27 @@ class Camera:
     Publishers exist as long as it does, subscription and counters from `open` to `close`.
     """
 
-    def __init__(self, node: LifecycleNode, index: int, params: CameraParams) -> None:
+    def __init__(self, node: LifecycleNode, index: int, params: CameraParams,
+                 events: PublisherEventCallbacks | None = None) -> None:
+        """Make the publishers; `events` are those of all of them, by default few."""
         self.index = index
         self.params = params
         self.message_type, self._convert = _TRANSPORT[params.transport]
         self._node = node
         detections, debug_image, debug_compressed = params.output_topics
         self.detections: Any = node.create_lifecycle_publisher(
-            Detection2DArray, detections, _OUTPUT_DEPTH)
+            Detection2DArray, detections, _OUTPUT_DEPTH, event_callbacks=events)
         self.debug_image: Any = node.create_lifecycle_publisher(
-            Image, debug_image, _OUTPUT_DEPTH, event_callbacks=NO_EVENTS)
+            Image, debug_image, _OUTPUT_DEPTH, event_callbacks=events or NO_EVENTS)
         self.debug_compressed: Any = node.create_lifecycle_publisher(
-            CompressedImage, debug_compressed, _OUTPUT_DEPTH, event_callbacks=NO_EVENTS)
+            CompressedImage, debug_compressed, _OUTPUT_DEPTH,
+            event_callbacks=events or NO_EVENTS)
+        self.paused = ''  # why it is not subscribed
         self.tracker = Tracker()  # ids go on when the camera is opened again
         self._dark_reported = False
         self._subscription: Any = None
         self._receiver: Receiver | None = None
+        self._subscribe: Callable[[], None] = lambda: None
         log = ThrottledLog(node.get_logger().error)
         self._log_error = lambda error: log(params.name, f'{params.name}: {error}')
         self._reset_counters()
@@ -89,13 +94,31 @@ class Camera:
     def open(self, on_frame: Callable[[Camera, Frame[Any]], None],
              on_incompatible_qos: Callable[[Camera], None]) -> None:
         """
-        Subscribe, with fresh counters.
+        Take images when subscribed, see `follow`, with fresh counters.
 
         on_incompatible_qos is called when a publisher with an incompatible quality of service
         appears.
         """
         self._reset_counters()
         self.tracker.clear()
+        self._subscribe = partial(self._open, on_frame, on_incompatible_qos)
+
+    def follow(self, paused: str) -> None:
+        """Subscribe, or unsubscribe for a reason; counters go on."""
+        self.paused = paused
+        if paused and self._subscription is not None:
+            self.close()
+            self.last_arrival = None  # nothing is due
+        elif not paused and self._subscription is None:
+            self._subscribe()
+
+    def is_wanted(self) -> bool:
+        """Whether somebody subscribes to one of its outputs."""
+        return any(publisher.get_subscription_count() for publisher in (
+            self.detections, self.debug_image, self.debug_compressed))
+
+    def _open(self, on_frame: Callable[[Camera, Frame[Any]], None],
+              on_incompatible_qos: Callable[[Camera], None]) -> None:
         # Depth 1: a frame that arrives during processing replaces its predecessor in the
         # middleware. A depth of 5 costs 16 ms at the 99th percentile.
         qos = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=1,

@@ -31,7 +31,7 @@ class CameraReport:
 
     name: str
     level: int
-    reason: str  # empty when OK
+    reason: str  # empty when OK, except for a camera that is not subscribed
     silent: bool  # no image for longer than silence_timeout_s
     stuck: bool  # images, but no result for longer than that
     counts: FrameCounts
@@ -65,6 +65,8 @@ class CameraMonitor:
         an age although max_age_ms is set.
         """
         camera, counts = self._camera, self._camera.counters.counts()
+        if camera.paused:
+            self._opened, self._last_arrival, self._interval_s = now, None, 0.0
         elapsed = max(now - self._last_time, 1e-3)
         before, self._last_counts, self._last_time = self._last_counts, counts, now
         if not counts.in_flight or processed(counts) != processed(before):
@@ -78,7 +80,7 @@ class CameraMonitor:
         silent_s = now - (camera.last_arrival or self._opened)
         stuck = stuck_s > silence_timeout_s
         # while an image is in progress the receiving thread may be busy
-        silent = silent_s > silence_timeout_s and not counts.in_flight
+        silent = silent_s > silence_timeout_s and not counts.in_flight and not camera.paused
         if stuck:
             level, reason = ERROR, (
                 f'no image was answered for {stuck_s:.0f} s: the inference engine hangs, or this '
@@ -98,6 +100,8 @@ class CameraMonitor:
         if level == OK:
             slowest_s = 1e-3 * spread['total'].p99_ms if 'total' in spread else 0.0
             level, reason = judge_skips(before, counts, slowest_s / elapsed)
+        if level == OK:
+            reason = camera.paused
         ahead_ms, camera.ahead_ms = camera.ahead_ms, 0.0
         if level == OK and counts.published > before.published:
             level, reason = judge_ages(ahead_ms, clock_stopped)

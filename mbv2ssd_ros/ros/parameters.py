@@ -117,6 +117,9 @@ NODE_PARAMETERS: Mapping[str, ParameterSpec] = {
         '`.../compressed`. It is drawn only while there are subscribers.', live=True),
     'debug_image_rate_hz': ParameterSpec(
         10.0, 'Highest rate of the debug images of each camera.', (0.1, 60.0), live=True),
+    'lazy': ParameterSpec(
+        False, 'Subscribe to the images of a camera only while somebody subscribes to its '
+        'detections or debug images.'),
     'autostart': ParameterSpec(
         False, 'Configure and activate at the start, without a lifecycle manager.'),
     'exit_on_failed_autostart': ParameterSpec(
@@ -221,6 +224,7 @@ class DetectorParams:
     cameras: tuple[CameraParams, ...]
     class_id: str  # one of CLASS_IDS
     max_batch_wait_ms: float
+    lazy: bool
     options: BackendOptions
     live: LiveParams
 
@@ -237,6 +241,7 @@ class DetectorParams:
             cameras=cameras,
             class_id=values['class_id'],
             max_batch_wait_ms=values['max_batch_wait_ms'],
+            lazy=values['lazy'],
             options=BackendOptions(
                 precision=values['precision'], max_batch=len(cameras),
                 ort=OrtOptions(

@@ -13,6 +13,7 @@ from typing import Any
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from std_msgs.msg import Header
+from std_srvs.srv import SetBool
 from vision_msgs.msg import LabelInfo
 
 from mbv2ssd_ros.backends.base import Backend, LoadContext
@@ -25,7 +26,7 @@ from mbv2ssd_ros.latency import Recorder
 from mbv2ssd_ros.ros.camera import Camera
 from mbv2ssd_ros.ros.camera_monitor import CameraMonitor, CameraReport, NO_EFFECT
 from mbv2ssd_ros.ros.debug_image import DebugImages
-from mbv2ssd_ros.ros.events import NO_EVENTS
+from mbv2ssd_ros.ros.events import NO_EVENTS, on_matched
 from mbv2ssd_ros.ros.frame_processor import FrameProcessor
 from mbv2ssd_ros.ros.label_info import class_ids, label_info
 from mbv2ssd_ros.ros.missing_images import (
@@ -39,6 +40,8 @@ from mbv2ssd_ros.ros.throttle import ThrottledLog
 from mbv2ssd_ros.ros.topics import check_topics
 from mbv2ssd_ros.scheduler import make_scheduler, Scheduler
 from mbv2ssd_ros.shipped import find_model
+
+_LAZY_PERIOD_S = 0.1  # how often a lazy camera looks for subscribers in Humble
 
 
 class Pipeline:
@@ -58,6 +61,7 @@ class Pipeline:
         self._warn = ThrottledLog(node.get_logger().warning)
         self._log_error = ThrottledLog(node.get_logger().error)
         self._running: ExitStack | None = None
+        self._enabled = True
         self._monitors: list[CameraMonitor] = []
         self._silent: dict[str, bool] = {}
         self._last_time_ns = 0  # of the node's clock at the last report
@@ -75,9 +79,12 @@ class Pipeline:
             undo.callback(self.backend.close)
             self.check(params.live)
             self._cameras = []
+            self._matched = on_matched(self.follow) if params.lazy else None
             for index, camera_params in enumerate(params.cameras):
-                self._cameras.append(Camera(node, index, camera_params))
+                self._cameras.append(Camera(node, index, camera_params, self._matched))
                 undo.callback(self._cameras[-1].destroy)
+            switch = node.create_service(SetBool, '~/set_enabled', self._set_enabled)
+            undo.callback(node.destroy_service, switch)
             self._publish_labels()
             if not notices_damage() and any(
                     camera.transport == 'compressed' for camera in params.cameras):
@@ -111,12 +118,36 @@ class Pipeline:
             for camera in self._cameras:
                 undo.callback(camera.close)  # also of those opened before one that fails
                 camera.open(self._router(scheduler), self._on_incompatible_qos)
+            self._follow()
+            if self._params.lazy and self._matched is None:
+                timer = self._node.create_timer(_LAZY_PERIOD_S, self.follow)
+                undo.callback(self._node.destroy_timer, timer)
             self._monitors = [
                 CameraMonitor(camera, now, partial(why_no_images, self._node, camera.wanted),
                               partial(self._mixed, camera))
                 for camera in self._cameras]
             self._silent = {}
             self._running = undo.pop_all()
+
+    def follow(self) -> None:
+        """Subscribe to the images that are wanted, and to no others, while running."""
+        if self._running is not None:
+            self._follow()
+
+    def _follow(self) -> None:
+        for camera in self._cameras:
+            camera.follow(
+                'not subscribed: switched off by ~/set_enabled' if not self._enabled else
+                'not subscribed: nobody subscribes to its outputs (lazy)'
+                if self._params.lazy and not camera.is_wanted() else '')
+
+    def _set_enabled(self, request: Any, response: Any) -> Any:
+        self._enabled, response.success = request.data, True
+        response.message = 'images are processed' if request.data else 'images are not received'
+        if self._running is None:
+            response.message += ' once the node is active'
+        self.follow()
+        return response
 
     def stop(self) -> None:
         """Unsubscribe, finish the frames in progress, drop those waiting."""

@@ -33,7 +33,7 @@ def camera(**attributes):
     return SimpleNamespace(**{
         'params': SimpleNamespace(name='front'), 'counters': FrameCounters(),
         'latency': LatencyWindow(STAGES), 'last_arrival': None, 'last_error': '', 'ahead_ms': 0.0,
-        'last_stamp': None, 'stamps_not_increasing': 0, **attributes})
+        'paused': '', 'last_stamp': None, 'stamps_not_increasing': 0, **attributes})
 
 
 def test_drops_by_policy_are_no_fault():
@@ -170,3 +170,14 @@ def test_the_log_says_when_ages_have_no_effect(reason, logged):
         _clock_stopped=lambda: '', _warn=lambda kind, message: said.append(message))
     Pipeline.report(pipeline)
     assert said == [f'front: {reason}'] * logged
+
+
+def test_a_camera_that_is_not_subscribed_is_no_fault_and_its_silence_begins_anew():
+    watched = camera(paused='not subscribed: nobody asks')
+    monitor = CameraMonitor(watched, 100.0, lambda: 'unplugged')
+    report = monitor.report(110.0, 2.0)
+    assert (report.level, report.reason, report.silent) == (
+        OK, 'not subscribed: nobody asks', False)
+    watched.paused = ''
+    assert monitor.report(111.5, 2.0).level == OK
+    assert monitor.report(112.5, 2.0).reason == 'no image for 2 s: unplugged'

@@ -126,6 +126,7 @@ def test_a_camera_without_a_receiver_leaves_no_subscription_behind(line, monkeyp
     before = len(list(node.subscriptions))
     with pytest.raises(RuntimeError, match='no more wait sets'):
         front.open(lambda *frame: None, lambda *event: None)
+        front.follow('')
     front.close()
     assert len(list(node.subscriptions)) == before
     front.destroy()
