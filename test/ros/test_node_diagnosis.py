@@ -100,7 +100,8 @@ def test_the_twin_of_image_transport_is_named_with_both_parameters(detector):
     twin = detector.topic('absent/image_raw/compressed')
     publisher = detector.peer.node.create_publisher(CompressedImage, twin, 10)
     silent(detector, 'absent',
-           f'the same camera publishes sensor_msgs/msg/CompressedImage on {twin}', f'set absent.transport to compressed and absent.image_topic to {twin}')
+           f'the same camera publishes sensor_msgs/msg/CompressedImage on {twin}',
+           f'set absent.transport to compressed and absent.image_topic to {twin}')
     detector.peer.node.destroy_publisher(publisher)
 
 
