@@ -32,9 +32,9 @@ def add_to(verbs: argparse._SubParsersAction) -> None:
                        help=f'default all: every image. {SPLIT_HELP}')
     check.add_argument('--classes', nargs='+', help=CLASSES_HELP)
     check.add_argument('--fix', nargs='+', choices=('clip', 'drop', 'size'),
-                       help='write a copy, as VOC, of the whole folder to --output, with boxes '
-                       'cut at the border, unusable objects and images left out, or the size of the '
-                       'picture in place of a wrong one; every change is listed')
+                       help='write a mended copy of the whole folder as VOC to --output: boxes '
+                       'cut at the border, unusable objects and images left out, or the size of '
+                       'the picture in place of a wrong one; every change is listed')
     check.add_argument('--output', type=Path, help='folder for the copy of --fix')
     check.set_defaults(run=_check)
     split = data.add_parser(
@@ -243,10 +243,12 @@ def _pack(options: argparse.Namespace) -> None:
 def _classes(options: argparse.Namespace) -> Sequence[str]:
     from mbv2ssd_train.config import VOC_CLASSES
     from mbv2ssd_train.data.sources.recognise import NothingFoundError, recognise
-    if options.classes:
-        if twice := sorted({name for name in options.classes if options.classes.count(name) > 1}):
+    if names := options.classes:
+        if len(names) == 1:  # A,B as for predict
+            names = [name.strip() for name in names[0].split(',')]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ConfigError(f'--classes: {", ".join(twice)} is listed more than once')
-        return list(options.classes)
+        return list(names)
     try:
         layout = recognise(Path(options.data))
     except NothingFoundError:  # packed sets and caches

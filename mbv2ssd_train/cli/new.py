@@ -93,4 +93,4 @@ def _own_splits(names: Iterable[str]) -> tuple[tuple[str, ...], str, str] | None
     train, test = found['train'], found.get('test', '')
     if 'val' in found:
         return (train,), found['val'], test
-    return (f'{train}@!0/10',), f'{train}@0/10', test
+    return (f'{train}@!hash:0/10',), f'{train}@hash:0/10', test

@@ -14,15 +14,15 @@ from mbv2ssd_ros.shipped import DEFAULT_MODEL, find_model
 from mbv2ssd_train.data.dataset import Dataset
 from mbv2ssd_train.process.progress import with_progress
 
-DATA_HELP = ('folder of the data: one with a dataset.yaml, a VOC tree (JPEGImages, Annotations, '
-             'ImageSets), a VOCdevkit, COCO (annotations/instances_SPLIT.json), caches '
-             '(SET.cache) or packed sets (SET.json with SET.part*.zip)')
-SPLIT_HELP = ('VOC tree: test; VOCdevkit: VOC2007:test; COCO: val2017; cache: SET; packed: SET or '
-              'SET:PART; else a split of the dataset.yaml. '
+DATA_HELP = ('folder of the data: images with annotations of VOC, COCO, YOLO, CSV, labelme or '
+             'Label Studio, which are recognised; one with a dataset.yaml; caches (SET.cache) or '
+             'packed sets (SET.json with SET.part*.zip)')
+SPLIT_HELP = ('a list, file or folder of the data, such as train or test, or all; VOCdevkit: '
+              'VOC2007:test; cache: SET; packed: SET or SET:PART. '
               'Append @hash:k/n for one n-th of the images, chosen by their names, or @k/n for '
              'every n-th from the k-th; @!hash:k/n and @!k/n (in quotes) for all others')
 
-CLASSES_HELP = 'object classes (default: those of dataset.yaml, else the 20 of VOC)'
+CLASSES_HELP = 'object classes, as A B or A,B (default: those of the data)'
 
 
 class HelpFormatter(argparse.RawDescriptionHelpFormatter):

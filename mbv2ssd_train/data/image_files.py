@@ -15,6 +15,7 @@ from mbv2ssd_ros.core.errors import DataError, UnsupportedImageError
 from mbv2ssd_ros.core.image_header import stored_size_wh
 
 MAX_FILE_BYTES = 2 ** 28  # of an encoded image or an annotation file
+UNREAD_SUFFIXES = ('.avif', '.gif', '.heic', '.heif')  # pictures of formats that are not read
 Order = Literal['little', 'big']
 # EXIF orientation, tag 274: what a viewer does with the stored pixels
 TURNS = {2: 'mirrored', 3: 'turned by 180 degrees', 4: 'mirrored top to bottom',

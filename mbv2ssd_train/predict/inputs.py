@@ -15,7 +15,11 @@ from mbv2ssd_ros.core.errors import DataError
 from mbv2ssd_ros.core.image_header import IMAGE_SUFFIXES
 from mbv2ssd_ros.core.url import is_url, name_of_url, without_secrets
 from mbv2ssd_ros.core.video import VIDEO_SUFFIXES, VideoSource
+from mbv2ssd_train.data.image_files import UNREAD_SUFFIXES
 from mbv2ssd_train.predict.url import fetch_image
+
+# those of formats that are not read get an error each
+_PICTURES = (*IMAGE_SUFFIXES, *UNREAD_SUFFIXES)
 
 
 @dataclass(frozen=True)
@@ -83,7 +87,7 @@ def _of_url(url: str) -> ImageInput | VideoSource:
 
 
 def _of_file(path: Path, name: str) -> ImageInput | VideoSource:
-    if path.suffix.lower() in IMAGE_SUFFIXES or cv2.haveImageReader(str(path)):
+    if path.suffix.lower() in _PICTURES or cv2.haveImageReader(str(path)):
         return ImageInput(name, str(path), partial(path.read_bytes), path)
     return VideoSource.of_file(path, name)
 
@@ -104,7 +108,7 @@ def _of_folder(folder: Path, output: Path, recursive: bool) -> list[ImageInput |
 def _images_outside(files: Iterable[Path], output: Path) -> Iterator[Path]:
     """Skip earlier results and hidden files: other systems keep notes next to images."""
     for file in files:
-        if (file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith('.')
+        if (file.suffix.lower() in _PICTURES and not file.name.startswith('.')
                 and output not in file.resolve().parents and file.is_file()):
             yield file
 

@@ -10,8 +10,8 @@ from urllib.parse import unquote
 from mbv2ssd_ros.core.errors import DataError
 from mbv2ssd_ros.core.image_header import IMAGE_SUFFIXES
 from mbv2ssd_ros.core.quoting import short
+from mbv2ssd_train.data.image_files import UNREAD_SUFFIXES
 
-UNREAD_SUFFIXES = ('.avif', '.gif', '.heic', '.heif')  # pictures of formats that are not read
 # names of folders and lists, and what they are for
 SPLIT_NAMES = {'train': 'train', 'training': 'train', 'trainval': 'train', 'val': 'val',
                'valid': 'val', 'validation': 'val', 'dev': 'val', 'test': 'test',

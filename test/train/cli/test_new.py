@@ -89,7 +89,8 @@ def test_a_folder_with_splits_keeps_them(tmp_path, monkeypatch):
     write_world(tmp_path / 'tree', trainval=20, test=5)
     assert main(['new', 'tree']) == 0
     data = load_config('tree.yaml').data
-    assert (data.train, data.val, data.test) == (('trainval@!0/10',), 'trainval@0/10', 'test')
+    assert (data.train, data.val, data.test) == (
+        ('trainval@!hash:0/10',), 'trainval@hash:0/10', 'test')
     assert not (tmp_path / 'tree/splits').exists()
 
 

@@ -162,3 +162,9 @@ def test_names_of_urls_are_names_of_files(url, name):
 
 def test_a_url_is_shown_without_what_is_secret():
     assert without_secrets('rtsp://me:pw@cam:554/a?token=1') == 'rtsp://cam:554/a?...'
+
+
+def test_pictures_of_other_formats_are_not_passed_over(tmp_path):
+    picture(tmp_path / 'a.png')
+    (tmp_path / 'b.HEIC').touch()
+    assert names(tmp_path, folder=tmp_path / 'out') == ['a.png', 'b.HEIC']

@@ -316,6 +316,14 @@ def test_a_quantised_file_is_not_quantised_again(quantised, dataset, tmp_path):
         quantize_onnx(quantised('cpu'), tmp_path / 'twice.onnx', None, 'cpu', 'minmax', '')
 
 
+@pytest.mark.parametrize('limit', ['nan', 'inf'])
+def test_a_drop_without_a_limit_is_refused(capsys, limit):
+    assert main(['quantize', '--model', 'mbv2_ssdlite_voc.onnx', '--output', 'b.onnx',
+                 '--target', 'cpu', '--data', '.', '--calibration-split', 'train', '--split', 'val', '--max-drop',
+                 limit]) == 1
+    assert f'--max-drop {limit} is no number of points' in capsys.readouterr().err
+
+
 def test_the_verb_says_what_was_measured_and_on_which_processor(tmp_path, capsys):
     model, names = everything(), ('background', 'disc', 'square')
     set_contract(model, dataclasses.replace(CONTRACT, class_names=names))

@@ -109,3 +109,10 @@ def test_a_class_named_twice_is_refused(tree, capsys):
     assert main(['data', 'check', '--data', str(tree.root), '--split', 'trainval',
                  '--classes', 'nut', 'bolt', 'nut']) == 1
     assert '--classes: nut is listed more than once' in capsys.readouterr().err
+
+
+def test_classes_are_taken_with_commas_too(tree):
+    tree('a', (1, 1, 9, 9))
+    tree('b', (1, 1, 9, 9), label='nut')
+    for classes in (['bolt,nut'], ['bolt, nut'], ['bolt', 'nut']):
+        assert main(['data', 'check', '--data', str(tree.root), '--classes', *classes]) == 0
