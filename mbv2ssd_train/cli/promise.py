@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from mbv2ssd_ros.core.errors import ConfigError
-from mbv2ssd_train.cli.options import add_data, add_model, refuse_learnt_images
+from mbv2ssd_train.cli.options import add_data, add_model, chosen_model, refuse_learnt_images
 from mbv2ssd_train.process.progress import with_progress
 
 if TYPE_CHECKING:
@@ -40,9 +40,10 @@ def _run(options: argparse.Namespace) -> None:
     from mbv2ssd_train.evaluate import detect_all
     from mbv2ssd_train.promise import promises
     limits = dict(map(_limit, options.miss))
-    backend = open_model(options.model)
+    model = chosen_model(options)
+    backend = open_model(model)
     names = backend.contract.object_names
-    dataset = refuse_learnt_images(options.model, backend.contract.provenance.config, options.data,
+    dataset = refuse_learnt_images(model, backend.contract.provenance.config, options.data,
                                    open_dataset(options.data, options.split, names))
     settings = DetectionSettings(score_threshold=LOWEST, max_detections=MAX_DETECTIONS)
     results = list(detect_all(backend, dataset, settings, with_progress('evaluate')))

@@ -111,8 +111,8 @@ def _run(options: argparse.Namespace) -> int:
           f'(allowed {options.max_drop:g})')
     low, high = result.drop_interval
     if result.is_small:
-        print(f'few images: 95 % of other choices of {result.images} would lose between {low:.2f} '
-              f'and {high:.2f} points; a larger --split measures more sharply')
+        print(f'few images: with 95 % of other choices of {result.images} images the loss is '
+              f'between {low:.2f} and {high:.2f} points; a larger --split is more certain')
     if options.json:
         write_json(options.json, {'note': note, **result.to_dict()})
     if result.drop <= options.max_drop:

@@ -37,7 +37,10 @@ def identify(dataset: Dataset, progress: Callable[[Iterable[Any], int], Iterable
     """Read and hash all pictures of a data set, in its order; DataError as Dataset.decode."""
     with ThreadPoolExecutor(os.cpu_count(), 'identify') as pool:
         found = pool.map(lambda index: _identify(dataset, index), range(len(dataset)))
-        return np.array(list(progress(found, len(dataset))), np.uint64).reshape(-1, 2)
+        try:
+            return np.array(list(progress(found, len(dataset))), np.uint64).reshape(-1, 2)
+        finally:  # an error, or Ctrl-C, does not wait for all images
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _identify(dataset: Dataset, index: int) -> tuple[int, int]:

@@ -102,6 +102,32 @@ def test_a_file_of_the_model_knows_what_it_learnt_and_tells_its_heirs(
     assert measure(heir, world, 'val') == 0
 
 
+def test_quantize_refuses_learnt_and_calibrated_images_and_passes_them_on(
+        world, best, tmp_path, capsys):
+    data, model = changed(world, tmp_path), tmp_path / 'm.onnx'
+    rename(data, 'test0001', 'other')
+    add_list(data, 'copies', ['test0000', 'other'])
+    assert main(['export', '--checkpoint', str(best), '--output', str(model)]) == 0
+
+    def quantize(calibration, split, *more):
+        return main(['quantize', '--model', str(model), '--output', str(tmp_path / 'q.onnx'),
+                     '--target', 'cpu', '--data', str(data), '--calibration-split', calibration,
+                     '--split', split, '--method', 'minmax', *more])
+    assert quantize('test', 'train') == 1 and quantize('test', 'copies') == 1
+    error = capsys.readouterr().err
+    assert 'learnt from 8 of the 8 images of train' in error
+    assert 'images are both in the training data (test) and in copies: test0000' in error
+    add_list(data, 'copies', ['other'])
+    assert quantize('test', 'copies') == 1
+    assert 'learnt from 1 of the 1 images of copies: other' in capsys.readouterr().err
+    assert quantize('test', 'val', '--max-drop', '100') == 0
+    output = capsys.readouterr().out
+    assert 'Collecting' not in output and 'calibrate: 3/3' in output
+    assert 'with 95 % of other choices of 3 images' in output
+    assert set(read_learnt(best).images[:, 0]) <= set(
+        read_learnt(tmp_path / 'q.onnx').images[:, 0])
+
+
 def test_the_images_of_the_first_weights_do_not_validate(world, best, tmp_path):
     config = small_run(world, data={'train': ['test'], 'val': 'train'},
                        model={'weights': str(best)})
