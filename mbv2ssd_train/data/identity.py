@@ -36,16 +36,17 @@ def identify(dataset: Dataset, progress: Callable[[Iterable[Any], int], Iterable
              lambda items, total: items) -> Identities:
     """Read and hash all pictures of a data set, in its order; DataError as Dataset.decode."""
     with ThreadPoolExecutor(os.cpu_count(), 'identify') as pool:
-        found = pool.map(lambda index: _identify(dataset, index), range(len(dataset)))
+        found = pool.map(lambda index: identify_image(dataset.images.encoded(
+            dataset.records[index]), dataset.image(index)), range(len(dataset)))
         try:
             return np.array(list(progress(found, len(dataset))), np.uint64).reshape(-1, 2)
         finally:  # an error, or Ctrl-C, does not wait for all images
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _identify(dataset: Dataset, index: int) -> tuple[int, int]:
-    digest = hashlib.sha256(dataset.images.encoded(dataset.records[index])).digest()
-    return int.from_bytes(digest[:8], 'big'), perceptual_hash(dataset.image(index))
+def identify_image(encoded: bytes, pixels: NDArray[np.uint8]) -> tuple[int, int]:
+    """Hash the bytes of a file, and its (H, W, 3) uint8 BGR pixels."""
+    return int.from_bytes(hashlib.sha256(encoded).digest()[:8], 'big'), perceptual_hash(pixels)
 
 
 def perceptual_hash(pixels: NDArray[np.uint8]) -> int:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-import hashlib
 from pathlib import Path
+
+import numpy as np
 
 from mbv2ssd_ros.core.annotations import Remark
 from mbv2ssd_ros.core.errors import DataError
 from mbv2ssd_train.data.dataset import Dataset, ImageRecord
+from mbv2ssd_train.data.identity import group_copies, identify_image
 from mbv2ssd_train.data.image_files import header_of, TURNS
 from mbv2ssd_train.data.sources.annotations import UnknownClassError
 from mbv2ssd_train.data.sources.open import open_dataset
@@ -56,15 +58,16 @@ def check_dataset(root: str | Path, split: str, class_names: Sequence[str],
             raise
         return CheckReport(split, 0, 0, 0, dict.fromkeys(class_names, 0), (*faults, str(err)),
                            tuple(remarks), dict(sorted(unknown.items())))
-    seen: dict[str, str] = {}
+    read: list[tuple[str, tuple[int, int]]] = []  # source and identity
     for record in progress(dataset.records, len(dataset)):
         try:
-            _check_image(dataset, record, seen, remarks)
+            read.append((record.source, _check_image(dataset, record, remarks)))
         except DataError as err:
             faults.append(str(err))
     faults += dataset.images.damages()
     names = Counter(class_names[label - 1] for record in dataset.records
                     for label in record.labels)
+    remarks += _copies(read)
     remarks += [f'class {name!r} has no object' for name in class_names if not names[name]]
     faults += [f'image id {name!r} occurs {count} times' for name, count in
                Counter(record.image_id for record in dataset.records).items() if count > 1]
@@ -75,16 +78,22 @@ def check_dataset(root: str | Path, split: str, class_names: Sequence[str],
         dict(sorted(unknown.items())))
 
 
-def _check_image(dataset: Dataset, record: ImageRecord, seen: dict[str, str],
-                 remarks: list[str]) -> None:
-    dataset.decode(record)
+def _check_image(dataset: Dataset, record: ImageRecord, remarks: list[str]) -> tuple[int, int]:
+    """Return the identity of an image that can be read."""
+    pixels, encoded = dataset.decode(record), dataset.images.encoded(record)
     if not dataset.images.resident:
-        turn = header_of(dataset.images.encoded(record), record.source)[1]
+        turn = header_of(encoded, record.source)[1]
         if turn in TURNS:
             remarks.append(f'{record.source}: is {TURNS[turn]} by EXIF, and its boxes are taken '
                            'to be drawn on the picture as it is shown then; `data preview` draws '
                            'them')
-    digest = hashlib.sha256(dataset.images.encoded(record)).hexdigest()
-    if digest in seen:
-        remarks.append(f'{record.source}: the same picture as {seen[digest]}')
-    seen[digest] = record.source
+    return identify_image(encoded, pixels)
+
+
+def _copies(read: Sequence[tuple[str, tuple[int, int]]]) -> Iterator[str]:
+    first_of = group_copies(np.array([identity for _, identity in read], np.uint64).reshape(-1, 2))
+    for (source, identity), first in zip(read, first_of, strict=True):
+        original, its_identity = read[first]
+        if source != original:
+            same = identity[0] == its_identity[0]
+            yield f'{source}: {"the same picture as" if same else "looks like"} {original}'
