@@ -209,7 +209,9 @@ def _evaluate_set(settings: Settings, bags: Sequence[Path], task: BagTask,
 
 def _print_outcome(outcome: BagOutcome) -> None:
     if outcome.problem:
-        print(f'{outcome.name}: {outcome.problem}', file=sys.stderr, flush=True)
+        is_named = str(outcome.task.bag) in outcome.problem
+        print(outcome.problem if is_named else f'{outcome.name}: {outcome.problem}',
+              file=sys.stderr, flush=True)
     if not outcome.error:
         figure = '' if math.isnan(outcome.map_50) else f', mAP@0.5 {outcome.map_50:.4f}'
         print(f'{outcome.name}: {outcome.frames["answered"]} of {outcome.frames["read"]} frames '

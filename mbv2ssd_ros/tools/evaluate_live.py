@@ -119,6 +119,9 @@ def play_and_watch(settings: Settings) -> list[CameraOutcome]:
             programs.append(player)
             watch.until(lambda: player.process.poll() is not None, node.check)
             player.check()
+            for line in (logs / 'play_bag.log').read_text(errors='replace').splitlines():
+                if '--max-gap' in line:
+                    log(PROGRAM, line)
             watch.until_settled()
             sent = Counter(json.loads(line)['topic'] for line in played.read_text().splitlines())
             return watch.outcomes(sent)

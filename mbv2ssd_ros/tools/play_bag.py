@@ -120,7 +120,7 @@ def image_message(kind: Any, content: Any, now_ns: int | None) -> Any:
 
 def _play(settings: Settings) -> None:
     from mbv2ssd_ros.evaluation.bags.channel import absolute
-    from mbv2ssd_ros.evaluation.bags.frames import IMAGE_KINDS
+    from mbv2ssd_ros.evaluation.bags.message_types import IMAGE_KINDS
     from mbv2ssd_ros.evaluation.bags.reader import Bag
     if settings.answered_by and len(settings.answered_by) != len(settings.topic):
         raise ConfigError('--answered-by is needed once for each --topic, in their order')

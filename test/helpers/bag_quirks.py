@@ -3,9 +3,10 @@
 from pathlib import Path
 import shutil
 
+import cv2
 from mcap.writer import IndexType, Writer
 
-from helpers.bag_world import CAMERA, images, kind_of, six_pictures, write_bag
+from helpers.bag_world import CAMERA, images, kind_of, SECOND, six_pictures, stamp, write_bag
 from mbv2ssd_ros.evaluation.bags.message_types import IMAGE, standard_types
 
 OTHERS = (  # schema name, schema encoding, message encoding of a channel that is no image
@@ -48,6 +49,53 @@ def write_mcap(path, messages, others=(), profile='ros2', **options):
 def other_channels(path):
     """Topics of actions, protobuf and JSON beside the images."""
     return write_mcap(path / 'run.mcap', images(six_pictures()), OTHERS)
+
+
+def foxglove_images(path, kind):
+    """
+    Images of Foxglove's protobuf schemas.
+
+    Args:
+        path: of the folder.
+        kind: RawImage or CompressedImage.
+    """
+    def bytes_field(number, content):
+        return varint(number << 3 | 2) + varint(len(content)) + content
+
+    def fixed32(number, value):
+        return varint(number << 3 | 5) + value.to_bytes(4, 'little')
+
+    file = path / 'run.mcap'
+    path.mkdir(parents=True)
+    with file.open('wb') as stream:
+        writer = Writer(stream)
+        writer.start('')
+        channel = writer.register_channel('/camera', 'protobuf', writer.register_schema(
+            f'foxglove.{kind}', 'protobuf', b'?'))
+        for index, image in enumerate(six_pictures()):
+            when = stamp(index)
+            time = bytes_field(1, b'\x08' + varint(when // SECOND) + b'\x10'
+                               + varint(when % SECOND))
+            if kind == 'RawImage':
+                height, width = image.shape[:2]
+                data = (time + fixed32(2, width) + fixed32(3, height) + bytes_field(4, b'bgr8')
+                        + fixed32(5, 3 * width) + bytes_field(6, image.tobytes())
+                        + bytes_field(7, b'cam'))
+            else:
+                data = (time + bytes_field(2, cv2.imencode('.png', image)[1].tobytes())
+                        + bytes_field(3, b'png') + bytes_field(4, b'cam'))
+            writer.add_message(channel, when, data, when)
+        writer.finish()
+    return file
+
+
+def varint(value):
+    """Return a number as protobuf writes it."""
+    parts = []
+    while value > 0x7f:
+        parts.append(value & 0x7f | 0x80)
+        value >>= 7
+    return bytes([*parts, value])
 
 
 def two_types_under_one_name(path):

@@ -13,10 +13,9 @@ from mbv2ssd_ros.core.image_header import stored_size_wh
 from mbv2ssd_ros.core.image_message import image_from_msg
 from mbv2ssd_ros.core.stamps import stamp_ns
 from mbv2ssd_ros.evaluation.bags.channel import absolute
-from mbv2ssd_ros.evaluation.bags.message_types import COMPRESSED_IMAGE, IMAGE
+from mbv2ssd_ros.evaluation.bags.message_types import COMPRESSED_IMAGE, IMAGE, IMAGE_KINDS
 from mbv2ssd_ros.evaluation.bags.reader import Bag, BagMessage
 
-IMAGE_KINDS = (IMAGE, COMPRESSED_IMAGE)
 CLOCKS = ('header', 'recorded')
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mbv2ssd_ros.core.errors import DataError
+from mbv2ssd_ros.evaluation.bags import foxglove_image
 from mbv2ssd_ros.evaluation.bags.channel import Channel
 from mbv2ssd_ros.evaluation.bags.message_types import full_name, mcap_library
 
@@ -119,8 +120,11 @@ def _channels(channels: dict[int, Any], schemas: dict[int, Any], counts: dict[in
     found = []
     for key, channel in channels.items():
         schema = schemas.get(channel.schema_id)
+        kind = full_name(schema.name) if schema else 'without a type'
+        if channel.message_encoding == foxglove_image.PROTOBUF:
+            kind = foxglove_image.KINDS.get(kind, kind)
         found.append(Channel(
-            key, channel.topic, full_name(schema.name) if schema else 'without a type',
+            key, channel.topic, kind,
             channel.message_encoding, counts.get(key, 0),
             schema.data.decode(errors='replace')
             if schema and schema.encoding in ('ros2msg', 'ros1msg') else ''))

@@ -9,6 +9,7 @@ from mbv2ssd_ros.core.errors import missing_package
 
 IMAGE = 'sensor_msgs/msg/Image'
 COMPRESSED_IMAGE = 'sensor_msgs/msg/CompressedImage'
+IMAGE_KINDS = (IMAGE, COMPRESSED_IMAGE)
 DETECTIONS = 'vision_msgs/msg/Detection2DArray'
 
 # vision_msgs 4.x, which rosbags does not have. Here too, because an installed package has no

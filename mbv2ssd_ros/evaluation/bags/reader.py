@@ -20,10 +20,12 @@ from tempfile import gettempdir, TemporaryDirectory
 from typing import Any
 
 from mbv2ssd_ros.core.errors import DataError, one_line
+from mbv2ssd_ros.evaluation.bags import foxglove_image
 from mbv2ssd_ros.evaluation.bags.channel import absolute, Channel, Storage
 from mbv2ssd_ros.evaluation.bags.mcap_file import McapFile
 from mbv2ssd_ros.evaluation.bags.message_types import (
     DETECTIONS,
+    IMAGE_KINDS,
     rosbags_library,
     standard_types,
     types_of,
@@ -201,11 +203,14 @@ def _message(store: Any, channel: Channel, log_ns: int, data: bytes) -> BagMessa
     if log_ns > _LATEST_NS:
         return BagMessage(topic, kind, _LATEST_NS, None, f'recorded at {log_ns} ns, which is '
                           'after the year 2262')
-    if channel.encoding not in ('cdr', 'ros1'):
+    is_foxglove = channel.encoding == foxglove_image.PROTOBUF and kind in IMAGE_KINDS
+    if channel.encoding not in ('cdr', 'ros1') and not is_foxglove:
         return BagMessage(topic, kind, log_ns, None, f'{kind} is encoded as '
                           f'{channel.encoding!r}, expected cdr or ros1')
     try:
-        if channel.encoding == 'ros1':
+        if is_foxglove:
+            content = foxglove_image.image_content(data, kind)
+        elif channel.encoding == 'ros1':
             content = store.deserialize_ros1(data, kind)
         else:
             content = store.deserialize_cdr(_unpacked(data), kind)

@@ -20,7 +20,8 @@ from mbv2ssd_ros.core.detections import (
 )
 from mbv2ssd_ros.core.errors import ConfigError, DataError
 from mbv2ssd_ros.evaluation.analysis import Subject
-from mbv2ssd_ros.evaluation.bags.frames import IMAGE_KINDS, image_topics
+from mbv2ssd_ros.evaluation.bags.frames import image_topics
+from mbv2ssd_ros.evaluation.bags.message_types import IMAGE_KINDS
 from mbv2ssd_ros.evaluation.bags.parts import METADATA, storage_of
 from mbv2ssd_ros.evaluation.bags.reader import Bag
 from mbv2ssd_ros.evaluation.coco import coco_library

@@ -32,7 +32,7 @@ def cameras_of(bag: Path, topics: Sequence[str] = ()) -> tuple[BagCamera, ...]:
     rosbags.
     """
     from mbv2ssd_ros.evaluation.bags.channel import absolute
-    from mbv2ssd_ros.evaluation.bags.frames import IMAGE_KINDS
+    from mbv2ssd_ros.evaluation.bags.message_types import IMAGE_KINDS
     from mbv2ssd_ros.evaluation.bags.reader import Bag
     with Bag(bag) as opened:
         opened.require(topics, IMAGE_KINDS)

@@ -31,6 +31,8 @@ from helpers.bag_world import (
 from helpers.tiny_model import write_tiny_model
 from mbv2ssd_ros.core.errors import DataError
 from mbv2ssd_ros.evaluation.bags import reader
+from mbv2ssd_ros.evaluation.bags.foxglove_image import image_content
+from mbv2ssd_ros.evaluation.bags.frames import image_topics, read_frames
 from mbv2ssd_ros.evaluation.bags.message_types import IMAGE, standard_types
 from mbv2ssd_ros.evaluation.runs import many_bags
 from mbv2ssd_ros.tools.evaluate_bag import main
@@ -276,6 +278,22 @@ def test_the_working_folder_may_be_the_bag(tmp_path, evaluate, monkeypatch):
     monkeypatch.chdir(bag)
     assert main(['.', '--model', '../tiny.onnx']) == 0
     assert (bag / 'run_evaluation' / 'metrics.json').is_file()
+
+
+@pytest.mark.parametrize('kind', ['RawImage', 'CompressedImage'])
+def test_images_of_foxglove_are_read_as_those_of_ros(tmp_path, kind):
+    with reader.Bag(bag_quirks.foxglove_images(tmp_path / 'data', kind)) as bag:
+        frames = list(read_frames(bag, image_topics(bag, ())))
+    assert [(frame.stamp_ns, frame.frame_id) for frame in frames] == [
+        (stamp(k), 'cam') for k in range(6)]
+    for frame, expected in zip(frames, six_pictures(), strict=True):
+        np.testing.assert_array_equal(frame.image().pixels, expected)
+
+
+@pytest.mark.parametrize('data', [b'\x0a\xff', b'\x12\x7fabc', b'\xff', b'\x13', b''])
+def test_damaged_protobuf_is_a_frame_that_cannot_be_decoded(data):
+    with pytest.raises((ValueError, IndexError, KeyError)):
+        image_content(data, IMAGE)
 
 
 @pytest.mark.parametrize('storage', ['mcap', 'sqlite3'])
