@@ -145,8 +145,8 @@ def latest_run(runs: Path) -> Path:
     """Return the last modified run with a checkpoint; ConfigError where there is none."""
     found = [folder for folder in _run_folders(runs) if (folder / 'checkpoints/last.pt').is_file()]
     if not found:
-        raise ConfigError(f'{runs}: no run with a checkpoint to resume; start one with a '
-                          'configuration, or give another folder by --runs')
+        raise ConfigError(f'{runs}: no run with a checkpoint; train one with a configuration, or '
+                          'give another folder by --runs')
     return max(found, key=_touched)
 
 

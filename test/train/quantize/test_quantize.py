@@ -319,8 +319,8 @@ def test_a_quantised_file_is_not_quantised_again(quantised, dataset, tmp_path):
 @pytest.mark.parametrize('limit', ['nan', 'inf'])
 def test_a_drop_without_a_limit_is_refused(capsys, limit):
     assert main(['quantize', '--model', 'mbv2_ssdlite_voc.onnx', '--output', 'b.onnx',
-                 '--target', 'cpu', '--data', '.', '--calibration-split', 'train', '--split', 'val', '--max-drop',
-                 limit]) == 1
+                 '--target', 'cpu', '--data', '.', '--calibration-split', 'train', '--split',
+                 'val', '--max-drop', limit]) == 1
     assert f'--max-drop {limit} is no number of points' in capsys.readouterr().err
 
 

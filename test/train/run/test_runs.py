@@ -425,7 +425,7 @@ def test_the_latest_run_is_the_one_written_to_last(tmp_path):
 def test_a_folder_without_runs_has_no_latest(tmp_path):
     (tmp_path / 'something else').mkdir()
     for runs in (tmp_path, tmp_path / 'missing'):
-        with pytest.raises(ConfigError, match='no run with a checkpoint to resume'):
+        with pytest.raises(ConfigError, match='no run with a checkpoint'):
             latest_run(runs)
 
 
