@@ -11,7 +11,9 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 import os
 from pathlib import Path
+import struct
 from typing import Any
+import zlib
 
 from mbv2ssd_ros.core.errors import DataError
 from mbv2ssd_ros.evaluation.bags import foxglove_image
@@ -19,6 +21,7 @@ from mbv2ssd_ros.evaluation.bags.channel import Channel
 from mbv2ssd_ros.evaluation.bags.message_types import full_name, mcap_library
 
 _MAGIC = b'\x89MCAP0\r\n'
+_FOOTER = struct.Struct('<BQQQI')  # opcode, length, start of summary and offsets, CRC
 _COMPRESSIONS = ('', 'zstd', 'lz4')
 
 
@@ -67,7 +70,8 @@ class McapFile:
             found = self._reader.get_summary()
         except Exception:  # not closed, or damaged: the scan finds out which records are whole
             return None
-        if found is None or found.statistics is None or not found.chunk_indexes:
+        if (found is None or found.statistics is None or not found.chunk_indexes
+                or not self._is_summary_whole()):
             return None
         described = {key for key, channel in found.channels.items()
                      if not channel.schema_id or channel.schema_id in found.schemas}
@@ -77,6 +81,14 @@ class McapFile:
             _require_known(chunk.compression)
         return found
 
+    def _is_summary_whole(self) -> bool:
+        """Whether the summary has the checksum that the footer names; 0 stands for none."""
+        self._stream.seek(-_FOOTER.size - len(_MAGIC), os.SEEK_END)
+        end = self._stream.tell() + _FOOTER.size - 4
+        _, _, start, _, checksum = _FOOTER.unpack(self._stream.read(_FOOTER.size))
+        self._stream.seek(start)
+        return checksum in (0, zlib.crc32(self._stream.read(end - start)))
+
     def _scanned(self) -> tuple[Channel, ...]:
         records, counts = self._mcap.records, Counter[int]()
         channels: dict[int, Any] = {}
@@ -85,9 +97,9 @@ class McapFile:
             if isinstance(record, records.Message):
                 counts[record.channel_id] += 1
             elif isinstance(record, records.Channel):
-                channels[record.id] = record
+                channels.setdefault(record.id, record)  # the summary may repeat it, damaged
             elif isinstance(record, records.Schema):
-                schemas[record.id] = record
+                schemas.setdefault(record.id, record)
         return _channels(channels, schemas, counts)
 
     def _whole_records(self) -> Iterator[Any]:

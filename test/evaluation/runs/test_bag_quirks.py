@@ -280,6 +280,16 @@ def test_the_working_folder_may_be_the_bag(tmp_path, evaluate, monkeypatch):
     assert (bag / 'run_evaluation' / 'metrics.json').is_file()
 
 
+@pytest.mark.parametrize('old', [b'/camera/image_raw', b'sensor_msgs/msg/Image'])
+def test_a_damaged_summary_of_mcap_is_not_believed(tmp_path, evaluate, old):
+    file = bag_quirks.write_mcap(tmp_path / 'run.mcap', images(six_pictures()))
+    content = file.read_bytes()
+    place = content.rfind(old)
+    file.write_bytes(content[:place + 1] + b'x' + content[place + 2:])
+    code, found, _ = evaluate(file, '--topic', CAMERA)
+    assert (code, found['frames']['read']) == (0, 6)
+
+
 @pytest.mark.parametrize('kind', ['RawImage', 'CompressedImage'])
 def test_images_of_foxglove_are_read_as_those_of_ros(tmp_path, kind):
     with reader.Bag(bag_quirks.foxglove_images(tmp_path / 'data', kind)) as bag:
