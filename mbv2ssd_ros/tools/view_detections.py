@@ -234,7 +234,8 @@ class Viewer:
         wanted = WantedCamera('camera', topic, transport, 'best_effort')
         if reason := mismatch(wanted, topics):
             other = 'compressed' if transport == 'raw' else 'raw'
-            return f'{reason.found}; see --image-topic and --transport {other}'
+            fits = f'--transport {other}' if '.transport' in reason.remedy else '--image-topic'
+            return f'{reason.found}; set {fits}'
         return str(nothing_arrives(wanted, topics[topic]))
 
     def summary(self) -> str:

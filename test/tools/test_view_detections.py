@@ -130,7 +130,7 @@ def test_a_compressed_camera_is_named_where_a_raw_one_was_asked_for(graph, camer
     ended = view(graph, camera, tmp_path, compressed=True)
     assert ended.code == 1
     assert 'the same camera publishes sensor_msgs/msg/CompressedImage' in ended.output
-    assert 'see --image-topic and --transport compressed' in ended.output
+    assert '; set --transport compressed' in ended.output
 
 
 @pytest.mark.parametrize('topic', ['camera/image_raw', 'camera/image_raw/compressed'])
