@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 import shlex
 
@@ -112,8 +113,12 @@ def add_folder(verb: argparse.ArgumentParser) -> None:
 def _check(options: argparse.Namespace) -> int:
     from mbv2ssd_train.data.report.check import check_dataset
     from mbv2ssd_train.data.report.summary import summed_up
+    from mbv2ssd_train.data.sources.recognise import NothingFoundError, recognise
     if options.fix or options.output:
         return _fix(options)
+    with suppress(NothingFoundError):  # packed sets and caches
+        layout = recognise(Path(options.data))
+        print(f'{options.data}: {layout.form}; splits: {", ".join(layout.splits)}')
     report = check_dataset(options.data, options.split, _classes(options), with_progress('check'))
     for name, count in report.objects_per_class.items():
         print(f'  {name:<14} {count} objects')

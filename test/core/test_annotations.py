@@ -111,5 +111,5 @@ def test_blanks_around_a_category_and_a_byte_order_mark(tmp_path):
 
 def test_an_id_of_two_images_is_refused(tmp_path):
     entries = [{'id': 1, 'file_name': name, 'width': 40, 'height': 20} for name in 'ab']
-    with pytest.raises(DataError, match='images a and b have the same id 1'):
+    with pytest.raises(DataError, match=r'images\[0\] and images\[1\] both have the id 1'):
         load_coco(coco(tmp_path, images=entries))

@@ -48,16 +48,10 @@ def load_coco(path: Path, on_fault: OnFault = refuse,
     of_image: defaultdict[Any, list[Entry]] = defaultdict(list)
     for annotation in found['annotations']:
         of_image[annotation['image_id']].append(annotation)
-    seen: dict[Any, str] = {}  # id -> file
-
-    def read(entry: Entry) -> tuple[Entry, AnnotatedImage]:
-        if entry['id'] in seen:
-            raise DataError(f'{path}: images {seen[entry["id"]]} and {entry["file_name"]} have '
-                            f'the same id {short(entry["id"])}; whose are its annotations? Number '
-                            'them anew')
-        seen[entry['id']] = entry['file_name']
-        return entry, _image(entry, of_image.pop(entry['id'], []), names, path, on_fault, own_size)
-    images = read_each(found['images'], read, on_fault)
+    images = read_each(
+        found['images'],
+        lambda entry: (entry, _image(entry, of_image.pop(entry['id'], []), names, path, on_fault,
+                                     own_size)), on_fault)
     if of_image:
         on_fault(DataError(f'{path}: annotations of images that it does not list: '
                            f'{sorted(map(str, of_image))[:5]}'))

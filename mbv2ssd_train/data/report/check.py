@@ -49,14 +49,17 @@ def check_dataset(root: str | Path, split: str, class_names: Sequence[str],
         if isinstance(fault, UnknownClassError):
             unknown[fault.name] += 1
 
+    pictures = Pictures(Path(root))
     remarks = [f'{path}: {path.suffix[1:].upper()} is not read; convert it to JPEG or PNG'
-               for path in Pictures(Path(root)).unread]
+               for path in pictures.unread]
     try:
         dataset = open_dataset(root, split, class_names, on_fault=note)
-    except DataError as err:
+    except DataError:
         if not faults:
             raise
-        return CheckReport(split, 0, 0, 0, dict.fromkeys(class_names, 0), (*faults, str(err)),
+        faults.append(f'{root}: no image of {split} can be used; the folder has '
+                      f'{len(pictures.files)} pictures')
+        return CheckReport(split, 0, 0, 0, dict.fromkeys(class_names, 0), tuple(faults),
                            tuple(remarks), dict(sorted(unknown.items())))
     read: list[tuple[str, tuple[int, int]]] = []  # source and identity
     for record in progress(dataset.records, len(dataset)):

@@ -105,6 +105,7 @@ def test_fix_mends_a_copy_and_lists_each_change(faulty, tmp_path, capsys):
     assert boxes == {'outside': [[30, 0, 40, 10]], 'empty': [[0, 0, 9, 9]],
                      'size': [[30, 0, 40, 10]]}
     assert main(['data', 'check', '--data', str(copy)]) == 0
+    assert f'{copy}: VOC XML; splits: all\n' in capsys.readouterr().out
 
 
 def test_what_is_not_allowed_is_left_and_nothing_is_written(faulty, tmp_path, capsys):
@@ -117,11 +118,13 @@ def test_what_is_not_allowed_is_left_and_nothing_is_written(faulty, tmp_path, ca
 
 def test_where_nothing_can_be_read_each_reason_is_told(faulty, capsys):
     for name in ('outside', 'empty', 'size', 'broken'):
-        (faulty / f'JPEGImages/{name}.png').unlink()
-    assert main(['data', 'check', '--data', str(faulty), '--classes', 'nut']) == 1
+        (faulty / f'JPEGImages/{name}.png').rename(faulty / f'JPEGImages/img_{name}.png')
+    add_list(faulty, 'trainval', ['outside', 'empty', 'size', 'broken'])
+    assert main(['data', 'check', '--data', str(faulty), '--split', 'trainval']) == 1
     said = capsys.readouterr().out
     assert said.count('no image with a suffix of') == 4
-    assert 'all: 0 images' in said and '5 faults' in said
+    assert 'no image of trainval can be used; the folder has 4 pictures' in said
+    assert 'trainval: 0 images' in said and '5 faults' in said
 
 
 def test_a_systematic_fault_is_summed_up(tmp_path, capsys):
