@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -41,7 +41,6 @@ class Layout:
     form: str  # for people, e.g. 'YOLO (data.yaml)'
     splits: Mapping[str, Reader]
     classes: tuple[str, ...] = ()  # in the order of a list of them; empty: there is none
-    notes: tuple[str, ...] = field(default=())  # of pictures that are not part of it
 
     def read(self, name: str, on_fault: OnFault) -> list[SourceImage]:
         """Read a split, or `all`: the images of every split, each once."""

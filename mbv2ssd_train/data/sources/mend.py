@@ -18,14 +18,15 @@ from mbv2ssd_ros.core.errors import DataError
 from mbv2ssd_train.data.image_files import decode_image, read_file
 from mbv2ssd_train.data.sources.annotations import Reader, SourceImage
 
-FIXES = {'clip': 'cut boxes at the border of the image',
-         'drop': 'leave out objects and images that cannot be used',
-         'size': 'take the size of the picture where the annotation has another shape'}
-
 
 @dataclass
 class Mender:
-    """The changes that are allowed, those that were made, and the faults that are left."""
+    """
+    The changes that are allowed, those that were made, and the faults that are left.
+
+    clip cuts boxes at the border, drop leaves out what cannot be used, size takes the size of the
+    picture where the annotation has another shape.
+    """
 
     fixes: Collection[str]
     done: dict[str, None] = field(default_factory=dict)
