@@ -57,9 +57,13 @@ def draw_detections(image_bgr: NDArray[np.uint8], boxes_xyxy_px: NDArray[np.floa
         raise ShapeError(
             f'{len(boxes_xyxy_px)} boxes, {len(scores)} scores and {len(names)} names; '
             'expected as many of each')
-    texts = [f'{name}{f" #{track}" if track else ""} {score:.2f}' for name, score, track in zip(
-        names, scores, tracks or [''] * len(names), strict=True)]
-    return _draw(image_bgr, boxes_xyxy_px, texts, names)
+    texts = map(detection_text, names, scores, tracks or [''] * len(names))
+    return _draw(image_bgr, boxes_xyxy_px, list(texts), names)
+
+
+def detection_text(name: str, score: float, track: str = '') -> str:
+    """Describe a detection: 'cat 0.87', or 'cat #12 0.87' with the id of its track."""
+    return f'{name} #{track} {score:.2f}' if track else f'{name} {score:.2f}'
 
 
 def draw_boxes(image_bgr: NDArray[np.uint8], boxes_xyxy_px: NDArray[np.float32],

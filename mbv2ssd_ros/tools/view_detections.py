@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from mbv2ssd_ros.core.arguments import positive, whole
 from mbv2ssd_ros.core.compressed_message import image_from_compressed_msg
-from mbv2ssd_ros.core.drawing import bgr_pixels, draw_detections
+from mbv2ssd_ros.core.drawing import bgr_pixels, detection_text, draw_detections
 from mbv2ssd_ros.core.errors import ConfigError, Mbv2SsdError, UnsupportedImageError
 from mbv2ssd_ros.core.image import SourceImage
 from mbv2ssd_ros.core.image_message import image_from_msg
@@ -124,6 +124,7 @@ class ViewedFrame:
     boxes_xyxy_px: NDArray[np.float32]  # (K, 4)
     scores: NDArray[np.float32]  # (K,)
     names: tuple[str, ...]
+    tracks: tuple[str, ...]  # ids, '' without one
 
     @property
     def file_name(self) -> str:
@@ -131,9 +132,8 @@ class ViewedFrame:
         return f'frame_{self.number:04d}.png'
 
     def line(self) -> str:
-        """Describe the frame: 'frame 3: cat 0.91, dog 0.62 (8.3 ms)'."""
-        found = ', '.join(
-            f'{name} {score:.2f}' for name, score in zip(self.names, self.scores, strict=True))
+        """Describe the frame: 'frame 3: cat #12 0.91, dog 0.62 (8.3 ms)'."""
+        found = ', '.join(map(detection_text, self.names, self.scores, self.tracks))
         return f'frame {self.number}: {found or "nothing"} ({self.latency_ms:.1f} ms)'
 
     def to_dict(self) -> dict[str, Any]:
@@ -141,7 +141,8 @@ class ViewedFrame:
         return {
             'stamp_ns': self.stamp_ns, 'latency_ms': self.latency_ms,
             'file': self.file_name,
-            'names': list(self.names), 'scores': [round(float(s), 4) for s in self.scores],
+            'names': list(self.names), 'ids': list(self.tracks),
+            'scores': [round(float(s), 4) for s in self.scores],
             'boxes_xyxy_px': np.round(self.boxes_xyxy_px.astype(float), 2).tolist()}
 
 
@@ -162,7 +163,7 @@ def viewed_frame(message: Any, number: int, received_ns: int) -> ViewedFrame:
     return ViewedFrame(
         number, sent_ns, 1e-6 * (received_ns - sent_ns), boxes,
         np.array([hypothesis.score for hypothesis in best], dtype=np.float32),
-        tuple(hypothesis.class_id for hypothesis in best))
+        tuple(hypothesis.class_id for hypothesis in best), tuple(d.id for d in found))
 
 
 class Viewer:
@@ -323,7 +324,8 @@ def _remember(items: dict[int, Any], stamp_ns: int, item: Any) -> None:
 
 
 def _draw(image: SourceImage, frame: ViewedFrame) -> NDArray[np.uint8]:
-    return draw_detections(bgr_pixels(image), frame.boxes_xyxy_px, frame.scores, frame.names)
+    return draw_detections(bgr_pixels(image), frame.boxes_xyxy_px, frame.scores, frame.names,
+                           frame.tracks)
 
 
 def _write(folder: Path, image: SourceImage, frame: ViewedFrame) -> None:

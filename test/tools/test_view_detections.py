@@ -8,6 +8,7 @@ import pytest
 
 from helpers.needs import need
 from mbv2ssd_ros.core.drawing import class_colour
+from mbv2ssd_ros.tools.view_detections import viewed_frame
 
 SIZE_HW = (120, 200)  # not square
 GREY = 90
@@ -92,6 +93,14 @@ def test_a_frame_is_a_line_with_labels_scores_and_latency(graph, camera, tmp_pat
     assert ended.code == 0
     line = ended.output.splitlines()[0]
     assert line.startswith('frame 1: cat 0.91, dog 0.50 (') and line.endswith(' ms)')
+
+
+def test_the_line_has_the_ids_of_tracks():
+    message = detections(1_000, ('cat', 0.91, (0, 0, 4, 4)), ('dog', 0.5, (4, 4, 8, 8)))
+    message.detections[0].id = '12'
+    frame = viewed_frame(message, 3, 2_000_000)
+    assert frame.line() == 'frame 3: cat #12 0.91, dog 0.50 (2.0 ms)'
+    assert frame.to_dict()['ids'] == ['12', '']
     assert 0 < float(line.partition('(')[2].split()[0]) < 5000
     assert '5 frames, 10 detections, latency median' in ended.output
 
