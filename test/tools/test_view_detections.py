@@ -94,13 +94,6 @@ def test_a_frame_is_a_line_with_labels_scores_and_latency(graph, camera, tmp_pat
     line = ended.output.splitlines()[0]
     assert line.startswith('frame 1: cat 0.91, dog 0.50 (') and line.endswith(' ms)')
 
-
-def test_the_line_has_the_ids_of_tracks():
-    message = detections(1_000, ('cat', 0.91, (0, 0, 4, 4)), ('dog', 0.5, (4, 4, 8, 8)))
-    message.detections[0].id = '12'
-    frame = viewed_frame(message, 3, 2_000_000)
-    assert frame.line() == 'frame 3: cat #12 0.91, dog 0.50 (2.0 ms)'
-    assert frame.to_dict()['ids'] == ['12', '']
     assert 0 < float(line.partition('(')[2].split()[0]) < 5000
     assert '5 frames, 10 detections, latency median' in ended.output
 
@@ -205,3 +198,11 @@ def test_fewer_frames_than_asked_for_end_with_1(graph, camera, tmp_path):
     ended = graph.run(viewer)
     assert ended.code == 1
     assert 'of 1000 frames came, then none' in ended.output
+
+
+def test_the_line_has_the_ids_of_tracks():
+    message = detections(1_000, ('cat', 0.91, (0, 0, 4, 4)), ('dog', 0.5, (4, 4, 8, 8)))
+    message.detections[0].id = '12'
+    frame = viewed_frame(message, 3, 2_000_000)
+    assert frame.line() == 'frame 3: cat #12 0.91, dog 0.50 (2.0 ms)'
+    assert frame.to_dict()['ids'] == ['12', '']
