@@ -93,7 +93,6 @@ def test_a_frame_is_a_line_with_labels_scores_and_latency(graph, camera, tmp_pat
     assert ended.code == 0
     line = ended.output.splitlines()[0]
     assert line.startswith('frame 1: cat 0.91, dog 0.50 (') and line.endswith(' ms)')
-
     assert 0 < float(line.partition('(')[2].split()[0]) < 5000
     assert '5 frames, 10 detections, latency median' in ended.output
 
